@@ -1,0 +1,27 @@
+package main
+import (
+_ "github.com/aws/aws-sdk-go-v2/service/s3"
+_ "github.com/aws/aws-sdk-go-v2/config"
+_ "github.com/aws/aws-sdk-go-v2/credentials"
+_ "github.com/minio/minio-go/v7"
+_ "github.com/nats-io/nats-server/v2/server"
+_ "github.com/nats-io/nats.go/jetstream"
+_ "github.com/twmb/franz-go/pkg/kgo"
+_ "github.com/twmb/franz-go/pkg/kadm"
+_ "github.com/twmb/franz-go/pkg/kmsg"
+_ "github.com/prometheus/client_golang/prometheus/promhttp"
+_ "github.com/prometheus/client_golang/prometheus/collectors"
+_ "github.com/spf13/cobra"
+_ "google.golang.org/protobuf/proto"
+_ "github.com/klauspost/compress/zstd"
+_ "github.com/klauspost/compress/snappy"
+_ "github.com/klauspost/compress/gzip"
+_ "github.com/pierrec/lz4/v4"
+_ "pgregory.net/rapid"
+_ "go.uber.org/goleak"
+_ "golang.org/x/sys/unix"
+_ "golang.org/x/sync/errgroup"
+_ "go.yaml.in/yaml/v3"
+_ "github.com/google/uuid"
+)
+func main(){}
