@@ -1,0 +1,5 @@
+// Package metapb holds the generated types of the metadata log: its commands, its snapshots, and the
+// messages of the internal HTTP listener. The .proto files are the specification.
+package metapb
+
+//go:generate protoc --go_out=. --go_opt=paths=source_relative meta.proto internal.proto
