@@ -1,0 +1,155 @@
+package stub
+
+import (
+	"fmt"
+	"math/big"
+	"strings"
+
+	"github.com/hashicorp/terraform-plugin-go/tfprotov5"
+	"github.com/hashicorp/terraform-plugin-go/tftypes"
+
+	"github.com/varvelog/varve/terraform/schemacheck/schema"
+)
+
+// Facts of the account and region that the stub plays.
+const (
+	region    = "eu-central-1"
+	accountID = "123456789012"
+)
+
+// rewrite decodes in, passes it through f unless it is null, and encodes it again.
+func rewrite(in *tfprotov5.DynamicValue, typ tftypes.Type, f func(tftypes.Value) (tftypes.Value, error)) (*tfprotov5.DynamicValue, error) {
+	v, err := in.Unmarshal(typ)
+	if err != nil {
+		return nil, fmt.Errorf("decode value: %w", err)
+	}
+	if !v.IsNull() {
+		if v, err = f(v); err != nil {
+			return nil, err
+		}
+	}
+	out, err := tfprotov5.NewDynamicValue(typ, v)
+	if err != nil {
+		return nil, fmt.Errorf("encode value: %w", err)
+	}
+	return &out, nil
+}
+
+// fillComputed gives every computed attribute that has no value one from f, in
+// nested blocks too.
+func fillComputed(b schema.Block, v tftypes.Value, f func(name string, typ tftypes.Type) tftypes.Value) (tftypes.Value, error) {
+	if v.IsNull() || !v.IsKnown() {
+		return v, nil
+	}
+	fields := map[string]tftypes.Value{}
+	if err := v.As(&fields); err != nil {
+		return v, fmt.Errorf("read object: %w", err)
+	}
+	for name, a := range b.Attributes {
+		if a.Computed && fields[name].IsNull() {
+			fields[name] = f(name, fields[name].Type())
+		}
+	}
+	for name, nested := range b.Blocks {
+		filled, err := fillNested(nested, fields[name], f)
+		if err != nil {
+			return v, fmt.Errorf("block %s: %w", name, err)
+		}
+		fields[name] = filled
+	}
+	return tftypes.NewValue(v.Type(), fields), nil
+}
+
+func fillNested(n schema.NestedBlock, v tftypes.Value, f func(string, tftypes.Type) tftypes.Value) (tftypes.Value, error) {
+	if n.Nesting == "single" {
+		return fillComputed(n.Block, v, f)
+	}
+	if v.IsNull() || !v.IsKnown() {
+		return v, nil
+	}
+	var items []tftypes.Value
+	if err := v.As(&items); err != nil {
+		return v, fmt.Errorf("read list: %w", err)
+	}
+	for i := range items {
+		filled, err := fillComputed(n.Block, items[i], f)
+		if err != nil {
+			return v, err
+		}
+		items[i] = filled
+	}
+	return tftypes.NewValue(v.Type(), items), nil
+}
+
+// attributeName returns the innermost attribute that path passes through.
+func attributeName(path *tftypes.AttributePath) string {
+	steps := path.Steps()
+	for i := len(steps) - 1; i >= 0; i-- {
+		if name, ok := steps[i].(tftypes.AttributeName); ok {
+			return string(name)
+		}
+	}
+	return ""
+}
+
+// invent returns a value as AWS might give it for an attribute of a type.
+func invent(typeName, name string, typ tftypes.Type) tftypes.Value {
+	switch {
+	case typ.Is(tftypes.String), typ.Is(tftypes.DynamicPseudoType):
+		return tftypes.NewValue(tftypes.String, inventString(typeName, name))
+	case typ.Is(tftypes.Number):
+		return tftypes.NewValue(typ, big.NewFloat(1))
+	case typ.Is(tftypes.Bool):
+		return tftypes.NewValue(typ, false)
+	}
+	switch t := typ.(type) {
+	case tftypes.List:
+		return tftypes.NewValue(typ, inventItems(typeName, name, t.ElementType))
+	case tftypes.Set:
+		return tftypes.NewValue(typ, inventItems(typeName, name, t.ElementType))
+	case tftypes.Map:
+		return tftypes.NewValue(typ, map[string]tftypes.Value{})
+	case tftypes.Object:
+		fields := map[string]tftypes.Value{}
+		for n, ft := range t.AttributeTypes {
+			fields[n] = invent(typeName, n, ft)
+		}
+		return tftypes.NewValue(typ, fields)
+	}
+	return tftypes.NewValue(typ, nil)
+}
+
+func inventString(typeName, name string) string {
+	short := strings.TrimPrefix(typeName, "aws_")
+	switch {
+	case name == "arn" || strings.HasSuffix(name, "_arn"):
+		return "arn:aws:stub:" + region + ":" + accountID + ":" + short
+	case name == "account_id" || name == "owner_id":
+		return accountID
+	case name == "partition":
+		return "aws"
+	case name == "region", name == "availability_zone", short == "region":
+		return region
+	case strings.Contains(name, "cidr_block"):
+		return "10.20.0.0/16"
+	case name == "json":
+		return `{"Version":"2012-10-17","Statement":[]}`
+	}
+	return short + "-" + name
+}
+
+// inventItems returns three strings (zones, subnets), and no objects.
+func inventItems(typeName, name string, elem tftypes.Type) []tftypes.Value {
+	items := []tftypes.Value{}
+	if !elem.Is(tftypes.String) {
+		return items
+	}
+	for _, suffix := range []string{"a", "b", "c"} {
+		s := inventString(typeName, name) + "-" + suffix
+		if typeName == "aws_availability_zones" {
+			s = region + suffix
+		}
+		items = append(items, tftypes.NewValue(elem, s))
+	}
+	return items
+}
