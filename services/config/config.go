@@ -1,0 +1,215 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Role is a set of the parts that one process runs.
+type Role uint8
+
+// The roles. RoleServe is all of them in one process.
+const (
+	RoleCoordinator Role = 1 << iota
+	RoleIngest
+	RoleTiering
+	RoleServe = RoleCoordinator | RoleIngest | RoleTiering
+)
+
+// Config is everything an operator can set. The tags give each field's name (a flag, a YAML key, and in upper case with
+// VARVE_ in front an environment variable), default and explanation.
+type Config struct {
+	DataDir                string `name:"data-dir" default:"./varve-data" usage:"directory for the hot log, the metadata log and, unless --bucket says otherwise, the bucket"`
+	KafkaAddr              string `name:"kafka-addr" default:"127.0.0.1:9092" usage:"address on which Kafka clients are served"`
+	AdvertisedAddr         string `name:"advertised-addr" usage:"host:port that clients are told to connect to (default: --kafka-addr)"`
+	HTTPAddr               string `name:"http-addr" default:"127.0.0.1:8080" usage:"address of /healthz, /readyz and /metrics"`
+	InternalAddr           string `name:"internal-addr" default:"127.0.0.1:9644" usage:"address on which Varve's processes serve each other"`
+	AdvertisedInternalAddr string `name:"advertised-internal-addr" usage:"host:port that Varve's other processes are told to connect to (default: --internal-addr)"`
+	NATSAddr               string `name:"nats-addr" default:"127.0.0.1:4222" usage:"address on which the embedded NATS server listens"`
+	NATSURL                string `name:"nats-url" usage:"use this NATS server instead of an embedded one, nats://host:port"`
+	Metalog                string `name:"metalog" default:"jetstream" usage:"where the metadata log is kept: jetstream or bucket"`
+	Bucket                 string `name:"bucket" usage:"file:///dir, s3://bucket/prefix?region=… or minio://host:port/bucket/prefix?secure=false (default: a directory under --data-dir)"`
+	Zone                   string `name:"zone" usage:"availability zone of this process"`
+
+	LogLevel  string `name:"log-level" default:"info" usage:"debug, info, warn or error"`
+	LogFormat string `name:"log-format" default:"text" usage:"text or json"`
+
+	HotSegmentBytes   Bytes         `name:"hot-segment-bytes" default:"64MiB" usage:"size at which a segment of the hot log is sealed"`
+	SealAge           time.Duration `name:"seal-age" default:"30s" usage:"age at which a segment of the hot log that holds anything is sealed"`
+	ObjectPuts        float64       `name:"object-puts-per-second" default:"10" usage:"chunks a second that this node may PUT for topics with varve.durability=object"`
+	RequestMemory     Bytes         `name:"request-memory" default:"256MiB" usage:"bytes of produce requests in flight before clients are made to wait"`
+	FetchMemory       Bytes         `name:"fetch-memory" default:"128MiB" usage:"bytes of fetch answers in flight"`
+	CacheBytes        Bytes         `name:"cache-bytes" default:"128MiB" usage:"RAM for ranges of objects read from the bucket"`
+	MaxConnections    int           `name:"max-connections" default:"10000" usage:"Kafka connections open at once"`
+	RetentionInterval time.Duration `name:"retention-interval" default:"1m" usage:"how often retention is applied"`
+	OrphanAge         time.Duration `name:"orphan-age" default:"24h" usage:"age from which objects that nothing refers to are swept"`
+	SweepInterval     time.Duration `name:"sweep-interval" default:"1h" usage:"how often the bucket is searched for orphans"`
+	DeleteDelay       time.Duration `name:"delete-delay" default:"1m" usage:"how long deleted objects are left to readers under way"`
+	SnapshotEntries   int           `name:"snapshot-entries" default:"10000" usage:"metadata log entries between two snapshots"`
+	ShipBytes         Bytes         `name:"ship-bytes" default:"256MiB" usage:"hot bytes that one tiering job takes at most"`
+	DrainTimeout      time.Duration `name:"drain-timeout" default:"10s" usage:"how long a stopping process waits for what is in flight"`
+}
+
+// FieldError is a wrong value: it names the field as the operator can find it.
+type FieldError struct {
+	Field  string // the flag's name
+	Value  string
+	Reason string
+	Source string // "flag --x", "environment variable VARVE_X", "file.yaml:3", or empty
+}
+
+func (e *FieldError) Error() string {
+	from := ""
+	if e.Source != "" {
+		from = " (" + e.Source + ")"
+	}
+	return fmt.Sprintf("configuration: %s=%q%s: %s", e.Field, e.Value, from, e.Reason)
+}
+
+// Validate checks the fields that the role uses, and fills those whose default depends on others.
+func (c *Config) Validate(role Role) error {
+	checks := []func(Role) error{c.validateAddresses, c.validateMetadata, c.validateLimits}
+	for _, check := range checks {
+		if err := check(role); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Config) validateAddresses(role Role) error {
+	addresses := []struct {
+		field string
+		value *string
+		roles Role
+	}{
+		{"http-addr", &c.HTTPAddr, RoleServe},
+		{"internal-addr", &c.InternalAddr, RoleCoordinator | RoleIngest},
+		{"kafka-addr", &c.KafkaAddr, RoleIngest},
+		{"nats-addr", &c.NATSAddr, RoleCoordinator},
+	}
+	for _, a := range addresses {
+		if role&a.roles == 0 {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(*a.value); err != nil {
+			return &FieldError{Field: a.field, Value: *a.value, Reason: "want host:port: " + err.Error()}
+		}
+	}
+	if role&RoleIngest != 0 {
+		if err := advertise(&c.AdvertisedAddr, "advertised-addr", c.KafkaAddr, "kafka-addr"); err != nil {
+			return err
+		}
+	}
+	if role&(RoleIngest|RoleCoordinator) != 0 {
+		return advertise(&c.AdvertisedInternalAddr, "advertised-internal-addr", c.InternalAddr, "internal-addr")
+	}
+	return nil
+}
+
+// advertise lets address default to the listener's, unless that is a wildcard, which nobody can connect to.
+func advertise(address *string, field, listener, listenerField string) error {
+	if *address == "" {
+		host, _, _ := net.SplitHostPort(listener)
+		if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
+			return &FieldError{Field: field, Value: "", Reason: fmt.Sprintf("must be set, since %s=%s listens on every address", listenerField, listener)}
+		}
+		*address = listener
+		return nil
+	}
+	host, port, err := net.SplitHostPort(*address)
+	if err != nil || host == "" || port == "" {
+		return &FieldError{Field: field, Value: *address, Reason: "want host:port"}
+	}
+	return nil
+}
+
+func (c *Config) validateMetadata(role Role) error {
+	if c.DataDir == "" {
+		return &FieldError{Field: "data-dir", Reason: "must not be empty"}
+	}
+	if c.Metalog != "jetstream" && c.Metalog != "bucket" {
+		return &FieldError{Field: "metalog", Value: c.Metalog, Reason: "want jetstream or bucket"}
+	}
+	if c.NATSURL == "" && role&RoleCoordinator == 0 {
+		c.NATSURL = "nats://127.0.0.1:4222"
+	}
+	if c.NATSURL != "" {
+		u, err := url.Parse(c.NATSURL)
+		if err != nil || u.Host == "" || (u.Scheme != "nats" && u.Scheme != "tls") {
+			return &FieldError{Field: "nats-url", Value: c.NATSURL, Reason: "want nats://host:port"}
+		}
+	}
+	if c.Bucket == "" {
+		if role != RoleServe {
+			return &FieldError{Field: "bucket", Reason: "must be set where roles run in processes of their own, and be the same for all of them"}
+		}
+		dir, err := filepath.Abs(filepath.Join(c.DataDir, "bucket"))
+		if err != nil {
+			return &FieldError{Field: "data-dir", Value: c.DataDir, Reason: err.Error()}
+		}
+		c.Bucket = "file://" + dir
+	}
+	if scheme, _, found := strings.Cut(c.Bucket, "://"); !found || (scheme != "file" && scheme != "s3" && scheme != "minio") {
+		return &FieldError{Field: "bucket", Value: c.Bucket, Reason: "want file:///dir, s3://bucket/prefix or minio://host:port/bucket/prefix"}
+	}
+	return nil
+}
+
+func (c *Config) validateLimits(Role) error {
+	switch c.LogLevel {
+	case "debug", "info", "warn", "error":
+	default:
+		return &FieldError{Field: "log-level", Value: c.LogLevel, Reason: "want debug, info, warn or error"}
+	}
+	if c.LogFormat != "text" && c.LogFormat != "json" {
+		return &FieldError{Field: "log-format", Value: c.LogFormat, Reason: "want text or json"}
+	}
+	bytes := []struct {
+		field    string
+		value    Bytes
+		min, max Bytes
+	}{
+		{"hot-segment-bytes", c.HotSegmentBytes, 16 * MiB, 2 * GiB},
+		{"request-memory", c.RequestMemory, 16 * MiB, 1 << 40},
+		{"fetch-memory", c.FetchMemory, 16 * MiB, 1 << 40},
+		{"cache-bytes", c.CacheBytes, 8 * MiB, 1 << 40},
+		{"ship-bytes", c.ShipBytes, 16 * MiB, 1 << 40},
+	}
+	for _, b := range bytes {
+		if b.value < b.min || b.value > b.max {
+			return &FieldError{Field: b.field, Value: b.value.String(), Reason: fmt.Sprintf("want %s to %s", b.min, b.max)}
+		}
+	}
+	durations := []struct {
+		field string
+		value time.Duration
+		min   time.Duration
+	}{
+		{"seal-age", c.SealAge, 100 * time.Millisecond},
+		{"retention-interval", c.RetentionInterval, 100 * time.Millisecond},
+		{"orphan-age", c.OrphanAge, time.Minute},
+		{"sweep-interval", c.SweepInterval, time.Second},
+		{"delete-delay", c.DeleteDelay, 0},
+		{"drain-timeout", c.DrainTimeout, 0},
+	}
+	for _, d := range durations {
+		if d.value < d.min {
+			return &FieldError{Field: d.field, Value: d.value.String(), Reason: fmt.Sprintf("want at least %s", d.min)}
+		}
+	}
+	if c.ObjectPuts <= 0 {
+		return &FieldError{Field: "object-puts-per-second", Value: fmt.Sprint(c.ObjectPuts), Reason: "want more than 0"}
+	}
+	if c.MaxConnections < 1 {
+		return &FieldError{Field: "max-connections", Value: fmt.Sprint(c.MaxConnections), Reason: "want at least 1"}
+	}
+	if c.SnapshotEntries < 10 {
+		return &FieldError{Field: "snapshot-entries", Value: fmt.Sprint(c.SnapshotEntries), Reason: "want at least 10"}
+	}
+	return nil
+}

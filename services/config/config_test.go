@@ -1,0 +1,118 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+// load parses as the binary does: flags, then environment and file.
+func load(t *testing.T, role Role, yaml string, env map[string]string, args ...string) (*Config, error) {
+	t.Helper()
+	var c Config
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	c.Register(flags)
+	if yaml != "" {
+		path := filepath.Join(t.TempDir(), "varve.yaml")
+		if err := os.WriteFile(path, []byte(yaml), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "--config", path)
+	}
+	if err := flags.Parse(args); err != nil {
+		return nil, err
+	}
+	err := c.Load(flags, func(name string) (string, bool) { v, ok := env[name]; return v, ok })
+	if err == nil {
+		err = c.Validate(role)
+	}
+	return &c, err
+}
+
+func TestDefaultsServeOnLoopback(t *testing.T) {
+	c, err := load(t, RoleServe, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.KafkaAddr != "127.0.0.1:9092" || c.AdvertisedAddr != "127.0.0.1:9092" || c.HTTPAddr != "127.0.0.1:8080" || c.NATSAddr != "127.0.0.1:4222" {
+		t.Errorf("addresses: %+v", c)
+	}
+	if !strings.HasPrefix(c.Bucket, "file:///") || !strings.HasSuffix(c.Bucket, "varve-data/bucket") {
+		t.Errorf("bucket: %s", c.Bucket)
+	}
+}
+
+func TestFlagBeatsEnvironmentBeatsFile(t *testing.T) {
+	yaml := "zone: from-file\nlog-level: debug\nhot-segment-bytes: 32MiB\n"
+	env := map[string]string{"VARVE_ZONE": "from-env", "VARVE_LOG_LEVEL": "warn"}
+	c, err := load(t, RoleServe, yaml, env, "--zone", "from-flag")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Zone != "from-flag" || c.LogLevel != "warn" || c.HotSegmentBytes != 32*MiB {
+		t.Errorf("zone %s, log-level %s, hot-segment-bytes %s", c.Zone, c.LogLevel, c.HotSegmentBytes)
+	}
+}
+
+func TestWrongValuesNameTheField(t *testing.T) {
+	tests := []struct {
+		name string
+		role Role
+		yaml string
+		env  map[string]string
+		args []string
+		want string
+	}{
+		{name: "unknown field in file", yaml: "zone: a\nkafka-adr: x\n", want: `varve.yaml:2: unknown field "kafka-adr"`},
+		{name: "nested file", yaml: "zone:\n  a: b\n", want: `field "zone": want a single value`},
+		{name: "field twice", yaml: "zone: a\nzone: b\n", want: `"zone" stands twice`},
+		{name: "duration", yaml: "seal-age: soon\n", want: "varve.yaml:1): want a duration"},
+		{name: "size in environment", env: map[string]string{"VARVE_CACHE_BYTES": "lots"}, want: "environment variable VARVE_CACHE_BYTES"},
+		{name: "address", args: []string{"--kafka-addr", "nowhere"}, want: `kafka-addr="nowhere"`},
+		{name: "metalog", args: []string{"--metalog", "postgres"}, want: "metalog=\"postgres\""},
+		{name: "bucket scheme", args: []string{"--bucket", "gs://b"}, want: "bucket=\"gs://b\""},
+		{name: "no bucket for a role alone", role: RoleIngest, want: "bucket"},
+		{name: "wildcard without advertised", args: []string{"--kafka-addr", ":9092"}, want: "advertised-addr"},
+		{name: "too small", args: []string{"--hot-segment-bytes", "1KiB"}, want: "hot-segment-bytes"},
+		{name: "negative puts", args: []string{"--object-puts-per-second", "-1"}, want: "object-puts-per-second"},
+		{name: "nats url", args: []string{"--nats-url", "localhost"}, want: "nats-url"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if test.role == 0 {
+				test.role = RoleServe
+			}
+			_, err := load(t, test.role, test.yaml, test.env, test.args...)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want a message with %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestFieldErrorsCanBeTold(t *testing.T) {
+	_, err := load(t, RoleServe, "", nil, "--metalog", "x")
+	var fieldError *FieldError
+	if !errors.As(err, &fieldError) || fieldError.Field != "metalog" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestBytes(t *testing.T) {
+	for text, want := range map[string]Bytes{"0": 0, "1048576": MiB, "64MiB": 64 * MiB, "1 GiB": GiB, "3KiB": 3 * KiB, "12B": 12} {
+		var b Bytes
+		if err := b.Set(text); err != nil || b != want {
+			t.Errorf("%q: %d, %v", text, b, err)
+		}
+	}
+	for _, text := range []string{"", "x", "-1", "1TB", "99999999999GiB"} {
+		var b Bytes
+		if err := b.Set(text); err == nil {
+			t.Errorf("%q gave %d", text, b)
+		}
+	}
+}
