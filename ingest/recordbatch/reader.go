@@ -1,0 +1,159 @@
+package recordbatch
+
+import (
+	"fmt"
+	"iter"
+	"math"
+	"sync"
+)
+
+// DefaultMaxInflatedBytes bounds what one batch may inflate to where nothing else is said.
+const DefaultMaxInflatedBytes = 64 << 20
+
+// maxPooledBytes is the largest buffer kept for later use: one huge batch must not hold memory for good.
+const maxPooledBytes = 4 << 20
+
+// Scratch is the memory that inflating batches needs, reused from batch to batch. The zero value is ready to use. It
+// must not be used by two goroutines at once, nor for a second batch while records of the first are in use.
+type Scratch struct {
+	// MaxInflatedBytes bounds what a batch may inflate to; 0 means DefaultMaxInflatedBytes.
+	MaxInflatedBytes int
+
+	inflated []byte
+}
+
+var scratchPool = sync.Pool{New: func() any { return new(Scratch) }}
+
+func getScratch(maxInflatedBytes int) *Scratch {
+	s := scratchPool.Get().(*Scratch)
+	s.MaxInflatedBytes = maxInflatedBytes
+	return s
+}
+
+func putScratch(s *Scratch) {
+	if cap(s.inflated) > maxPooledBytes {
+		s.inflated = nil
+	}
+	scratchPool.Put(s)
+}
+
+// open returns the header and the inflated records of the one batch that b holds.
+func (s *Scratch) open(b []byte) (h Header, records []byte, err error) {
+	batch, err := first(b)
+	if err != nil {
+		return Header{}, nil, err
+	}
+	records = batch.Bytes[HeaderBytes:]
+	if batch.Codec() == None {
+		return batch.Header, records, nil
+	}
+	limit := s.MaxInflatedBytes
+	if limit == 0 {
+		limit = DefaultMaxInflatedBytes
+	}
+	s.inflated, err = inflate(s.inflated, batch.Codec(), records, limit)
+	return batch.Header, s.inflated, err
+}
+
+// Reader iterates over the records of a batch without allocating. The zero value has no records; Reset gives it some.
+type Reader struct {
+	header Header
+	record Record
+	rest   []byte
+	left   int32
+	last   int32 // the previous record's offsetDelta
+	err    error
+}
+
+// Reset begins reading the batch that b begins with. It inflates the records into scratch, which must not be nil, if they
+// are compressed. The CRC is not checked.
+func (r *Reader) Reset(b []byte, scratch *Scratch) error {
+	h, records, err := scratch.open(b)
+	if err != nil {
+		*r = Reader{err: err}
+		return err
+	}
+	r.start(h, records)
+	return nil
+}
+
+// start begins reading records that are inflated already.
+func (r *Reader) start(h Header, records []byte) {
+	*r = Reader{header: h, rest: records, left: h.RecordCount, last: -1}
+}
+
+// Header is the batch's header.
+func (r *Reader) Header() *Header { return &r.header }
+
+// Next goes to the next record; false at the end or at an error.
+func (r *Reader) Next() bool {
+	if r.left == 0 {
+		if r.err == nil && len(r.rest) != 0 {
+			r.err = fmt.Errorf("%w: %d bytes behind the last record", ErrInvalidRecord, len(r.rest))
+			r.rest = nil
+		}
+		return false
+	}
+	n, err := r.record.parse(r.rest)
+	if err == nil {
+		err = r.place()
+	}
+	if err != nil {
+		r.err = fmt.Errorf("record %d of %d: %w", r.header.RecordCount-r.left, r.header.RecordCount, err)
+		r.left, r.rest = 0, nil
+		return false
+	}
+	r.rest = r.rest[n:]
+	r.left--
+	return true
+}
+
+// place computes the record's absolute offset and timestamp.
+func (r *Reader) place() error {
+	rec := &r.record
+	if rec.OffsetDelta <= r.last || rec.OffsetDelta > r.header.LastOffsetDelta {
+		return fmt.Errorf("%w: offsetDelta %d after %d in a batch that ends at %d", ErrInvalidRecord, rec.OffsetDelta, r.last, r.header.LastOffsetDelta)
+	}
+	r.last = rec.OffsetDelta
+	rec.Offset = r.header.BaseOffset + int64(rec.OffsetDelta)
+	if r.header.IsLogAppendTime() {
+		rec.Timestamp = r.header.MaxTimestamp
+		return nil
+	}
+	base, delta := r.header.BaseTimestamp, rec.timestampDelta
+	if (delta > 0 && base > math.MaxInt64-delta) || (delta < 0 && base < math.MinInt64-delta) {
+		return fmt.Errorf("%w: timestamp %d + %d", ErrInvalidRecord, base, delta)
+	}
+	rec.Timestamp = base + delta
+	return nil
+}
+
+// Record is the current record, valid until the next call of Next; its slices are valid as long as the batch and the
+// scratch are.
+func (r *Reader) Record() *Record { return &r.record }
+
+// Err is what ended the iteration early, nil if it came to the end.
+func (r *Reader) Err() error { return r.err }
+
+// Records walks the records of the batch that b begins with, inflating them into scratch (nil for one of its own) if
+// they are compressed. An error is yielded once, last. The CRC is not checked.
+func Records(b []byte, scratch *Scratch) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		if scratch == nil {
+			scratch = new(Scratch)
+		}
+		var r Reader
+		if err := r.Reset(b, scratch); err != nil {
+			yield(Record{}, err)
+			return
+		}
+		for r.Next() {
+			if !yield(r.record, nil) {
+				return
+			}
+		}
+		if r.err != nil {
+			yield(Record{}, r.err)
+		}
+	}
+}
