@@ -38,7 +38,7 @@ var (
 	tableLine = regexp.MustCompile(`^export function (\w+)ToHclTerraform\(`)
 	typeLine  = regexp.MustCompile(`^\s+public static readonly tfResourceType = "(\w+)"`)
 	noteLine  = regexp.MustCompile(`^\s+// (\w+) - computed: (\w+), optional: (\w+), required: (\w+)`)
-	entryLine = regexp.MustCompile(`^\s+(\w+): \{$`)
+	entryLine = regexp.MustCompile(`^\s+([a-z0-9_]+): \{$`)
 	fieldLine = regexp.MustCompile(`^\s+(value|isBlock|type|storageClassType): (.*),$`)
 )
 

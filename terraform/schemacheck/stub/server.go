@@ -18,22 +18,25 @@ import (
 type server struct {
 	tfprotov5.ProviderServer
 	provider schema.Provider
+	known    bool
 	answer   *tfprotov5.GetProviderSchemaResponse
 	types    map[string]tftypes.Type // of resources
 	dataType map[string]tftypes.Type
 }
 
-// Serve answers Terraform on the standard streams until it hangs up.
-func Serve(p schema.Provider) error {
-	s, err := newServer(p)
+// Serve answers Terraform on the standard streams until it hangs up. A plan
+// leaves computed values unknown, as the real provider does; with known they
+// are invented there already, so that tests can assert on what refers to them.
+func Serve(p schema.Provider, known bool) error {
+	s, err := newServer(p, known)
 	if err != nil {
 		return err
 	}
 	return tf5server.Serve(schema.Address, func() tfprotov5.ProviderServer { return s })
 }
 
-func newServer(p schema.Provider) (*server, error) {
-	s := &server{provider: p, types: map[string]tftypes.Type{}, dataType: map[string]tftypes.Type{}}
+func newServer(p schema.Provider, known bool) (*server, error) {
+	s := &server{provider: p, known: known, types: map[string]tftypes.Type{}, dataType: map[string]tftypes.Type{}}
 	config, err := p.Config.Proto()
 	if err != nil {
 		return nil, fmt.Errorf("convert provider schema: %w", err)
@@ -115,12 +118,14 @@ func (s *server) ReadResource(_ context.Context, r *tfprotov5.ReadResourceReques
 	return &tfprotov5.ReadResourceResponse{NewState: r.CurrentState, Private: r.Private}, nil
 }
 
-// PlanResourceChange leaves every computed value that the configuration does
-// not set unknown, as the real provider does for a resource it is to create.
 func (s *server) PlanResourceChange(_ context.Context, r *tfprotov5.PlanResourceChangeRequest) (*tfprotov5.PlanResourceChangeResponse, error) {
 	block := s.provider.Resources[r.TypeName].Block
 	planned, err := rewrite(r.ProposedNewState, s.types[r.TypeName], func(v tftypes.Value) (tftypes.Value, error) {
-		return fillComputed(block, v, func(_ string, typ tftypes.Type) tftypes.Value {
+		m := newMaker(r.TypeName, v)
+		return fillComputed(block, v, func(name string, typ tftypes.Type) tftypes.Value {
+			if s.known {
+				return m.value(name, typ)
+			}
 			return tftypes.NewValue(typ, tftypes.UnknownValue)
 		})
 	})
@@ -130,11 +135,12 @@ func (s *server) PlanResourceChange(_ context.Context, r *tfprotov5.PlanResource
 
 func (s *server) ApplyResourceChange(_ context.Context, r *tfprotov5.ApplyResourceChangeRequest) (*tfprotov5.ApplyResourceChangeResponse, error) {
 	applied, err := rewrite(r.PlannedState, s.types[r.TypeName], func(v tftypes.Value) (tftypes.Value, error) {
+		m := newMaker(r.TypeName, v)
 		return tftypes.Transform(v, func(path *tftypes.AttributePath, v tftypes.Value) (tftypes.Value, error) {
 			if v.IsKnown() {
 				return v, nil
 			}
-			return invent(r.TypeName, attributeName(path), v.Type()), nil
+			return m.value(attributeName(path), v.Type()), nil
 		})
 	})
 	return &tfprotov5.ApplyResourceChangeResponse{NewState: applied, Private: r.PlannedPrivate, UnsafeToUseLegacyTypeSystem: true}, err
@@ -143,9 +149,7 @@ func (s *server) ApplyResourceChange(_ context.Context, r *tfprotov5.ApplyResour
 func (s *server) ReadDataSource(_ context.Context, r *tfprotov5.ReadDataSourceRequest) (*tfprotov5.ReadDataSourceResponse, error) {
 	block := s.provider.Data[r.TypeName].Block
 	state, err := rewrite(r.Config, s.dataType[r.TypeName], func(v tftypes.Value) (tftypes.Value, error) {
-		return fillComputed(block, v, func(name string, typ tftypes.Type) tftypes.Value {
-			return invent(r.TypeName, name, typ)
-		})
+		return fillComputed(block, v, newMaker(r.TypeName, v).value)
 	})
 	return &tfprotov5.ReadDataSourceResponse{State: state}, err
 }

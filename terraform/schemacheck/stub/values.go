@@ -92,11 +92,51 @@ func attributeName(path *tftypes.AttributePath) string {
 	return ""
 }
 
-// invent returns a value as AWS might give it for an attribute of a type.
-func invent(typeName, name string, typ tftypes.Type) tftypes.Value {
+// A maker invents the computed values of one resource or data source. Label
+// tells resources of one type apart; address is what an interface was given.
+type maker struct {
+	typeName string
+	label    string
+	address  string
+}
+
+// newMaker takes the label from the attribute that names the resource.
+func newMaker(typeName string, v tftypes.Value) maker {
+	m := maker{typeName: typeName, address: "10.20.0.10"}
+	fields := map[string]tftypes.Value{}
+	if err := v.As(&fields); err != nil {
+		return m
+	}
+	tags := map[string]tftypes.Value{}
+	if t := fields["tags"]; t.IsKnown() && t.As(&tags) == nil {
+		m.label = text(tags["Name"])
+	}
+	for _, name := range []string{"name", "bucket", "role"} {
+		if s := text(fields[name]); s != "" {
+			m.label = s
+			break
+		}
+	}
+	var addresses []tftypes.Value
+	if a := fields["private_ips"]; a.IsKnown() && !a.IsNull() && a.As(&addresses) == nil && len(addresses) > 0 {
+		m.address = text(addresses[0])
+	}
+	return m
+}
+
+func text(v tftypes.Value) string {
+	var s string
+	if v.Type() == nil || !v.Type().Is(tftypes.String) || !v.IsKnown() || v.IsNull() || v.As(&s) != nil {
+		return ""
+	}
+	return s
+}
+
+// value returns one as AWS might give it for the named attribute.
+func (m maker) value(name string, typ tftypes.Type) tftypes.Value {
 	switch {
 	case typ.Is(tftypes.String), typ.Is(tftypes.DynamicPseudoType):
-		return tftypes.NewValue(tftypes.String, inventString(typeName, name))
+		return tftypes.NewValue(tftypes.String, m.text(name))
 	case typ.Is(tftypes.Number):
 		return tftypes.NewValue(typ, big.NewFloat(1))
 	case typ.Is(tftypes.Bool):
@@ -104,49 +144,52 @@ func invent(typeName, name string, typ tftypes.Type) tftypes.Value {
 	}
 	switch t := typ.(type) {
 	case tftypes.List:
-		return tftypes.NewValue(typ, inventItems(typeName, name, t.ElementType))
+		return tftypes.NewValue(typ, m.items(name, t.ElementType))
 	case tftypes.Set:
-		return tftypes.NewValue(typ, inventItems(typeName, name, t.ElementType))
+		return tftypes.NewValue(typ, m.items(name, t.ElementType))
 	case tftypes.Map:
 		return tftypes.NewValue(typ, map[string]tftypes.Value{})
 	case tftypes.Object:
 		fields := map[string]tftypes.Value{}
 		for n, ft := range t.AttributeTypes {
-			fields[n] = invent(typeName, n, ft)
+			fields[n] = m.value(n, ft)
 		}
 		return tftypes.NewValue(typ, fields)
 	}
 	return tftypes.NewValue(typ, nil)
 }
 
-func inventString(typeName, name string) string {
-	short := strings.TrimPrefix(typeName, "aws_")
+func (m maker) text(name string) string {
+	short := strings.TrimPrefix(m.typeName, "aws_")
+	labelled := strings.TrimSuffix(short+"-"+name+"-"+m.label, "-")
 	switch {
 	case name == "arn" || strings.HasSuffix(name, "_arn"):
-		return "arn:aws:stub:" + region + ":" + accountID + ":" + short
+		return "arn:aws:stub:" + region + ":" + accountID + ":" + labelled
 	case name == "account_id" || name == "owner_id":
 		return accountID
 	case name == "partition":
 		return "aws"
 	case name == "region", name == "availability_zone", short == "region":
 		return region
+	case name == "private_ip":
+		return m.address
 	case strings.Contains(name, "cidr_block"):
 		return "10.20.0.0/16"
 	case name == "json":
 		return `{"Version":"2012-10-17","Statement":[]}`
 	}
-	return short + "-" + name
+	return labelled
 }
 
-// inventItems returns three strings (zones, subnets), and no objects.
-func inventItems(typeName, name string, elem tftypes.Type) []tftypes.Value {
+// items returns three strings (zones, subnets), and no objects.
+func (m maker) items(name string, elem tftypes.Type) []tftypes.Value {
 	items := []tftypes.Value{}
 	if !elem.Is(tftypes.String) {
 		return items
 	}
 	for _, suffix := range []string{"a", "b", "c"} {
-		s := inventString(typeName, name) + "-" + suffix
-		if typeName == "aws_availability_zones" {
+		s := m.text(name) + "-" + suffix
+		if m.typeName == "aws_availability_zones" {
 			s = region + suffix
 		}
 		items = append(items, tftypes.NewValue(elem, s))
