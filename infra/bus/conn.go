@@ -1,0 +1,194 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// The errors on which callers branch.
+var (
+	// ErrDisconnected: there is no connection to a NATS server at the moment; it is being sought.
+	ErrDisconnected = errors.New("nats is not connected")
+	// ErrMaxPayload: the server allows messages smaller than Varve sends.
+	ErrMaxPayload = errors.New("nats max_payload is too small")
+	// ErrNoAnswer: nobody answered a request.
+	ErrNoAnswer = errors.New("nobody answered")
+)
+
+// pendingMessages and pendingBytes bound what a slow subscriber holds back; beyond it hints are dropped.
+const (
+	pendingMessages = 8192
+	pendingBytes    = 64 << 20
+)
+
+// ConnConfig says where to connect. Exactly one of Server and URL is set.
+type ConnConfig struct {
+	// Server is an embedded server of this process.
+	Server *Server
+	// URL is an external server's, or several separated by commas; it may carry credentials of its own.
+	URL string
+	// Secret is the embedded server's, for URLs that lead to one in another process; empty for servers of the user's.
+	Secret string
+	// Name is the connection's name for people.
+	Name   string
+	Logger *slog.Logger
+}
+
+// Conn is a connection that reconnects for ever. Its methods may be called concurrently.
+type Conn struct {
+	nats   *nats.Conn
+	closed chan struct{}
+	stop   sync.Once
+}
+
+// Connect returns when the first connection stands or ctx ends. The caller must Close it.
+func Connect(ctx context.Context, cfg ConnConfig) (*Conn, error) {
+	c := &Conn{closed: make(chan struct{})}
+	opts := []nats.Option{
+		nats.Name(cfg.Name),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(100 * time.Millisecond),
+		nats.ReconnectJitter(200*time.Millisecond, 400*time.Millisecond),
+		nats.PingInterval(5 * time.Second),
+		nats.MaxPingsOutstanding(2),
+		// Hints that pile up while disconnected are worth nothing: publish fails instead.
+		nats.ReconnectBufSize(-1),
+		nats.ClosedHandler(func(*nats.Conn) { close(c.closed) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if cfg.Logger != nil && !errors.Is(err, nats.ErrSlowConsumer) {
+				cfg.Logger.Warn("nats connection", "error", err)
+			}
+		}),
+	}
+	if cfg.Logger != nil {
+		opts = append(opts,
+			nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+				if err != nil {
+					cfg.Logger.Warn("nats disconnected, reconnecting", "error", err)
+				}
+			}),
+			nats.ReconnectHandler(func(*nats.Conn) { cfg.Logger.Info("nats reconnected") }))
+	}
+	url, secret := cfg.URL, cfg.Secret
+	if cfg.Server != nil {
+		url, secret = nats.DefaultURL, cfg.Server.secret
+		opts = append(opts, nats.InProcessServer(cfg.Server.nats))
+	}
+	if secret != "" {
+		opts = append(opts, nats.UserInfo(internalUser, secret))
+	}
+	if err := c.dial(ctx, url, opts); err != nil {
+		return nil, err
+	}
+	if limit := c.nats.MaxPayload(); limit < MinMaxPayload {
+		c.Close()
+		return nil, fmt.Errorf("%w: the server allows %d bytes, Varve needs max_payload of at least %d", ErrMaxPayload, limit, MinMaxPayload)
+	}
+	return c, nil
+}
+
+// dial tries until ctx ends: roles of one cluster start in any order.
+func (c *Conn) dial(ctx context.Context, url string, opts []nats.Option) error {
+	for {
+		nc, err := nats.Connect(url, opts...)
+		if err == nil {
+			c.nats = nc
+			return nil
+		}
+		if errors.Is(err, nats.ErrAuthorization) {
+			return fmt.Errorf("connect to nats %s: %w", redact(url), err)
+		}
+		timer := time.NewTimer(200 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("connect to nats %s: %w", redact(url), errors.Join(err, ctx.Err()))
+		case <-timer.C:
+		}
+	}
+}
+
+// NATS is the connection itself, for coordinator/metalog/jetstream only.
+func (c *Conn) NATS() *nats.Conn { return c.nats }
+
+// Ready returns nil while connected, else ErrDisconnected; it is what /readyz asks.
+func (c *Conn) Ready() error {
+	if c.nats.IsConnected() {
+		return nil
+	}
+	return fmt.Errorf("%w (%s)", ErrDisconnected, c.nats.Status())
+}
+
+// Publish sends data, at most once, without waiting. data may be reused on return.
+func (c *Conn) Publish(subject string, data []byte) error {
+	if !c.nats.IsConnected() {
+		return ErrDisconnected
+	}
+	if err := c.nats.Publish(subject, data); err != nil {
+		return fmt.Errorf("publish on %s: %w", subject, err)
+	}
+	return nil
+}
+
+// Subscribe calls handle for each message, one at a time, until cancel. data is the handler's to keep. A handler that falls
+// behind loses messages. cancel returns at once; a call under way may still end after it.
+func (c *Conn) Subscribe(subject string, handle func(data []byte)) (cancel func(), err error) {
+	return c.subscribe(subject, func(m *nats.Msg) { handle(m.Data) })
+}
+
+// Respond answers requests on subject with what answer returns, nil for no answer.
+func (c *Conn) Respond(subject string, answer func(data []byte) []byte) (cancel func(), err error) {
+	return c.subscribe(subject, func(m *nats.Msg) {
+		if m.Reply == "" {
+			return
+		}
+		if body := answer(m.Data); body != nil {
+			// The asker asks again where this is lost.
+			_ = m.Respond(body)
+		}
+	})
+}
+
+func (c *Conn) subscribe(subject string, handle nats.MsgHandler) (func(), error) {
+	sub, err := c.nats.Subscribe(subject, handle)
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to %s: %w", subject, err)
+	}
+	if err := sub.SetPendingLimits(pendingMessages, pendingBytes); err != nil {
+		return nil, errors.Join(fmt.Errorf("bound subscription to %s: %w", subject, err), sub.Unsubscribe())
+	}
+	// Unsubscribing fails only where the connection has ended, and the subscription with it.
+	return func() { _ = sub.Unsubscribe() }, nil
+}
+
+// Request sends data and waits for one answer until ctx ends.
+func (c *Conn) Request(ctx context.Context, subject string, data []byte) ([]byte, error) {
+	m, err := c.nats.RequestWithContext(ctx, subject, data)
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return nil, fmt.Errorf("request on %s: %w", subject, ErrNoAnswer)
+	case err != nil:
+		return nil, fmt.Errorf("request on %s: %w", subject, err)
+	}
+	return m.Data, nil
+}
+
+// Flush waits until the server has taken all that was published and subscribed before.
+func (c *Conn) Flush(ctx context.Context) error {
+	if err := c.nats.FlushWithContext(ctx); err != nil {
+		return fmt.Errorf("flush nats connection: %w", err)
+	}
+	return nil
+}
+
+// Close ends the connection and its subscriptions, and waits until its goroutines have ended.
+func (c *Conn) Close() {
+	c.stop.Do(c.nats.Close)
+	<-c.closed
+}

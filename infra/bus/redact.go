@@ -1,0 +1,17 @@
+package bus
+
+import (
+	"net/url"
+	"strings"
+)
+
+// redact removes passwords from a comma-separated list of server addresses, for messages.
+func redact(list string) string {
+	addresses := strings.Split(list, ",")
+	for i, address := range addresses {
+		if parsed, err := url.Parse(strings.TrimSpace(address)); err == nil {
+			addresses[i] = parsed.Redacted()
+		}
+	}
+	return strings.Join(addresses, ",")
+}

@@ -1,0 +1,221 @@
+package bus
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// MinMaxPayload is the least max_payload, in bytes, a NATS server must allow: metalog entries are up to 512 KiB of commands
+// and their frames. It is also what the embedded server sets.
+const MinMaxPayload = 1 << 20
+
+const (
+	internalUser = "varve"
+	publicUser   = "public"
+	readyTimeout = 10 * time.Second
+)
+
+// ErrListen: the embedded server could not listen on its address.
+var ErrListen = errors.New("nats server cannot listen")
+
+// ServerConfig configures the embedded server. The zero value listens nowhere, keeps no JetStream and lets in-process
+// connections do everything.
+type ServerConfig struct {
+	// ListenAddr is host:port for other processes; empty for in-process connections only. Port 0 takes a free port.
+	ListenAddr string
+	// ListenFlag names the setting behind ListenAddr in error messages; "--nats-addr" by default.
+	ListenFlag string
+	// StoreDir is where JetStream keeps its streams, synced on every write; empty turns JetStream off.
+	StoreDir string
+	// Name is the server's name for people.
+	Name string
+	// Secret is the password of Varve's own connections. With it, connections without credentials may only subscribe to
+	// commit notifications. Without it, every connection may do everything.
+	Secret string
+	// Logger receives the server's warnings and errors; nil drops them.
+	Logger *slog.Logger
+}
+
+// Validate reports the first field that cannot be used.
+func (c *ServerConfig) Validate() error {
+	if c.ListenAddr == "" {
+		return nil
+	}
+	if _, _, err := splitAddr(c.ListenAddr); err != nil {
+		return fmt.Errorf("%s: %w", c.listenFlag(), err)
+	}
+	return nil
+}
+
+func (c *ServerConfig) listenFlag() string {
+	if c.ListenFlag == "" {
+		return "--nats-addr"
+	}
+	return c.ListenFlag
+}
+
+func splitAddr(addr string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", 0, fmt.Errorf("address %q is not host:port: %w", addr, err)
+	}
+	port, err = strconv.Atoi(text)
+	if err != nil || port < 0 || port > 65535 {
+		return "", 0, fmt.Errorf("address %q has no valid port", addr)
+	}
+	return host, port, nil
+}
+
+// Server is an embedded NATS server.
+type Server struct {
+	nats   *server.Server
+	secret string
+	stop   sync.Once
+}
+
+// StartServer starts an embedded server and returns when it accepts connections. Its error names the flag where the port is
+// taken. The caller must Shutdown it.
+func StartServer(cfg ServerConfig) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	opts, err := serverOptions(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	ns, err := server.NewServer(opts)
+	if err != nil {
+		return nil, fmt.Errorf("create nats server: %w", err)
+	}
+	log := &serverLog{logger: cfg.Logger, fatal: make(chan string, 1)}
+	ns.SetLoggerV2(log, false, false, false)
+	ns.Start()
+	if err := awaitReady(ns, log); err != nil {
+		ns.Shutdown()
+		ns.WaitForShutdown()
+		return nil, err
+	}
+	return &Server{nats: ns, secret: cfg.Secret}, nil
+}
+
+func awaitReady(ns *server.Server, log *serverLog) error {
+	deadline := time.Now().Add(readyTimeout)
+	for !ns.ReadyForConnections(50 * time.Millisecond) {
+		select {
+		case reason := <-log.fatal:
+			return fmt.Errorf("start nats server: %s", reason)
+		default:
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("start nats server: not ready after %s", readyTimeout)
+		}
+	}
+	// A server whose JetStream could not start is ready for connections all the same.
+	select {
+	case reason := <-log.fatal:
+		return fmt.Errorf("start nats server: %s", reason)
+	default:
+		return nil
+	}
+}
+
+func serverOptions(cfg *ServerConfig) (*server.Options, error) {
+	opts := &server.Options{
+		ServerName:      cfg.Name,
+		DontListen:      cfg.ListenAddr == "",
+		NoSigs:          true,
+		NoSystemAccount: false,
+		MaxPayload:      MinMaxPayload,
+		JetStream:       cfg.StoreDir != "",
+		StoreDir:        cfg.StoreDir,
+		// An acknowledged append must survive a power failure; the default syncs every two minutes.
+		SyncAlways: true,
+		// Varve's metadata is small, and its disk is shared with the hot log: no reservation by share of the disk.
+		JetStreamMaxMemory: 64 << 20,
+		JetStreamMaxStore:  1 << 40,
+	}
+	if cfg.Secret != "" {
+		opts.Users = []*server.User{
+			{Username: internalUser, Password: cfg.Secret},
+			{Username: publicUser, Password: "public", Permissions: &server.Permissions{
+				Publish:   &server.SubjectPermission{Deny: []string{">"}},
+				Subscribe: &server.SubjectPermission{Allow: []string{CommitWildcard}},
+			}},
+		}
+		opts.NoAuthUser = publicUser
+	}
+	if cfg.ListenAddr == "" {
+		return opts, nil
+	}
+	host, port, err := splitAddr(cfg.ListenAddr)
+	if err != nil {
+		return nil, err
+	}
+	// The server would log a taken port and go on; asking first makes it an error of the caller's.
+	probe, err := net.Listen("tcp", cfg.ListenAddr)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s (set %s to another host:port): %w", ErrListen, cfg.ListenAddr, cfg.listenFlag(), err)
+	}
+	if err := probe.Close(); err != nil {
+		return nil, fmt.Errorf("close probe of %s: %w", cfg.ListenAddr, err)
+	}
+	opts.Host, opts.Port = host, port
+	if port == 0 {
+		opts.Port = server.RANDOM_PORT
+	}
+	return opts, nil
+}
+
+// Addr is the address the server listens on, empty where it listens nowhere.
+func (s *Server) Addr() string {
+	if addr := s.nats.Addr(); addr != nil {
+		return addr.String()
+	}
+	return ""
+}
+
+// Shutdown stops the server and waits until its files are closed. Connections to it must have been closed before.
+func (s *Server) Shutdown() {
+	s.stop.Do(func() {
+		s.nats.Shutdown()
+		s.nats.WaitForShutdown()
+	})
+}
+
+// serverLog passes the server's complaints on, and keeps the reason of a fatal one: the server's own logger would exit.
+type serverLog struct {
+	logger *slog.Logger
+	fatal  chan string
+}
+
+func (l *serverLog) say(level func(*slog.Logger, string), format string, v []any) {
+	if l.logger != nil {
+		level(l.logger, fmt.Sprintf(format, v...))
+	}
+}
+
+func (l *serverLog) Errorf(format string, v ...any) {
+	l.say(func(g *slog.Logger, m string) { g.Error("nats server: " + m) }, format, v)
+}
+
+func (l *serverLog) Warnf(format string, v ...any) {
+	l.say(func(g *slog.Logger, m string) { g.Warn("nats server: " + m) }, format, v)
+}
+
+func (l *serverLog) Fatalf(format string, v ...any) {
+	select {
+	case l.fatal <- fmt.Sprintf(format, v...):
+	default:
+	}
+}
+
+func (l *serverLog) Noticef(string, ...any) {}
+func (l *serverLog) Debugf(string, ...any)  {}
+func (l *serverLog) Tracef(string, ...any)  {}

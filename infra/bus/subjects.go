@@ -1,0 +1,65 @@
+package bus
+
+import (
+	"encoding/binary"
+	"strconv"
+	"strings"
+)
+
+// CommitWildcard is the subject that matches every commit notification.
+const CommitWildcard = "varve.commit.>"
+
+// CommitNotification is the JSON body of a message on CommitSubject. Notifications are coalesced: one may stand for several
+// commits, and the last one published for a partition carries its newest high watermark.
+type CommitNotification struct {
+	Topic         string `json:"topic"`
+	Partition     int32  `json:"partition"`
+	HighWatermark int64  `json:"highWatermark"`
+}
+
+// LeaderAnswer is the JSON answer to a request on LeaderSubject. It is a hint: only the log says who leads.
+type LeaderAnswer struct {
+	Address string `json:"address"` // host:port of the internal listener
+	Epoch   uint64 `json:"epoch"`
+	Seq     uint64 `json:"seq"`
+}
+
+// MetalogSubject carries durable metalog entries to replicas.
+func MetalogSubject(clusterID string) string { return "varve." + clusterID + ".metalog" }
+
+// LeaderSubject is where the leader answers who it is.
+func LeaderSubject(clusterID string) string { return "varve." + clusterID + ".leader" }
+
+// JobsSubject tells tiering workers that a job waits.
+func JobsSubject(clusterID string) string { return "varve." + clusterID + ".jobs" }
+
+// LogSubject is the subject the JetStream metalog's stream captures.
+func LogSubject(clusterID string) string { return "varve." + clusterID + ".log" }
+
+// CommitSubject is where commits of one partition are told. The topic stands last so that its dots form tokens of their own.
+func CommitSubject(topic string, partition int32) string {
+	if strings.HasPrefix(topic, ".") || strings.HasSuffix(topic, ".") || strings.Contains(topic, "..") {
+		tokens := strings.Split(topic, ".")
+		for i, token := range tokens {
+			if token == "" {
+				tokens[i] = "~"
+			}
+		}
+		topic = strings.Join(tokens, ".")
+	}
+	return "varve.commit." + strconv.Itoa(int(partition)) + "." + topic
+}
+
+// AppendEntryHint appends the body of a message on MetalogSubject to dst.
+func AppendEntryHint(dst []byte, seq uint64, entry []byte) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, seq)
+	return append(dst, entry...)
+}
+
+// ParseEntryHint splits the body of a message on MetalogSubject; the entry shares body's memory.
+func ParseEntryHint(body []byte) (seq uint64, entry []byte, ok bool) {
+	if len(body) < 8 {
+		return 0, nil, false
+	}
+	return binary.BigEndian.Uint64(body), body[8:], true
+}
