@@ -1,0 +1,12 @@
+// Package bucket keeps the metadata log in the bucket itself: one object for each entry, created by conditional PUT, so that
+// no disk and no server is needed and every append costs a PUT.
+//
+// An entry is meta/log/<sequence, 20 digits>; FORMAT.md describes the object. PUT with If-None-Match:* on the next sequence
+// is the compare-and-append; a store that ignores the header must have been refused before (objstore.Probe).
+//
+// Truncation deletes every entry below a sequence except those marked Fence, which stay for ever: a writer that slept
+// through a take-over has its next sequence at the take-over's fence, and finds it taken however late it wakes. What
+// truncation leaves below the log's first entry is not part of the log; the log is the highest range without gaps.
+//
+// The log is listed when it is opened and never again: afterwards its end is found by asking for the next slot.
+package bucket

@@ -1,0 +1,293 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/varvelog/varve/coordinator/metalog"
+	"github.com/varvelog/varve/infra/objstore"
+)
+
+const (
+	readAhead       = 16
+	parallelDeletes = 8
+)
+
+// Log is a handle on the bucket's log. It does not own the store.
+type Log struct {
+	store objstore.Store
+	mu    struct {
+		sync.Mutex
+		first uint64 // nothing below is part of the log
+		next  uint64 // every sequence in [first, next) is known to be taken; the log may be longer
+		owned uint64 // the sequence behind this handle's last append, 0 before the first
+	}
+}
+
+var _ metalog.Log = (*Log)(nil)
+
+// Open lists the log.
+func Open(ctx context.Context, store objstore.Store) (*Log, error) {
+	l := &Log{store: store}
+	l.mu.first, l.mu.next = 1, 1
+	for info, err := range store.List(ctx, keyPrefix, "") {
+		if err != nil {
+			return nil, fmt.Errorf("list metalog in %s: %w", store, err)
+		}
+		seq, ok := parseKey(info.Key)
+		if !ok {
+			return nil, fmt.Errorf("%s in %s is no metalog entry: %w", info.Key, store, metalog.ErrCorrupt)
+		}
+		if seq != l.mu.next {
+			l.mu.first = seq // what is below are fences, or what an interrupted truncation left
+		}
+		l.mu.next = seq + 1
+	}
+	return l, nil
+}
+
+func (l *Log) bounds() (first, next uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.first, l.mu.next
+}
+
+func (l *Log) advance(next uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.next = max(l.mu.next, next)
+}
+
+func (l *Log) raiseFirst(first uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.first = max(l.mu.first, first)
+	l.mu.next = max(l.mu.next, l.mu.first)
+}
+
+// Append implements metalog.Log.
+func (l *Log) Append(ctx context.Context, seq uint64, entry []byte, kind metalog.Kind) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if len(entry) > metalog.MaxEntryBytes {
+		return fmt.Errorf("append %d bytes: %w", len(entry), metalog.ErrTooLarge)
+	}
+	_, next := l.bounds()
+	if seq > next {
+		// A slot may only be taken when its predecessor is, else the log would have a hole.
+		var err error
+		if _, next, err = l.Bounds(ctx); err != nil {
+			return fmt.Errorf("append at %d: %w", seq, err)
+		}
+	}
+	switch {
+	case seq < next:
+		return fmt.Errorf("append at %d: %w", seq, metalog.ErrConflict)
+	case seq > next:
+		return fmt.Errorf("append at %d, log ends at %d: %w", seq, next, metalog.ErrGap)
+	}
+	_, err := l.store.PutIfAbsent(ctx, Key(seq), encode(seq, entry, kind))
+	switch {
+	case errors.Is(err, objstore.ErrExists):
+		l.advance(seq + 1)
+		return fmt.Errorf("append at %d: %w", seq, metalog.ErrConflict)
+	case err != nil:
+		return fmt.Errorf("append at %d: %w", seq, err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.next = max(l.mu.next, seq+1)
+	l.mu.owned = seq + 1
+	return nil
+}
+
+// Bounds implements metalog.Log. It asks for the next slot until one is free: one HEAD where this handle's own append was
+// the last.
+func (l *Log) Bounds(ctx context.Context) (first, next uint64, err error) {
+	for {
+		first, next = l.bounds()
+		_, err := l.store.Head(ctx, Key(next))
+		switch {
+		case errors.Is(err, objstore.ErrNotFound):
+			if end, err := l.endsAt(ctx, next); err != nil {
+				return 0, 0, err
+			} else if end {
+				return first, next, nil
+			}
+		case err != nil:
+			return 0, 0, fmt.Errorf("find metalog's end at %d: %w", next, err)
+		default:
+			l.advance(next + 1)
+		}
+	}
+}
+
+// endsAt says whether the log ends at next, which was found free. The writer knows: whoever took over from it would have
+// put a fence there. A reader may find its next slot free because the log was truncated past it, and has to look further.
+// Where it answers no, bounds have moved.
+func (l *Log) endsAt(ctx context.Context, next uint64) (bool, error) {
+	l.mu.Lock()
+	owned := l.mu.owned
+	l.mu.Unlock()
+	if owned == next {
+		return true, nil
+	}
+	for _, err := range l.store.List(ctx, keyPrefix, Key(next)) {
+		if err != nil {
+			return false, fmt.Errorf("list metalog in %s: %w", l.store, err)
+		}
+		fresh, err := Open(ctx, l.store)
+		if err != nil {
+			return false, err
+		}
+		first, next := fresh.bounds()
+		l.raiseFirst(first)
+		l.advance(next)
+		return false, nil
+	}
+	return true, nil
+}
+
+// Read implements metalog.Log. It reads ahead where entries are known to be there.
+func (l *Log) Read(ctx context.Context, seq uint64) iter.Seq2[metalog.Record, error] {
+	return func(yield func(metalog.Record, error) bool) {
+		if first, _ := l.bounds(); seq < first {
+			yield(metalog.Record{}, fmt.Errorf("read %d, first is %d: %w", seq, first, metalog.ErrTruncated))
+			return
+		}
+		for {
+			_, next := l.bounds()
+			if seq >= next {
+				var err error
+				if _, next, err = l.Bounds(ctx); err != nil {
+					yield(metalog.Record{}, err)
+					return
+				}
+				if seq >= next {
+					return
+				}
+			}
+			entries, err := l.readRange(ctx, seq, int(min(readAhead, next-seq)))
+			if err != nil {
+				yield(metalog.Record{}, l.explain(ctx, seq, err))
+				return
+			}
+			for _, entry := range entries {
+				if !yield(metalog.Record{Seq: seq, Entry: entry}, nil) {
+					return
+				}
+				seq++
+			}
+		}
+	}
+}
+
+// explain turns the absence of an entry that was known to be there into ErrTruncated.
+func (l *Log) explain(ctx context.Context, seq uint64, err error) error {
+	if !errors.Is(err, objstore.ErrNotFound) {
+		return err
+	}
+	fresh, openErr := Open(ctx, l.store)
+	if openErr != nil {
+		return errors.Join(err, openErr)
+	}
+	first, next := fresh.bounds()
+	if seq >= first {
+		return fmt.Errorf("read %d of [%d, %d): %w", seq, first, next, metalog.ErrCorrupt)
+	}
+	l.raiseFirst(first)
+	return fmt.Errorf("read %d, first is %d: %w", seq, first, metalog.ErrTruncated)
+}
+
+func (l *Log) readRange(ctx context.Context, seq uint64, count int) ([][]byte, error) {
+	entries := make([][]byte, count)
+	if count == 1 {
+		var err error
+		entries[0], err = l.readObject(ctx, seq)
+		return entries, err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for i := range entries {
+		group.Go(func() (err error) {
+			entries[i], err = l.readObject(ctx, seq+uint64(i))
+			return err
+		})
+	}
+	return entries, group.Wait()
+}
+
+func (l *Log) readObject(ctx context.Context, seq uint64) (entry []byte, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	body, info, err := l.store.Get(ctx, Key(seq), 0, -1)
+	if err != nil {
+		return nil, fmt.Errorf("read %d: %w", seq, err)
+	}
+	defer func() { err = errors.Join(err, body.Close()) }()
+	if info.SizeBytes > headerBytes+metalog.MaxEntryBytes {
+		return nil, fmt.Errorf("%s has %d bytes: %w", Key(seq), info.SizeBytes, metalog.ErrCorrupt)
+	}
+	object := make([]byte, info.SizeBytes)
+	if _, err := io.ReadFull(body, object); err != nil {
+		return nil, fmt.Errorf("read %d: %w", seq, err)
+	}
+	entry, _, err = decode(seq, object)
+	return entry, err
+}
+
+// Truncate implements metalog.Log. The last entry stays: it carries the numbering.
+func (l *Log) Truncate(ctx context.Context, before uint64) error {
+	first, next, err := l.Bounds(ctx)
+	if err != nil {
+		return err
+	}
+	before = min(before, next-1)
+	if before <= first {
+		return nil
+	}
+	// Readers are told before anything goes.
+	l.raiseFirst(before)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallelDeletes)
+	for seq := first; seq < before; seq++ {
+		group.Go(func() error { return l.remove(ctx, seq) })
+	}
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("truncate before %d: %w", before, err)
+	}
+	return nil
+}
+
+// remove deletes the entry at seq unless it is a fence.
+func (l *Log) remove(ctx context.Context, seq uint64) error {
+	header, info, err := l.store.Get(ctx, Key(seq), 0, headerBytes)
+	if errors.Is(err, objstore.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var start [headerBytes]byte
+	_, err = io.ReadFull(header, start[:])
+	if err := errors.Join(err, header.Close()); err != nil {
+		return fmt.Errorf("read head of %s: %w", info.Key, err)
+	}
+	if metalog.Kind(start[11]) == metalog.Fence {
+		return nil
+	}
+	return l.store.Delete(ctx, Key(seq))
+}
+
+// Verify implements metalog.Log. Whose log it is says the log id in its entries, which is the replica's to check.
+func (l *Log) Verify(ctx context.Context) error { return ctx.Err() }
+
+// Close implements metalog.Log.
+func (l *Log) Close() error { return nil }

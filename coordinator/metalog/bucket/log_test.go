@@ -1,0 +1,129 @@
+package bucket
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/varvelog/varve/coordinator/metalog"
+	"github.com/varvelog/varve/coordinator/metalog/metalogtest"
+	"github.com/varvelog/varve/infra/objstore"
+	"github.com/varvelog/varve/infra/objstore/mem"
+)
+
+func open(t *testing.T, store objstore.Store) *Log {
+	t.Helper()
+	log, err := Open(context.Background(), store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return log
+}
+
+func TestAcceptance(t *testing.T) {
+	metalogtest.Run(t, func(t *testing.T) metalogtest.Open {
+		store := mem.New("metalog")
+		return func(t *testing.T) metalog.Log { return open(t, store) }
+	})
+}
+
+func TestInterruptedTruncationLeavesTheLogReadable(t *testing.T) {
+	ctx, store := context.Background(), mem.New("metalog")
+	log := open(t, store)
+	for seq := uint64(1); seq <= 10; seq++ {
+		if err := log.Append(ctx, seq, []byte("x"), metalog.Ordinary); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, seq := range []uint64{1, 2, 4, 6} { // deletions run in parallel, so any of them may have been done
+		if err := store.Delete(ctx, Key(seq)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if first, next, err := open(t, store).Bounds(ctx); err != nil || first != 7 || next != 11 {
+		t.Fatalf("bounds = [%d, %d), %v; want [7, 11)", first, next, err)
+	}
+}
+
+func TestReaderFindsThatTheLogWasTruncatedBehindItsBack(t *testing.T) {
+	ctx, store := context.Background(), mem.New("metalog")
+	log := open(t, store)
+	for seq := uint64(1); seq <= 10; seq++ {
+		if err := log.Append(ctx, seq, []byte("x"), metalog.Ordinary); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reader := open(t, store)
+	if err := log.Truncate(ctx, 8); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := metalog.ReadOne(ctx, reader, 3); !errors.Is(err, metalog.ErrTruncated) {
+		t.Fatalf("read 3: %v, want ErrTruncated", err)
+	}
+}
+
+func TestReaderDoesNotTakeATruncatedSlotForTheEnd(t *testing.T) {
+	ctx, store := context.Background(), mem.New("metalog")
+	log, reader := open(t, store), open(t, store)
+	for seq := uint64(1); seq <= 10; seq++ {
+		if err := log.Append(ctx, seq, []byte("x"), metalog.Ordinary); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := log.Truncate(ctx, 8); err != nil {
+		t.Fatal(err)
+	}
+	if first, next, err := reader.Bounds(ctx); err != nil || first != 8 || next != 11 {
+		t.Fatalf("bounds = [%d, %d), %v; want [8, 11)", first, next, err)
+	}
+	late := open(t, store)
+	late.mu.first, late.mu.next = 1, 1
+	if _, _, err := metalog.ReadOne(ctx, late, 1); !errors.Is(err, metalog.ErrTruncated) {
+		t.Fatalf("read 1: %v, want ErrTruncated", err)
+	}
+}
+
+func TestGoldenObject(t *testing.T) {
+	want := []byte("VARVELOG\x00\x01\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x07\x00\x00\x00\x00\x00\x00\x00\x05entry")
+	got := encode(7, []byte("entry"), metalog.Fence)
+	binary.BigEndian.PutUint32(want[12:], binary.BigEndian.Uint32(got[12:]))
+	if !bytes.Equal(got, want) {
+		t.Fatalf("encoded %q, want %q", got, want)
+	}
+	if Key(7) != "meta/log/00000000000000000007" {
+		t.Fatalf("key %s", Key(7))
+	}
+}
+
+func TestDamageIsRefused(t *testing.T) {
+	good := encode(7, []byte("entry"), metalog.Ordinary)
+	for i := range good {
+		bad := bytes.Clone(good)
+		bad[i] ^= 0x40
+		if _, _, err := decode(7, bad); err == nil {
+			t.Errorf("a flipped bit in byte %d went unnoticed", i)
+		}
+	}
+	if _, _, err := decode(8, good); !errors.Is(err, metalog.ErrCorrupt) {
+		t.Errorf("an entry under another's key: %v", err)
+	}
+	future := bytes.Clone(good)
+	binary.BigEndian.PutUint16(future[8:], 2)
+	if _, _, err := decode(7, future); err == nil || !strings.Contains(err.Error(), "version 2") {
+		t.Errorf("a future version: %v", err)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add(encode(7, []byte("entry"), metalog.Fence))
+	f.Add([]byte(magic))
+	f.Fuzz(func(t *testing.T, object []byte) {
+		entry, kind, err := decode(7, object)
+		if err == nil && !bytes.Equal(encode(7, entry, kind), object) {
+			t.Fatal("what decodes does not encode to the same bytes")
+		}
+	})
+}

@@ -1,0 +1,10 @@
+// Package jetstream keeps the metadata log in one NATS JetStream stream: the stream's sequence is the log's, and the
+// expected-last-sequence header makes an append a compare-and-append.
+//
+// The stream is varve_<cluster id>, captures the single subject bus.LogSubject, is stored in files, has no limits, and
+// carries the log's id in its metadata. Durability is the server's: Varve's embedded server syncs every write before it
+// acknowledges; an external server must run with "sync_interval: always", which a client cannot check.
+//
+// Reads go in batches by direct get, which any replica of the stream may answer; where a replica lags, the stream's leader
+// is asked for the entry. A purged stream never reuses a sequence, so an old writer stays fenced without further ado.
+package jetstream

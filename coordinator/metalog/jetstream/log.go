@@ -1,0 +1,212 @@
+package jetstream
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/varvelog/varve/coordinator/metalog"
+	"github.com/varvelog/varve/infra/bus"
+)
+
+// metadataLogID is the key in the stream's metadata under which the log's id stands, in hexadecimal.
+const metadataLogID = "varve_log_id"
+
+// codeWrongLastSequence is the server's code for a refused expected last sequence.
+const codeWrongLastSequence = 10071
+
+// Config says which stream to use.
+type Config struct {
+	// ClusterID names the stream.
+	ClusterID string
+	// LogID must be the one in the stream's metadata.
+	LogID [16]byte
+	// Replicas is the stream's replication when it is created; 0 means 1.
+	Replicas int
+}
+
+// Log is a handle on the stream. It does not own the connection.
+type Log struct {
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	stream  string
+	subject string
+	logID   string
+}
+
+var _ metalog.Log = (*Log)(nil)
+
+// Open opens the stream, creating it where it does not exist. It refuses another log's stream with ErrForeign.
+func Open(ctx context.Context, conn *bus.Conn, cfg Config) (*Log, error) {
+	js, err := jetstream.New(conn.NATS())
+	if err != nil {
+		return nil, fmt.Errorf("open jetstream: %w", err)
+	}
+	l := &Log{
+		nc:      conn.NATS(),
+		js:      js,
+		stream:  "varve_" + cfg.ClusterID,
+		subject: bus.LogSubject(cfg.ClusterID),
+		logID:   hex.EncodeToString(cfg.LogID[:]),
+	}
+	if _, err := js.Stream(ctx, l.stream); errors.Is(err, jetstream.ErrStreamNotFound) {
+		if err := l.create(ctx, max(1, cfg.Replicas)); err != nil {
+			return nil, err
+		}
+	} else if err != nil {
+		return nil, fmt.Errorf("open stream %s: %w", l.stream, err)
+	}
+	if err := l.Verify(ctx); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *Log) create(ctx context.Context, replicas int) error {
+	_, err := l.js.CreateStream(ctx, jetstream.StreamConfig{
+		Name:        l.stream,
+		Description: "Varve metadata log. Written by the coordinator's leader alone.",
+		Subjects:    []string{l.subject},
+		Storage:     jetstream.FileStorage,
+		Retention:   jetstream.LimitsPolicy,
+		Discard:     jetstream.DiscardNew,
+		MaxMsgs:     -1,
+		MaxBytes:    -1,
+		MaxMsgSize:  -1,
+		Replicas:    replicas,
+		AllowDirect: true,
+		DenyDelete:  true,
+		Metadata:    map[string]string{metadataLogID: l.logID},
+	})
+	// Another process may have been first.
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		return fmt.Errorf("create stream %s: %w", l.stream, err)
+	}
+	return nil
+}
+
+// Verify implements metalog.Log.
+func (l *Log) Verify(ctx context.Context) error {
+	info, err := l.info(ctx)
+	if err != nil {
+		return err
+	}
+	cfg := info.Config
+	if id := cfg.Metadata[metadataLogID]; id != l.logID {
+		return fmt.Errorf("stream %s has log id %q, expected %s: %w", l.stream, id, l.logID, metalog.ErrForeign)
+	}
+	switch {
+	case cfg.Storage != jetstream.FileStorage:
+		return fmt.Errorf("stream %s is not stored in files", l.stream)
+	case cfg.Retention != jetstream.LimitsPolicy, cfg.MaxMsgs > 0, cfg.MaxBytes > 0, cfg.MaxAge > 0, cfg.MaxMsgsPerSubject > 0:
+		return fmt.Errorf("stream %s has limits that would drop entries", l.stream)
+	case len(cfg.Subjects) != 1 || cfg.Subjects[0] != l.subject:
+		return fmt.Errorf("stream %s captures %v, expected %s alone", l.stream, cfg.Subjects, l.subject)
+	case !cfg.AllowDirect:
+		return fmt.Errorf("stream %s does not allow direct get", l.stream)
+	}
+	return nil
+}
+
+func (l *Log) info(ctx context.Context) (*jetstream.StreamInfo, error) {
+	stream, err := l.js.Stream(ctx, l.stream)
+	if err != nil {
+		return nil, fmt.Errorf("look up stream %s: %w", l.stream, err)
+	}
+	return stream.CachedInfo(), nil
+}
+
+type pubAck struct {
+	Stream string    `json:"stream"`
+	Seq    uint64    `json:"seq"`
+	Error  *apiError `json:"error"`
+}
+
+type apiError struct {
+	Code        int    `json:"code"`
+	ErrCode     int    `json:"err_code"`
+	Description string `json:"description"`
+}
+
+func (e *apiError) Error() string { return fmt.Sprintf("%s (%d)", e.Description, e.ErrCode) }
+
+// Append implements metalog.Log.
+func (l *Log) Append(ctx context.Context, seq uint64, entry []byte, _ metalog.Kind) error {
+	if len(entry) > metalog.MaxEntryBytes {
+		return fmt.Errorf("append %d bytes: %w", len(entry), metalog.ErrTooLarge)
+	}
+	if seq == 0 {
+		return fmt.Errorf("append at 0: %w", metalog.ErrConflict)
+	}
+	reply, err := l.nc.RequestMsgWithContext(ctx, &nats.Msg{
+		Subject: l.subject,
+		Data:    entry,
+		Header: nats.Header{
+			jetstream.ExpectedLastSeqHeader: {strconv.FormatUint(seq-1, 10)},
+			jetstream.ExpectedStreamHeader:  {l.stream},
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("append at %d: %w", seq, err)
+	}
+	var ack pubAck
+	if err := json.Unmarshal(reply.Data, &ack); err != nil {
+		return fmt.Errorf("append at %d: read answer: %w", seq, err)
+	}
+	if ack.Error != nil {
+		return appendError(seq, ack.Error)
+	}
+	if ack.Seq != seq {
+		return fmt.Errorf("append at %d: stored at %d: %w", seq, ack.Seq, metalog.ErrCorrupt)
+	}
+	return nil
+}
+
+func appendError(seq uint64, answer *apiError) error {
+	if answer.ErrCode != codeWrongLastSequence {
+		return fmt.Errorf("append at %d: %w", seq, answer)
+	}
+	// The description ends with the stream's last sequence.
+	digits := answer.Description[strings.LastIndexByte(answer.Description, ' ')+1:]
+	if last, err := strconv.ParseUint(digits, 10, 64); err == nil && last+1 < seq {
+		return fmt.Errorf("append at %d, log ends at %d: %w", seq, last+1, metalog.ErrGap)
+	}
+	return fmt.Errorf("append at %d: %w", seq, metalog.ErrConflict)
+}
+
+// Bounds implements metalog.Log. It is answered by the stream's leader.
+func (l *Log) Bounds(ctx context.Context) (first, next uint64, err error) {
+	info, err := l.info(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	first, next = info.State.FirstSeq, info.State.LastSeq+1
+	return max(1, min(first, next)), next, nil
+}
+
+// Truncate implements metalog.Log.
+func (l *Log) Truncate(ctx context.Context, before uint64) error {
+	stream, err := l.js.Stream(ctx, l.stream)
+	if err != nil {
+		return fmt.Errorf("look up stream %s: %w", l.stream, err)
+	}
+	state := stream.CachedInfo().State
+	before = min(before, state.LastSeq+1)
+	if before <= state.FirstSeq || state.Msgs == 0 {
+		return nil
+	}
+	if err := stream.Purge(ctx, jetstream.WithPurgeSequence(before)); err != nil {
+		return fmt.Errorf("truncate before %d: %w", before, err)
+	}
+	return nil
+}
+
+// Close implements metalog.Log.
+func (l *Log) Close() error { return nil }
