@@ -634,6 +634,7 @@ type JobRun struct {
 	Records       uint32                 `protobuf:"varint,4,opt,name=records,proto3" json:"records,omitempty"`
 	Position      uint32                 `protobuf:"varint,5,opt,name=position,proto3" json:"position,omitempty"`
 	Length        uint32                 `protobuf:"varint,6,opt,name=length,proto3" json:"length,omitempty"`
+	LeaderEpoch   int32                  `protobuf:"varint,7,opt,name=leader_epoch,json=leaderEpoch,proto3" json:"leader_epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -706,6 +707,13 @@ func (x *JobRun) GetPosition() uint32 {
 func (x *JobRun) GetLength() uint32 {
 	if x != nil {
 		return x.Length
+	}
+	return 0
+}
+
+func (x *JobRun) GetLeaderEpoch() int32 {
+	if x != nil {
+		return x.LeaderEpoch
 	}
 	return 0
 }
@@ -1121,7 +1129,7 @@ const file_internal_proto_rawDesc = "" +
 	"\asegment\x18\x04 \x01(\x04R\asegment\x12\x1d\n" +
 	"\n" +
 	"object_key\x18\x05 \x01(\tR\tobjectKey\x12)\n" +
-	"\x04runs\x18\x06 \x03(\v2\x15.varve.meta.v1.JobRunR\x04runs\"\xb0\x01\n" +
+	"\x04runs\x18\x06 \x03(\v2\x15.varve.meta.v1.JobRunR\x04runs\"\xd3\x01\n" +
 	"\x06JobRun\x12\x19\n" +
 	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x1f\n" +
@@ -1129,7 +1137,8 @@ const file_internal_proto_rawDesc = "" +
 	"baseOffset\x12\x18\n" +
 	"\arecords\x18\x04 \x01(\rR\arecords\x12\x1a\n" +
 	"\bposition\x18\x05 \x01(\rR\bposition\x12\x16\n" +
-	"\x06length\x18\x06 \x01(\rR\x06length\"D\n" +
+	"\x06length\x18\x06 \x01(\rR\x06length\x12!\n" +
+	"\fleader_epoch\x18\a \x01(\x05R\vleaderEpoch\"D\n" +
 	"\x10JobFinishRequest\x120\n" +
 	"\x06finish\x18\x01 \x01(\v2\x18.varve.meta.v1.FinishJobR\x06finish\"u\n" +
 	"\x11JobFinishResponse\x12\x1a\n" +

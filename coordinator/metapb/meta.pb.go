@@ -2705,21 +2705,32 @@ func (*SnapshotPart_Containers) isSnapshotPart_Kind() {}
 func (*SnapshotPart_Objects) isSnapshotPart_Kind() {}
 
 type SnapshotCore struct {
-	state              protoimpl.MessageState `protogen:"open.v1"`
-	NextProducerId     uint64                 `protobuf:"varint,1,opt,name=next_producer_id,json=nextProducerId,proto3" json:"next_producer_id,omitempty"`
-	NextContainer      uint64                 `protobuf:"varint,2,opt,name=next_container,json=nextContainer,proto3" json:"next_container,omitempty"`
-	NextJob            uint64                 `protobuf:"varint,3,opt,name=next_job,json=nextJob,proto3" json:"next_job,omitempty"`
-	NextNodeId         int32                  `protobuf:"varint,4,opt,name=next_node_id,json=nextNodeId,proto3" json:"next_node_id,omitempty"`
-	Nodes              []*SnapshotNode        `protobuf:"bytes,5,rep,name=nodes,proto3" json:"nodes,omitempty"`
-	Jobs               []*SnapshotJob         `protobuf:"bytes,6,rep,name=jobs,proto3" json:"jobs,omitempty"`
-	Configs            []*SnapshotConfig      `protobuf:"bytes,7,rep,name=configs,proto3" json:"configs,omitempty"`
-	Garbage            []string               `protobuf:"bytes,8,rep,name=garbage,proto3" json:"garbage,omitempty"`
-	GarbageSinceMillis []int64                `protobuf:"varint,9,rep,packed,name=garbage_since_millis,json=garbageSinceMillis,proto3" json:"garbage_since_millis,omitempty"`
-	LeaderEpoch        uint64                 `protobuf:"varint,10,opt,name=leader_epoch,json=leaderEpoch,proto3" json:"leader_epoch,omitempty"`
-	LeaderAddress      string                 `protobuf:"bytes,11,opt,name=leader_address,json=leaderAddress,proto3" json:"leader_address,omitempty"`
-	TimeMillis         int64                  `protobuf:"varint,12,opt,name=time_millis,json=timeMillis,proto3" json:"time_millis,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	state               protoimpl.MessageState `protogen:"open.v1"`
+	NextProducerId      uint64                 `protobuf:"varint,1,opt,name=next_producer_id,json=nextProducerId,proto3" json:"next_producer_id,omitempty"`
+	NextContainer       uint64                 `protobuf:"varint,2,opt,name=next_container,json=nextContainer,proto3" json:"next_container,omitempty"`
+	NextJob             uint64                 `protobuf:"varint,3,opt,name=next_job,json=nextJob,proto3" json:"next_job,omitempty"`
+	NextNodeId          int32                  `protobuf:"varint,4,opt,name=next_node_id,json=nextNodeId,proto3" json:"next_node_id,omitempty"`
+	Nodes               []*SnapshotNode        `protobuf:"bytes,5,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	Jobs                []*SnapshotJob         `protobuf:"bytes,6,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	Configs             []*SnapshotConfig      `protobuf:"bytes,7,rep,name=configs,proto3" json:"configs,omitempty"`
+	Garbage             []string               `protobuf:"bytes,8,rep,name=garbage,proto3" json:"garbage,omitempty"`
+	GarbageSinceMillis  []int64                `protobuf:"varint,9,rep,packed,name=garbage_since_millis,json=garbageSinceMillis,proto3" json:"garbage_since_millis,omitempty"`
+	LeaderEpoch         uint64                 `protobuf:"varint,10,opt,name=leader_epoch,json=leaderEpoch,proto3" json:"leader_epoch,omitempty"`
+	LeaderAddress       string                 `protobuf:"bytes,11,opt,name=leader_address,json=leaderAddress,proto3" json:"leader_address,omitempty"`
+	TimeMillis          int64                  `protobuf:"varint,12,opt,name=time_millis,json=timeMillis,proto3" json:"time_millis,omitempty"`
+	LogId               []byte                 `protobuf:"bytes,13,opt,name=log_id,json=logId,proto3" json:"log_id,omitempty"`
+	Seq                 uint64                 `protobuf:"varint,14,opt,name=seq,proto3" json:"seq,omitempty"`
+	LeaderName          string                 `protobuf:"bytes,15,opt,name=leader_name,json=leaderName,proto3" json:"leader_name,omitempty"`
+	FeatureLevel        uint32                 `protobuf:"varint,16,opt,name=feature_level,json=featureLevel,proto3" json:"feature_level,omitempty"`
+	LastRetentionMillis int64                  `protobuf:"varint,17,opt,name=last_retention_millis,json=lastRetentionMillis,proto3" json:"last_retention_millis,omitempty"`
+	VoidEntries         uint64                 `protobuf:"varint,18,opt,name=void_entries,json=voidEntries,proto3" json:"void_entries,omitempty"`
+	// A command that has come in part (continuation frames): its id, the frames so far and in all, their bytes.
+	PendingId     []byte `protobuf:"bytes,19,opt,name=pending_id,json=pendingId,proto3" json:"pending_id,omitempty"`
+	PendingNext   uint32 `protobuf:"varint,20,opt,name=pending_next,json=pendingNext,proto3" json:"pending_next,omitempty"`
+	PendingCount  uint32 `protobuf:"varint,21,opt,name=pending_count,json=pendingCount,proto3" json:"pending_count,omitempty"`
+	Pending       []byte `protobuf:"bytes,22,opt,name=pending,proto3" json:"pending,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SnapshotCore) Reset() {
@@ -2836,6 +2847,76 @@ func (x *SnapshotCore) GetTimeMillis() int64 {
 	return 0
 }
 
+func (x *SnapshotCore) GetLogId() []byte {
+	if x != nil {
+		return x.LogId
+	}
+	return nil
+}
+
+func (x *SnapshotCore) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *SnapshotCore) GetLeaderName() string {
+	if x != nil {
+		return x.LeaderName
+	}
+	return ""
+}
+
+func (x *SnapshotCore) GetFeatureLevel() uint32 {
+	if x != nil {
+		return x.FeatureLevel
+	}
+	return 0
+}
+
+func (x *SnapshotCore) GetLastRetentionMillis() int64 {
+	if x != nil {
+		return x.LastRetentionMillis
+	}
+	return 0
+}
+
+func (x *SnapshotCore) GetVoidEntries() uint64 {
+	if x != nil {
+		return x.VoidEntries
+	}
+	return 0
+}
+
+func (x *SnapshotCore) GetPendingId() []byte {
+	if x != nil {
+		return x.PendingId
+	}
+	return nil
+}
+
+func (x *SnapshotCore) GetPendingNext() uint32 {
+	if x != nil {
+		return x.PendingNext
+	}
+	return 0
+}
+
+func (x *SnapshotCore) GetPendingCount() uint32 {
+	if x != nil {
+		return x.PendingCount
+	}
+	return 0
+}
+
+func (x *SnapshotCore) GetPending() []byte {
+	if x != nil {
+		return x.Pending
+	}
+	return nil
+}
+
 type SnapshotNode struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	Id               int32                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -2849,6 +2930,7 @@ type SnapshotNode struct {
 	Live             bool                   `protobuf:"varint,9,opt,name=live,proto3" json:"live,omitempty"`
 	LaneSeqs         []uint64               `protobuf:"varint,10,rep,packed,name=lane_seqs,json=laneSeqs,proto3" json:"lane_seqs,omitempty"`
 	ReleasedSegments []uint64               `protobuf:"varint,11,rep,packed,name=released_segments,json=releasedSegments,proto3" json:"released_segments,omitempty"`
+	HighSegment      uint64                 `protobuf:"varint,12,opt,name=high_segment,json=highSegment,proto3" json:"high_segment,omitempty"` // no hot segment at or below it is ever opened again
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -2958,6 +3040,13 @@ func (x *SnapshotNode) GetReleasedSegments() []uint64 {
 		return x.ReleasedSegments
 	}
 	return nil
+}
+
+func (x *SnapshotNode) GetHighSegment() uint64 {
+	if x != nil {
+		return x.HighSegment
+	}
+	return 0
 }
 
 type SnapshotJob struct {
@@ -3133,13 +3222,14 @@ func (x *SnapshotTopics) GetTopics() []*SnapshotTopic {
 }
 
 type SnapshotTopic struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	TopicId       []byte                 `protobuf:"bytes,2,opt,name=topic_id,json=topicId,proto3" json:"topic_id,omitempty"`
-	Configs       []*ConfigEntry         `protobuf:"bytes,3,rep,name=configs,proto3" json:"configs,omitempty"`
-	Partitions    []*SnapshotPartition   `protobuf:"bytes,4,rep,name=partitions,proto3" json:"partitions,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Name           string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	TopicId        []byte                 `protobuf:"bytes,2,opt,name=topic_id,json=topicId,proto3" json:"topic_id,omitempty"`
+	Configs        []*ConfigEntry         `protobuf:"bytes,3,rep,name=configs,proto3" json:"configs,omitempty"`
+	Partitions     []*SnapshotPartition   `protobuf:"bytes,4,rep,name=partitions,proto3" json:"partitions,omitempty"`
+	PartitionCount int32                  `protobuf:"varint,5,opt,name=partition_count,json=partitionCount,proto3" json:"partition_count,omitempty"` // a topic of many partitions stands in several parts, with some of its partitions in each
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *SnapshotTopic) Reset() {
@@ -3198,6 +3288,13 @@ func (x *SnapshotTopic) GetPartitions() []*SnapshotPartition {
 		return x.Partitions
 	}
 	return nil
+}
+
+func (x *SnapshotTopic) GetPartitionCount() int32 {
+	if x != nil {
+		return x.PartitionCount
+	}
+	return 0
 }
 
 type SnapshotPartition struct {
@@ -3707,7 +3804,7 @@ const file_meta_proto_rawDesc = "" +
 	"containers\x18\x05 \x01(\v2!.varve.meta.v1.SnapshotContainersH\x00R\n" +
 	"containers\x12:\n" +
 	"\aobjects\x18\x06 \x01(\v2\x1e.varve.meta.v1.SnapshotObjectsH\x00R\aobjectsB\x06\n" +
-	"\x04kind\"\xef\x03\n" +
+	"\x04kind\"\xb6\x06\n" +
 	"\fSnapshotCore\x12(\n" +
 	"\x10next_producer_id\x18\x01 \x01(\x04R\x0enextProducerId\x12%\n" +
 	"\x0enext_container\x18\x02 \x01(\x04R\rnextContainer\x12\x19\n" +
@@ -3723,7 +3820,19 @@ const file_meta_proto_rawDesc = "" +
 	" \x01(\x04R\vleaderEpoch\x12%\n" +
 	"\x0eleader_address\x18\v \x01(\tR\rleaderAddress\x12\x1f\n" +
 	"\vtime_millis\x18\f \x01(\x03R\n" +
-	"timeMillis\"\xca\x02\n" +
+	"timeMillis\x12\x15\n" +
+	"\x06log_id\x18\r \x01(\fR\x05logId\x12\x10\n" +
+	"\x03seq\x18\x0e \x01(\x04R\x03seq\x12\x1f\n" +
+	"\vleader_name\x18\x0f \x01(\tR\n" +
+	"leaderName\x12#\n" +
+	"\rfeature_level\x18\x10 \x01(\rR\ffeatureLevel\x122\n" +
+	"\x15last_retention_millis\x18\x11 \x01(\x03R\x13lastRetentionMillis\x12!\n" +
+	"\fvoid_entries\x18\x12 \x01(\x04R\vvoidEntries\x12\x1d\n" +
+	"\n" +
+	"pending_id\x18\x13 \x01(\fR\tpendingId\x12!\n" +
+	"\fpending_next\x18\x14 \x01(\rR\vpendingNext\x12#\n" +
+	"\rpending_count\x18\x15 \x01(\rR\fpendingCount\x12\x18\n" +
+	"\apending\x18\x16 \x01(\fR\apending\"\xed\x02\n" +
 	"\fSnapshotNode\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x05R\x02id\x12\x17\n" +
 	"\adisk_id\x18\x02 \x01(\fR\x06diskId\x12\x14\n" +
@@ -3738,7 +3847,8 @@ const file_meta_proto_rawDesc = "" +
 	"\x04live\x18\t \x01(\bR\x04live\x12\x1b\n" +
 	"\tlane_seqs\x18\n" +
 	" \x03(\x04R\blaneSeqs\x12+\n" +
-	"\x11released_segments\x18\v \x03(\x04R\x10releasedSegments\"\x83\x01\n" +
+	"\x11released_segments\x18\v \x03(\x04R\x10releasedSegments\x12!\n" +
+	"\fhigh_segment\x18\f \x01(\x04R\vhighSegment\"\x83\x01\n" +
 	"\vSnapshotJob\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x12,\n" +
@@ -3751,14 +3861,15 @@ const file_meta_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x124\n" +
 	"\aentries\x18\x03 \x03(\v2\x1a.varve.meta.v1.ConfigEntryR\aentries\"F\n" +
 	"\x0eSnapshotTopics\x124\n" +
-	"\x06topics\x18\x01 \x03(\v2\x1c.varve.meta.v1.SnapshotTopicR\x06topics\"\xb6\x01\n" +
+	"\x06topics\x18\x01 \x03(\v2\x1c.varve.meta.v1.SnapshotTopicR\x06topics\"\xdf\x01\n" +
 	"\rSnapshotTopic\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
 	"\btopic_id\x18\x02 \x01(\fR\atopicId\x124\n" +
 	"\aconfigs\x18\x03 \x03(\v2\x1a.varve.meta.v1.ConfigEntryR\aconfigs\x12@\n" +
 	"\n" +
 	"partitions\x18\x04 \x03(\v2 .varve.meta.v1.SnapshotPartitionR\n" +
-	"partitions\"\xd8\x01\n" +
+	"partitions\x12'\n" +
+	"\x0fpartition_count\x18\x05 \x01(\x05R\x0epartitionCount\"\xd8\x01\n" +
 	"\x11SnapshotPartition\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x1b\n" +
 	"\tlog_start\x18\x02 \x01(\x03R\blogStart\x12\x1f\n" +
