@@ -19,7 +19,7 @@ module "varve" {
   bucket_name            = "example-varve-log"
   varve_binary_url       = "s3://example-artifacts/varve"
   varve_binary_sha256    = "0000000000000000000000000000000000000000000000000000000000000000"
-  coordinator_private_ip = "127.0.0.1"
+  coordinator_private_ip = "127.0.31.1"
 }
 
 output "user_data" {

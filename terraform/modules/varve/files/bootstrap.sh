@@ -4,19 +4,20 @@
 #
 #   VARVE_ROOT           put before every path written; empty on an instance
 #   VARVE_IMDS_ENDPOINT  the instance metadata service
-#   VARVE_STEPS          the steps to run, in order
+#   VARVE_STEPS          the steps to run, in order; empty defines them and runs none
 set -euo pipefail
 umask 022
 
 : "${VARVE_ROOT:=}"
 : "${VARVE_IMDS_ENDPOINT:=http://169.254.169.254}"
-: "${VARVE_STEPS:=create_user mount_data fetch_binary write_config write_unit start_service}"
+: "${VARVE_STEPS=create_user mount_data fetch_binary write_config write_unit start_service}"
 
 # The paths as the service sees them.
 data_dir="$VARVE_ROOT/var/lib/varve"
 binary="$VARVE_ROOT/usr/local/bin/varve"
 config="$VARVE_ROOT/etc/varve/varve.yaml"
 unit="$VARVE_ROOT/etc/systemd/system/varve.service"
+fstab="$VARVE_ROOT/etc/fstab"
 
 say() { echo "varve bootstrap: $*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -30,6 +31,12 @@ metadata() {
     -H "X-aws-ec2-metadata-token: $token" "$VARVE_IMDS_ENDPOINT/latest/meta-data/$1"
 }
 
+starts_with_zeros() {
+  [ "$(head -c 1048576 "$1" | wc -c)" -eq 1048576 ] && [ "$(head -c 1048576 "$1" | tr -d '\0' | wc -c)" -eq 0 ]
+}
+
+is_block_device() { [ -b "$1" ]; }
+
 create_user() {
   id varve >/dev/null 2>&1 || useradd --system --home-dir /var/lib/varve --no-create-home --shell /sbin/nologin varve
   install -d -m 0750 -o varve -g varve "$data_dir"
@@ -40,7 +47,7 @@ create_user() {
 mount_data() {
   [ -n "$VARVE_DATA_DEVICE" ] || return 0
   local waited=0 kind
-  until [ -b "$VARVE_DATA_DEVICE" ]; do
+  until is_block_device "$VARVE_DATA_DEVICE"; do
     [ "$waited" -lt 600 ] || fail "no device $VARVE_DATA_DEVICE after $waited s"
     sleep 2
     waited=$((waited + 2))
@@ -48,13 +55,13 @@ mount_data() {
   # Formatting destroys, so blank has to be certain: no signature, and a readable first MiB of zeros, as a new volume has.
   if kind=$(blkid -p -s TYPE -o value "$VARVE_DATA_DEVICE"); then
     say "$VARVE_DATA_DEVICE holds ${kind:-a partition table}"
-  elif cmp -s -n 1048576 "$VARVE_DATA_DEVICE" /dev/zero; then
+  elif starts_with_zeros "$VARVE_DATA_DEVICE"; then
     say "$VARVE_DATA_DEVICE is blank: formatting"
     mkfs.xfs -q -L varve-data "$VARVE_DATA_DEVICE"
   else
     fail "$VARVE_DATA_DEVICE is neither blank nor a file system: left as it is"
   fi
-  grep -q " $data_dir " /etc/fstab || echo "$VARVE_DATA_DEVICE $data_dir xfs defaults,noatime,nofail,x-systemd.device-timeout=600 0 2" >>/etc/fstab
+  grep -qs " $data_dir " "$fstab" || echo "$VARVE_DATA_DEVICE $data_dir xfs defaults,noatime,nofail,x-systemd.device-timeout=600 0 2" >>"$fstab"
   mountpoint -q "$data_dir" || mount "$data_dir"
   chown varve:varve "$data_dir"
   chmod 0750 "$data_dir"
