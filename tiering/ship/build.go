@@ -1,0 +1,146 @@
+package ship
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/ingest/recordbatch"
+	"github.com/varvelog/varve/tiering/segment"
+)
+
+// builder turns a job's sorted runs into segment objects. Objects end between runs, so that every part covers whole runs.
+type builder struct {
+	worker     *Worker
+	job        *metapb.Job
+	topics     topics
+	containers []Container
+	emit       func(ctx context.Context, ordinal uint32, body []byte, parts []segment.Part) error
+
+	ordinal   uint32
+	encoder   *segment.Encoder
+	rebatcher *recordbatch.Rebatcher
+	open      bool // a part is begun
+	last      run  // the run added last
+	buf       []byte
+	undecoded int
+}
+
+// build reads every run once and emits the objects in order.
+func (b *builder) build(ctx context.Context, runs []run) error {
+	rebatcher, err := recordbatch.NewRebatcher(b.worker.config.Rebatch, b.addBatch)
+	if err != nil {
+		return fmt.Errorf("build segments: %w", err)
+	}
+	b.rebatcher = rebatcher
+	for _, r := range runs {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := b.addRun(ctx, r); err != nil {
+			return fmt.Errorf("build segments: %s-%d at offset %d: %w", b.topics[[16]byte(r.TopicId)].Name, r.Partition, r.BaseOffset, err)
+		}
+	}
+	if err := b.endPart(); err != nil {
+		return err
+	}
+	return b.endObject(ctx)
+}
+
+func (b *builder) addRun(ctx context.Context, r run) error {
+	continues := b.open && r.samePartition(b.last) && r.BaseOffset == b.last.nextOffset()
+	if !continues {
+		if err := b.endPart(); err != nil {
+			return err
+		}
+	}
+	if b.encoder != nil && b.isFull(r) {
+		if err := b.endPart(); err != nil {
+			return err
+		}
+		if err := b.endObject(ctx); err != nil {
+			return err
+		}
+	}
+	if b.encoder == nil {
+		b.encoder = segment.NewEncoder(segment.Header{JobID: b.job.Id, Ordinal: b.ordinal, CreatedMillis: time.Now().UnixMilli()}, b.worker.config.ObjectBytes)
+	}
+	if !b.open {
+		id := [16]byte(r.TopicId)
+		b.encoder.Begin(id, b.topics[id].Name, r.Partition, r.BaseOffset)
+		b.open = true
+	}
+	b.last = r
+	data, err := b.read(ctx, r)
+	if err != nil {
+		return err
+	}
+	return b.rebatcher.Add(data)
+}
+
+// isFull tells whether the object should end before r. An object is cut earlier between topics, so that one topic's
+// retention does not keep another's bytes.
+func (b *builder) isFull(r run) bool {
+	size := b.encoder.SizeBytes()
+	id := [16]byte(r.TopicId)
+	limit := b.worker.config.ObjectBytes
+	if n := segmentBytes(b.topics[id]); n > 0 {
+		limit = min(limit, n)
+	}
+	if size+int(r.Length) > limit && size > segment.HeaderBytes {
+		return true
+	}
+	return size >= b.worker.config.ObjectBytes/8 && [16]byte(b.last.TopicId) != id
+}
+
+// read returns the run's batches with their offsets, valid until the next read.
+func (b *builder) read(ctx context.Context, r run) ([]byte, error) {
+	if cap(b.buf) < int(r.Length) {
+		b.buf = make([]byte, max(int(r.Length), 1<<20))
+	}
+	data := b.buf[:r.Length]
+	if err := b.containers[r.container].ReadAt(ctx, data, int64(r.Position)); err != nil {
+		return nil, fmt.Errorf("read %s: %w", describe(b.job.Containers[r.container]), err)
+	}
+	next, err := recordbatch.AssignOffsets(data, r.BaseOffset, r.LeaderEpoch)
+	if err != nil {
+		return nil, fmt.Errorf("read %s at %d: %w", describe(b.job.Containers[r.container]), r.Position, err)
+	}
+	if next != r.nextOffset() {
+		return nil, fmt.Errorf("read %s at %d: run ends at offset %d, want %d: %w", describe(b.job.Containers[r.container]), r.Position, next, r.nextOffset(), recordbatch.ErrCorrupt)
+	}
+	return data, nil
+}
+
+func (b *builder) addBatch(out recordbatch.Rebatched) error {
+	if out.Err != nil {
+		b.undecoded++
+		b.worker.log.Warn("batch could not be decoded and is kept as it is", "topic", b.topics[[16]byte(b.last.TopicId)].Name,
+			"partition", b.last.Partition, "base_offset", out.BaseOffset, "error", out.Err)
+	}
+	return b.encoder.Batch(out.Header, out.Bytes, out.Err != nil)
+}
+
+func (b *builder) endPart() error {
+	if !b.open {
+		return nil
+	}
+	b.open = false
+	if err := b.rebatcher.Flush(); err != nil {
+		return fmt.Errorf("build segments: %w", err)
+	}
+	b.encoder.End(b.last.nextOffset())
+	return nil
+}
+
+func (b *builder) endObject(ctx context.Context) error {
+	if b.encoder == nil {
+		return nil
+	}
+	body, parts := b.encoder.Finish()
+	b.encoder = nil
+	ordinal := b.ordinal
+	b.ordinal++
+	return b.emit(ctx, ordinal, body, parts)
+}

@@ -1,0 +1,279 @@
+package ship
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/infra/objstore"
+	"github.com/varvelog/varve/infra/objstore/mem"
+	"github.com/varvelog/varve/ingest/recordbatch"
+	"github.com/varvelog/varve/tiering/segment"
+)
+
+var (
+	orders   = []byte("orders----------")
+	payments = []byte("payments--------")
+)
+
+// fixture is a job over containers held in memory.
+type fixture struct {
+	job        *metapb.Job
+	containers map[uint64][]byte
+	finished   []*metapb.FinishJob
+}
+
+func newFixture() *fixture {
+	return &fixture{
+		job: &metapb.Job{Id: 9, Topics: []*metapb.JobTopic{
+			{TopicId: orders, Name: "orders"}, {TopicId: payments, Name: "payments"},
+		}},
+		containers: map[uint64][]byte{},
+	}
+}
+
+// add appends a run of batches (one record a batch, offsets unassigned as in a chunk) to the numbered container.
+func (f *fixture) add(t *testing.T, container uint64, topic []byte, partition int32, base int64, records int) {
+	t.Helper()
+	var c *metapb.JobContainer
+	for _, known := range f.job.Containers {
+		if known.Container == container {
+			c = known
+		}
+	}
+	if c == nil {
+		c = &metapb.JobContainer{Container: container, Segment: container, NodeAddress: "here"}
+		f.job.Containers = append(f.job.Containers, c)
+	}
+	position := len(f.containers[container])
+	for i := range records {
+		b := recordbatch.NewBuilder(recordbatch.BuilderOptions{})
+		b.Reset(0, 0)
+		offset := base + int64(i)
+		if err := b.Append(0, 1000+offset, fmt.Appendf(nil, "key %d", offset), fmt.Appendf(nil, "value %d", offset), nil); err != nil {
+			t.Fatal(err)
+		}
+		data, _, err := b.Build(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.containers[container] = append(f.containers[container], data...)
+	}
+	c.Runs = append(c.Runs, &metapb.JobRun{
+		TopicId: topic, Partition: partition, BaseOffset: base, Records: uint32(records),
+		Position: uint32(position), Length: uint32(len(f.containers[container]) - position),
+	})
+}
+
+func (f *fixture) LeaseJob(context.Context, *metapb.JobLeaseRequest) (*metapb.JobLeaseResponse, error) {
+	job := f.job
+	f.job = nil
+	return &metapb.JobLeaseResponse{Job: job}, nil
+}
+
+func (f *fixture) FinishJob(_ context.Context, r *metapb.JobFinishRequest) (*metapb.JobFinishResponse, error) {
+	f.finished = append(f.finished, r.Finish)
+	return &metapb.JobFinishResponse{Accepted: !r.Finish.Failed}, nil
+}
+
+func (f *fixture) OpenHot(_ context.Context, c *metapb.JobContainer) (Container, error) {
+	body, ok := f.containers[c.Segment]
+	if !ok {
+		return nil, errors.New("no such segment")
+	}
+	return memoryContainer(body), nil
+}
+
+func (f *fixture) Shipped(int, int64, int64, time.Duration) {}
+func (f *fixture) ShipFailed()                              {}
+
+func (f *fixture) worker(t *testing.T, config Config, store objstore.Store) *Worker {
+	t.Helper()
+	w, err := New(config, f, f, store, nil, f, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// readBack returns, for each partition, the records that the objects hold, in order.
+func readBack(t *testing.T, store objstore.Store, finish *metapb.FinishJob) map[string][]string {
+	t.Helper()
+	found := map[string][]string{}
+	for _, described := range finish.Objects {
+		body, _, err := objstore.ReadAll(t.Context(), store, meta.SegmentKey(meta.JobID(described.JobId), described.Ordinal), 1<<30)
+		if err != nil {
+			t.Fatal(err)
+		}
+		object, err := segment.Open(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := object.Verify(); err != nil {
+			t.Fatal(err)
+		}
+		if len(object.Parts) != len(described.Parts) || described.SizeBytes != uint64(len(body)) {
+			t.Fatalf("object of %d bytes with %d parts described as %v", len(body), len(object.Parts), described)
+		}
+		for i := range object.Parts {
+			p := &object.Parts[i]
+			if p.BaseOffset != described.Parts[i].BaseOffset || p.Position != described.Parts[i].Position {
+				t.Fatalf("part %+v described as %v", p, described.Parts[i])
+			}
+			place := fmt.Sprintf("%s-%d", p.Topic, p.Partition)
+			for batch, err := range recordbatch.Batches(object.Batches(p)) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				var scratch recordbatch.Scratch
+				for record, err := range recordbatch.Records(batch.Bytes, &scratch) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					found[place] = append(found[place], fmt.Sprintf("%d %d %s %s", record.Offset, record.Timestamp, record.Key, record.Value))
+				}
+			}
+		}
+	}
+	return found
+}
+
+func expect(t *testing.T, got []string, from, to int64) {
+	t.Helper()
+	if len(got) != int(to-from) {
+		t.Fatalf("%d records, want %d", len(got), to-from)
+	}
+	for i, record := range got {
+		offset := from + int64(i)
+		if want := fmt.Sprintf("%d %d key %d value %d", offset, 1000+offset, offset, offset); record != want {
+			t.Fatalf("record %q, want %q", record, want)
+		}
+	}
+}
+
+func TestRunsOfSeveralContainersBecomeOnePart(t *testing.T) {
+	f := newFixture()
+	f.add(t, 1, orders, 0, 0, 5)
+	f.add(t, 1, payments, 2, 40, 3)
+	f.add(t, 2, orders, 0, 5, 5)
+	f.add(t, 1, orders, 0, 10, 5)
+	store := mem.New("ship")
+	if shipped, err := f.worker(t, Config{}, store).Once(t.Context()); err != nil || !shipped {
+		t.Fatal(shipped, err)
+	}
+	finish := f.finished[0]
+	if len(finish.Objects) != 1 || len(finish.Objects[0].Parts) != 2 {
+		t.Fatalf("objects: %v", finish.Objects)
+	}
+	if p := finish.Objects[0].Parts[0]; p.BaseOffset != 0 || p.NextOffset != 15 || p.Records != 15 {
+		t.Errorf("part %v", p)
+	}
+	found := readBack(t, store, finish)
+	expect(t, found["orders-0"], 0, 15)
+	expect(t, found["payments-2"], 40, 43)
+}
+
+func TestAGapInOffsetsEndsAPart(t *testing.T) {
+	f := newFixture()
+	f.add(t, 1, orders, 0, 0, 5)
+	f.add(t, 1, orders, 0, 9, 2)
+	store := mem.New("ship")
+	if _, err := f.worker(t, Config{}, store).Once(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	parts := f.finished[0].Objects[0].Parts
+	if len(parts) != 2 || parts[0].NextOffset != 5 || parts[1].BaseOffset != 9 || parts[1].NextOffset != 11 {
+		t.Errorf("parts %v", parts)
+	}
+}
+
+func TestObjectsEndBetweenRuns(t *testing.T) {
+	f := newFixture()
+	for i := range int64(20) {
+		f.add(t, 1, orders, 0, i*10, 10)
+	}
+	store := mem.New("ship")
+	if _, err := f.worker(t, Config{ObjectBytes: 2048}, store).Once(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	finish := f.finished[0]
+	if len(finish.Objects) < 3 {
+		t.Fatalf("%d objects", len(finish.Objects))
+	}
+	expect(t, readBack(t, store, finish)["orders-0"], 0, 200)
+}
+
+func TestAFailedJobIsGivenBack(t *testing.T) {
+	f := newFixture()
+	f.add(t, 1, orders, 0, 0, 5)
+	delete(f.containers, 1)
+	if shipped, err := f.worker(t, Config{}, mem.New("ship")).Once(t.Context()); err == nil || shipped {
+		t.Fatal("a job whose container is gone was shipped")
+	}
+	if len(f.finished) != 1 || !f.finished[0].Failed {
+		t.Errorf("finished %v", f.finished)
+	}
+}
+
+func TestABatchWithAWrongChecksumIsKeptAsItIs(t *testing.T) {
+	f := newFixture()
+	f.add(t, 1, orders, 0, 0, 3)
+	f.containers[1][len(f.containers[1])-1] ^= 1
+	store := mem.New("ship")
+	if _, err := f.worker(t, Config{}, store).Once(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	body, _, err := objstore.ReadAll(t.Context(), store, meta.SegmentKey(9, 0), 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	object, err := segment.Open(body)
+	if err != nil || !object.Parts[0].Verbatim || object.Parts[0].NextOffset != 3 {
+		t.Errorf("%v, parts %+v", err, object.Parts)
+	}
+}
+
+// lostAnswer stores the first object and then says that it failed.
+type lostAnswer struct {
+	objstore.Store
+	lost bool
+}
+
+func (s *lostAnswer) PutIfAbsent(ctx context.Context, key string, body []byte) (objstore.Version, error) {
+	version, err := s.Store.PutIfAbsent(ctx, key, body)
+	if err == nil && !s.lost {
+		s.lost = true
+		return "", errors.New("connection reset")
+	}
+	return version, err
+}
+
+func TestAPutWhoseAnswerWasLostIsRecognised(t *testing.T) {
+	f := newFixture()
+	f.add(t, 1, orders, 0, 0, 5)
+	store := &lostAnswer{Store: mem.New("ship")}
+	if shipped, err := f.worker(t, Config{}, store).Once(t.Context()); err != nil || !shipped {
+		t.Fatal(shipped, err)
+	}
+	expect(t, readBack(t, store, f.finished[0])["orders-0"], 0, 5)
+}
+
+func TestAForeignObjectUnderTheKeyFailsTheJob(t *testing.T) {
+	f := newFixture()
+	f.add(t, 1, orders, 0, 0, 5)
+	store := mem.New("ship")
+	if _, err := store.Put(t.Context(), meta.SegmentKey(9, 0), []byte("foreign")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.worker(t, Config{}, store).Once(t.Context()); !errors.Is(err, objstore.ErrExists) && err == nil {
+		t.Errorf("got %v", err)
+	}
+	if len(f.finished) != 1 || !f.finished[0].Failed {
+		t.Errorf("finished %v", f.finished)
+	}
+}

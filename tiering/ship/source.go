@@ -1,0 +1,67 @@
+package ship
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/infra/objstore"
+)
+
+// maxChunkObjectBytes bounds what is read of one object chunk.
+const maxChunkObjectBytes = 1 << 30
+
+// HotSource opens sealed hot segments: those of this process's own hot log, and over the internal listener those of others.
+type HotSource interface {
+	// OpenHot opens the container, which is a hot segment. The error says whether its node cannot be reached or does not
+	// have it.
+	OpenHot(ctx context.Context, c *metapb.JobContainer) (Container, error)
+}
+
+// Container is a sealed container open for reading.
+type Container interface {
+	// ReadAt fills p from position, or fails.
+	ReadAt(ctx context.Context, p []byte, position int64) error
+	Close() error
+}
+
+// memoryContainer is a container read whole.
+type memoryContainer []byte
+
+func (m memoryContainer) ReadAt(_ context.Context, p []byte, position int64) error {
+	if position < 0 || position+int64(len(p)) > int64(len(m)) {
+		return fmt.Errorf("read [%d, +%d) of %d bytes: %w", position, len(p), len(m), objstore.ErrRange)
+	}
+	copy(p, m[position:])
+	return nil
+}
+
+func (memoryContainer) Close() error { return nil }
+
+// openAll opens the job's containers; the caller closes those returned even with an error.
+func (w *Worker) openAll(ctx context.Context, job *metapb.Job) ([]Container, error) {
+	opened := make([]Container, 0, len(job.Containers))
+	for _, c := range job.Containers {
+		var container Container
+		var err error
+		if c.ObjectKey != "" {
+			var body []byte
+			body, _, err = objstore.ReadAll(ctx, w.store, c.ObjectKey, maxChunkObjectBytes)
+			container = memoryContainer(body)
+		} else {
+			container, err = w.hot.OpenHot(ctx, c)
+		}
+		if err != nil {
+			return opened, fmt.Errorf("open container %d (%s): %w", c.Container, describe(c), err)
+		}
+		opened = append(opened, container)
+	}
+	return opened, nil
+}
+
+func describe(c *metapb.JobContainer) string {
+	if c.ObjectKey != "" {
+		return c.ObjectKey
+	}
+	return fmt.Sprintf("hot segment %d of disk %x at %s", c.Segment, c.DiskId, c.NodeAddress)
+}

@@ -1,0 +1,313 @@
+package ship
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/infra/objstore"
+	"github.com/varvelog/varve/ingest/recordbatch"
+	"github.com/varvelog/varve/tiering/segment"
+)
+
+// Leader hands out jobs and judges their results.
+type Leader interface {
+	LeaseJob(ctx context.Context, r *metapb.JobLeaseRequest) (*metapb.JobLeaseResponse, error)
+	FinishJob(ctx context.Context, r *metapb.JobFinishRequest) (*metapb.JobFinishResponse, error)
+}
+
+// Config of a Worker. The zero value is the default.
+type Config struct {
+	// Name tells workers apart in the leader's state; default "worker".
+	Name string
+	// JobBytes bounds the bytes of the containers of one job; default 256 MiB.
+	JobBytes uint64
+	// ObjectBytes is the size up to which runs are gathered into one object; default 64 MiB.
+	ObjectBytes int
+	// Lease is how long a job is this worker's alone; default 2 min.
+	Lease time.Duration
+	// Poll is how often the worker asks for work where no hint reaches it; default 2 s.
+	Poll time.Duration
+	// Uploads is how many objects of one job are uploaded at once; default 2.
+	Uploads int
+	// Rebatch says how small batches are merged.
+	Rebatch recordbatch.RebatchOptions
+}
+
+// Validate names the field that is wrong.
+func (c Config) Validate() error {
+	switch {
+	case c.ObjectBytes < 0 || c.ObjectBytes > 1<<30:
+		return fmt.Errorf("ObjectBytes %d: want 0 to 1 GiB", c.ObjectBytes)
+	case c.Lease < 0 || c.Poll < 0:
+		return errors.New("Lease and Poll must not be negative")
+	case c.Uploads < 0:
+		return fmt.Errorf("Uploads %d is negative", c.Uploads)
+	}
+	return c.Rebatch.Validate()
+}
+
+func (c Config) withDefaults() Config {
+	orDefault := func(d *time.Duration, value time.Duration) {
+		if *d == 0 {
+			*d = value
+		}
+	}
+	if c.Name == "" {
+		c.Name = "worker"
+	}
+	if c.JobBytes == 0 {
+		c.JobBytes = 256 << 20
+	}
+	if c.ObjectBytes == 0 {
+		c.ObjectBytes = 64 << 20
+	}
+	if c.Uploads == 0 {
+		c.Uploads = 2
+	}
+	orDefault(&c.Lease, 2*time.Minute)
+	orDefault(&c.Poll, 2*time.Second)
+	return c
+}
+
+// Worker ships one job at a time.
+type Worker struct {
+	config  Config
+	leader  Leader
+	hot     HotSource
+	store   objstore.Store
+	log     *slog.Logger
+	hints   <-chan struct{}
+	observe Observer
+}
+
+// Observer is told of what was shipped.
+type Observer interface {
+	Shipped(objects int, bytesIn, bytesOut int64, took time.Duration)
+	ShipFailed()
+}
+
+// New returns a worker. hints says that a job waits; it may be nil.
+func New(config Config, leader Leader, hot HotSource, store objstore.Store, hints <-chan struct{}, observe Observer, log *slog.Logger) (*Worker, error) {
+	if err := config.Validate(); err != nil {
+		return nil, fmt.Errorf("configure shipping: %w", err)
+	}
+	return &Worker{config: config.withDefaults(), leader: leader, hot: hot, store: store, hints: hints, observe: observe, log: log}, nil
+}
+
+// Run ships until ctx ends. Failures are logged and tried again, with back-off.
+func (w *Worker) Run(ctx context.Context) {
+	const maxBackOff = 30 * time.Second
+	backOff := w.config.Poll
+	for ctx.Err() == nil {
+		shipped, err := w.Once(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			w.observe.ShipFailed()
+			w.log.Warn("shipping failed; it will be tried again", "error", err, "in", backOff)
+			w.wait(ctx, backOff/2+rand.N(backOff), nil)
+			backOff = min(backOff*2, maxBackOff)
+		case shipped:
+			backOff = w.config.Poll
+		default:
+			backOff = w.config.Poll
+			w.wait(ctx, w.config.Poll, w.hints)
+		}
+	}
+}
+
+func (w *Worker) wait(ctx context.Context, d time.Duration, hints <-chan struct{}) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-hints:
+	}
+}
+
+// Once takes a job and ships it; shipped is false where none waits.
+func (w *Worker) Once(ctx context.Context) (shipped bool, err error) {
+	answer, err := w.leader.LeaseJob(ctx, &metapb.JobLeaseRequest{Worker: w.config.Name, MaxBytes: w.config.JobBytes, LeaseMillis: w.config.Lease.Milliseconds()})
+	if err != nil {
+		return false, fmt.Errorf("lease job: %w", err)
+	}
+	if answer.Job == nil {
+		return false, nil
+	}
+	started := time.Now()
+	leased, cancel := context.WithTimeoutCause(ctx, w.config.Lease, fmt.Errorf("the lease of %s ended", w.config.Lease))
+	defer cancel()
+	finish, sizes, err := w.ship(leased, answer.Job)
+	if err != nil {
+		err = fmt.Errorf("ship job %d: %w", answer.Job.Id, errors.Join(err, context.Cause(leased)))
+		return false, errors.Join(err, w.giveBack(ctx, answer.Job.Id))
+	}
+	result, err := w.leader.FinishJob(leased, &metapb.JobFinishRequest{Finish: finish})
+	if err != nil {
+		return false, fmt.Errorf("finish job %d: %w", answer.Job.Id, err)
+	}
+	w.log.Debug("shipped", "job", answer.Job.Id, "objects", len(finish.Objects), "bytes_in", sizes.in, "bytes_out", sizes.out,
+		"accepted", result.Accepted, "parts_taken", result.PartsTaken, "parts_dropped", result.PartsDropped)
+	w.observe.Shipped(len(finish.Objects), sizes.in, sizes.out, time.Since(started))
+	return true, nil
+}
+
+// giveBack ends the lease early, so that the containers need not wait for it to expire.
+func (w *Worker) giveBack(ctx context.Context, job uint64) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	_, err := w.leader.FinishJob(ctx, &metapb.JobFinishRequest{Finish: &metapb.FinishJob{JobId: job, Failed: true}})
+	return err
+}
+
+type shippedBytes struct{ in, out int64 }
+
+// ship stores the job's runs and returns what the leader is to be told.
+func (w *Worker) ship(ctx context.Context, job *metapb.Job) (*metapb.FinishJob, shippedBytes, error) {
+	var sizes shippedBytes
+	described, err := newTopics(job)
+	if err != nil {
+		return nil, sizes, err
+	}
+	containers, err := w.openAll(ctx, job)
+	defer func() {
+		for _, c := range containers {
+			if err := c.Close(); err != nil {
+				w.log.Warn("close container", "error", err)
+			}
+		}
+	}()
+	if err != nil {
+		return nil, sizes, err
+	}
+	runs := sortRuns(job)
+	for _, r := range runs {
+		sizes.in += int64(r.Length)
+	}
+	uploads := newUploads(ctx, w)
+	b := &builder{worker: w, job: job, topics: described, containers: containers, emit: uploads.start}
+	err = b.build(uploads.ctx, runs)
+	objects, uploadErr := uploads.wait()
+	if err := errors.Join(uploadErr, err); err != nil {
+		return nil, sizes, err
+	}
+	for _, o := range objects {
+		sizes.out += int64(o.SizeBytes)
+	}
+	return &metapb.FinishJob{JobId: job.Id, Objects: objects}, sizes, nil
+}
+
+// uploads puts finished objects while the next one is built, a bounded number at once.
+type uploads struct {
+	worker *Worker
+	group  *errgroup.Group
+	ctx    context.Context
+
+	mu struct {
+		sync.Mutex
+		objects map[uint32]*metapb.SegmentObject
+	}
+}
+
+func newUploads(ctx context.Context, w *Worker) *uploads {
+	u := &uploads{worker: w}
+	u.group, u.ctx = errgroup.WithContext(ctx)
+	u.group.SetLimit(w.config.Uploads)
+	u.mu.objects = map[uint32]*metapb.SegmentObject{}
+	return u
+}
+
+// start puts the object in the background; it blocks while the bound is reached.
+func (u *uploads) start(_ context.Context, ordinal uint32, body []byte, parts []segment.Part) error {
+	u.group.Go(func() error {
+		header, err := segment.ParseHeader(body)
+		if err != nil {
+			return err
+		}
+		key := meta.SegmentKey(meta.JobID(header.JobID), ordinal)
+		if err := u.worker.put(u.ctx, key, body); err != nil {
+			return err
+		}
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.mu.objects[ordinal] = describeObject(header.JobID, ordinal, len(body), parts)
+		return nil
+	})
+	return nil
+}
+
+func (u *uploads) wait() ([]*metapb.SegmentObject, error) {
+	if err := u.group.Wait(); err != nil {
+		return nil, err
+	}
+	objects := make([]*metapb.SegmentObject, len(u.mu.objects))
+	for ordinal, object := range u.mu.objects {
+		objects[ordinal] = object
+	}
+	return objects, nil
+}
+
+// put stores the object, and tries again while the store fails in passing. An object that is there already is this
+// worker's own, from an attempt whose answer was lost: job and ordinal are given once.
+func (w *Worker) put(ctx context.Context, key string, body []byte) error {
+	backOff := 50 * time.Millisecond
+	for {
+		_, err := w.store.PutIfAbsent(ctx, key, body)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, objstore.ErrExists):
+			return w.checkOwn(ctx, key, body)
+		case ctx.Err() != nil || errors.Is(err, objstore.ErrAccess):
+			return fmt.Errorf("put %s (%d bytes): %w", key, len(body), err)
+		}
+		w.log.Debug("put failed; it will be tried again", "key", key, "error", err)
+		w.wait(ctx, backOff/2+rand.N(backOff), nil)
+		backOff = min(2*backOff, 5*time.Second)
+	}
+}
+
+func (w *Worker) checkOwn(ctx context.Context, key string, body []byte) error {
+	stored, _, err := objstore.ReadAll(ctx, w.store, key, int64(len(body)))
+	if err != nil {
+		return fmt.Errorf("read back %s: %w", key, err)
+	}
+	if string(stored) != string(body) {
+		return fmt.Errorf("put %s: another object has this key: %w", key, objstore.ErrExists)
+	}
+	return nil
+}
+
+func describeObject(job uint64, ordinal uint32, size int, parts []segment.Part) *metapb.SegmentObject {
+	o := &metapb.SegmentObject{JobId: job, Ordinal: ordinal, SizeBytes: uint64(size), Parts: make([]*metapb.Part, len(parts))}
+	for i := range parts {
+		p := &parts[i]
+		o.Parts[i] = &metapb.Part{
+			TopicId: p.TopicID[:], Partition: p.Partition, BaseOffset: p.BaseOffset, NextOffset: p.NextOffset,
+			Position: p.Position, Length: p.LengthBytes, IndexPosition: p.IndexPosition, IndexLength: p.IndexLengthBytes,
+			MaxTimestamp: p.MaxTimestamp, Records: p.Records,
+		}
+	}
+	return o
+}
+
+// segmentBytes is the topic's segment.bytes, 0 where it is not set.
+func segmentBytes(t *metapb.JobTopic) int {
+	n, err := strconv.Atoi(t.Configs["segment.bytes"])
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
+}

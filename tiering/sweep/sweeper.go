@@ -1,0 +1,215 @@
+package sweep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/infra/objstore"
+)
+
+// Leader knows what is referred to.
+type Leader interface {
+	Garbage(ctx context.Context, r *metapb.GarbageRequest) (*metapb.GarbageResponse, error)
+	ForgetGarbage(ctx context.Context, r *metapb.GarbageForgetRequest) (*metapb.GarbageForgetResponse, error)
+	Referenced(ctx context.Context, r *metapb.ReferencedRequest) (*metapb.ReferencedResponse, error)
+}
+
+// Observer is told of deletions.
+type Observer interface {
+	Deleted(garbage, orphans int)
+}
+
+// Config of a Sweeper. The zero value is the default.
+type Config struct {
+	// GarbageInterval is how often garbage is looked for; default 5 s.
+	GarbageInterval time.Duration
+	// DeleteDelay is how long garbage is left to readers under way; default 0.
+	DeleteDelay time.Duration
+	// OrphanInterval is how often the bucket is listed; default 1 h.
+	OrphanInterval time.Duration
+	// OrphanAge is the age, by the store's clock, from which an object may be an orphan; default 24 h.
+	OrphanAge time.Duration
+	// Parallel is how many deletions are under way at once; default 8.
+	Parallel int
+}
+
+// Validate names the field that is wrong.
+func (c Config) Validate() error {
+	if c.GarbageInterval < 0 || c.DeleteDelay < 0 || c.OrphanInterval < 0 || c.OrphanAge < 0 || c.Parallel < 0 {
+		return errors.New("GarbageInterval, DeleteDelay, OrphanInterval, OrphanAge and Parallel must not be negative")
+	}
+	return nil
+}
+
+func (c Config) withDefaults() Config {
+	if c.GarbageInterval == 0 {
+		c.GarbageInterval = 5 * time.Second
+	}
+	if c.OrphanInterval == 0 {
+		c.OrphanInterval = time.Hour
+	}
+	if c.OrphanAge == 0 {
+		c.OrphanAge = 24 * time.Hour
+	}
+	if c.Parallel == 0 {
+		c.Parallel = 8
+	}
+	return c
+}
+
+// pageKeys is how many keys travel in one request.
+const pageKeys = 1000
+
+// Sweeper deletes garbage and orphans. It is used by one goroutine.
+type Sweeper struct {
+	config  Config
+	leader  Leader
+	store   objstore.Store
+	observe Observer
+	log     *slog.Logger
+	seen    map[string]time.Time // garbage that waits for its delay, and since when
+}
+
+// New returns a Sweeper.
+func New(config Config, leader Leader, store objstore.Store, observe Observer, log *slog.Logger) (*Sweeper, error) {
+	if err := config.Validate(); err != nil {
+		return nil, fmt.Errorf("configure sweep: %w", err)
+	}
+	return &Sweeper{config: config.withDefaults(), leader: leader, store: store, observe: observe, log: log, seen: map[string]time.Time{}}, nil
+}
+
+// Run sweeps until ctx ends. Failures are logged; the next round tries again.
+func (s *Sweeper) Run(ctx context.Context) {
+	garbage := time.NewTicker(s.config.GarbageInterval)
+	defer garbage.Stop()
+	orphans := time.NewTicker(s.config.OrphanInterval)
+	defer orphans.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return
+		case <-garbage.C:
+			err = s.Garbage(ctx)
+		case <-orphans.C:
+			err = s.Orphans(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			s.log.Warn("sweep failed; the next round tries again", "error", err)
+		}
+	}
+}
+
+// Garbage deletes what the state says is garbage and has been for the delay.
+func (s *Sweeper) Garbage(ctx context.Context) error {
+	answer, err := s.leader.Garbage(ctx, &metapb.GarbageRequest{Max: pageKeys})
+	if err != nil {
+		return fmt.Errorf("ask for garbage: %w", err)
+	}
+	now := time.Now()
+	waiting := make(map[string]time.Time, len(answer.Keys))
+	var due []string
+	for _, key := range answer.Keys {
+		since, known := s.seen[key]
+		if !known {
+			since = now
+		}
+		if now.Sub(since) >= s.config.DeleteDelay {
+			due = append(due, key)
+			continue
+		}
+		waiting[key] = since
+	}
+	s.seen = waiting
+	if len(due) == 0 {
+		return nil
+	}
+	if err := s.deleteAll(ctx, due); err != nil {
+		return err
+	}
+	if _, err := s.leader.ForgetGarbage(ctx, &metapb.GarbageForgetRequest{Keys: due}); err != nil {
+		return fmt.Errorf("forget %d deleted objects: %w", len(due), err)
+	}
+	s.observe.Deleted(len(due), 0)
+	s.log.Debug("deleted garbage", "objects", len(due))
+	return nil
+}
+
+// Orphans lists the bucket and deletes what is old and nothing refers to.
+func (s *Sweeper) Orphans(ctx context.Context) error {
+	now, err := s.store.Now(ctx)
+	if err != nil {
+		return fmt.Errorf("ask the store for its time: %w", err)
+	}
+	deleted := 0
+	for _, prefix := range []string{"chunk/", "segment/"} {
+		var page []string
+		for info, err := range s.store.List(ctx, prefix, "") {
+			if err != nil {
+				return fmt.Errorf("list %s: %w", prefix, err)
+			}
+			if now.Sub(info.Modified) < s.config.OrphanAge {
+				continue
+			}
+			if page = append(page, info.Key); len(page) == pageKeys {
+				n, err := s.sweepPage(ctx, page)
+				if err != nil {
+					return err
+				}
+				deleted += n
+				page = page[:0]
+			}
+		}
+		n, err := s.sweepPage(ctx, page)
+		if err != nil {
+			return err
+		}
+		deleted += n
+	}
+	if deleted > 0 {
+		s.observe.Deleted(0, deleted)
+		s.log.Info("deleted orphans", "objects", deleted)
+	}
+	return nil
+}
+
+// sweepPage deletes those of the keys that the leader knows nothing of.
+func (s *Sweeper) sweepPage(ctx context.Context, keys []string) (int, error) {
+	if len(keys) == 0 {
+		return 0, nil
+	}
+	answer, err := s.leader.Referenced(ctx, &metapb.ReferencedRequest{Keys: keys})
+	if err != nil {
+		return 0, fmt.Errorf("ask which of %d objects are referred to: %w", len(keys), err)
+	}
+	if len(answer.Referenced) != len(keys) {
+		return 0, fmt.Errorf("ask which of %d objects are referred to: %d answers", len(keys), len(answer.Referenced))
+	}
+	var orphans []string
+	for i, referenced := range answer.Referenced {
+		if !referenced {
+			orphans = append(orphans, keys[i])
+		}
+	}
+	return len(orphans), s.deleteAll(ctx, orphans)
+}
+
+func (s *Sweeper) deleteAll(ctx context.Context, keys []string) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(s.config.Parallel)
+	for _, key := range keys {
+		group.Go(func() error {
+			if err := s.store.Delete(ctx, key); err != nil {
+				return fmt.Errorf("delete %s: %w", key, err)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}

@@ -1,0 +1,118 @@
+package sweep
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/infra/objstore"
+	"github.com/varvelog/varve/infra/objstore/mem"
+)
+
+type fakeLeader struct {
+	garbage    []string
+	forgotten  []string
+	referenced map[string]bool
+}
+
+func (f *fakeLeader) Garbage(context.Context, *metapb.GarbageRequest) (*metapb.GarbageResponse, error) {
+	return &metapb.GarbageResponse{Keys: f.garbage}, nil
+}
+
+func (f *fakeLeader) ForgetGarbage(_ context.Context, r *metapb.GarbageForgetRequest) (*metapb.GarbageForgetResponse, error) {
+	f.forgotten = append(f.forgotten, r.Keys...)
+	return &metapb.GarbageForgetResponse{}, nil
+}
+
+func (f *fakeLeader) Referenced(_ context.Context, r *metapb.ReferencedRequest) (*metapb.ReferencedResponse, error) {
+	answer := &metapb.ReferencedResponse{}
+	for _, key := range r.Keys {
+		answer.Referenced = append(answer.Referenced, f.referenced[key])
+	}
+	return answer, nil
+}
+
+type count struct{ garbage, orphans int }
+
+func (c *count) Deleted(garbage, orphans int) { c.garbage += garbage; c.orphans += orphans }
+
+func newSweeper(t *testing.T, config Config, leader Leader, keys ...string) (*Sweeper, objstore.Store, *count) {
+	t.Helper()
+	store := mem.New("sweep")
+	for _, key := range keys {
+		if _, err := store.Put(t.Context(), key, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	counted := &count{}
+	s, err := New(config, leader, store, counted, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, store, counted
+}
+
+func exists(t *testing.T, store objstore.Store, key string) bool {
+	t.Helper()
+	_, err := store.Head(t.Context(), key)
+	if err != nil && !errors.Is(err, objstore.ErrNotFound) {
+		t.Fatal(err)
+	}
+	return err == nil
+}
+
+func TestGarbageIsDeletedAfterItsDelayAndForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		leader := &fakeLeader{garbage: []string{"segment/00/1-0"}}
+		s, store, counted := newSweeper(t, Config{DeleteDelay: time.Minute}, leader, "segment/00/1-0", "segment/00/2-0")
+		if err := s.Garbage(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !exists(t, store, "segment/00/1-0") {
+			t.Fatal("deleted before the delay")
+		}
+		time.Sleep(time.Minute) // virtual
+		if err := s.Garbage(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if exists(t, store, "segment/00/1-0") || !exists(t, store, "segment/00/2-0") {
+			t.Error("deleted the wrong object")
+		}
+		if !slices.Equal(leader.forgotten, []string{"segment/00/1-0"}) || counted.garbage != 1 {
+			t.Errorf("forgotten %v, counted %+v", leader.forgotten, counted)
+		}
+	})
+}
+
+func TestOnlyOldObjectsThatNothingRefersToAreOrphans(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		leader := &fakeLeader{referenced: map[string]bool{"segment/00/1-0": true}}
+		s, store, counted := newSweeper(t, Config{OrphanAge: time.Hour}, leader, "segment/00/1-0", "segment/00/2-0", "chunk/00/1-1-1-1", "cluster.json", "meta/log/1")
+		if err := s.Orphans(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if counted.orphans != 0 {
+			t.Fatal("young objects were swept")
+		}
+		time.Sleep(2 * time.Hour) // virtual
+		if _, err := store.Put(t.Context(), "chunk/00/1-1-1-2", []byte("young")); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Orphans(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for key, want := range map[string]bool{"segment/00/1-0": true, "segment/00/2-0": false, "chunk/00/1-1-1-1": false, "chunk/00/1-1-1-2": true, "cluster.json": true, "meta/log/1": true} {
+			if exists(t, store, key) != want {
+				t.Errorf("%s exists: %v, want %v", key, !want, want)
+			}
+		}
+		if counted.orphans != 2 {
+			t.Errorf("counted %+v", counted)
+		}
+	})
+}
