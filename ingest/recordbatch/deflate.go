@@ -2,9 +2,11 @@ package recordbatch
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/snappy"
 	"github.com/klauspost/compress/snappy/xerial"
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
@@ -12,6 +14,9 @@ import (
 
 // zstdWindowBytes bounds the memory of an encoder; a window above the usual batch gains nothing.
 const zstdWindowBytes = 1 << 20
+
+// xerialBlockBytes is the size of the blocks that the xerial encoder cuts.
+const xerialBlockBytes = 32 << 10
 
 // compressedSink collects what a streaming encoder writes.
 type compressedSink struct{ b []byte }
@@ -69,7 +74,9 @@ var xerialSinks = sync.Pool{New: func() any { return new(compressedSink) }}
 // deflateSnappy writes xerial framing, as the Java clients do: every consumer reads it.
 func deflateSnappy(dst, src []byte) []byte {
 	sink := xerialSinks.Get().(*compressedSink)
-	sink.b = xerial.Encode(sink.b[:0], src)
+	blocks := (len(src) + xerialBlockBytes - 1) / xerialBlockBytes
+	sink.b = slices.Grow(sink.b[:0], xerialHeaderBytes+blocks*(4+snappy.MaxEncodedLen(xerialBlockBytes)))
+	sink.b = xerial.Encode(sink.b, src)
 	dst = append(dst, sink.b...)
 	if cap(sink.b) > maxPooledBytes {
 		sink.b = nil

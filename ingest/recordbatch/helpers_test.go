@@ -14,6 +14,13 @@ import (
 
 var allCodecs = []Codec{None, Gzip, Snappy, LZ4, Zstd}
 
+// failer is what testing.TB and rapid.T have in common.
+type failer interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
 // plain is a record as tests compare it, its slices its own.
 type plain struct {
 	Offset, Timestamp int64
@@ -29,7 +36,7 @@ func plainOf(r *Record) plain {
 	return p
 }
 
-func readAll(t testing.TB, batches []byte) []plain {
+func readAll(t failer, batches []byte) []plain {
 	t.Helper()
 	var all []plain
 	for batch, err := range Batches(batches) {
@@ -57,7 +64,7 @@ func equalPlain(a, b plain) bool {
 		})
 }
 
-func requireSame(t testing.TB, got, want []plain) {
+func requireSame(t failer, got, want []plain) {
 	t.Helper()
 	if len(got) != len(want) {
 		t.Fatalf("got %d records, want %d", len(got), len(want))

@@ -20,6 +20,8 @@ const (
 	zstdMaxWindowBytes = 128 << 20
 	// zstdSpareBytes of room behind the output let the decoder take its faster path to the end.
 	zstdSpareBytes = 64
+	// zstdMaxBlockBytes is the most that one block of a frame inflates to.
+	zstdMaxBlockBytes = 128 << 10
 	// minInflateBytes is the first guess where a payload does not tell its size.
 	minInflateBytes = 64 << 10
 
@@ -90,7 +92,7 @@ func inflateZstd(dst, src []byte, limit int) ([]byte, error) {
 	if err := header.Decode(src); err != nil {
 		return dst, err
 	}
-	want := min(max(8*len(src), minInflateBytes), limit)
+	want := min(max(8*len(src), 2*zstdMaxBlockBytes), limit)
 	if header.HasFCS {
 		if header.FrameContentSize > uint64(limit) {
 			return dst, tooLarge(Zstd, limit)
@@ -106,7 +108,9 @@ func inflateZstd(dst, src []byte, limit int) ([]byte, error) {
 			return out, nil
 		case err == nil, errors.Is(err, zstd.ErrWindowSizeExceeded):
 			return dst, tooLarge(Zstd, limit)
-		case !errors.Is(err, zstd.ErrDecoderSizeExceeded):
+		// The decoder has several errors for a lack of room, one of which also stands for damage. With room left for a
+		// whole block it was not the room.
+		case !errors.Is(err, zstd.ErrDecoderSizeExceeded) && room-len(out) >= zstdMaxBlockBytes+zstdSpareBytes:
 			return dst, err
 		case room >= limit+zstdSpareBytes:
 			return dst, tooLarge(Zstd, limit)

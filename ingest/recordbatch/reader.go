@@ -136,24 +136,27 @@ func (r *Reader) Record() *Record { return &r.record }
 func (r *Reader) Err() error { return r.err }
 
 // Records walks the records of the batch that b begins with, inflating them into scratch (nil for one of its own) if
-// they are compressed. An error is yielded once, last. The CRC is not checked.
+// they are compressed. An error is yielded once, last. The CRC is not checked. Reader does the same for loops that range
+// over RecordHeaders inside: the compiler puts the state of one such loop within another on the heap.
 func Records(b []byte, scratch *Scratch) iter.Seq2[Record, error] {
-	return func(yield func(Record, error) bool) {
-		if scratch == nil {
-			scratch = new(Scratch)
-		}
-		var r Reader
-		if err := r.Reset(b, scratch); err != nil {
-			yield(Record{}, err)
+	return func(yield func(Record, error) bool) { eachRecord(b, scratch, yield) }
+}
+
+func eachRecord(b []byte, scratch *Scratch, yield func(Record, error) bool) {
+	if scratch == nil {
+		scratch = new(Scratch)
+	}
+	var r Reader
+	if err := r.Reset(b, scratch); err != nil {
+		yield(Record{}, err)
+		return
+	}
+	for r.Next() {
+		if !yield(r.record, nil) {
 			return
 		}
-		for r.Next() {
-			if !yield(r.record, nil) {
-				return
-			}
-		}
-		if r.err != nil {
-			yield(Record{}, r.err)
-		}
+	}
+	if r.err != nil {
+		yield(Record{}, r.err)
 	}
 }

@@ -89,24 +89,27 @@ func checkHeaders(b []byte) error {
 // RecordHeaders walks the header section of a Record. It stops where the section is malformed, which that of a Record
 // from this package never is.
 func RecordHeaders(section []byte) iter.Seq[RecordHeader] {
-	return func(yield func(RecordHeader) bool) {
-		count, n := varint32(section)
-		if n <= 0 {
+	return func(yield func(RecordHeader) bool) { eachHeader(section, yield) }
+}
+
+// eachHeader stands apart so that RecordHeaders is inlined and a caller's loop body stays on its stack.
+func eachHeader(b []byte, yield func(RecordHeader) bool) {
+	count, n := varint32(b)
+	if n <= 0 {
+		return
+	}
+	b = b[n:]
+	for range count {
+		var h RecordHeader
+		var ok bool
+		if h.Key, b, ok = cutBytes(b); !ok {
 			return
 		}
-		b := section[n:]
-		for range count {
-			var h RecordHeader
-			var ok bool
-			if h.Key, b, ok = cutBytes(b); !ok {
-				return
-			}
-			if h.Value, b, ok = cutBytes(b); !ok {
-				return
-			}
-			if !yield(h) {
-				return
-			}
+		if h.Value, b, ok = cutBytes(b); !ok {
+			return
+		}
+		if !yield(h) {
+			return
 		}
 	}
 }

@@ -1,0 +1,114 @@
+package recordbatch
+
+import (
+	"bytes"
+	"errors"
+	"math"
+	"testing"
+)
+
+func TestBuilderRefuses(t *testing.T) {
+	b := NewBuilder(BuilderOptions{})
+	b.Reset(10, 0)
+	if err := b.Append(12, 1, nil, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	for name, err := range map[string]error{
+		"offset repeated":        b.Append(12, 0, nil, nil, nil),
+		"offset before the base": b.Append(9, 0, nil, nil, nil),
+		"offset too far":         b.Append(10+1<<31, 0, nil, nil, nil),
+		"timestamp too far":      b.Append(13, math.MinInt64, nil, nil, nil),
+		"headers malformed":      b.Append(13, 0, nil, nil, []byte{2}),
+		"last offset too small":  b.SetLastOffset(11),
+		"last offset too large":  b.SetLastOffset(10 + 1<<31),
+	} {
+		if !errors.Is(err, ErrInvalidRecord) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	out, h, err := b.Build(nil)
+	if err != nil || h.RecordCount != 1 || h.LastOffset() != 12 {
+		t.Fatalf("%+v, %v", h, err)
+	}
+	if got := readAll(t, out); len(got) != 1 || got[0].Offset != 12 {
+		t.Fatalf("%+v", got)
+	}
+}
+
+func TestBuilderStaysUncompressedWhereItGainsNothing(t *testing.T) {
+	for _, codec := range allCodecs {
+		b := build(t, BuilderOptions{Codec: codec}, 0, plain{Value: []byte("x")})
+		if h, err := ParseHeader(b); err != nil || h.Codec() != None {
+			t.Errorf("%s: %+v, %v", codec, h, err)
+		}
+	}
+}
+
+func TestBuilderProducerAndAttributes(t *testing.T) {
+	b := build(t, BuilderOptions{Attributes: AttrTransactional, Producer: &Producer{ID: 9, Epoch: 2, BaseSequence: 7}}, 0, sample(0, 3, 10)...)
+	h, err := Validate(b, Limits{})
+	if err != nil || !h.IsTransactional() || h.ProducerID != 9 || h.ProducerEpoch != 2 || h.BaseSequence != 7 || h.LastSequence() != 9 {
+		t.Fatalf("%+v, %v", h, err)
+	}
+}
+
+func TestCompressKeepsTheOriginalWhereItGainsNothing(t *testing.T) {
+	tiny := build(t, BuilderOptions{}, 0, plain{Value: []byte("x")})
+	zstd := build(t, BuilderOptions{Codec: Zstd}, 0, sample(0, 50, 100)...)
+	for name, c := range map[string]struct {
+		b     []byte
+		codec Codec
+	}{"tiny": {tiny, Zstd}, "compressed so already": {zstd, Zstd}, "empty": {EmptyBatch(0, 5, 0), Gzip}} {
+		out, err := Compress(make([]byte, 0, 1<<10), c.b, c.codec, 0)
+		if err != nil || &out[0] != &c.b[0] {
+			t.Errorf("%s: not the original, %v", name, err)
+		}
+	}
+}
+
+func TestCompressKeepsTheHeader(t *testing.T) {
+	b := build(t, BuilderOptions{Attributes: AttrTransactional, Producer: &Producer{ID: 9, Epoch: 2, BaseSequence: 7}}, 30, sample(30, 50, 100)...)
+	SetLogAppendTime(b, 77)
+	SetLeaderEpoch(b, 4)
+	want, err := ParseHeader(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, codec := range allCodecs[1:] {
+		out, err := Compress(nil, b, codec, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := ParseHeader(out)
+		if err != nil || h.Codec() != codec {
+			t.Fatalf("%+v, %v", h, err)
+		}
+		back, err := Compress(nil, out, None, 0)
+		if err != nil || !bytes.Equal(back, b) {
+			t.Fatalf("%s and back differs, %v", codec, err)
+		}
+		h.Length, h.CRC, h.Attributes = want.Length, want.CRC, want.Attributes
+		if h != want {
+			t.Fatalf("%s: %+v, want %+v", codec, h, want)
+		}
+	}
+}
+
+func TestReaderChecksStoredBatches(t *testing.T) {
+	good := build(t, BuilderOptions{}, 5, sample(5, 3, 10)...)
+	for name, patch := range map[string]func(b []byte){
+		"offsetDelta above the batch's": func(b []byte) { b[posLastOffsetDelta+3] = 1; b[posRecordCount+3] = 2 },
+		"fewer records than counted":    func(b []byte) { b[posLastOffsetDelta+3] = 9; b[posRecordCount+3] = 4 },
+		"count above the offsets":       func(b []byte) { b[posRecordCount+3] = 4 },
+	} {
+		b := bytes.Clone(good)
+		patch(b)
+		var last error
+		for _, err := range Records(b, nil) {
+			last = err
+		}
+		if !errors.Is(last, ErrInvalidRecord) {
+			t.Errorf("%s: %v", name, last)
+		}
+	}
+}
