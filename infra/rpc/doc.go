@@ -1,0 +1,17 @@
+// Package rpc is the internal HTTP listener of Varve's processes and the client that calls it.
+//
+// A call is POST /v1/<method> with a protobuf body and a protobuf answer; ranged reads of hot segments are streaming GETs
+// registered as handlers. It carries whatever needs an answer; hints go over infra/bus.
+//
+// What it guarantees:
+//
+//   - Only callers that hold the cluster's secret get past the first line: a token derived from secret and cluster id is
+//     compared in constant time. There is no TLS; the listener belongs on loopback or a private network.
+//   - Everything is bounded: header and body size (413), calls in flight and the bytes of their bodies (503 with Retry-After).
+//   - Errors survive the wire: a sentinel registered with RegisterError on both sides satisfies errors.Is at the caller, with
+//     the message and, where the callee knows it, the leader's address.
+//   - Deadlines travel as the time that remains, so that clocks need not agree.
+//   - A caller can tell "was never sent" (ErrUnreachable) from "may have been executed" (ErrBroken). Nothing is retried here.
+//
+// It leaves to others what the methods mean and who may be asked what.
+package rpc

@@ -1,0 +1,262 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+)
+
+const (
+	timeoutHeader = "Varve-Timeout-Millis"
+	protobufType  = "application/x-protobuf"
+)
+
+// ServerConfig configures the listener. The zero value listens on a free loopback port, with an empty secret.
+type ServerConfig struct {
+	// Addr is host:port; "127.0.0.1:0" by default.
+	Addr string
+	// AddrFlag names the setting behind Addr in error messages; "--internal-addr" by default.
+	AddrFlag string
+	// Secret and ClusterID must be the callers' too.
+	Secret    []byte
+	ClusterID string
+	// MaxBodyBytes bounds one request; 8 MiB by default.
+	MaxBodyBytes int64
+	// MaxInFlight bounds the calls under way; 4096 by default, since group members wait in them.
+	MaxInFlight int
+	// MaxInFlightBytes bounds the bytes of their bodies; 128 MiB by default.
+	MaxInFlightBytes int64
+	// Logger receives one line for each kind of bad request; nil drops them.
+	Logger *slog.Logger
+}
+
+// Validate reports the first field that cannot be used.
+func (c *ServerConfig) Validate() error {
+	if c.Addr != "" {
+		if _, _, err := net.SplitHostPort(c.Addr); err != nil {
+			return fmt.Errorf("%s: address %q is not host:port: %w", c.addrFlag(), c.Addr, err)
+		}
+	}
+	if c.MaxBodyBytes < 0 || c.MaxInFlight < 0 || c.MaxInFlightBytes < 0 {
+		return errors.New("MaxBodyBytes, MaxInFlight and MaxInFlightBytes must not be negative")
+	}
+	return nil
+}
+
+func (c *ServerConfig) addrFlag() string {
+	if c.AddrFlag == "" {
+		return "--internal-addr"
+	}
+	return c.AddrFlag
+}
+
+func orDefault[T int | int64](value, fallback T) T {
+	if value == 0 {
+		return fallback
+	}
+	return value
+}
+
+// Handler serves one method. body is valid until it returns. The answer may be nil for an empty one.
+type Handler func(ctx context.Context, body []byte) (proto.Message, error)
+
+// Registrar is where handlers are registered; Server is one.
+type Registrar interface {
+	Handle(method string, h Handler)
+}
+
+// Method registers f under method, decoding its request.
+func Method[Req any, P interface {
+	*Req
+	proto.Message
+}, Resp proto.Message](r Registrar, method string, f func(context.Context, P) (Resp, error)) {
+	r.Handle(method, func(ctx context.Context, body []byte) (proto.Message, error) {
+		request := P(new(Req))
+		if err := proto.Unmarshal(body, request); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
+		}
+		answer, err := f(ctx, request)
+		if err != nil {
+			return nil, err
+		}
+		return answer, nil
+	})
+}
+
+// Server is the internal listener.
+type Server struct {
+	cfg      ServerConfig
+	token    string
+	listener net.Listener
+	http     http.Server
+	mux      *http.ServeMux
+	inFlight chan struct{}
+	bytes    atomic.Int64
+	bodies   sync.Pool // of *[]byte
+	seenBad  sync.Map  // kind of bad request → true once logged
+	served   chan error
+}
+
+// Listen opens the listener; calls wait until Serve. Its error names the flag where the port is taken.
+func Listen(cfg ServerConfig) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Addr == "" {
+		cfg.Addr = "127.0.0.1:0"
+	}
+	cfg.MaxBodyBytes = orDefault(cfg.MaxBodyBytes, 8<<20)
+	cfg.MaxInFlight = orDefault(cfg.MaxInFlight, 4096)
+	cfg.MaxInFlightBytes = max(orDefault(cfg.MaxInFlightBytes, 128<<20), cfg.MaxBodyBytes)
+	listener, err := net.Listen("tcp", cfg.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen for internal calls on %s (set %s to another host:port): %w", cfg.Addr, cfg.addrFlag(), err)
+	}
+	s := &Server{
+		cfg:      cfg,
+		token:    token(cfg.Secret, cfg.ClusterID),
+		listener: listener,
+		mux:      http.NewServeMux(),
+		inFlight: make(chan struct{}, cfg.MaxInFlight),
+		bodies:   sync.Pool{New: func() any { return new([]byte) }},
+		served:   make(chan error, 1),
+	}
+	s.http = http.Server{
+		Handler:           http.HandlerFunc(s.guard),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(&onceHandler{server: s}, slog.LevelWarn),
+	}
+	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.refuse(w, r, fmt.Errorf("%w: %s %s", ErrUnknownMethod, r.Method, r.URL.Path))
+	})
+	return s, nil
+}
+
+// Addr is the address listened on.
+func (s *Server) Addr() string { return s.listener.Addr().String() }
+
+// Handle registers h under POST /v1/<method>.
+func (s *Server) Handle(method string, h Handler) {
+	s.mux.HandleFunc("POST /v1/"+method, func(w http.ResponseWriter, r *http.Request) { s.call(w, r, h) })
+}
+
+// HandleGet registers a streaming read under GET <pattern>, in http.ServeMux's syntax without the verb.
+func (s *Server) HandleGet(pattern string, h http.Handler) { s.mux.Handle("GET "+pattern, h) }
+
+// Serve begins to answer calls. The caller must Shutdown.
+func (s *Server) Serve() {
+	go func() { s.served <- s.http.Serve(s.listener) }()
+}
+
+// Shutdown stops accepting and waits for calls under way until ctx ends, then cuts them off. Handlers see their context end
+// only when their caller goes or they are cut off.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("stop internal listener: %w", err), s.http.Close())
+	}
+	if served := <-s.served; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, fmt.Errorf("serve internal calls: %w", served))
+	}
+	return err
+}
+
+// guard does what every request needs: it authenticates, bounds, and sets the deadline.
+func (s *Server) guard(w http.ResponseWriter, r *http.Request) {
+	if !sameToken(r.Header.Get("Authorization"), s.token) {
+		s.refuse(w, r, ErrUnauthorized)
+		return
+	}
+	select {
+	case s.inFlight <- struct{}{}:
+		defer func() { <-s.inFlight }()
+	default:
+		s.refuse(w, r, ErrOverloaded)
+		return
+	}
+	if text := r.Header.Get(timeoutHeader); text != "" {
+		millis, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || millis < 0 || millis > int64(24*time.Hour/time.Millisecond) {
+			s.refuse(w, r, fmt.Errorf("%w: %s %q", ErrBadRequest, timeoutHeader, text))
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), time.Duration(millis)*time.Millisecond)
+		defer cancel()
+		r = r.WithContext(ctx)
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+func (s *Server) call(w http.ResponseWriter, r *http.Request, h Handler) {
+	length := r.ContentLength
+	switch {
+	case length < 0:
+		s.refuse(w, r, fmt.Errorf("%w: no Content-Length", ErrBadRequest))
+		return
+	case length > s.cfg.MaxBodyBytes:
+		s.refuse(w, r, fmt.Errorf("%w: %d bytes, at most %d are taken", ErrTooLarge, length, s.cfg.MaxBodyBytes))
+		return
+	}
+	defer s.bytes.Add(-length)
+	if s.bytes.Add(length) > s.cfg.MaxInFlightBytes {
+		s.refuse(w, r, ErrOverloaded)
+		return
+	}
+	buffer := s.bodies.Get().(*[]byte)
+	defer s.bodies.Put(buffer)
+	if int64(cap(*buffer)) < length {
+		*buffer = make([]byte, length)
+	}
+	body := (*buffer)[:length]
+	if _, err := io.ReadFull(r.Body, body); err != nil {
+		s.refuse(w, r, fmt.Errorf("%w: body: %w", ErrBadRequest, err))
+		return
+	}
+	answer, err := h(r.Context(), body)
+	if err != nil {
+		if errors.Is(err, ErrBadRequest) {
+			s.logOnce(r, err)
+		}
+		WriteError(w, err)
+		return
+	}
+	var encoded []byte
+	if answer != nil {
+		if encoded, err = proto.Marshal(answer); err != nil {
+			WriteError(w, fmt.Errorf("encode answer of %s: %w", r.URL.Path, err))
+			return
+		}
+	}
+	w.Header().Set("Content-Type", protobufType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(encoded)))
+	// A caller that has gone needs no answer.
+	_, _ = w.Write(encoded)
+}
+
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	s.logOnce(r, err)
+	WriteError(w, err)
+}
+
+// logOnce logs the first bad request of each kind: what one stranger sends a thousand times is one line.
+func (s *Server) logOnce(r *http.Request, err error) {
+	if s.cfg.Logger == nil {
+		return
+	}
+	if _, seen := s.seenBad.LoadOrStore(describe(err).code, true); !seen {
+		s.cfg.Logger.Warn("internal listener refused a request; further ones of this kind are not logged",
+			"remote", r.RemoteAddr, "error", err)
+	}
+}
