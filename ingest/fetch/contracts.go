@@ -1,0 +1,47 @@
+package fetch
+
+import (
+	"context"
+
+	"github.com/varvelog/varve/coordinator/meta"
+)
+
+// Replica is the node's replica of the state.
+type Replica interface {
+	// View calls f with the state under a read lock. f does no I/O and keeps nothing of the state.
+	View(f func(*meta.State))
+	// Barrier returns when everything that was answered to anybody before the call is applied here.
+	Barrier(ctx context.Context) error
+	// Watch sends to ch, without waiting, when a high watermark of one of the partitions moves or its topic changes, until
+	// cancel is called.
+	Watch(partitions []meta.TopicPartition, ch chan<- struct{}) (cancel func())
+}
+
+// HotLog is the node's own log; *hotlog.Log is one.
+type HotLog interface {
+	// ReadAt fills buf from position of a segment.
+	ReadAt(segment uint64, position uint32, buf []byte) error
+}
+
+// Peer reads the hot logs of other nodes.
+type Peer interface {
+	// ReadHot fills buf from position of a segment on the disk with diskID, which the node at address has. A node whose disk
+	// is another one refuses.
+	ReadHot(ctx context.Context, address string, diskID [16]byte, segment uint64, position uint32, buf []byte) error
+}
+
+// Objects reads objects of the bucket, through a cache.
+type Objects interface {
+	// ReadAt fills buf from position of the object, whose size is sizeBytes, 0 where it is not known. When ctx ends it
+	// returns promptly, and what it has begun to get goes on into the cache.
+	ReadAt(ctx context.Context, key string, sizeBytes uint64, position uint64, buf []byte) error
+}
+
+// PartIndex finds batches within a part of a stored segment.
+type PartIndex interface {
+	// Seek returns the position in the object of a batch of the part at or before the one that holds offset: the last such
+	// that the index knows. The part's batches stand one behind the other up to part.Position+part.Length.
+	Seek(ctx context.Context, part meta.Location, offset int64) (position uint64, err error)
+	// SeekTime does the same for the first batch whose maximum timestamp is at least millis.
+	SeekTime(ctx context.Context, part meta.Location, millis int64) (position uint64, err error)
+}

@@ -1,0 +1,68 @@
+package lane
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/ingest/hotlog"
+)
+
+// ErrClosed: the Set is closed, or closes.
+var ErrClosed = errors.New("lanes closed")
+
+// HotLog is the node's log, which the local lane alone appends to; *hotlog.Log is one.
+type HotLog interface {
+	// Append makes chunks durable with one write and one fdatasync. hotlog.ErrPoisoned, hotlog.ErrNoSpace and
+	// *hotlog.ChunkTooLargeError are told apart.
+	Append(places []hotlog.Place, chunks ...[][]byte) ([]hotlog.Place, error)
+	// Roll ends the active segment if it has chunks; the next chunk begins another.
+	Roll() error
+	// Abandon makes a poisoned log usable again, with a new segment. On a sound log it does nothing.
+	Abandon() error
+}
+
+// Submitter hands commands to the leader.
+type Submitter interface {
+	// SubmitChunks returns nil when the commands are in the log, in order and all of them. Any error leaves open which of them
+	// are. The slice is not retained.
+	SubmitChunks(ctx context.Context, commands []*metapb.Command) error
+}
+
+// Registration is the identity under which a node commits.
+type Registration struct {
+	Node  meta.NodeID
+	Epoch uint64
+}
+
+// Epochs registers the node.
+type Epochs interface {
+	// Renew registers the node's disk anew and returns an epoch above all earlier ones, applied in the node's own replica. It
+	// is called at the start, and whenever an epoch has ended; after an error it is called again, with a delay.
+	Renew(ctx context.Context) (Registration, error)
+}
+
+// Observer hears what the lanes do. Its methods are called on the lanes' goroutines, some with locks held: they must be
+// quick and must not call back. Nil means nobody listens.
+type Observer interface {
+	// ChunkFlushed: a chunk's bytes are durable, duration after it was built.
+	ChunkFlushed(lane Lane, batches, sizeBytes int, duration time.Duration)
+	// ChunkCommitted: a chunk has its verdict, duration after it was flushed.
+	ChunkCommitted(lane Lane, batches int, duration time.Duration)
+	// BatchesFailed: batches were answered with a failure.
+	BatchesFailed(lane Lane, failure Failure, batches int)
+	// Trouble: something failed that is tried again or ends the epoch. For the log.
+	Trouble(operation string, err error)
+	// EpochStarted: the node commits under registration from now on.
+	EpochStarted(registration Registration)
+}
+
+type noObserver struct{}
+
+func (noObserver) ChunkFlushed(Lane, int, int, time.Duration) {}
+func (noObserver) ChunkCommitted(Lane, int, time.Duration)    {}
+func (noObserver) BatchesFailed(Lane, Failure, int)           {}
+func (noObserver) Trouble(string, error)                      {}
+func (noObserver) EpochStarted(Registration)                  {}
