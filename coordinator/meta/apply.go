@@ -1,0 +1,86 @@
+package meta
+
+import (
+	"github.com/varvelog/varve/coordinator/metapb"
+)
+
+// apply applies one command. first says that it is the first of its entry: the only place where a leader may start.
+func (a *applier) apply(c *metapb.Command, first bool) {
+	if c == nil {
+		return
+	}
+	if c.PartCount > 0 {
+		if whole := a.assemble(c); whole != nil {
+			a.apply(whole, false)
+		}
+		return
+	}
+	a.dropPending()
+	if chunk := c.GetCommitChunk(); chunk != nil {
+		v := a.commitChunk(chunk)
+		a.chunkVerdict(chunk, v)
+		a.verdict(c.Id, Verdict{Code: v.Code, Expected: v.Expected})
+		return
+	}
+	a.verdict(c.Id, a.decide(c, first))
+}
+
+// decide applies every kind of command but CommitChunk.
+func (a *applier) decide(c *metapb.Command, first bool) Verdict {
+	switch k := c.Kind.(type) {
+	case *metapb.Command_LeaderStart:
+		if !first {
+			return refuse(Malformed, "a leader starts with the first command of an entry")
+		}
+		return a.leaderStart(k.LeaderStart)
+	case *metapb.Command_RegisterNode:
+		return a.registerNode(k.RegisterNode)
+	case *metapb.Command_SetNodeLive:
+		return a.setNodeLive(k.SetNodeLive)
+	case *metapb.Command_SealContainer:
+		return a.sealContainer(k.SealContainer)
+	case *metapb.Command_LocalReleased:
+		return a.localReleased(k.LocalReleased)
+	case *metapb.Command_CreateTopic:
+		return a.createTopic(k.CreateTopic)
+	case *metapb.Command_DeleteTopic:
+		return a.deleteTopic(k.DeleteTopic)
+	case *metapb.Command_CreatePartitions:
+		return a.createPartitions(k.CreatePartitions)
+	case *metapb.Command_AdvanceLogStart:
+		return a.advanceLogStart(k.AdvanceLogStart)
+	case *metapb.Command_AlterConfig:
+		return a.alterConfig(k.AlterConfig)
+	case *metapb.Command_AllocateProducerId:
+		a.nextProducerID++
+		return Verdict{ProducerID: a.nextProducerID - 1}
+	case *metapb.Command_StoreGroup:
+		return a.storeGroup(k.StoreGroup)
+	case *metapb.Command_CommitOffsets:
+		return a.commitOffsets(k.CommitOffsets)
+	case *metapb.Command_DeleteOffsets:
+		return a.deleteOffsets(k.DeleteOffsets)
+	case *metapb.Command_DeleteGroups:
+		return a.deleteGroups(k.DeleteGroups)
+	case *metapb.Command_LeaseJob:
+		return a.leaseJob(k.LeaseJob)
+	case *metapb.Command_FinishJob:
+		return a.finishJob(k.FinishJob)
+	case *metapb.Command_ForgetGarbage:
+		return a.forgetGarbage(k.ForgetGarbage.GetKeys())
+	case *metapb.Command_Tick:
+		return a.tick(k.Tick)
+	case *metapb.Command_Noop:
+		return Verdict{}
+	}
+	return refuse(Malformed, "no such command")
+}
+
+// leaderStart begins an epoch; State.current has judged it.
+func (a *applier) leaderStart(c *metapb.LeaderStart) Verdict {
+	a.leader = leaderInfo{
+		epoch: c.Epoch, address: c.InternalAddress, name: c.Name, featureLevel: max(a.leader.featureLevel, c.FeatureLevel),
+	}
+	a.changed(ChangedLeader)
+	return Verdict{}
+}

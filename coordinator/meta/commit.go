@@ -1,0 +1,208 @@
+package meta
+
+import (
+	"math"
+
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/ingest/chunk"
+)
+
+// commitScratch is the verdict under construction, reused from chunk to chunk.
+type commitScratch struct {
+	verdict ChunkVerdict
+	batches []BatchVerdict
+}
+
+// commitChunk gives the chunk's runs their offsets.
+func (a *applier) commitChunk(c *metapb.CommitChunk) *ChunkVerdict {
+	v := &a.commit.verdict
+	v.Code, v.Expected, v.Runs = OK, 0, v.Runs[:0]
+	n := a.Node(NodeID(c.NodeId))
+	if n == nil || n.Epoch != c.NodeEpoch {
+		v.Code = Fenced
+		return v
+	}
+	if c.Lane >= MaxLanes {
+		v.Code = Malformed
+		return v
+	}
+	v.Expected = n.nextSeq(c.Lane)
+	switch {
+	case c.Seq < v.Expected:
+		v.Code = AlreadyCommitted
+		return v
+	case c.Seq > v.Expected:
+		v.Code = WrongSeq
+		return v
+	case c.VoidChunk:
+		n.useSeq(c.Lane, c.Seq)
+		v.Expected++
+		return v
+	}
+	t, code := a.judgeChunk(n, c)
+	if code != OK {
+		v.Code = code
+		return v
+	}
+	n.useSeq(c.Lane, c.Seq)
+	v.Expected++
+	k := committer{applier: a, command: c, node: n}
+	k.runs(t, v)
+	switch {
+	case c.Segment != 0:
+	case k.container == nil:
+		a.addGarbage(ChunkKey(n.ID, c.NodeEpoch, c.Lane, c.Seq)) // nothing in it was accepted
+	default:
+		a.seal(k.container)
+	}
+	return v
+}
+
+// judgeChunk judges what must be right for any of the chunk to be taken.
+func (a *applier) judgeChunk(n *Node, c *metapb.CommitChunk) (chunk.Table, Code) {
+	t, err := chunk.ParseTable(c.RunTable)
+	if err != nil {
+		return t, Malformed
+	}
+	object := c.Durability == metapb.Durability_DURABILITY_OBJECT
+	hot := c.Durability == metapb.Durability_DURABILITY_LOCAL || c.Durability == metapb.Durability_DURABILITY_REPLICATED
+	bytes := uint64(chunk.HeaderSize + len(c.RunTable) + t.BodyBytes())
+	switch {
+	case !object && !hot, object != (c.Segment == 0), object && c.Position != 0:
+		return t, Malformed
+	case c.ChunkBytes != bytes || uint64(c.Position)+bytes > math.MaxUint32:
+		return t, Malformed
+	case object:
+		return t, OK
+	}
+	if held := a.hot[hotKey{n.ID, c.Segment}]; held != nil {
+		if held.sealed || held.epoch != n.Epoch {
+			return t, SegmentSealed
+		}
+	} else if c.Segment <= n.highSegment {
+		return t, SegmentSealed
+	}
+	return t, OK
+}
+
+// committer is one chunk on its way into the index.
+type committer struct {
+	*applier
+	command   *metapb.CommitChunk
+	node      *Node
+	container *container // nil until something was accepted
+}
+
+func (k *committer) runs(t chunk.Table, v *ChunkVerdict) {
+	batches := k.commit.batches[:0]
+	if cap(batches) < t.Details() {
+		batches = make([]BatchVerdict, 0, t.Details()) // whole, so that views of it stay put
+	}
+	var topic *Topic
+	for i := range t.Runs() {
+		r := t.Run(i)
+		if topic == nil || topic.ID != r.Topic {
+			topic = k.topics[r.Topic]
+		}
+		rv := RunVerdict{BaseOffset: -1, LogStartOffset: -1}
+		var p *Partition
+		if topic != nil {
+			p = topic.Partition(r.Partition)
+		}
+		switch {
+		case p == nil:
+			rv.Code = UnknownTopic
+		case topic.Config.Durability > k.command.Durability:
+			rv.Code, rv.LogStartOffset = WrongDurability, p.logStart
+		default:
+			before := p.next
+			if r.Details == 0 {
+				k.accept(p, r.Position, r.Length, r.Records, r.MaxTimestamp)
+				rv.BaseOffset = before
+			} else {
+				from := len(batches)
+				batches = k.detailedRun(p, t, &r, batches)
+				rv.Batches = batches[from:len(batches):len(batches)]
+				if p.next > before {
+					rv.BaseOffset = before
+				}
+			}
+			rv.LogStartOffset = p.logStart
+			if p.next > before && k.obs != nil {
+				k.obs.Committed(TopicPartition{topic.ID, p.index}, p.next)
+			}
+		}
+		v.Runs = append(v.Runs, rv)
+	}
+	k.commit.batches = batches
+}
+
+// detailedRun judges a run batch by batch; what is accepted between refused batches becomes a run of its own.
+func (k *committer) detailedRun(p *Partition, t chunk.Table, r *chunk.Run, verdicts []BatchVerdict) []BatchVerdict {
+	position := r.Position
+	piece := chunk.Run{Position: position, MaxTimestamp: -1}
+	flush := func() {
+		if piece.Records > 0 {
+			k.accept(p, piece.Position, piece.Length, piece.Records, piece.MaxTimestamp)
+		}
+	}
+	for i := range r.Details {
+		d := t.Detail(int(r.FirstDetail + i))
+		code, offset := p.producers.judge(&d)
+		if code == OK {
+			offset = p.next + int64(piece.Records)
+			if d.ProducerID >= 0 {
+				p.remember(&d, offset, k.timeMillis)
+				k.dueBy(addMillis(k.timeMillis, k.cluster.ProducerIDExpirationMillis))
+			}
+			piece.Length += d.Length
+			piece.Records += d.Records
+			piece.MaxTimestamp = max(piece.MaxTimestamp, d.MaxTimestamp)
+		} else {
+			flush()
+			piece = chunk.Run{Position: position + d.Length, MaxTimestamp: -1}
+		}
+		position += d.Length
+		verdicts = append(verdicts, BatchVerdict{code, offset})
+	}
+	flush()
+	return verdicts
+}
+
+// accept appends a run to the partition. position counts from the chunk's first byte.
+func (k *committer) accept(p *Partition, position, length, records uint32, maxTimestamp int64) {
+	c := k.container
+	if c == nil {
+		c = k.open()
+	}
+	first := len(p.runs) == 0 && len(p.parts) == 0
+	p.runs = append(p.runs, run{
+		base: p.next, maxTimestamp: maxTimestamp, container: c.slot, position: k.command.Position + position, length: length, records: records,
+	})
+	p.next += int64(records)
+	p.runBytes += uint64(length)
+	c.liveRuns++
+	c.liveBytes += uint64(length)
+	if p.lastContainer != c.id {
+		p.lastContainer = c.id
+		c.partitions = append(c.partitions, p.slot)
+	}
+	if first || p.topic.Config.RetentionBytes >= 0 {
+		k.dueByRetention(p)
+	}
+}
+
+// open finds or makes the container that the chunk is in.
+func (k *committer) open() *container {
+	c := k.command
+	k.container = k.hot[hotKey{k.node.ID, c.Segment}]
+	if c.Segment == 0 || k.container == nil {
+		fresh := container{node: k.node.ID, epoch: c.NodeEpoch, segment: c.Segment}
+		if c.Segment == 0 {
+			fresh.lane, fresh.seq = c.Lane, c.Seq
+		}
+		k.container = k.newContainer(fresh)
+		k.node.highSegment = max(k.node.highSegment, c.Segment)
+	}
+	return k.container
+}

@@ -1,0 +1,205 @@
+package meta
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Scope is what a configuration can be set on.
+type Scope uint8
+
+// The scopes, with the numbers of metapb.AlterConfig_Resource.
+const (
+	ScopeTopic         Scope = 0
+	ScopeBroker        Scope = 1
+	ScopeGroup         Scope = 2
+	ScopeClientMetrics Scope = 3
+)
+
+func (s Scope) String() string { return [...]string{"topic", "broker", "group", "client-metrics"}[s&3] }
+
+// ConfigType is a configuration's type, with Kafka's numbers in DescribeConfigs.
+type ConfigType int8
+
+// The types.
+const (
+	TypeBoolean ConfigType = 1
+	TypeString  ConfigType = 2
+	TypeInt     ConfigType = 3
+	TypeLong    ConfigType = 5
+	TypeDouble  ConfigType = 6
+	TypeList    ConfigType = 7
+)
+
+// ConfigDef is one configuration: its row in the table is all that validation and DescribeConfigs know of it.
+type ConfigDef struct {
+	Name     string
+	Scope    Scope
+	Type     ConfigType
+	Default  string
+	Synonym  string // the cluster's configuration that gives a topic its default, empty for none
+	ReadOnly bool   // cannot be altered, only described
+	Doc      string
+
+	min, max int64             // of numbers
+	allowed  []string          // of strings; empty for any
+	refused  map[string]string // values Kafka knows and Varve cannot honour yet, and why
+}
+
+const day = 24 * 60 * 60 * 1000
+
+var configDefs = []ConfigDef{
+	{Name: "cleanup.policy", Scope: ScopeTopic, Type: TypeList, Default: "delete", Synonym: "log.cleanup.policy",
+		allowed: []string{"delete"}, refused: map[string]string{
+			"compact":        "compaction is not supported yet",
+			"compact,delete": "compaction is not supported yet",
+			"delete,compact": "compaction is not supported yet"},
+		Doc: "What is done with old records: \"delete\" drops them by retention time and size."},
+	{Name: "compression.type", Scope: ScopeTopic, Type: TypeString, Default: "producer", Synonym: "compression.type",
+		allowed: []string{"uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"},
+		Doc: "The codec batches are kept in. \"producer\" keeps what the producer compressed as it is; batches that come uncompressed " +
+			"are then subject to varve.compress.uncompressed."},
+	{Name: "file.delete.delay.ms", Scope: ScopeTopic, Type: TypeLong, Default: "60000", min: 0, max: math.MaxInt64, ReadOnly: true,
+		Doc: "How long an object that nothing refers to is left to readers before it is deleted."},
+	{Name: "local.retention.bytes", Scope: ScopeTopic, Type: TypeLong, Default: "-2", min: -2, max: math.MaxInt64, Synonym: "log.local.retention.bytes",
+		Doc: "How many bytes of a partition are kept on ingest nodes' disks after they were stored in the bucket. -2 means retention.bytes. " +
+			"Bounds what local.retention.ms keeps."},
+	{Name: "local.retention.ms", Scope: ScopeTopic, Type: TypeLong, Default: "0", min: -2, max: math.MaxInt64, Synonym: "log.local.retention.ms",
+		Doc: "How long records are kept on ingest nodes' disks after they were stored in the bucket, by their timestamps. -2 means retention.ms. " +
+			"Varve's default is 0: nothing is kept, reads come from the bucket through a cache."},
+	{Name: "max.message.bytes", Scope: ScopeTopic, Type: TypeInt, Default: "1048588", min: 0, max: math.MaxInt32, Synonym: "message.max.bytes",
+		Doc: "The largest record batch that is taken."},
+	{Name: "message.timestamp.after.max.ms", Scope: ScopeTopic, Type: TypeLong, Default: "3600000", min: 0, max: math.MaxInt64,
+		Synonym: "log.message.timestamp.after.max.ms", Doc: "How far a record's timestamp may be ahead of the ingest node's clock."},
+	{Name: "message.timestamp.before.max.ms", Scope: ScopeTopic, Type: TypeLong, Default: "9223372036854775807", min: 0, max: math.MaxInt64,
+		Synonym: "log.message.timestamp.before.max.ms", Doc: "How far a record's timestamp may be behind the ingest node's clock."},
+	{Name: "message.timestamp.type", Scope: ScopeTopic, Type: TypeString, Default: "CreateTime", Synonym: "log.message.timestamp.type",
+		allowed: []string{"CreateTime", "LogAppendTime"}, Doc: "Whether records keep the producer's timestamp or get the ingest node's."},
+	{Name: "min.insync.replicas", Scope: ScopeTopic, Type: TypeInt, Default: "1", min: 1, max: 1,
+		Doc: "Varve has no replica sets: what an acknowledgement promises is varve.durability. Only 1 is accepted."},
+	{Name: "remote.storage.enable", Scope: ScopeTopic, Type: TypeBoolean, Default: "true", allowed: []string{"true"},
+		Doc: "Every topic's records end in the bucket. Only true is accepted."},
+	{Name: "retention.bytes", Scope: ScopeTopic, Type: TypeLong, Default: "-1", min: -1, max: math.MaxInt64, Synonym: "log.retention.bytes",
+		Doc: "The size of a partition above which its oldest records are dropped. -1 for no bound."},
+	{Name: "retention.ms", Scope: ScopeTopic, Type: TypeLong, Default: strconv.Itoa(7 * day), min: -1, max: math.MaxInt64, Synonym: "log.retention.ms",
+		Doc: "The age, by their timestamps, at which records are dropped. -1 for no bound."},
+	{Name: "segment.bytes", Scope: ScopeTopic, Type: TypeInt, Default: "1073741824", min: 1 << 20, max: math.MaxInt32, Synonym: "log.segment.bytes",
+		Doc: "The bound on a stored segment object."},
+	{Name: "segment.ms", Scope: ScopeTopic, Type: TypeLong, Default: strconv.Itoa(7 * day), min: 1, max: math.MaxInt64, Synonym: "log.roll.ms",
+		Doc: "The bound on the span of record timestamps in one part of a stored segment object."},
+	{Name: "varve.compress.uncompressed", Scope: ScopeTopic, Type: TypeBoolean, Default: "true", Synonym: "varve.compress.uncompressed",
+		allowed: []string{"true", "false"}, Doc: "With compression.type=producer: batches that come uncompressed are kept zstd-compressed."},
+	{Name: "varve.durability", Scope: ScopeTopic, Type: TypeString, Default: "local", Synonym: "varve.durability",
+		allowed: []string{"local", "object"}, refused: map[string]string{"replicated": "the replicated class is not supported yet"},
+		Doc: "When a produce is acknowledged: once its bytes are on the ingest node's disk (local) or in the bucket (object). Resolved when the topic is created."},
+	{Name: "varve.validate", Scope: ScopeTopic, Type: TypeString, Default: "basic", Synonym: "varve.validate", allowed: []string{"basic", "deep"},
+		Doc: "Whether record batches that a producer compressed are inflated and checked record by record (deep)."},
+
+	{Name: "auto.create.topics.enable", Scope: ScopeBroker, Type: TypeBoolean, Default: "true", allowed: []string{"true", "false"},
+		Doc: "Whether topics that clients name are created."},
+	{Name: "compression.type", Scope: ScopeBroker, Type: TypeString, Default: "producer",
+		allowed: []string{"uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"}, Doc: "The default of topics' compression.type."},
+	{Name: "default.replication.factor", Scope: ScopeBroker, Type: TypeInt, Default: "1", min: 1, max: 1, ReadOnly: true,
+		Doc: "Varve has no replica sets; see varve.durability."},
+	{Name: "group.initial.rebalance.delay.ms", Scope: ScopeBroker, Type: TypeInt, Default: "3000", min: 0, max: math.MaxInt32,
+		Doc: "How long a new group waits for more members before its first rebalance."},
+	{Name: "group.max.session.timeout.ms", Scope: ScopeBroker, Type: TypeInt, Default: "1800000", min: 1, max: math.MaxInt32,
+		Doc: "The longest session timeout a group member may ask for."},
+	{Name: "group.min.session.timeout.ms", Scope: ScopeBroker, Type: TypeInt, Default: "6000", min: 1, max: math.MaxInt32,
+		Doc: "The shortest session timeout a group member may ask for."},
+	{Name: "log.cleanup.policy", Scope: ScopeBroker, Type: TypeList, Default: "delete", allowed: []string{"delete"}, ReadOnly: true,
+		Doc: "The default of topics' cleanup.policy."},
+	{Name: "log.local.retention.bytes", Scope: ScopeBroker, Type: TypeLong, Default: "-2", min: -2, max: math.MaxInt64,
+		Doc: "The default of topics' local.retention.bytes."},
+	{Name: "log.local.retention.ms", Scope: ScopeBroker, Type: TypeLong, Default: "0", min: -2, max: math.MaxInt64,
+		Doc: "The default of topics' local.retention.ms."},
+	{Name: "log.message.timestamp.after.max.ms", Scope: ScopeBroker, Type: TypeLong, Default: "3600000", min: 0, max: math.MaxInt64,
+		Doc: "The default of topics' message.timestamp.after.max.ms."},
+	{Name: "log.message.timestamp.before.max.ms", Scope: ScopeBroker, Type: TypeLong, Default: "9223372036854775807", min: 0, max: math.MaxInt64,
+		Doc: "The default of topics' message.timestamp.before.max.ms."},
+	{Name: "log.message.timestamp.type", Scope: ScopeBroker, Type: TypeString, Default: "CreateTime", allowed: []string{"CreateTime", "LogAppendTime"},
+		Doc: "The default of topics' message.timestamp.type."},
+	{Name: "log.retention.bytes", Scope: ScopeBroker, Type: TypeLong, Default: "-1", min: -1, max: math.MaxInt64,
+		Doc: "The default of topics' retention.bytes."},
+	{Name: "log.retention.check.interval.ms", Scope: ScopeBroker, Type: TypeLong, Default: "300000", min: 1, max: math.MaxInt64,
+		Doc: "The shortest time between two runs of retention."},
+	{Name: "log.retention.ms", Scope: ScopeBroker, Type: TypeLong, Default: strconv.Itoa(7 * day), min: -1, max: math.MaxInt64,
+		Doc: "The default of topics' retention.ms."},
+	{Name: "log.roll.ms", Scope: ScopeBroker, Type: TypeLong, Default: strconv.Itoa(7 * day), min: 1, max: math.MaxInt64,
+		Doc: "The default of topics' segment.ms."},
+	{Name: "log.segment.bytes", Scope: ScopeBroker, Type: TypeInt, Default: "1073741824", min: 1 << 20, max: math.MaxInt32,
+		Doc: "The default of topics' segment.bytes."},
+	{Name: "message.max.bytes", Scope: ScopeBroker, Type: TypeInt, Default: "1048588", min: 0, max: math.MaxInt32,
+		Doc: "The default of topics' max.message.bytes."},
+	{Name: "num.partitions", Scope: ScopeBroker, Type: TypeInt, Default: "1", min: 1, max: MaxTopicPartitions,
+		Doc: "The partitions of a topic that is created without saying how many."},
+	{Name: "offset.metadata.max.bytes", Scope: ScopeBroker, Type: TypeInt, Default: "4096", min: 0, max: math.MaxInt32,
+		Doc: "The longest metadata that may stand beside a committed offset."},
+	{Name: "offsets.retention.minutes", Scope: ScopeBroker, Type: TypeInt, Default: "10080", min: 1, max: math.MaxInt32,
+		Doc: "How long the offsets of a group without members are kept."},
+	{Name: "producer.id.expiration.ms", Scope: ScopeBroker, Type: TypeInt, Default: "86400000", min: 1, max: math.MaxInt32,
+		Doc: "How long the sequence numbers of an idle idempotent producer are remembered."},
+	{Name: "varve.compress.uncompressed", Scope: ScopeBroker, Type: TypeBoolean, Default: "true", allowed: []string{"true", "false"},
+		Doc: "The default of topics' varve.compress.uncompressed."},
+	{Name: "varve.durability", Scope: ScopeBroker, Type: TypeString, Default: "local", allowed: []string{"local", "object"},
+		refused: map[string]string{"replicated": "the replicated class is not supported yet"}, ReadOnly: true,
+		Doc: "The class of topics that are created without saying; set at start, local on a single node and object in a cluster."},
+	{Name: "varve.validate", Scope: ScopeBroker, Type: TypeString, Default: "basic", allowed: []string{"basic", "deep"},
+		Doc: "The default of topics' varve.validate."},
+}
+
+type configName struct {
+	scope Scope
+	name  string
+}
+
+var configDefByName = func() map[configName]*ConfigDef {
+	m := make(map[configName]*ConfigDef, len(configDefs))
+	for i := range configDefs {
+		m[configName{configDefs[i].Scope, configDefs[i].Name}] = &configDefs[i]
+	}
+	return m
+}()
+
+// ConfigDefs are the configurations of a scope, by name.
+func ConfigDefs(scope Scope) []*ConfigDef {
+	var out []*ConfigDef
+	for i := range configDefs {
+		if configDefs[i].Scope == scope {
+			out = append(out, &configDefs[i])
+		}
+	}
+	slices.SortFunc(out, func(x, y *ConfigDef) int { return strings.Compare(x.Name, y.Name) })
+	return out
+}
+
+// LookupConfig is the definition of a configuration, nil where there is none.
+func LookupConfig(scope Scope, name string) *ConfigDef {
+	return configDefByName[configName{scope, name}]
+}
+
+// Validate says what is wrong with a value.
+func (d *ConfigDef) Validate(value string) error {
+	value = strings.TrimSpace(value)
+	if why, ok := d.refused[strings.ReplaceAll(value, " ", "")]; ok {
+		return fmt.Errorf("Invalid value %s for configuration %s: %s", value, d.Name, why)
+	}
+	switch d.Type {
+	case TypeInt, TypeLong:
+		n, err := strconv.ParseInt(value, 10, 64)
+		if err != nil {
+			return fmt.Errorf("Invalid value %s for configuration %s: Not a number of type %s", value, d.Name, map[bool]string{true: "INT", false: "LONG"}[d.Type == TypeInt])
+		}
+		if n < d.min || n > d.max {
+			return fmt.Errorf("Invalid value %s for configuration %s: Value must be in [%d, %d]", value, d.Name, d.min, d.max)
+		}
+	default:
+		if len(d.allowed) > 0 && !slices.Contains(d.allowed, value) {
+			return fmt.Errorf("Invalid value %s for configuration %s: String must be one of: %s", value, d.Name, strings.Join(d.allowed, ", "))
+		}
+	}
+	return nil
+}

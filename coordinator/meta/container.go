@@ -1,0 +1,190 @@
+package meta
+
+import (
+	"cmp"
+	"slices"
+)
+
+// container holds runs before shipping: a hot segment of a node, or an object chunk.
+//
+//	open ──seal──▶ waiting ──lease──▶ leased ──result──▶ (no live runs, no local copies) released
+//	                  ▲                  │
+//	                  └──failed/expired──┘
+//
+// A hot segment that is released goes to its node's list of files to delete; an object chunk becomes garbage.
+type container struct {
+	id    ContainerID
+	slot  uint32
+	node  NodeID
+	epoch uint64
+	// segment is the hot segment; 0 for an object chunk, which has lane and seq instead.
+	segment uint64
+	lane    uint32
+	seq     uint64
+
+	sealed          bool
+	job             JobID // 0 where no job has it
+	attempts        uint32
+	notBeforeMillis int64 // no lease before that: the last one came to nothing
+	createdMillis   int64
+
+	// What is derived from the partitions' runs.
+	liveRuns, localRuns int
+	liveBytes           uint64
+	partitions          []uint32 // slots of partitions that may have runs here; may be stale or double
+}
+
+type hotKey struct {
+	node    NodeID
+	segment uint64
+}
+
+func (c *container) isChunk() bool    { return c.segment == 0 }
+func (c *container) chunkID() ChunkID { return ChunkID{c.node, c.epoch, c.lane, c.seq} }
+
+// waits says whether a job may take the container.
+func (c *container) waits(nowMillis int64) bool {
+	return c.sealed && c.job == 0 && c.liveRuns > 0 && c.notBeforeMillis <= nowMillis
+}
+
+// addContainer enters a container whose identity is set.
+func (s *State) addContainer(c *container) *container {
+	if n := len(s.freeSlots); n > 0 {
+		c.slot, s.freeSlots = s.freeSlots[n-1], s.freeSlots[:n-1]
+		s.containerSlots[c.slot] = c
+	} else {
+		c.slot = uint32(len(s.containerSlots))
+		s.containerSlots = append(s.containerSlots, c)
+	}
+	s.containers[c.id] = c
+	s.containerOrder = append(s.containerOrder, c) // ids only grow
+	if c.isChunk() {
+		s.chunks[c.chunkID()] = c
+	} else {
+		s.hot[hotKey{c.node, c.segment}] = c
+	}
+	return c
+}
+
+func (s *State) newContainer(c container) *container {
+	c.id, c.createdMillis = s.nextContainer, s.timeMillis
+	s.nextContainer++
+	return s.addContainer(&c)
+}
+
+// dropIfDone releases a container that nothing refers to and nothing will be added to.
+func (a *applier) dropIfDone(c *container) {
+	if !c.sealed || c.liveRuns > 0 || c.localRuns > 0 {
+		return
+	}
+	s := a.State
+	if j := s.jobs[c.job]; j != nil {
+		j.containers = slices.DeleteFunc(j.containers, func(id ContainerID) bool { return id == c.id })
+	}
+	delete(s.containers, c.id)
+	if at, ok := slices.BinarySearchFunc(s.containerOrder, c.id, func(c *container, id ContainerID) int { return cmp.Compare(c.id, id) }); ok {
+		s.containerOrder = slices.Delete(s.containerOrder, at, at+1)
+	}
+	s.containerSlots[c.slot] = nil
+	s.freeSlots = append(s.freeSlots, c.slot)
+	if c.isChunk() {
+		delete(s.chunks, c.chunkID())
+		a.addGarbage(c.chunkID().Key())
+	} else {
+		delete(s.hot, hotKey{c.node, c.segment})
+		n := s.nodes[c.node-1]
+		n.released = append(n.released, c.segment)
+		slices.Sort(n.released)
+	}
+	a.changed(ChangedContainers)
+}
+
+// dropLive takes runs, which their partition has let go of, out of their containers' live runs.
+func (a *applier) dropLive(runs []run) {
+	for i := range runs {
+		c := a.containerSlots[runs[i].container]
+		c.liveRuns--
+		c.liveBytes -= uint64(runs[i].length)
+		a.dropIfDone(c)
+	}
+}
+
+// dropLocal is dropLive for copies kept by local retention.
+func (a *applier) dropLocal(runs []run) {
+	for i := range runs {
+		c := a.containerSlots[runs[i].container]
+		c.localRuns--
+		a.dropIfDone(c)
+	}
+}
+
+// ContainerRun is a live run of a container.
+type ContainerRun struct {
+	Partition  TopicPartition
+	BaseOffset int64
+	Records    uint32
+	Position   uint32
+	Length     uint32
+}
+
+// Container is a view of a container for readers.
+type Container struct {
+	ID        ContainerID
+	Node      NodeID
+	NodeEpoch uint64
+	Segment   uint64  // the hot segment, 0 for an object chunk
+	Chunk     ChunkID // the object chunk, where Segment is 0
+	Sealed    bool
+	Job       JobID
+	LiveRuns  int
+	LiveBytes uint64
+	LocalRuns int
+}
+
+// IsChunk says whether the container is an object chunk.
+func (c Container) IsChunk() bool { return c.Segment == 0 }
+
+func (c *container) view() Container {
+	v := Container{
+		ID: c.id, Node: c.node, NodeEpoch: c.epoch, Segment: c.segment, Sealed: c.sealed, Job: c.job,
+		LiveRuns: c.liveRuns, LiveBytes: c.liveBytes, LocalRuns: c.localRuns,
+	}
+	if c.isChunk() {
+		v.Chunk = c.chunkID()
+	}
+	return v
+}
+
+// Containers calls yield for every container, oldest first, until it answers false.
+func (s *State) Containers(yield func(Container) bool) {
+	for _, c := range s.containerOrder {
+		if !yield(c.view()) {
+			return
+		}
+	}
+}
+
+// ContainerRuns are the live runs of a container in order of position. The slice is the caller's.
+func (s *State) ContainerRuns(id ContainerID) []ContainerRun {
+	c := s.containers[id]
+	if c == nil {
+		return nil
+	}
+	slots := slices.Clone(c.partitions)
+	slices.Sort(slots)
+	out := make([]ContainerRun, 0, c.liveRuns)
+	for _, slot := range slices.Compact(slots) {
+		p := s.partitions[slot]
+		if p == nil {
+			continue
+		}
+		for i := range p.runs {
+			if r := &p.runs[i]; r.container == c.slot {
+				tp := TopicPartition{p.topic.ID, p.index}
+				out = append(out, ContainerRun{Partition: tp, BaseOffset: r.base, Records: r.records, Position: r.position, Length: r.length})
+			}
+		}
+	}
+	slices.SortFunc(out, func(x, y ContainerRun) int { return cmp.Compare(x.Position, y.Position) })
+	return out
+}

@@ -1,0 +1,225 @@
+package meta
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"github.com/varvelog/varve/coordinator/metapb"
+)
+
+// Group is what is durable of a consumer group.
+type Group struct {
+	Name string
+	// Stored is what the group package last stored; nil for a group that has only committed offsets.
+	Stored *metapb.StoreGroup
+
+	offsets map[TopicPartition]CommittedOffset
+}
+
+// CommittedOffset is a group's offset in one partition.
+type CommittedOffset struct {
+	Offset       int64
+	LeaderEpoch  int32 // -1 unknown
+	Metadata     string
+	CommitMillis int64
+	ExpireMillis int64 // 0: by offsets.retention
+}
+
+// Empty says whether the group has no members.
+func (g *Group) Empty() bool { return g.Stored == nil || len(g.Stored.Members) == 0 }
+
+// Offset is the group's offset in a partition.
+func (g *Group) Offset(tp TopicPartition) (CommittedOffset, bool) {
+	o, ok := g.offsets[tp]
+	return o, ok
+}
+
+// Partitions are those the group has offsets for, in order. The slice is the caller's.
+func (g *Group) Partitions() []TopicPartition {
+	out := make([]TopicPartition, 0, len(g.offsets))
+	for tp := range g.offsets {
+		out = append(out, tp)
+	}
+	slices.SortFunc(out, compareTopicPartition)
+	return out
+}
+
+func compareTopicPartition(x, y TopicPartition) int {
+	return cmp.Or(slices.Compare(x.Topic[:], y.Topic[:]), cmp.Compare(x.Partition, y.Partition))
+}
+
+// Group is the group with this name, nil where there is none.
+func (s *State) Group(name string) *Group { return s.groups[name] }
+
+// Groups are all groups in order of name. The slice is the caller's.
+func (s *State) Groups() []*Group {
+	out := make([]*Group, 0, len(s.groups))
+	for _, g := range s.groups {
+		out = append(out, g)
+	}
+	slices.SortFunc(out, func(x, y *Group) int { return cmp.Compare(x.Name, y.Name) })
+	return out
+}
+
+func (a *applier) group(name string) *Group {
+	g := a.groups[name]
+	if g == nil {
+		g = &Group{Name: name, offsets: map[TopicPartition]CommittedOffset{}}
+		a.groups[name] = g
+	}
+	return g
+}
+
+func (a *applier) storeGroup(c *metapb.StoreGroup) Verdict {
+	g := a.group(c.Group)
+	g.Stored = c
+	a.soonestOffsetExpiry(g)
+	a.changed(ChangedGroups)
+	return Verdict{}
+}
+
+func (a *applier) commitOffsets(c *metapb.CommitOffsets) Verdict {
+	v := Verdict{Codes: make([]Code, len(c.Offsets))}
+	var g *Group
+	for i, o := range c.Offsets {
+		t := a.topicOf(o.GetTopicId())
+		if t == nil || t.Partition(o.Partition) == nil {
+			v.Codes[i] = UnknownTopic
+			continue
+		}
+		if g == nil {
+			g = a.group(c.Group)
+		}
+		g.offsets[TopicPartition{t.ID, o.Partition}] = committedOffset(o)
+	}
+	if g != nil {
+		a.soonestOffsetExpiry(g)
+		a.changed(ChangedGroups)
+	}
+	return v
+}
+
+func committedOffset(o *metapb.CommittedOffset) CommittedOffset {
+	return CommittedOffset{
+		Offset: o.Offset, LeaderEpoch: o.LeaderEpoch, Metadata: o.Metadata, CommitMillis: o.CommitMillis, ExpireMillis: o.ExpireMillis,
+	}
+}
+
+func (a *applier) deleteOffsets(c *metapb.DeleteOffsets) Verdict {
+	g := a.groups[c.Group]
+	if g == nil {
+		return Verdict{Code: UnknownGroup}
+	}
+	v := Verdict{Codes: make([]Code, len(c.Offsets))}
+	for i, o := range c.Offsets {
+		if len(o.GetTopicId()) != 16 {
+			v.Codes[i] = UnknownTopic
+			continue
+		}
+		delete(g.offsets, TopicPartition{TopicID(o.TopicId), o.Partition})
+	}
+	a.dropIfForgotten(g)
+	a.changed(ChangedGroups)
+	return v
+}
+
+func (a *applier) deleteGroups(c *metapb.DeleteGroups) Verdict {
+	v := Verdict{Codes: make([]Code, len(c.Groups))}
+	for i, name := range c.Groups {
+		switch g := a.groups[name]; {
+		case g == nil:
+			v.Codes[i] = UnknownGroup
+		case !g.Empty():
+			v.Codes[i] = GroupNotEmpty
+		default:
+			delete(a.groups, name)
+			a.changed(ChangedGroups)
+		}
+	}
+	return v
+}
+
+// dropTopicOffsets forgets all groups' offsets in a topic that is no more.
+func (a *applier) dropTopicOffsets(topic TopicID) {
+	for _, g := range a.groups {
+		before := len(g.offsets)
+		for tp := range g.offsets {
+			if tp.Topic == topic {
+				delete(g.offsets, tp)
+			}
+		}
+		if len(g.offsets) < before {
+			a.dropIfForgotten(g)
+			a.changed(ChangedGroups)
+		}
+	}
+}
+
+// dropIfForgotten drops a group that has neither members nor offsets.
+func (a *applier) dropIfForgotten(g *Group) {
+	if g.Empty() && len(g.offsets) == 0 {
+		delete(a.groups, g.Name)
+	}
+}
+
+// expiresMillis is when an offset of the group expires: never while it has members; else by the offset's own time, or by
+// offsets.retention after the commit or after the last member left, whichever is later.
+func (s *State) expiresMillis(g *Group, o CommittedOffset) int64 {
+	switch {
+	case !g.Empty():
+		return math.MaxInt64
+	case o.ExpireMillis > 0:
+		return o.ExpireMillis
+	}
+	from := o.CommitMillis
+	if g.Stored != nil {
+		from = max(from, g.Stored.StateSinceMillis)
+	}
+	return addMillis(from, s.cluster.OffsetsRetentionMillis)
+}
+
+func (a *applier) soonestOffsetExpiry(g *Group) {
+	if g.Empty() {
+		for _, o := range g.offsets {
+			a.dueBy(a.expiresMillis(g, o))
+		}
+		if len(g.offsets) == 0 {
+			a.dueBy(a.emptyGroupExpiresMillis(g))
+		}
+	}
+}
+
+// emptyGroupExpiresMillis is when a stored group without members or offsets is forgotten.
+func (s *State) emptyGroupExpiresMillis(g *Group) int64 {
+	return addMillis(g.Stored.GetStateSinceMillis(), s.cluster.OffsetsRetentionMillis)
+}
+
+// expireOffsets forgets what has expired.
+func (a *applier) expireOffsets() {
+	for _, g := range a.groups {
+		if !g.Empty() {
+			continue
+		}
+		before := len(g.offsets)
+		for tp, o := range g.offsets {
+			if a.expiresMillis(g, o) <= a.timeMillis {
+				delete(g.offsets, tp)
+			}
+		}
+		if len(g.offsets) == 0 && (before > 0 || a.emptyGroupExpiresMillis(g) <= a.timeMillis) {
+			delete(a.groups, g.Name)
+			a.changed(ChangedGroups)
+		} else if len(g.offsets) < before {
+			a.changed(ChangedGroups)
+		}
+	}
+}
+
+// addMillis adds a span to a time and stays at the end of time where it would pass it. A negative span is for ever.
+func addMillis(at, span int64) int64 {
+	if span < 0 || at > math.MaxInt64-span {
+		return math.MaxInt64
+	}
+	return at + span
+}

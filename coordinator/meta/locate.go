@@ -1,0 +1,165 @@
+package meta
+
+// Tier tells where the bytes of an extent are.
+type Tier uint8
+
+// The tiers.
+const (
+	TierHot     Tier = iota + 1 // a hot segment on a node's disk
+	TierChunk                   // an object chunk, not yet shipped
+	TierSegment                 // a stored segment object
+)
+
+// Location is where an extent of a partition is: a run or a part.
+type Location struct {
+	Tier                   Tier
+	BaseOffset, NextOffset int64 // half-open. May begin below the log start: what lies below is not to be served
+	MaxTimestamp           int64 // milliseconds, -1 for none
+	Position, Length       uint64
+
+	// Runs (TierHot, TierChunk).
+	Container ContainerID
+	Node      NodeID
+	NodeEpoch uint64
+	DiskID    [16]byte // of the node: a disk of another id does not hold the bytes
+	Segment   uint64   // TierHot: the hot log segment; Position counts from its first byte
+	Chunk     ChunkID  // TierChunk: names the object
+
+	// Parts (TierSegment).
+	Object                     SegmentID
+	ObjectBytes                uint64
+	IndexPosition, IndexLength uint64
+	MaxTimestampOffset         int64
+	Records                    uint64
+}
+
+// Key is the object's key for TierChunk and TierSegment, empty for TierHot.
+func (l Location) Key() string {
+	switch l.Tier {
+	case TierChunk:
+		return l.Chunk.Key()
+	case TierSegment:
+		return l.Object.Key()
+	}
+	return ""
+}
+
+// Locate finds the extent that holds offset, or the next one above it; false where there is none. Where a shipped run is still
+// kept in its container, that is the answer.
+func (s *State) Locate(tp TopicPartition, offset int64) (Location, bool) {
+	p := s.Partition(tp)
+	if p == nil || offset >= p.next {
+		return Location{}, false
+	}
+	offset = max(offset, p.logStart)
+	best, found := s.locateRun(p.runs, offset)
+	if l, ok := s.locateRun(p.local, offset); ok && (!found || nearer(l, best, offset)) {
+		best, found = l, true
+	}
+	if l, ok := p.locatePart(offset); ok && (!found || nearer(l, best, offset)) {
+		best, found = l, true
+	}
+	return best, found
+}
+
+// LocateStored is Locate for parts alone: where to read when a local copy cannot be had.
+func (s *State) LocateStored(tp TopicPartition, offset int64) (Location, bool) {
+	p := s.Partition(tp)
+	if p == nil || offset >= p.next {
+		return Location{}, false
+	}
+	return p.locatePart(max(offset, p.logStart))
+}
+
+// nearer says whether l answers for offset better than than.
+func nearer(l, than Location, offset int64) bool {
+	return max(l.BaseOffset, offset) < max(than.BaseOffset, offset)
+}
+
+func (s *State) locateRun(runs []run, offset int64) (Location, bool) {
+	i := firstRun(runs, offset)
+	if i == len(runs) {
+		return Location{}, false
+	}
+	return s.runLocation(&runs[i]), true
+}
+
+func (p *Partition) locatePart(offset int64) (Location, bool) {
+	i := firstPart(p.parts, offset)
+	if i == len(p.parts) {
+		return Location{}, false
+	}
+	return p.parts[i].location(), true
+}
+
+func (s *State) runLocation(r *run) Location {
+	c := s.containerSlots[r.container]
+	l := Location{
+		Tier: TierHot, BaseOffset: r.base, NextOffset: r.next(), MaxTimestamp: r.maxTimestamp,
+		Position: uint64(r.position), Length: uint64(r.length), Records: uint64(r.records),
+		Container: c.id, Node: c.node, NodeEpoch: c.epoch, DiskID: s.nodes[c.node-1].DiskID, Segment: c.segment, MaxTimestampOffset: -1,
+	}
+	if c.isChunk() {
+		l.Tier, l.Chunk = TierChunk, c.chunkID()
+	}
+	return l
+}
+
+func (p *part) location() Location {
+	return Location{
+		Tier: TierSegment, BaseOffset: p.base, NextOffset: p.next, MaxTimestamp: p.maxTimestamp, Position: p.position, Length: p.length,
+		Object: p.object.id, ObjectBytes: p.object.sizeBytes, IndexPosition: p.indexPosition, IndexLength: p.indexLength,
+		MaxTimestampOffset: p.maxTimestampOffset, Records: p.records,
+	}
+}
+
+// OffsetForTime finds the first extent that ends above offset from and whose maximum timestamp is at least millis: the first
+// such record of the partition is in it, or, where it lies below the log start, in the next one. False where there is none.
+func (s *State) OffsetForTime(tp TopicPartition, millis, from int64) (Location, bool) {
+	p := s.Partition(tp)
+	if p == nil {
+		return Location{}, false
+	}
+	from = max(from, p.logStart)
+	var best Location
+	found := false
+	take := func(l Location) {
+		if !found || nearer(l, best, from) {
+			best, found = l, true
+		}
+	}
+	for _, runs := range [...][]run{p.runs, p.local} {
+		for i := firstRun(runs, from); i < len(runs); i++ {
+			if runs[i].maxTimestamp >= millis {
+				take(s.runLocation(&runs[i]))
+				break
+			}
+		}
+	}
+	for i := firstPart(p.parts, from); i < len(p.parts); i++ {
+		if p.parts[i].maxTimestamp >= millis {
+			take(p.parts[i].location())
+			break
+		}
+	}
+	return best, found
+}
+
+// MaxTimestamp finds the first extent with the partition's highest timestamp; false where no record has one.
+func (s *State) MaxTimestamp(tp TopicPartition) (Location, bool) {
+	p := s.Partition(tp)
+	if p == nil {
+		return Location{}, false
+	}
+	highest := int64(-1)
+	for i := range p.runs {
+		highest = max(highest, p.runs[i].maxTimestamp)
+	}
+	for i := range p.parts {
+		highest = max(highest, p.parts[i].maxTimestamp)
+	}
+	if highest < 0 {
+		return Location{}, false
+	}
+	return s.OffsetForTime(tp, highest, p.logStart)
+}

@@ -1,0 +1,87 @@
+package meta
+
+import (
+	"cmp"
+	"slices"
+)
+
+// object is a stored segment object that parts refer to.
+type object struct {
+	id            SegmentID
+	sizeBytes     uint64
+	createdMillis int64
+	refs          int // parts that refer to it
+}
+
+// Garbage is an object that no reader can be led to any more.
+type Garbage struct {
+	Key         string
+	SinceMillis int64 // state time
+}
+
+// Garbage are the objects that may be deleted, oldest first.
+func (s *State) Garbage() []Garbage { return s.garbage }
+
+func (a *applier) addGarbage(key string) {
+	if _, known := a.garbageKeys[key]; known {
+		return
+	}
+	a.garbageKeys[key] = struct{}{}
+	a.garbage = append(a.garbage, Garbage{Key: key, SinceMillis: a.timeMillis})
+	a.changed(ChangedGarbage)
+}
+
+// unref lets go of one part of the object.
+func (a *applier) unref(o *object) {
+	o.refs--
+	if o.refs == 0 {
+		delete(a.objects, o.id)
+		a.addGarbage(o.id.Key())
+	}
+}
+
+func (a *applier) forgetGarbage(keys []string) Verdict {
+	gone := make(map[string]struct{}, len(keys))
+	for _, k := range keys {
+		if _, ok := a.garbageKeys[k]; ok {
+			gone[k] = struct{}{}
+			delete(a.garbageKeys, k)
+		}
+	}
+	if len(gone) > 0 {
+		a.garbage = slices.DeleteFunc(a.garbage, func(g Garbage) bool { _, ok := gone[g.Key]; return ok })
+		a.changed(ChangedGarbage)
+	}
+	return Verdict{}
+}
+
+// Referenced says whether the state refers to the object under key, or may come to: a chunk of an epoch that is not
+// fenced, a segment of a job that has not ended, and anything this state cannot judge. An object it does not refer to can
+// never be referred to again, and may be deleted.
+func (s *State) Referenced(key string) bool {
+	if c, ok := ParseChunkKey(key); ok {
+		if s.chunks[c] != nil {
+			return true
+		}
+		n := s.Node(c.Node)
+		if n == nil {
+			return int(c.Node) > len(s.nodes) || c.Node < 1
+		}
+		return c.Epoch > n.Epoch || c.Epoch == n.Epoch && c.Seq >= n.nextSeq(c.Lane)
+	}
+	if o, ok := ParseSegmentKey(key); ok {
+		return s.objects[o] != nil || s.jobs[o.Job] != nil || o.Job >= s.nextJob
+	}
+	return true
+}
+
+func (s *State) objectsInOrder() []*object {
+	out := make([]*object, 0, len(s.objects))
+	for _, o := range s.objects {
+		out = append(out, o)
+	}
+	slices.SortFunc(out, func(x, y *object) int {
+		return cmp.Or(cmp.Compare(x.id.Job, y.id.Job), cmp.Compare(x.id.Ordinal, y.id.Ordinal))
+	})
+	return out
+}
