@@ -147,6 +147,8 @@ main() {
     return
   fi
   say "$("$tf" version | head -1), schema of hashicorp/aws $provider_version served by a stub"
+  say "the checker's own tests"
+  (cd "$here/schemacheck" && go vet -tags userdata ./... && go test ./cdktf ./stub)
   check_the_check
   say fmt
   "$tf" fmt -check -recursive -diff "$here"
