@@ -94,14 +94,15 @@ write_config() {
     echo "data-dir: \"$data_dir\""
     echo "bucket: \"$VARVE_BUCKET_URL\""
     echo "http-addr: \"$address:$VARVE_HTTP_PORT\""
-    echo "internal-addr: \"$address:$VARVE_INTERNAL_PORT\""
     echo "zone: \"$zone\""
     case "$VARVE_ROLE" in
       coordinator)
+        echo "internal-addr: \"$address:$VARVE_INTERNAL_PORT\""
         echo "metalog: \"$VARVE_METALOG_KIND\""
         echo "nats-addr: \"$address:$VARVE_NATS_PORT\""
         ;;
       ingest)
+        echo "internal-addr: \"$address:$VARVE_INTERNAL_PORT\""
         echo "nats-url: \"$VARVE_COORDINATOR_NATS\""
         echo "kafka-addr: \"$address:$VARVE_KAFKA_PORT\""
         echo "advertised-addr: \"$address:$VARVE_KAFKA_PORT\""
