@@ -7,6 +7,9 @@ import (
 
 // The hot paths allocate nothing per record or batch.
 func TestHotPathsDoNotAllocate(t *testing.T) {
+	if raceEnabled {
+		t.Skip("pools keep nothing under the race detector")
+	}
 	uncompressed := build(t, BuilderOptions{}, 0, sample(0, 500, 200)...)
 	compressed := build(t, BuilderOptions{Codec: Zstd}, 0, sample(0, 500, 200)...)
 	var range20 []byte

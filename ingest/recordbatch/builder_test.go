@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"sync"
 	"testing"
 )
 
@@ -33,6 +34,40 @@ func TestBuilderRefuses(t *testing.T) {
 	if got := readAll(t, out); len(got) != 1 || got[0].Offset != 12 {
 		t.Fatalf("%+v", got)
 	}
+}
+
+// AppendRecord takes a record at another offset and time, and one that was made by hand.
+func TestAppendRecordMovesRecords(t *testing.T) {
+	source := build(t, BuilderOptions{Codec: LZ4}, 0, sample(0, 3, 40)...)
+	want := sample(0, 3, 40)
+	b := NewBuilder(BuilderOptions{Codec: Zstd})
+	b.Reset(1<<33, 1)
+	for rec, err := range Records(source, nil) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec.Offset += 1<<33 + 10
+		rec.Timestamp -= 1_000_000
+		if err := b.AppendRecord(&rec); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range want {
+		want[i].Offset += 1<<33 + 10
+		want[i].Timestamp -= 1_000_000
+	}
+	want = append(want, plain{Offset: 1<<33 + 20, Timestamp: 5, Value: []byte("by hand")})
+	if err := b.AppendRecord(&Record{Offset: 1<<33 + 20, Timestamp: 5, Value: []byte("by hand")}); err != nil {
+		t.Fatal(err)
+	}
+	if b.RecordCount() != 4 {
+		t.Fatalf("%d records", b.RecordCount())
+	}
+	out, _, err := b.Build(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	requireSame(t, readAll(t, out), want)
 }
 
 func TestBuilderStaysUncompressedWhereItGainsNothing(t *testing.T) {
@@ -92,6 +127,33 @@ func TestCompressKeepsTheHeader(t *testing.T) {
 			t.Fatalf("%s: %+v, want %+v", codec, h, want)
 		}
 	}
+}
+
+// Encoders, decoders and buffers are pooled: batches of many goroutines must not meet in them.
+func TestConcurrentUse(t *testing.T) {
+	var group sync.WaitGroup
+	for worker := range 8 {
+		group.Go(func() {
+			want := sample(int64(worker*1000), 60+worker, 150)
+			b := build(t, BuilderOptions{}, int64(worker*1000), want...)
+			for round := range 10 {
+				compressed, err := Compress(nil, b, allCodecs[1+(worker+round)%4], round%3)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				SetBaseOffset(compressed, 0)
+				if _, err := Validate(compressed, Limits{Deep: true}); err != nil {
+					t.Error(err)
+				}
+				SetBaseOffset(compressed, int64(worker*1000))
+				if flat, err := Decompress(nil, compressed, 0); err != nil || !bytes.Equal(flat, b) {
+					t.Errorf("worker %d, round %d: differs, %v", worker, round, err)
+				}
+			}
+		})
+	}
+	group.Wait()
 }
 
 func TestReaderChecksStoredBatches(t *testing.T) {

@@ -2,7 +2,7 @@ package recordbatch
 
 import "fmt"
 
-// Compress returns batch with its records compressed by codec, with a new length, attributes and CRC; everything else of
+// Compress returns batch, exactly one, with its records compressed by codec, with a new length, attributes and CRC; everything else of
 // the header stays. The batch itself is returned, unchanged, where there is nothing to gain: it is compressed so already,
 // it has no records, or it came uncompressed and does not become smaller. Otherwise the result is in the room of dst, or
 // in new memory where dst has too little; dst must not overlap batch. Level is the codec's own scale
@@ -21,6 +21,9 @@ func Compress(dst, batch []byte, codec Codec, level int) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("recompress batch at offset %d: %w", h.BaseOffset, err)
 	}
+	if cap(dst) == 0 { // a guess of what text comes to, so that the encoder need not grow it from nothing
+		dst = make([]byte, 0, HeaderBytes+len(records)/4)
+	}
 	out, err := deflate(append(dst[:0], batch[:HeaderBytes]...), codec, level, records)
 	if err != nil {
 		return nil, fmt.Errorf("compress batch at offset %d: %w", h.BaseOffset, err)
@@ -34,7 +37,7 @@ func Compress(dst, batch []byte, codec Codec, level int) ([]byte, error) {
 	return out, nil
 }
 
-// Decompress returns batch with its records uncompressed, as Compress with None does, but bounded by maxInflatedBytes
+// Decompress returns batch, exactly one, with its records uncompressed, as Compress with None does, but bounded by maxInflatedBytes
 // (ErrTooLarge; 0 means DefaultMaxInflatedBytes).
 func Decompress(dst, batch []byte, maxInflatedBytes int) ([]byte, error) {
 	h, err := ParseHeader(batch)

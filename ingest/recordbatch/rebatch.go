@@ -173,22 +173,23 @@ func (r *Rebatcher) follows(batch Batch) bool {
 		batch.LastOffset()-r.builder.baseOffset <= math.MaxInt32
 }
 
-// merge gathers the batch. Where its records are malformed, or make the gathered too large, their append is taken back.
+// merge gathers the batch. Where it does not fit those gathered (it makes them too large, or its timestamps are too far from
+// theirs), its records are taken back and it begins anew; where its records are malformed, it is passed.
 func (r *Rebatcher) merge(batch Batch, records []byte) error {
 	if r.sources == 0 {
 		r.builder.Reset(batch.BaseOffset, batch.LeaderEpoch)
 	}
 	before := r.builder.builderState
-	if err := r.appendRecords(batch.Header, records); err != nil {
-		r.builder.rewind(before)
-		return r.pass(batch, err)
-	}
-	if r.sources > 0 && r.builder.SizeBytes() > r.opts.TargetBytes {
+	err := r.appendRecords(batch.Header, records)
+	if r.sources > 0 && (err != nil || r.builder.SizeBytes() > r.opts.TargetBytes) {
 		r.builder.rewind(before)
 		if err := r.Flush(); err != nil {
 			return err
 		}
 		return r.merge(batch, records)
+	}
+	if err != nil {
+		return r.pass(batch, err)
 	}
 	if r.sources == 0 {
 		r.first = append(r.first[:0], batch.Bytes...)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -67,6 +68,29 @@ func TestRebatchMergesSmallBatchesOfAnyCodec(t *testing.T) {
 	requireSame(t, readAll(t, got.all), readAll(t, bytes.Join(batches, nil)))
 	if before := len(bytes.Join(batches, nil)); len(got.all) > before/2 {
 		t.Errorf("%d bytes became %d", before, len(got.all))
+	}
+}
+
+func TestRebatchFillsBatchesUpToTheTarget(t *testing.T) {
+	const target = 16 << 10
+	var all []byte
+	for i := range int64(100) {
+		all = append(all, stored(t, Zstd, i*10, 10)...)
+	}
+	got := rebatch(t, RebatchOptions{TargetBytes: target}, all)
+	requireSame(t, readAll(t, got.all), readAll(t, all))
+	for i, out := range got.outputs {
+		flat, err := Decompress(nil, out.Bytes, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(flat) > target || (len(flat) < target*3/4 && i < len(got.outputs)-1) {
+			t.Errorf("batch %d of %d: %d bytes uncompressed", i, len(got.outputs), len(flat))
+		}
+	}
+	bounded := rebatch(t, RebatchOptions{TargetBytes: 8 * target, MaxBatchBytes: target}, all)
+	if len(bounded.outputs) != len(got.outputs) {
+		t.Errorf("MaxBatchBytes makes %d batches, the same target %d", len(bounded.outputs), len(got.outputs))
 	}
 }
 
@@ -136,6 +160,16 @@ func TestRebatchCompressesWhatStaysAlone(t *testing.T) {
 	}
 }
 
+// Timestamps so far apart that no batch can hold both are no damage.
+func TestRebatchSeparatesDistantTimestamps(t *testing.T) {
+	near := build(t, BuilderOptions{}, 0, plain{Offset: 0, Timestamp: math.MaxInt64, Value: []byte("late")})
+	far := build(t, BuilderOptions{}, 1, plain{Offset: 1, Timestamp: -1000, Value: []byte("early")})
+	got := rebatch(t, RebatchOptions{}, near, far)
+	if len(got.outputs) != 2 || got.outputs[0].Err != nil || got.outputs[1].Err != nil || !bytes.Equal(got.all, append(near, far...)) {
+		t.Fatalf("%+v", got.outputs)
+	}
+}
+
 func TestRebatchRefusesOffsetsThatGoBack(t *testing.T) {
 	r, err := NewRebatcher(RebatchOptions{}, func(Rebatched) error { return nil })
 	if err != nil {
@@ -154,15 +188,26 @@ func TestRebatchRefusesOffsetsThatGoBack(t *testing.T) {
 
 func TestRebatchReturnsTheCallersError(t *testing.T) {
 	full := errors.New("disk full")
-	r, err := NewRebatcher(RebatchOptions{}, func(Rebatched) error { return full })
-	if err != nil {
-		t.Fatal(err)
+	gathered := func() *Rebatcher {
+		r, err := NewRebatcher(RebatchOptions{TargetBytes: 2 << 10}, func(Rebatched) error { return full })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Add(append(stored(t, Zstd, 0, 6), stored(t, Zstd, 6, 6)...)); err != nil {
+			t.Fatal(err)
+		}
+		return r
 	}
-	if err := r.Add(stored(t, Zstd, 4, 4)); err != nil {
-		t.Fatal(err)
+	if err := gathered().Flush(); !errors.Is(err, full) {
+		t.Errorf("Flush: %v", err)
 	}
-	if err := r.Flush(); !errors.Is(err, full) {
-		t.Fatalf("got %v", err)
+	for name, next := range map[string][]byte{
+		"gap": stored(t, Zstd, 13, 1), "too much": stored(t, Zstd, 12, 7), "large": stored(t, None, 12, 100),
+		"verbatim": stored(t, None, 12, 1, func(b []byte) { b[posAttributes+1] |= AttrControl }),
+	} {
+		if err := gathered().Add(next); !errors.Is(err, full) {
+			t.Errorf("Add, %s: %v", name, err)
+		}
 	}
 }
 
