@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -46,6 +47,10 @@ type ClusterConfig struct {
 type configKey struct {
 	scope Scope
 	name  string
+}
+
+func compareConfigKey(x, y configKey) int {
+	return cmp.Or(cmp.Compare(x.scope, y.scope), cmp.Compare(x.name, y.name))
 }
 
 // Config is what is set on a resource itself; nil where nothing is. The cluster's default entity is ScopeBroker, "".

@@ -72,6 +72,9 @@ func (a *applier) group(name string) *Group {
 }
 
 func (a *applier) storeGroup(c *metapb.StoreGroup) Verdict {
+	if c.Kind == offsetsOnly {
+		return refuse(Malformed, "group kind %q", c.Kind)
+	}
 	g := a.group(c.Group)
 	g.Stored = c
 	a.soonestOffsetExpiry(g)

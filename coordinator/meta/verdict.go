@@ -74,7 +74,9 @@ type Verdict struct {
 
 // ChunkVerdict is the outcome of a CommitChunk. Runs, one per run of the table, are there where Code is OK.
 type ChunkVerdict struct {
-	Code     Code // OK, Fenced, WrongSeq, AlreadyCommitted, SegmentSealed, Malformed
+	// Code is OK; Fenced (the node needs a new epoch); WrongSeq or AlreadyCommitted; SegmentSealed or Malformed (the lane cannot
+	// go on: a new epoch); StaleLeader (the entry was void: submit the chunk again).
+	Code     Code
 	Expected uint64
 	Runs     []RunVerdict
 }

@@ -3306,6 +3306,7 @@ type SnapshotPartition struct {
 	Runs          []byte                 `protobuf:"bytes,5,opt,name=runs,proto3" json:"runs,omitempty"`           // packed, fixed size each (coordinator/meta FORMAT.md)
 	Segments      []byte                 `protobuf:"bytes,6,opt,name=segments,proto3" json:"segments,omitempty"`   // packed
 	Producers     []byte                 `protobuf:"bytes,7,opt,name=producers,proto3" json:"producers,omitempty"` // packed
+	Local         []byte                 `protobuf:"bytes,8,opt,name=local,proto3" json:"local,omitempty"`         // packed like runs: copies that local retention keeps
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3385,6 +3386,13 @@ func (x *SnapshotPartition) GetSegments() []byte {
 func (x *SnapshotPartition) GetProducers() []byte {
 	if x != nil {
 		return x.Producers
+	}
+	return nil
+}
+
+func (x *SnapshotPartition) GetLocal() []byte {
+	if x != nil {
+		return x.Local
 	}
 	return nil
 }
@@ -3869,7 +3877,7 @@ const file_meta_proto_rawDesc = "" +
 	"\n" +
 	"partitions\x18\x04 \x03(\v2 .varve.meta.v1.SnapshotPartitionR\n" +
 	"partitions\x12'\n" +
-	"\x0fpartition_count\x18\x05 \x01(\x05R\x0epartitionCount\"\xd8\x01\n" +
+	"\x0fpartition_count\x18\x05 \x01(\x05R\x0epartitionCount\"\xee\x01\n" +
 	"\x11SnapshotPartition\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x1b\n" +
 	"\tlog_start\x18\x02 \x01(\x03R\blogStart\x12\x1f\n" +
@@ -3878,7 +3886,8 @@ const file_meta_proto_rawDesc = "" +
 	"\fleader_epoch\x18\x04 \x01(\x05R\vleaderEpoch\x12\x12\n" +
 	"\x04runs\x18\x05 \x01(\fR\x04runs\x12\x1a\n" +
 	"\bsegments\x18\x06 \x01(\fR\bsegments\x12\x1c\n" +
-	"\tproducers\x18\a \x01(\fR\tproducers\"F\n" +
+	"\tproducers\x18\a \x01(\fR\tproducers\x12\x14\n" +
+	"\x05local\x18\b \x01(\fR\x05local\"F\n" +
 	"\x0eSnapshotGroups\x124\n" +
 	"\x06groups\x18\x01 \x03(\v2\x1c.varve.meta.v1.SnapshotGroupR\x06groups\"z\n" +
 	"\rSnapshotGroup\x12/\n" +
