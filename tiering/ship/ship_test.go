@@ -198,7 +198,7 @@ func TestObjectsEndBetweenRuns(t *testing.T) {
 		f.add(t, 1, orders, 0, i*10, 10)
 	}
 	store := mem.New("ship")
-	if _, err := f.worker(t, Config{ObjectBytes: 2048}, store).Once(t.Context()); err != nil {
+	if _, err := f.worker(t, Config{ObjectBytes: 2048, Rebatch: recordbatch.RebatchOptions{TargetBytes: 512}}, store).Once(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	finish := f.finished[0]

@@ -1,0 +1,268 @@
+package group
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metapb"
+)
+
+// Join waits until the next generation begins.
+func (c *Coordinator) Join(ctx context.Context, r *metapb.GroupJoinRequest) (*metapb.GroupJoinResponse, error) {
+	if r.Group == "" {
+		return &metapb.GroupJoinResponse{Code: metapb.GroupCode_GROUP_INVALID_ID, MemberId: r.MemberId, Generation: noGeneration}, nil
+	}
+	answers := make(chan *metapb.GroupJoinResponse, 1)
+	create := r.MemberId == ""
+	if !c.with(r.Group, create, func(now time.Time, g *Group) {
+		g.Join(now, r, func(answer *metapb.GroupJoinResponse) { answers <- answer })
+	}) {
+		return &metapb.GroupJoinResponse{Code: c.absent(), MemberId: r.MemberId, Generation: noGeneration}, nil
+	}
+	return wait(ctx, answers)
+}
+
+// Sync waits until the generation has its assignments.
+func (c *Coordinator) Sync(ctx context.Context, r *metapb.GroupSyncRequest) (*metapb.GroupSyncResponse, error) {
+	answers := make(chan *metapb.GroupSyncResponse, 1)
+	if !c.with(r.Group, false, func(now time.Time, g *Group) {
+		g.Sync(now, r, func(answer *metapb.GroupSyncResponse) { answers <- answer })
+	}) {
+		return &metapb.GroupSyncResponse{Code: c.absent()}, nil
+	}
+	return wait(ctx, answers)
+}
+
+func wait[T any](ctx context.Context, answers <-chan T) (T, error) {
+	select {
+	case answer := <-answers:
+		return answer, nil
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
+}
+
+// absent is the code for a member of a group that is not there.
+func (c *Coordinator) absent() metapb.GroupCode {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.closed {
+		return metapb.GroupCode_GROUP_UNAVAILABLE
+	}
+	return metapb.GroupCode_GROUP_UNKNOWN_MEMBER
+}
+
+// Heartbeat keeps a member alive.
+func (c *Coordinator) Heartbeat(_ context.Context, r *metapb.GroupHeartbeatRequest) (*metapb.GroupHeartbeatResponse, error) {
+	var code metapb.GroupCode
+	if !c.with(r.Group, false, func(now time.Time, g *Group) { code = g.Heartbeat(now, r) }) {
+		code = c.absent()
+	}
+	return &metapb.GroupHeartbeatResponse{Code: code}, nil
+}
+
+// Leave takes members out.
+func (c *Coordinator) Leave(_ context.Context, r *metapb.GroupLeaveRequest) (*metapb.GroupLeaveResponse, error) {
+	answer := &metapb.GroupLeaveResponse{}
+	if !c.with(r.Group, false, func(now time.Time, g *Group) { answer.Members = g.Leave(now, r.Members) }) {
+		code := c.absent()
+		if code == metapb.GroupCode_GROUP_UNAVAILABLE {
+			answer.Code = code
+			return answer, nil
+		}
+		for _, l := range r.Members {
+			answer.Members = append(answer.Members, &metapb.GroupLeft{MemberId: l.MemberId, InstanceId: l.InstanceId, Code: code})
+		}
+	}
+	return answer, nil
+}
+
+// Commit stores offsets. On return with GROUP_OK for an offset, it is durable.
+func (c *Coordinator) Commit(ctx context.Context, r *metapb.GroupCommitRequest) (*metapb.GroupCommitResponse, error) {
+	codes := make([]metapb.GroupCode, len(r.Offsets))
+	all := func(code metapb.GroupCode) *metapb.GroupCommitResponse {
+		for i := range codes {
+			codes[i] = code
+		}
+		return &metapb.GroupCommitResponse{Codes: codes}
+	}
+	if r.Group == "" {
+		return all(metapb.GroupCode_GROUP_INVALID_ID), nil
+	}
+	var code metapb.GroupCode
+	if !c.with(r.Group, false, func(now time.Time, g *Group) { code = g.MayCommit(now, r) }) {
+		code = c.absent()
+		if code == metapb.GroupCode_GROUP_UNKNOWN_MEMBER && r.Generation < 0 {
+			code = metapb.GroupCode_GROUP_OK // offsets alone do not need a group
+		} else if code == metapb.GroupCode_GROUP_UNKNOWN_MEMBER {
+			code = metapb.GroupCode_GROUP_ILLEGAL_GENERATION
+		}
+	}
+	if code != metapb.GroupCode_GROUP_OK {
+		return all(code), nil
+	}
+	command := &metapb.CommitOffsets{Group: r.Group}
+	places := make([]int, 0, len(r.Offsets))
+	for i, offset := range r.Offsets {
+		if len(offset.Metadata) > c.limits.MaxMetadataBytes {
+			codes[i] = metapb.GroupCode_GROUP_METADATA_TOO_LARGE
+			continue
+		}
+		command.Offsets = append(command.Offsets, offset)
+		places = append(places, i)
+	}
+	if len(command.Offsets) == 0 {
+		return &metapb.GroupCommitResponse{Codes: codes}, nil
+	}
+	verdict, err := c.log.Propose(ctx, &metapb.Command{Kind: &metapb.Command_CommitOffsets{CommitOffsets: command}})
+	if err != nil {
+		return all(metapb.GroupCode_GROUP_UNAVAILABLE), nil
+	}
+	for i, place := range places {
+		codes[place] = offsetCode(verdict, i)
+	}
+	return &metapb.GroupCommitResponse{Codes: codes}, nil
+}
+
+func offsetCode(v meta.Verdict, i int) metapb.GroupCode {
+	code := v.Code
+	if code == meta.OK && i < len(v.Codes) {
+		code = v.Codes[i]
+	}
+	switch code {
+	case meta.OK:
+		return metapb.GroupCode_GROUP_OK
+	case meta.UnknownTopic:
+		return metapb.GroupCode_GROUP_UNKNOWN_TOPIC
+	default:
+		return metapb.GroupCode_GROUP_UNAVAILABLE
+	}
+}
+
+// Describe tells of groups and their members.
+func (c *Coordinator) Describe(_ context.Context, r *metapb.GroupDescribeRequest) (*metapb.GroupDescribeResponse, error) {
+	answer := &metapb.GroupDescribeResponse{}
+	for _, name := range r.Groups {
+		var described *metapb.GroupDescribed
+		if !c.with(name, false, func(_ time.Time, g *Group) { described = g.Describe() }) {
+			described = c.describeAbsent(name)
+		}
+		answer.Groups = append(answer.Groups, described)
+	}
+	return answer, nil
+}
+
+// describeAbsent describes a group that has no members: it may have offsets.
+func (c *Coordinator) describeAbsent(name string) *metapb.GroupDescribed {
+	d := &metapb.GroupDescribed{Group: name, State: Dead.String(), Code: metapb.GroupCode_GROUP_NOT_FOUND}
+	if c.absent() == metapb.GroupCode_GROUP_UNAVAILABLE {
+		return &metapb.GroupDescribed{Group: name, State: Dead.String(), Code: metapb.GroupCode_GROUP_UNAVAILABLE}
+	}
+	c.log.View(func(s *meta.State) {
+		if s.Group(name) != nil {
+			d.State, d.Code = Empty.String(), metapb.GroupCode_GROUP_OK
+		}
+	})
+	return d
+}
+
+// List tells which groups there are.
+func (c *Coordinator) List(_ context.Context, r *metapb.GroupListRequest) (*metapb.GroupListResponse, error) {
+	listed := map[string]*metapb.GroupListed{}
+	c.log.View(func(s *meta.State) {
+		for _, g := range s.Groups() {
+			listed[g.Name] = &metapb.GroupListed{Group: g.Name, State: Empty.String(), Type: "classic"}
+			if g.Stored != nil {
+				listed[g.Name].ProtocolType = g.Stored.ProtocolType
+			}
+		}
+	})
+	c.mu.Lock()
+	names := make([]string, 0, len(c.mu.groups))
+	for name := range c.mu.groups {
+		names = append(names, name)
+	}
+	c.mu.Unlock()
+	for _, name := range names {
+		c.with(name, false, func(_ time.Time, g *Group) {
+			listed[name] = &metapb.GroupListed{Group: name, ProtocolType: g.protocolType, State: g.state.String(), Type: "classic"}
+		})
+	}
+	answer := &metapb.GroupListResponse{}
+	for _, g := range listed {
+		if (len(r.States) == 0 || containsFold(r.States, g.State)) && (len(r.Types) == 0 || containsFold(r.Types, g.Type)) {
+			answer.Groups = append(answer.Groups, g)
+		}
+	}
+	slices.SortFunc(answer.Groups, func(a, b *metapb.GroupListed) int { return cmp.Compare(a.Group, b.Group) })
+	return answer, nil
+}
+
+// Delete removes groups that have no members, with their offsets.
+func (c *Coordinator) Delete(ctx context.Context, r *metapb.GroupDeleteRequest) (*metapb.GroupDeleteResponse, error) {
+	answer := &metapb.GroupDeleteResponse{Codes: make([]metapb.GroupCode, len(r.Groups))}
+	for i, name := range r.Groups {
+		answer.Codes[i] = c.delete(ctx, name)
+	}
+	return answer, nil
+}
+
+func (c *Coordinator) delete(ctx context.Context, name string) metapb.GroupCode {
+	if name == "" {
+		return metapb.GroupCode_GROUP_INVALID_ID
+	}
+	exists, code := false, metapb.GroupCode_GROUP_OK
+	c.with(name, false, func(_ time.Time, g *Group) {
+		exists = true
+		if len(g.members) > 0 || len(g.pending) > 0 {
+			code = metapb.GroupCode_GROUP_NOT_EMPTY
+			return
+		}
+		g.state = Dead
+	})
+	if code != metapb.GroupCode_GROUP_OK {
+		return code
+	}
+	if exists {
+		c.forget(name)
+	}
+	c.log.View(func(s *meta.State) { exists = exists || s.Group(name) != nil })
+	if !exists {
+		return metapb.GroupCode_GROUP_NOT_FOUND
+	}
+	verdict, err := c.log.Propose(ctx, &metapb.Command{Kind: &metapb.Command_DeleteGroups{DeleteGroups: &metapb.DeleteGroups{Groups: []string{name}}}})
+	switch {
+	case err != nil:
+		return metapb.GroupCode_GROUP_UNAVAILABLE
+	case verdict.Code == meta.GroupNotEmpty, len(verdict.Codes) > 0 && verdict.Codes[0] == meta.GroupNotEmpty:
+		return metapb.GroupCode_GROUP_NOT_EMPTY
+	}
+	return metapb.GroupCode_GROUP_OK
+}
+
+// forget drops a dead group, so that the next join makes a new one.
+func (c *Coordinator) forget(name string) {
+	c.mu.Lock()
+	g := c.mu.groups[name]
+	delete(c.mu.groups, name)
+	c.mu.Unlock()
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.dead = true
+	g.group.closeAll()
+	if g.timer != nil {
+		g.timer.Stop()
+	}
+}
+
+func containsFold(names []string, name string) bool {
+	return slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) })
+}
