@@ -202,7 +202,7 @@ func TestObjectsEndBetweenRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	finish := f.finished[0]
-	if len(finish.Objects) < 3 {
+	if len(finish.Objects) < 2 {
 		t.Fatalf("%d objects", len(finish.Objects))
 	}
 	expect(t, readBack(t, store, finish)["orders-0"], 0, 200)
