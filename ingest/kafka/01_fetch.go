@@ -1,0 +1,256 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/ingest/fetch"
+)
+
+// Fetch (key 1), versions 4 to 18.
+//
+//	v4  isolation level, last stable offset, aborted transactions; message format v2
+//	v5  log start offset
+//	v7  incremental fetch sessions (KIP-227)
+//	v9  the client's leader epoch, for fencing (KIP-320)
+//	v10 zstd
+//	v11 rack and preferred read replica (KIP-392)
+//	v12 flexible
+//	v13 topic ids instead of names (KIP-516)
+//	v15 replica id moves to tagged fields; v16 node endpoints in the answer (KIP-951), which we never send
+//	v17 directory ids of replicas; v18 the follower's high watermark (KIP-1166); both from brokers only
+//
+// The answer is encoded here rather than by kmsg: record batches are spliced into it and written from where they are.
+
+// answerFetch answers a Fetch request.
+func answerFetch(_ context.Context, call *call, request kmsg.Request) error {
+	r := request.(*kmsg.FetchRequest) //nolint:forcetypeassert // the table's key made it
+	session, incremental, refused := call.server().sessions.begin(r, time.Now())
+	if refused != nil {
+		encodeFetch(call, r, refused.Code, 0, nil, nil)
+		return nil
+	}
+	defer session.Unlock()
+	f := fetching{call: call, request: r, session: session, incremental: incremental}
+	f.plan()
+	if err := f.read(); err != nil {
+		return err
+	}
+	encodeFetch(call, r, 0, session.id, session.partitions, f.rows)
+	return nil
+}
+
+// fetching is the work of one Fetch request.
+type fetching struct {
+	call        *call
+	request     *kmsg.FetchRequest
+	session     *fetchSession
+	incremental bool
+	rows        []fetchRow            // one per partition of the session
+	reads       []fetch.PartitionRead // of those that can be read
+	rowOf       []int                 // the row of each read
+}
+
+// fetchRow is the answer for one partition.
+type fetchRow struct {
+	code    int16
+	omitted bool // nothing changed, in an incremental answer
+	data    *fetch.PartitionData
+}
+
+// openedPartitions are those that have been read on this connection behind a barrier: from there on their high watermarks never go back
+// here. Above maxOpened it forgets, which costs barriers and nothing else.
+type openedPartitions map[meta.TopicPartition]struct{}
+
+const (
+	maxOpened       = 100_000
+	maxFetchMaxWait = 5 * time.Minute
+)
+
+// plan finds the partitions that can be read.
+func (f *fetching) plan() {
+	f.rows = make([]fetchRow, len(f.session.partitions))
+	f.reads, f.rowOf = make([]fetch.PartitionRead, 0, len(f.rows)), make([]int, 0, len(f.rows))
+	opened := f.call.conn.opened
+	f.call.domain().Metadata.View(func(s *meta.State) {
+		for i := range f.rows {
+			p := &f.session.partitions[i]
+			id := p.topic
+			if !f.session.byID {
+				t := s.TopicByName(p.name)
+				if t == nil {
+					f.rows[i].code = readError(fetch.UnknownTopic, false)
+					continue
+				}
+				id = t.ID
+			}
+			read := fetch.PartitionRead{
+				TopicPartition: meta.TopicPartition{Topic: id, Partition: p.partition},
+				Offset:         p.offset, MaxBytes: int(max(p.maxBytes, 0)), LeaderEpoch: p.leaderEpoch,
+			}
+			_, known := opened[read.TopicPartition]
+			read.Open = !known
+			f.reads, f.rowOf = append(f.reads, read), append(f.rowOf, i)
+		}
+	})
+}
+
+// read reads what was planned. The memory it is in goes back when the answer has been written.
+func (f *fetching) read() error {
+	c := f.call.conn
+	request := fetch.Request{
+		Partitions: f.reads,
+		MinBytes:   int(max(f.request.MinBytes, 0)),
+		MaxBytes:   min(int(max(f.request.MaxBytes, 0)), c.server.config.FetchMaxBytes),
+		MaxWait:    min(max(time.Duration(f.request.MaxWaitMillis)*time.Millisecond, 0), maxFetchMaxWait),
+	}
+	if len(f.reads) < len(f.rows) || len(f.reads) == 0 {
+		request.MaxWait = 0 // something must be told at once
+	}
+	rotation := &c.rotation
+	if f.session.id != 0 {
+		rotation = &f.session.rotation
+	}
+	request.Rotation = *rotation
+	*rotation++
+
+	// The poll's context ends too when the server drains; the fetcher then returns what there is.
+	answer, err := c.server.domain.Fetcher.Read(c.poll, &request)
+	if err != nil {
+		if c.poll.Err() != nil {
+			return errCloseConnection
+		}
+		return fmt.Errorf("read partitions: %w", err)
+	}
+	if answer.Memory != nil {
+		c.out.then(answer.Memory)
+	}
+	if c.opened == nil || len(c.opened) > maxOpened {
+		c.opened = make(openedPartitions)
+	}
+	for k, i := range f.rowOf {
+		row := &f.rows[i]
+		row.data = &answer.Partitions[k]
+		row.code = readError(row.data.Code, f.session.byID)
+		if f.reads[k].Open && row.data.Code == fetch.OK {
+			c.opened[f.reads[k].TopicPartition] = struct{}{}
+		}
+	}
+	f.note()
+	return nil
+}
+
+// note keeps what the client is told, and decides what an incremental answer leaves out.
+func (f *fetching) note() {
+	for i := range f.rows {
+		row, p := &f.rows[i], &f.session.partitions[i]
+		if row.code != 0 {
+			p.sent = false // so that the end of the error is told
+			continue
+		}
+		row.omitted = f.incremental && p.sent && row.data.Bytes == 0 &&
+			p.sentHighWatermark == row.data.HighWatermark && p.sentLogStartOffset == row.data.LogStartOffset
+		p.sent, p.sentHighWatermark, p.sentLogStartOffset = true, row.data.HighWatermark, row.data.LogStartOffset
+	}
+}
+
+// encodeFetch encodes an answer: rows are those of partitions, in their order.
+func encodeFetch(call *call, r *kmsg.FetchRequest, code int16, sessionID int32, partitions []fetchPartition, rows []fetchRow) {
+	version, flexible, out := r.Version, r.Version >= 12, &call.conn.out
+	out.begin(call.header.correlationID, flexible)
+	out.buf = appendInt32(out.buf, 0) // throttle time
+	if version >= 7 {
+		out.buf = appendInt16(out.buf, code)
+		out.buf = appendInt32(out.buf, sessionID)
+	}
+	out.buf = appendArrayLen(out.buf, flexible, countTopics(partitions, rows))
+	for i := 0; i < len(rows); {
+		if rows[i].omitted {
+			i++
+			continue
+		}
+		i = encodeFetchTopic(out, r, partitions, rows, i)
+	}
+	out.buf = appendNoTags(out.buf, flexible)
+	out.end()
+}
+
+// nextTopic returns the end of the run of partitions of one topic that begins at i, and how many of them are not omitted.
+func nextTopic(partitions []fetchPartition, rows []fetchRow, i int) (end, told int) {
+	for end = i; end < len(rows) && sameTopic(&partitions[i], &partitions[end]); end++ {
+		if !rows[end].omitted {
+			told++
+		}
+	}
+	return end, told
+}
+
+func countTopics(partitions []fetchPartition, rows []fetchRow) (n int) {
+	for i := 0; i < len(rows); {
+		end, told := nextTopic(partitions, rows, i)
+		if told > 0 {
+			n++
+		}
+		i = end
+	}
+	return n
+}
+
+func encodeFetchTopic(out *outbox, r *kmsg.FetchRequest, partitions []fetchPartition, rows []fetchRow, i int) int {
+	flexible := r.Version >= 12
+	if r.Version >= 13 {
+		out.buf = append(out.buf, partitions[i].topic[:]...)
+	} else {
+		out.buf = appendString(out.buf, flexible, partitions[i].name)
+	}
+	end, told := nextTopic(partitions, rows, i)
+	out.buf = appendArrayLen(out.buf, flexible, told)
+	for ; i < end; i++ {
+		if !rows[i].omitted {
+			encodeFetchPartition(out, r, partitions[i].partition, &rows[i])
+		}
+	}
+	out.buf = appendNoTags(out.buf, flexible)
+	return end
+}
+
+func encodeFetchPartition(out *outbox, r *kmsg.FetchRequest, partition int32, row *fetchRow) {
+	version, flexible := r.Version, r.Version >= 12
+	highWatermark, logStartOffset, size, records := int64(-1), int64(-1), 0, [][]byte(nil)
+	if row.code == 0 {
+		highWatermark, logStartOffset = row.data.HighWatermark, row.data.LogStartOffset
+		size, records = row.data.Bytes, row.data.Records
+	}
+	b := appendInt32(out.buf, partition)
+	b = appendInt16(b, row.code)
+	b = appendInt64(b, highWatermark)
+	b = appendInt64(b, highWatermark) // last stable offset
+	if version >= 5 {
+		b = appendInt64(b, logStartOffset)
+	}
+	b = appendAbortedTransactions(b, flexible, r.IsolationLevel)
+	if version >= 11 {
+		b = appendInt32(b, -1) // preferred read replica
+	}
+	out.buf = appendBytesLen(b, flexible, size)
+	for _, piece := range records {
+		out.splice(piece)
+	}
+	out.buf = appendNoTags(out.buf, flexible)
+}
+
+// appendAbortedTransactions: null for read_uncommitted, as Kafka answers; none for read_committed.
+func appendAbortedTransactions(b []byte, flexible bool, isolationLevel int8) []byte {
+	switch {
+	case isolationLevel == 1:
+		return appendArrayLen(b, flexible, 0)
+	case flexible:
+		return append(b, 0)
+	default:
+		return appendInt32(b, -1)
+	}
+}

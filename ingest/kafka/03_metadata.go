@@ -1,0 +1,149 @@
+package kafka
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/coordinator/meta"
+)
+
+// Metadata (key 3), versions 0 to 13.
+//
+//	v0  an empty list of topics asks for all; from v1 on null does, and empty asks for none
+//	v1  controller, racks, internal topics; v2 cluster id; v3 throttle time
+//	v4  allow auto-creation; before, it is allowed
+//	v5  offline replicas; v7 leader epochs
+//	v8  authorized operations of topics and (to v10) of the cluster
+//	v9  flexible
+//	v10 topic ids in the answer; v12 a topic may be asked for by id
+//	v13 top-level error code (KIP-1102)
+
+func handleMetadata(ctx context.Context, call *call, r *kmsg.MetadataRequest) (kmsg.Response, error) {
+	response := kmsg.NewPtrMetadataResponse()
+	nodes := call.server().catalog.nodes()
+	for _, n := range nodes {
+		broker := kmsg.MetadataResponseBroker{NodeID: n.id, Host: n.host, Port: n.port}
+		if n.zone != "" {
+			broker.Rack = kmsg.StringPtr(n.zone)
+		}
+		response.Brokers = append(response.Brokers, broker)
+	}
+	response.ClusterID = kmsg.StringPtr(call.server().config.ClusterID)
+	response.ControllerID = controllerOf(nodes)
+	if r.IncludeClusterAuthorizedOperations {
+		response.AuthorizedOperations = clusterOperations
+	}
+	d := newTopicDescriber(call, nodes, r.IncludeTopicAuthorizedOperations)
+	if r.Topics == nil || r.Version == 0 && len(r.Topics) == 0 {
+		call.domain().Metadata.View(func(s *meta.State) {
+			for _, t := range s.Topics() {
+				response.Topics = append(response.Topics, d.describe(t))
+			}
+		})
+		return response, nil
+	}
+	mayCreate := r.AllowAutoTopicCreation || r.Version < 4
+	for i := range r.Topics {
+		response.Topics = append(response.Topics, d.lookUp(ctx, &r.Topics[i], mayCreate))
+	}
+	return response, nil
+}
+
+// topicDescriber makes the Metadata answer's topics.
+type topicDescriber struct {
+	call       *call
+	nodes      []node
+	replicas   map[int32][]int32 // a list of itself for each node, shared by all its partitions
+	operations bool
+}
+
+func newTopicDescriber(call *call, nodes []node, operations bool) *topicDescriber {
+	nodes = candidates(nodes, call.server().config.ZoneOf(call.clientID()))
+	d := &topicDescriber{call: call, nodes: nodes, operations: operations, replicas: make(map[int32][]int32, len(nodes))}
+	for _, n := range nodes {
+		d.replicas[n.id] = []int32{n.id}
+	}
+	return d
+}
+
+// lookUp answers for one topic of the request.
+func (d *topicDescriber) lookUp(ctx context.Context, asked *kmsg.MetadataRequestTopic, mayCreate bool) kmsg.MetadataResponseTopic {
+	if asked.TopicID == ([16]byte{}) && asked.Topic == nil {
+		return d.failed(asked, kerr.InvalidTopicException)
+	}
+	answer, found := d.find(asked)
+	switch {
+	case found:
+		return answer
+	case asked.TopicID != ([16]byte{}):
+		return d.failed(asked, kerr.UnknownTopicID)
+	case meta.ValidTopicName(*asked.Topic) != "":
+		return d.failed(asked, kerr.InvalidTopicException)
+	case !mayCreate:
+		return d.failed(asked, kerr.UnknownTopicOrPartition)
+	}
+	refused := autoCreateTopic(ctx, d.call, *asked.Topic)
+	if answer, found = d.find(asked); found {
+		return answer
+	}
+	if refused == nil {
+		refused = kerr.LeaderNotAvailable // deleted again, or not visible yet: the client asks again
+	}
+	return d.failed(asked, refused)
+}
+
+func (d *topicDescriber) find(asked *kmsg.MetadataRequestTopic) (answer kmsg.MetadataResponseTopic, found bool) {
+	d.call.domain().Metadata.View(func(s *meta.State) {
+		t := s.Topic(asked.TopicID)
+		if t == nil && asked.Topic != nil && asked.TopicID == ([16]byte{}) {
+			t = s.TopicByName(*asked.Topic)
+		}
+		if t != nil {
+			answer, found = d.describe(t), true
+		}
+	})
+	return answer, found
+}
+
+func (d *topicDescriber) failed(asked *kmsg.MetadataRequestTopic, e *kerr.Error) kmsg.MetadataResponseTopic {
+	t := kmsg.NewMetadataResponseTopic()
+	t.ErrorCode, t.Topic, t.TopicID = e.Code, asked.Topic, asked.TopicID
+	if t.Topic == nil && d.call.header.version < 12 {
+		t.Topic = kmsg.StringPtr("")
+	}
+	return t
+}
+
+func (d *topicDescriber) describe(topic *meta.Topic) kmsg.MetadataResponseTopic {
+	t := kmsg.NewMetadataResponseTopic()
+	t.Topic, t.TopicID, t.IsInternal = kmsg.StringPtr(topic.Name), topic.ID, isInternal(topic.Name)
+	if d.operations {
+		t.AuthorizedOperations = topicOperations
+	}
+	t.Partitions = make([]kmsg.MetadataResponseTopicPartition, topic.Partitions())
+	for i := range t.Partitions {
+		p := &t.Partitions[i]
+		p.Default()
+		p.Partition, p.Leader = int32(i), leaderOf(d.nodes, topic.ID, int32(i))
+		p.LeaderEpoch = topic.Partition(int32(i)).LeaderEpoch()
+		p.Replicas, p.ISR = d.replicas[p.Leader], d.replicas[p.Leader]
+		if p.Leader < 0 {
+			p.ErrorCode = kerr.LeaderNotAvailable.Code
+		}
+	}
+	return t
+}
+
+// Bits of AclOperation (KIP-430): everything is allowed until there are ACLs.
+const (
+	topicOperations   = 1<<3 | 1<<4 | 1<<5 | 1<<6 | 1<<7 | 1<<8 | 1<<10 | 1<<11
+	groupOperations   = 1<<3 | 1<<6 | 1<<8 | 1<<10 | 1<<11
+	clusterOperations = 1<<5 | 1<<7 | 1<<8 | 1<<9 | 1<<10 | 1<<11 | 1<<12
+)
+
+// isInternal names the topics that Kafka keeps for itself; tools hide them.
+func isInternal(name string) bool {
+	return name == "__consumer_offsets" || name == "__transaction_state" || name == "__share_group_state"
+}

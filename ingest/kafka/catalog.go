@@ -1,0 +1,142 @@
+package kafka
+
+import (
+	"maps"
+	"sync"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/ingest/recordbatch"
+)
+
+// catalog answers the produce path's question, what a topic is, without allocating: it keeps what is derived from a topic's state.
+type catalog struct {
+	metadata Metadata
+	lookups  sync.Pool // of *topicLookup
+
+	mu struct {
+		sync.RWMutex
+		topics map[meta.TopicID]*topic
+	}
+}
+
+// topic is what the produce path knows of a topic. It is never changed; a topic that changes is a new one.
+type topic struct {
+	id         meta.TopicID
+	name       string
+	partitions int32
+	config     meta.TopicConfig
+
+	limits   recordbatch.Limits
+	compress compressPolicy
+	codec    recordbatch.Codec
+}
+
+// compressPolicy says what becomes of a batch's compression (compression.type).
+type compressPolicy uint8
+
+const (
+	keepCompression      compressPolicy = iota // leave batches as they came
+	compressUncompressed                       // compress what came uncompressed, and keep what a producer compressed
+	forceCompression                           // make every batch the topic's codec, or uncompressed
+)
+
+// node is a live ingest node.
+type node struct {
+	id   int32
+	host string
+	port int32
+	zone string
+}
+
+func newCatalog(metadata Metadata) *catalog {
+	c := &catalog{metadata: metadata}
+	c.lookups.New = func() any {
+		l := &topicLookup{catalog: c}
+		l.view = l.look
+		return l
+	}
+	c.mu.topics = make(map[meta.TopicID]*topic)
+	return c
+}
+
+// topicLookup is one look at the state, with its closure made once.
+type topicLookup struct {
+	catalog *catalog
+	view    func(*meta.State)
+	name    string
+	id      meta.TopicID
+	found   *topic
+}
+
+// topic returns nil for a topic that is not there. The name is not kept.
+func (c *catalog) topic(name string) *topic { return c.lookUp(name, meta.TopicID{}) }
+
+func (c *catalog) topicByID(id meta.TopicID) *topic { return c.lookUp("", id) }
+
+func (c *catalog) lookUp(name string, id meta.TopicID) *topic {
+	l := c.lookups.Get().(*topicLookup) //nolint:forcetypeassert // the pool holds nothing else
+	l.name, l.id, l.found = name, id, nil
+	c.metadata.View(l.view)
+	found := l.found
+	l.name, l.found = "", nil
+	c.lookups.Put(l)
+	return found
+}
+
+func (l *topicLookup) look(s *meta.State) {
+	t := s.Topic(l.id)
+	if l.name != "" {
+		t = s.TopicByName(l.name)
+	}
+	if t != nil {
+		l.found = l.catalog.derive(s, t)
+	}
+}
+
+// derive returns what is known of t, deriving it again if it has changed.
+func (c *catalog) derive(s *meta.State, t *meta.Topic) *topic {
+	c.mu.RLock()
+	known := c.mu.topics[t.ID]
+	c.mu.RUnlock()
+	if known != nil && known.partitions == int32(t.Partitions()) && known.config == t.Config {
+		return known
+	}
+	derived := newTopicView(t)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.mu.topics) > 2*len(s.Topics())+16 {
+		maps.DeleteFunc(c.mu.topics, func(id meta.TopicID, _ *topic) bool { return s.Topic(id) == nil })
+	}
+	c.mu.topics[t.ID] = derived
+	return derived
+}
+
+func newTopicView(t *meta.Topic) *topic {
+	v := &topic{id: t.ID, name: t.Name, partitions: int32(t.Partitions()), config: t.Config}
+	v.limits = recordbatch.Limits{MaxBatchBytes: int(t.Config.MaxMessageBytes), Deep: t.Config.DeepValidation}
+	switch t.Config.CompressionType {
+	case "producer":
+		if t.Config.CompressUncompressed {
+			v.compress, v.codec = compressUncompressed, recordbatch.Zstd
+		}
+	case "uncompressed":
+		v.compress, v.codec = forceCompression, recordbatch.None
+	default:
+		if codec, err := recordbatch.ParseCodec(t.Config.CompressionType); err == nil {
+			v.compress, v.codec = forceCompression, codec
+		}
+	}
+	return v
+}
+
+// nodes are the live nodes in order of id.
+func (c *catalog) nodes() (live []node) {
+	c.metadata.View(func(s *meta.State) {
+		for _, n := range s.Nodes() {
+			if n.Live {
+				live = append(live, node{id: int32(n.ID), host: n.KafkaHost, port: n.KafkaPort, zone: n.Zone})
+			}
+		}
+	})
+	return live
+}

@@ -1,0 +1,132 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/ingest/fetch"
+	"github.com/varvelog/varve/ingest/lane"
+	"github.com/varvelog/varve/ingest/recordbatch"
+)
+
+// The one place where the domain's outcomes become Kafka's error codes.
+
+// codeError maps an outcome of the state machine.
+func codeError(code meta.Code) *kerr.Error {
+	switch code {
+	case meta.OK, meta.AlreadyCommitted:
+		return nil
+	case meta.UnknownTopic:
+		return kerr.UnknownTopicOrPartition
+	case meta.TopicExists:
+		return kerr.TopicAlreadyExists
+	case meta.InvalidTopicName:
+		return kerr.InvalidTopicException
+	case meta.InvalidPartitions:
+		return kerr.InvalidPartitions
+	case meta.PolicyViolation:
+		return kerr.PolicyViolation
+	case meta.InvalidConfig:
+		return kerr.InvalidConfig
+	case meta.WrongDurability:
+		// The topic's class has risen since the batch was taken; the next attempt goes to the right lane.
+		return kerr.NotLeaderForPartition
+	case meta.OutOfOrderSequence:
+		return kerr.OutOfOrderSequenceNumber
+	case meta.InvalidProducerEpoch:
+		return kerr.InvalidProducerEpoch
+	case meta.TransactionUnsupported:
+		return kerr.TransactionalIDAuthorizationFailed
+	case meta.UnknownGroup:
+		return kerr.GroupIDNotFound
+	case meta.GroupNotEmpty:
+		return kerr.NonEmptyGroup
+	case meta.OffsetOutOfRange:
+		return kerr.OffsetOutOfRange
+	case meta.Fenced, meta.WrongSeq, meta.SegmentSealed, meta.StaleLeader, meta.Incomplete:
+		return kerr.NotLeaderForPartition
+	default:
+		return kerr.UnknownServerError
+	}
+}
+
+// produceError maps what became of one batch; 0 is success.
+func produceError(r *lane.Result) (code int16, message string) {
+	switch r.Failure {
+	case lane.NoFailure:
+		if r.Code == meta.OK || r.Code == meta.DuplicateSequence {
+			return 0, ""
+		}
+		return codeError(r.Code).Code, ""
+	case lane.TimedOut:
+		return kerr.RequestTimedOut.Code, ""
+	case lane.NotEnoughReplicas:
+		return kerr.NotEnoughReplicas.Code, "the topic's durability class cannot be met now"
+	case lane.UnknownPartition:
+		return kerr.UnknownTopicOrPartition.Code, ""
+	case lane.Fenced, lane.Closed:
+		return kerr.NotLeaderForPartition.Code, ""
+	default:
+		return kerr.KafkaStorageError.Code, ""
+	}
+}
+
+// batchError maps why a batch was refused before it came near a lane.
+func batchError(err error) *kerr.Error {
+	switch {
+	case errors.Is(err, recordbatch.ErrTooLarge):
+		return kerr.MessageTooLarge
+	case errors.Is(err, recordbatch.ErrMagic):
+		return kerr.UnsupportedForMessageFormat
+	case errors.Is(err, recordbatch.ErrInvalidRecord):
+		return kerr.InvalidRecord
+	default:
+		return kerr.CorruptMessage
+	}
+}
+
+// proposalError maps why a command has no verdict. Whether it will come to pass is unknown, and every code here says "try again".
+func proposalError(err error) *kerr.Error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return kerr.RequestTimedOut
+	}
+	return kerr.CoordinatorNotAvailable
+}
+
+// readError maps what became of a partition's read.
+func readError(code fetch.Code, byID bool) int16 {
+	switch code {
+	case fetch.OK:
+		return 0
+	case fetch.UnknownTopic:
+		if byID {
+			return kerr.UnknownTopicID.Code
+		}
+		return kerr.UnknownTopicOrPartition.Code
+	case fetch.OffsetOutOfRange:
+		return kerr.OffsetOutOfRange.Code
+	case fetch.FencedLeaderEpoch:
+		return kerr.FencedLeaderEpoch.Code
+	case fetch.UnknownLeaderEpoch:
+		return kerr.UnknownLeaderEpoch.Code
+	case fetch.OffsetNotAvailable:
+		return kerr.OffsetNotAvailable.Code
+	default:
+		return kerr.KafkaStorageError.Code
+	}
+}
+
+// epochError compares the leader epoch a client believes in with the partition's (KIP-320).
+func epochError(client, current int32) int16 {
+	switch {
+	case client < 0 || client == current:
+		return 0
+	case client < current:
+		return kerr.FencedLeaderEpoch.Code
+	default:
+		return kerr.UnknownLeaderEpoch.Code
+	}
+}

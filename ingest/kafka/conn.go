@@ -1,0 +1,247 @@
+package kafka
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+)
+
+// conn is one client's connection. run reads; answer, in a goroutine that run owns, answers in the same order.
+type conn struct {
+	server *Server
+	nc     net.Conn
+	in     *bufio.Reader
+	host   string // the client's address without port
+
+	ctx    context.Context // ends when the connection does: a long poll for nobody stops
+	cancel context.CancelFunc
+	poll   context.Context // ends too when the server drains: a long poll returns early, and is answered
+
+	queue    chan *exchange // read and not answered, in order
+	inFlight atomic.Int32   // exchanges in queue or being answered
+	draining atomic.Bool
+	stage    pressStage
+
+	// Of the answering goroutine alone.
+	out      outbox
+	opened   openedPartitions
+	rotation uint32 // of fetches without a session
+}
+
+// exchange is one request on its way to its answer.
+type exchange struct {
+	api      *api
+	header   requestHeader
+	body     []byte // of the frame
+	frame    *frame
+	received time.Time
+	produce  *produceRequest // of a Produce request, which the reading goroutine has begun
+}
+
+const readBufferBytes = 8 << 10
+
+func newConn(s *Server, nc net.Conn) *conn {
+	c := &conn{server: s, nc: nc, in: bufio.NewReaderSize(nc, readBufferBytes), queue: make(chan *exchange, s.config.MaxPipelined)}
+	if host, _, err := net.SplitHostPort(nc.RemoteAddr().String()); err == nil {
+		c.host = host
+	} else {
+		c.host = nc.RemoteAddr().String()
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c
+}
+
+// run serves the connection to its end and leaves nothing behind.
+func (c *conn) run() {
+	poll, cancelPoll := context.WithCancel(c.ctx)
+	defer cancelPoll()
+	defer context.AfterFunc(c.server.ctx, cancelPoll)()
+	c.poll = poll
+
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		c.answer()
+	}()
+	err := c.readFrames()
+	c.stage.finish()
+	close(c.queue)
+	if !c.draining.Load() || err != nil {
+		c.cancel()
+	}
+	<-answered
+	c.cancel()
+	closeQuietly(c.nc)
+	if err != nil {
+		c.server.warn("close connection", "remote", c.nc.RemoteAddr(), "err", err)
+	}
+}
+
+// drain makes run read no further and answer what it has.
+func (c *conn) drain() {
+	c.draining.Store(true)
+	c.setReadDeadline(time.Unix(1, 0))
+}
+
+// abort cuts the connection.
+func (c *conn) abort() {
+	c.cancel()
+	closeQuietly(c.nc)
+}
+
+// setReadDeadline fails only on a connection that is closed, which the next read will say.
+func (c *conn) setReadDeadline(t time.Time) {
+	_ = c.nc.SetReadDeadline(t) //nolint:errcheck // see above
+	if c.draining.Load() {
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // see above
+	}
+}
+
+// readFrames reads and begins requests until the client leaves (nil), the server drains (nil), or something is wrong.
+func (c *conn) readFrames() (err error) {
+	current := &exchange{}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic reading request %d v%d: %v\n%s", current.header.key, current.header.version, p, debug.Stack())
+		}
+	}()
+	for {
+		size, err := c.nextFrame()
+		if err != nil || size < 0 {
+			return err
+		}
+		x, err := c.readExchange(size)
+		if err != nil {
+			if c.ctx.Err() != nil || c.draining.Load() {
+				return nil
+			}
+			return err
+		}
+		current = x
+		if x.api.begin != nil {
+			if err := x.api.begin(c, x); err != nil {
+				x.frame.release()
+				return err
+			}
+		}
+		c.inFlight.Add(1)
+		select {
+		case c.queue <- x:
+		case <-c.ctx.Done():
+			c.discard(x)
+			return nil
+		}
+	}
+}
+
+// nextFrame waits for the length of the next frame; -1 means that there is none.
+func (c *conn) nextFrame() (int, error) {
+	for {
+		c.setReadDeadline(time.Now().Add(c.server.config.ConnectionsMaxIdle))
+		prefix, err := c.in.Peek(4)
+		switch {
+		case err == nil:
+			size := int32(binary.BigEndian.Uint32(prefix))
+			if size < 8 || int(size) > c.server.config.MaxRequestBytes {
+				c.server.config.Metrics.Refused("frame length")
+				return -1, fmt.Errorf("refuse frame: length %d is not between 8 and %d", size, c.server.config.MaxRequestBytes)
+			}
+			return int(size), nil
+		case c.draining.Load() || c.ctx.Err() != nil:
+			return -1, nil
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if c.inFlight.Load() > 0 {
+				continue // waiting for an answer is not idling
+			}
+			return -1, nil
+		case errors.Is(err, io.EOF) && len(prefix) > 0:
+			return -1, fmt.Errorf("read frame length: %w", io.ErrUnexpectedEOF)
+		default:
+			return -1, nil // the client left
+		}
+	}
+}
+
+// readExchange reads one frame's bytes and header.
+func (c *conn) readExchange(size int) (*exchange, error) {
+	// The key decides how large a frame may be; prefix and key together are in the buffer before room is made for the rest.
+	c.setReadDeadline(time.Now().Add(c.server.config.StallTimeout))
+	start, err := c.in.Peek(8)
+	if err != nil {
+		return nil, fmt.Errorf("read request header: %w", err)
+	}
+	key, version, err := keyAndVersion(start[4:])
+	if err != nil {
+		return nil, err
+	}
+	x := &exchange{api: c.server.apis.lookup(key)}
+	x.header.key, x.header.version = key, version
+	if x.api == nil {
+		c.server.config.Metrics.Refused("api key")
+		return nil, fmt.Errorf("refuse request: unknown api key %d, version %d", key, version)
+	}
+	if !x.api.serves(version) && x.api.key != keyApiVersions {
+		c.server.config.Metrics.Refused("api version")
+		return nil, fmt.Errorf("refuse request: %s version %d, served are %d to %d", x.api.name, version, x.api.min, x.api.max)
+	}
+	charge := int64(size)
+	if !x.api.carriesRecords {
+		if size > c.server.config.MaxControlRequestBytes {
+			c.server.config.Metrics.Refused("frame length")
+			return nil, fmt.Errorf("refuse frame: %s of %d bytes, the limit is %d", x.api.name, size, c.server.config.MaxControlRequestBytes)
+		}
+		charge *= decodeFactor
+	}
+	charge, err = c.server.budget.acquire(c.ctx, charge)
+	if err != nil {
+		return nil, fmt.Errorf("wait for room for a request: %w", err)
+	}
+	f := newFrame(size, charge, c.server.budget)
+	if err := c.readBody(f.bytes); err != nil {
+		f.release()
+		return nil, fmt.Errorf("read frame of %d bytes: %w", size, err)
+	}
+	x.frame, x.received = f, time.Now()
+	x.header, x.body, err = parseHeader(f.bytes, x.api.serves(version) && version >= x.api.flexibleFrom)
+	if err != nil {
+		f.release()
+		return nil, err
+	}
+	return x, nil
+}
+
+// decodeFactor is how many times its bytes a request that kmsg decodes may take in memory, about.
+const decodeFactor = 16
+
+// readBody takes the length prefix off, then reads a frame, expecting each mebibyte of it within StallTimeout.
+func (c *conn) readBody(b []byte) error {
+	if _, err := c.in.Discard(4); err != nil {
+		return err
+	}
+	for len(b) > 0 {
+		n := min(len(b), 1<<20)
+		c.setReadDeadline(time.Now().Add(c.server.config.StallTimeout))
+		if _, err := io.ReadFull(c.in, b[:n]); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// discard ends an exchange, answered or not. Its frame goes back to its pool when the lane, too, needs it no more.
+func (c *conn) discard(x *exchange) {
+	c.inFlight.Add(-1)
+	if x.produce != nil {
+		x.produce.settle()
+	}
+	x.frame.release()
+}

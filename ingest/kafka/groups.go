@@ -1,0 +1,4 @@
+package kafka
+
+// Groups is the group coordinator; see the group APIs' files.
+type Groups interface{}

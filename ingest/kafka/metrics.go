@@ -1,0 +1,19 @@
+package kafka
+
+import "time"
+
+// Metrics hears what happens on the listener. Its methods are called on hot paths by many goroutines, and must not block.
+type Metrics interface {
+	// Connections: the number of open connections is now n.
+	Connections(n int)
+	// Request: a request was answered (or needed no answer), took so long from its last byte to its answer's, and had these sizes.
+	Request(api string, version int16, took time.Duration, requestBytes, responseBytes int)
+	// Refused: a connection or a frame was refused, for one of a handful of fixed reasons.
+	Refused(reason string)
+}
+
+type noMetrics struct{}
+
+func (noMetrics) Connections(int)                                {}
+func (noMetrics) Request(string, int16, time.Duration, int, int) {}
+func (noMetrics) Refused(string)                                 {}

@@ -1,0 +1,196 @@
+package kafka
+
+import (
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+
+	"github.com/varvelog/varve/ingest/lane"
+	"github.com/varvelog/varve/ingest/recordbatch"
+)
+
+// Batches whose compression is to change are compressed by a pool of workers, off the goroutine that orders batches. Order is kept by
+// the connection's stage: a request with batches to compress, and every request behind it, goes through a goroutine that appends them in
+// order of arrival, each when its batches are ready. A connection with nothing to compress never enters it.
+
+// press is one batch of a request to be compressed anew.
+type press struct {
+	batch int // index in produceRequest.batches
+	codec recordbatch.Codec
+	room  *frame // what the result is in, if not in the request's frame
+	err   error
+}
+
+// pressTo tells whether a batch of the given codec is to be compressed anew, and to what.
+func (t *topic) pressTo(codec recordbatch.Codec) (recordbatch.Codec, bool) {
+	switch t.compress {
+	case compressUncompressed:
+		return t.codec, codec == recordbatch.None
+	case forceCompression:
+		return t.codec, codec != t.codec
+	default:
+		return codec, false
+	}
+}
+
+// pressPool is the workers. Its queue is bounded by its own length and by the budget of bytes in flight.
+type pressPool struct {
+	jobs chan pressJob
+	wait sync.WaitGroup
+}
+
+type pressJob struct {
+	batch *lane.Batch
+	press *press
+	done  *sync.WaitGroup
+}
+
+func newPressPool(workers int) *pressPool {
+	p := &pressPool{jobs: make(chan pressJob, 2*workers)}
+	for range workers {
+		p.wait.Go(func() {
+			for job := range p.jobs {
+				job.press.run(job.batch)
+				job.done.Done()
+			}
+		})
+	}
+	return p
+}
+
+// close ends the workers; nothing may be submitted any more.
+func (p *pressPool) close() {
+	close(p.jobs)
+	p.wait.Wait()
+}
+
+// run compresses batch, whose Data and Header are those of the result afterwards. Where the result would not be smaller the batch stays.
+func (p *press) run(batch *lane.Batch) {
+	defer func() {
+		if r := recover(); r != nil {
+			p.err = fmt.Errorf("%w: panic compressing: %v\n%s", recordbatch.ErrInvalidRecord, r, debug.Stack())
+		}
+	}()
+	room := newFrame(len(batch.Data), 0, nil)
+	out, err := p.recode(room.bytes[:0], batch.Data)
+	if err != nil {
+		p.err = err
+		room.release()
+		return
+	}
+	if &out[0] == &batch.Data[0] {
+		room.release()
+		return
+	}
+	header, err := recordbatch.ParseHeader(out)
+	if err != nil {
+		p.err = err
+		room.release()
+		return
+	}
+	if &out[0] == &room.bytes[0] {
+		p.room = room
+	} else {
+		room.release()
+	}
+	batch.Data, batch.Header = out, header
+}
+
+func (p *press) recode(dst, batch []byte) ([]byte, error) {
+	if p.codec == recordbatch.None {
+		return recordbatch.Decompress(dst, batch, 0)
+	}
+	return recordbatch.Compress(dst, batch, p.codec, 0)
+}
+
+// pressStage keeps the order of a connection's produce requests across compression. Only the reading goroutine calls its methods.
+type pressStage struct {
+	queue   chan *stagedRequest // nil until something is compressed
+	stopped chan struct{}
+	depth   atomic.Int32 // requests in the stage
+}
+
+type stagedRequest struct {
+	exchange *exchange
+	pressed  sync.WaitGroup
+}
+
+// append hands x's batches to the lane, at once if nothing is to be waited for.
+func (s *pressStage) append(c *conn, x *exchange) {
+	p := x.produce
+	if len(p.presses) == 0 && s.depth.Load() == 0 {
+		c.appendBatches(x)
+		return
+	}
+	if s.queue == nil {
+		s.queue, s.stopped = make(chan *stagedRequest, c.server.config.MaxPipelined), make(chan struct{})
+		go s.run(c)
+	}
+	staged := &stagedRequest{exchange: x}
+	p.ready = make(chan struct{})
+	s.depth.Add(1)
+	for i := range p.presses {
+		staged.pressed.Add(1)
+		c.server.presses.jobs <- pressJob{batch: &p.batches[p.presses[i].batch], press: &p.presses[i], done: &staged.pressed}
+	}
+	s.queue <- staged
+}
+
+// run appends staged requests in order.
+func (s *pressStage) run(c *conn) {
+	defer close(s.stopped)
+	for staged := range s.queue {
+		staged.pressed.Wait()
+		staged.exchange.takePressed()
+		c.appendBatches(staged.exchange)
+		close(staged.exchange.produce.ready)
+		s.depth.Add(-1)
+	}
+}
+
+// finish waits for the stage to be empty and ends it.
+func (s *pressStage) finish() {
+	if s.queue == nil {
+		return
+	}
+	close(s.queue)
+	<-s.stopped
+}
+
+// takePressed gives the compressed batches' memory to the frame, and takes out those that could not be compressed.
+func (x *exchange) takePressed() {
+	p, failed := x.produce, false
+	for i := range p.presses {
+		press := &p.presses[i]
+		if press.room != nil {
+			x.frame.adopt(press.room)
+		}
+		failed = failed || press.err != nil
+	}
+	if !failed {
+		return
+	}
+	kept := p.batches[:0]
+	for i := range p.partitions {
+		part := &p.partitions[i]
+		if part.batch < 0 {
+			continue
+		}
+		if err := p.pressError(int(part.batch)); err != nil {
+			part.refuse(batchError(err), err.Error())
+			continue
+		}
+		kept, part.batch = append(kept, p.batches[part.batch]), int32(len(kept))
+	}
+	p.batches = kept
+}
+
+func (p *produceRequest) pressError(batch int) error {
+	for i := range p.presses {
+		if p.presses[i].batch == batch {
+			return p.presses[i].err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,228 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+)
+
+// Server answers Kafka clients. Make one with New, give it listeners with Serve, end it with Shutdown.
+type Server struct {
+	config   Config
+	domain   Domain
+	apis     *apiTable
+	catalog  *catalog
+	budget   *byteBudget
+	presses  *pressPool
+	sessions *sessionCache
+	limiter  logLimiter
+
+	ctx    context.Context // ends with Shutdown: long polls return
+	cancel context.CancelFunc
+	wait   sync.WaitGroup // connections, and produce requests that outlived their answer
+
+	mu struct {
+		sync.Mutex
+		closed      bool
+		listeners   map[net.Listener]struct{}
+		connections map[*conn]struct{}
+	}
+}
+
+// ErrServerClosed is what Serve returns after Shutdown.
+var ErrServerClosed = errors.New("kafka server is shut down")
+
+// New makes a server over the domain. It accepts nothing until Serve.
+func New(config Config, domain Domain) (*Server, error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	if err := domain.validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{config: config.withDefaults(), domain: domain, apis: newApis(), catalog: newCatalog(domain.Metadata)}
+	s.budget = newByteBudget(s.config.InFlightBytes)
+	s.sessions = newSessionCache(s.config.FetchSessionSlots, s.config.FetchSessionPartitions)
+	s.presses = newPressPool(s.config.CompressionWorkers)
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.mu.listeners = make(map[net.Listener]struct{})
+	s.mu.connections = make(map[*conn]struct{})
+	return s, nil
+}
+
+// Serve accepts connections from l until Shutdown, which closes l, or an error that does not pass.
+func (s *Server) Serve(l net.Listener) error {
+	if !s.addListener(l) {
+		return ErrServerClosed
+	}
+	defer s.removeListener(l)
+	var pause time.Duration
+	for {
+		nc, err := l.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			s.start(nc)
+		case s.ctx.Err() != nil || errors.Is(err, net.ErrClosed):
+			return ErrServerClosed
+		case isTemporary(err):
+			// Out of file descriptors, most likely: connections that end will free some.
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			s.warn("accept connection", "err", err, "retry_in", pause)
+			if !sleep(s.ctx, pause) {
+				return ErrServerClosed
+			}
+		default:
+			return fmt.Errorf("accept connection on %s: %w", l.Addr(), err)
+		}
+	}
+}
+
+// isTemporary tells errors of Accept that pass from those that stay. The net package has no better word for it.
+func isTemporary(err error) bool {
+	var ne interface{ Temporary() bool }
+	return errors.As(err, &ne) && ne.Temporary()
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (s *Server) addListener(l net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.closed {
+		return false
+	}
+	s.mu.listeners[l] = struct{}{}
+	return true
+}
+
+func (s *Server) removeListener(l net.Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.mu.listeners, l)
+}
+
+// start gives a connection its goroutines, or closes it where there are too many.
+func (s *Server) start(nc net.Conn) {
+	s.mu.Lock()
+	refused := s.mu.closed || len(s.mu.connections) >= s.config.MaxConnections
+	if refused {
+		s.mu.Unlock()
+		s.config.Metrics.Refused("too many connections")
+		s.warn("refuse connection", "remote", nc.RemoteAddr(), "max_connections", s.config.MaxConnections)
+		closeQuietly(nc)
+		return
+	}
+	c := newConn(s, nc)
+	s.mu.connections[c] = struct{}{}
+	n := len(s.mu.connections)
+	s.wait.Add(1)
+	s.mu.Unlock()
+	s.config.Metrics.Connections(n)
+	go func() {
+		defer s.wait.Done()
+		defer s.forget(c)
+		c.run()
+	}()
+}
+
+func (s *Server) forget(c *conn) {
+	s.mu.Lock()
+	delete(s.mu.connections, c)
+	n := len(s.mu.connections)
+	s.mu.Unlock()
+	s.config.Metrics.Connections(n)
+}
+
+// Shutdown closes the listeners, reads no more requests, lets long polls return, answers what was read, and waits. When ctx ends first,
+// connections are cut; batches in the lane are still waited for, since they are slices of this server's frames.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.mu.closed = true
+	for l := range s.mu.listeners {
+		closeQuietly(l)
+	}
+	for c := range s.mu.connections {
+		c.drain()
+	}
+	s.mu.Unlock()
+	s.cancel()
+
+	done := make(chan struct{})
+	go func() {
+		s.wait.Wait()
+		close(done)
+	}()
+	var err error
+	select {
+	case <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+		s.cut()
+		<-done
+	}
+	s.presses.close()
+	return err
+}
+
+func (s *Server) cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.mu.connections {
+		c.abort()
+	}
+}
+
+// warn logs a line about a client's doings; a client that misbehaves in a loop must not fill the disk.
+func (s *Server) warn(message string, args ...any) {
+	if suppressed, ok := s.limiter.allow(time.Now()); ok {
+		if suppressed > 0 {
+			args = append(args, "suppressed", suppressed)
+		}
+		s.config.Logger.Warn(message, args...)
+	}
+}
+
+// logLimiter lets a few lines a second through and counts the rest.
+type logLimiter struct {
+	mu struct {
+		sync.Mutex
+		second     int64
+		lines      int
+		suppressed int
+	}
+}
+
+const maxLinesPerSecond = 10
+
+func (l *logLimiter) allow(now time.Time) (suppressed int, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if second := now.Unix(); second != l.mu.second {
+		l.mu.second, l.mu.lines = second, 0
+	}
+	if l.mu.lines >= maxLinesPerSecond {
+		l.mu.suppressed++
+		return 0, false
+	}
+	l.mu.lines++
+	suppressed, l.mu.suppressed = l.mu.suppressed, 0
+	return suppressed, true
+}
+
+// closeQuietly closes what there is nothing left to say about: the error of closing a socket tells nobody anything.
+func closeQuietly(c interface{ Close() error }) {
+	_ = c.Close() //nolint:errcheck // see above
+}

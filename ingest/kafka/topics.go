@@ -1,0 +1,85 @@
+package kafka
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metapb"
+)
+
+// Creating topics, for CreateTopics and for Metadata's auto-creation.
+
+const durabilityConfig = "varve.durability"
+
+// newTopicCommand makes the command that creates a topic, with its class resolved: what is stored with the topic does not change
+// with the cluster's size.
+func newTopicCommand(call *call, name string, partitions int32, configs []*metapb.ConfigEntry) *metapb.CreateTopic {
+	id := uuid.New()
+	command := &metapb.CreateTopic{
+		Name: name, TopicId: id[:], Partitions: partitions, Configs: configs, MaxPartitions: call.server().config.MaxPartitions,
+	}
+	for _, c := range configs {
+		if c.Name == durabilityConfig {
+			return command
+		}
+	}
+	command.Configs = append(command.Configs, &metapb.ConfigEntry{Name: durabilityConfig, Value: call.defaultDurability()})
+	return command
+}
+
+func (c *call) defaultDurability() string {
+	class := c.server().config.DefaultDurability
+	if class == metapb.Durability_DURABILITY_UNSPECIFIED {
+		class = metapb.Durability_DURABILITY_LOCAL
+		if len(c.server().catalog.nodes()) > 1 {
+			class = metapb.Durability_DURABILITY_OBJECT
+		}
+	}
+	switch class {
+	case metapb.Durability_DURABILITY_REPLICATED:
+		return "replicated"
+	case metapb.Durability_DURABILITY_OBJECT:
+		return "object"
+	default:
+		return "local"
+	}
+}
+
+const autoCreateTimeout = 10 * time.Second
+
+// autoCreateTopic creates a topic that a client has named, if the cluster does so.
+func autoCreateTopic(ctx context.Context, call *call, name string) *kerr.Error {
+	var cluster meta.ClusterConfig
+	call.domain().Metadata.View(func(s *meta.State) { cluster = s.Cluster() })
+	if !cluster.AutoCreateTopics {
+		return kerr.UnknownTopicOrPartition
+	}
+	ctx, cancel := context.WithTimeout(ctx, autoCreateTimeout)
+	defer cancel()
+	command := newTopicCommand(call, name, cluster.NumPartitions, nil)
+	verdict, err := call.propose(ctx, &metapb.Command{Kind: &metapb.Command_CreateTopic{CreateTopic: command}})
+	switch {
+	case err != nil:
+		return kerr.LeaderNotAvailable // the client asks again
+	case verdict.Code == meta.TopicExists:
+		return nil
+	default:
+		return codeError(verdict.Code)
+	}
+}
+
+// propose puts a command in the log.
+func (c *call) propose(ctx context.Context, command *metapb.Command) (meta.Verdict, error) {
+	return c.domain().Metadata.Propose(ctx, command)
+}
+
+const maxClientTimeout = 5 * time.Minute
+
+// boundedTimeout is what a client asked for, between a moment and maxClientTimeout.
+func boundedTimeout(millis int32) time.Duration {
+	return min(max(time.Duration(millis)*time.Millisecond, time.Millisecond), maxClientTimeout)
+}
