@@ -106,8 +106,12 @@ func FuzzRecords(f *testing.F) {
 				if rec.Offset <= last || rec.Offset > batch.LastOffset() {
 					t.Fatalf("offset %d after %d in a batch up to %d", rec.Offset, last, batch.LastOffset())
 				}
-				for h := range RecordHeaders(rec.Headers) {
-					count += int32(len(h.Key) & 0)
+				headers := 0
+				for range RecordHeaders(rec.Headers) {
+					headers++
+				}
+				if counted, _ := varint32(rec.Headers); headers != int(counted) {
+					t.Fatalf("%d headers, counted %d", headers, counted)
 				}
 				last, count = rec.Offset, count+1
 			}
