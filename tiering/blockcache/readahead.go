@@ -68,7 +68,9 @@ func (c *Cache) runBefore(key string, off int64) int {
 	index, within := off/blockBytes, off%blockBytes
 	if within > 0 {
 		b, found := c.mu.shelf.blocks[blockID{key, index}]
-		if !found || b.run == 0 || b.readEnd < within {
+		// A reader that takes whole batches steps back behind what it has read, but not far; one that steps back far is
+		// reading again.
+		if !found || b.run == 0 || b.readEnd < within || b.readEnd-within > blockBytes/2 {
 			return 0
 		}
 		// The block itself is part of the run, and will be counted again.
