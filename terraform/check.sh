@@ -95,6 +95,7 @@ copy_tree() {
 
 prepare() {
   command -v go >/dev/null || skip "there is no go to build the stub provider with"
+  command -v openssl >/dev/null || skip "there is no openssl to check the npm package's digest with"
   mkdir -p "$cache"
   fetch_package
   find_terraform

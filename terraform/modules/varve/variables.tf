@@ -111,7 +111,7 @@ variable "bucket_prefix" {
 }
 
 variable "kms_key_arn" {
-  description = "KMS key for the bucket and the volumes. Null uses S3's own keys and the account's default EBS key."
+  description = "KMS key for the bucket and the volumes. Null uses S3's own keys and the account's default EBS key. The key's policy has to let the service role of EC2 Auto Scaling use it, or no ingest or tiering instance starts."
   type        = string
   default     = null
 
