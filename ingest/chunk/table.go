@@ -70,14 +70,14 @@ func ParseTable(b []byte) (Table, error) {
 // validate holds what every reader relies on: ascending partitions, runs that tile the body, details that tile their run.
 func (t Table) validate() error {
 	position, details := uint64(HeaderSize+len(t.b)), uint32(0)
+	var previous []byte
 	for i := range t.runs {
 		b := t.run(i)
 		r := decodeRun(b)
-		if i > 0 && bytes.Compare(t.run(i - 1)[:16], b[:16]) >= 0 {
-			if p := decodeRun(t.run(i - 1)); p.Topic != r.Topic || p.Partition >= r.Partition {
-				return corrupt("run %d is not above the run before it", i)
-			}
+		if i > 0 && !above(b, previous) {
+			return corrupt("run %d is not above the run before it", i)
 		}
+		previous = b
 		switch {
 		case r.Partition < 0:
 			return corrupt("run %d: partition %d", i, r.Partition)
@@ -105,6 +105,14 @@ func (t Table) validate() error {
 		return corrupt("runs add up to more than %d bytes", MaxBodyBytes)
 	}
 	return nil
+}
+
+// above says whether the run in b has a higher (topic, partition) than the one in than. Partitions are not negative.
+func above(b, than []byte) bool {
+	if c := bytes.Compare(b[:16], than[:16]); c != 0 {
+		return c > 0
+	}
+	return binary.LittleEndian.Uint32(b[16:]) > binary.LittleEndian.Uint32(than[16:])
 }
 
 func (t Table) validateDetails(run int, r Run) error {
