@@ -154,7 +154,7 @@ func TestConcurrentReadersMakeOneGet(t *testing.T) {
 // latency must not fetch the same range for ever.
 func TestClientTimeoutShorterThanLatencyConverges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFixture(t, blockcache.Config{}, faulty.Rule{Ops: faulty.Get, Latency: faulty.Latency{Median: 2 * time.Second}})
+		f := newFixture(t, blockcache.Config{}, faulty.Rule{Ops: faulty.Get, Latency: faulty.Latency{Median: 1900 * time.Millisecond}})
 		body := f.object(t, "key", mib)
 		buf := make([]byte, 100*kib)
 		tries := 0
@@ -251,24 +251,23 @@ func TestFetchTimeout(t *testing.T) {
 }
 
 func TestChangedObjectIsAnError(t *testing.T) {
-	release := make(chan struct{})
-	f := newFixture(t, blockcache.Config{RetryWaitMin: time.Millisecond},
-		faulty.Rule{Ops: faulty.Get, Truncate: 300 * kib, Times: 1},
-		faulty.Rule{Ops: faulty.Get, Skip: 1, Times: 1, Hold: release})
-	f.object(t, "key", mib)
-	done := make(chan error, 1)
-	go func() {
-		_, err := f.ReadAt(t.Context(), "key", 0, 0, make([]byte, mib))
-		done <- err
-	}()
-	for f.gets() < 2 {
-		time.Sleep(time.Millisecond)
-	}
-	f.object(t, "key", mib)
-	close(release)
-	if err := <-done; err == nil || !strings.Contains(err.Error(), "changed") {
-		t.Errorf("ReadAt: %v, want that the object changed", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, blockcache.Config{},
+			faulty.Rule{Ops: faulty.Get, Truncate: 300 * kib, Times: 1},
+			faulty.Rule{Ops: faulty.Get, Skip: 1, Latency: faulty.Latency{Median: 5 * time.Second}})
+		f.object(t, "key", mib)
+		done := make(chan error)
+		go func() {
+			_, err := f.ReadAt(t.Context(), "key", 0, 0, make([]byte, mib))
+			done <- err
+		}()
+		// The second GET has begun, and not been answered.
+		time.Sleep(2 * time.Second)
+		f.object(t, "key", mib)
+		if err := <-done; err == nil || !strings.Contains(err.Error(), "changed") {
+			t.Errorf("ReadAt: %v, want that the object changed", err)
+		}
+	})
 }
 
 func TestCloseEndsFetches(t *testing.T) {
@@ -320,6 +319,7 @@ func TestGetsAreBounded(t *testing.T) {
 		}
 		close(release)
 		readers.Wait()
+		synctest.Wait()
 		if stats := f.Stats(); stats.InFlight != 0 || stats.PendingBytes != 0 {
 			t.Errorf("left %+v", stats)
 		}

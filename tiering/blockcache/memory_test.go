@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/varvelog/varve/infra/objstore/faulty"
+	"github.com/varvelog/varve/infra/objstore/mem"
 	"github.com/varvelog/varve/tiering/blockcache"
 )
 
@@ -226,6 +227,23 @@ func TestHotBlocksGiveWayInTheEnd(t *testing.T) {
 	}
 }
 
+// TestHotBlocksTakeHalfAtMost: however much is read repeatedly, new blocks have somewhere to stay.
+func TestHotBlocksTakeHalfAtMost(t *testing.T) {
+	f := newFixture(t, small)
+	const sizeBytes = 240 * kib
+	body := f.object(t, "key", sizeBytes)
+	for range 5 {
+		f.wantRange(t, "key", body, 0, sizeBytes)
+	}
+	stats := f.Stats()
+	if stats.ProtectedBytes == 0 || stats.ProtectedBytes > small.CapacityBytes/2 {
+		t.Errorf("protects %d of %d bytes", stats.ProtectedBytes, small.CapacityBytes)
+	}
+	if stats.FetchedBytes != sizeBytes {
+		t.Errorf("fetched %d bytes of %d", stats.FetchedBytes, sizeBytes)
+	}
+}
+
 func TestPrefetchAndForget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, blockcache.Config{}, faulty.Rule{Ops: faulty.Get, Latency: faulty.Latency{Median: time.Second}})
@@ -277,4 +295,40 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("the metrics lack %q:\n%s", line, page.Body)
 		}
 	}
+}
+
+func BenchmarkHit(b *testing.B) {
+	store := faulty.New(mem.New("bench"), faulty.Config{})
+	cache, err := blockcache.New(store, blockcache.Config{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() {
+		if err := cache.Close(); err != nil {
+			b.Error(err)
+		}
+	}()
+	if _, err := store.Put(b.Context(), "segment/3f/0123456789abcdef", make([]byte, 8*mib)); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("ReadAt", func(b *testing.B) {
+		buf := make([]byte, mib)
+		b.SetBytes(mib)
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := cache.ReadAt(b.Context(), "segment/3f/0123456789abcdef", 8*mib, 100*kib, buf); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("View", func(b *testing.B) {
+		slices := make([][]byte, 0, 8)
+		b.SetBytes(mib)
+		b.ReportAllocs()
+		for b.Loop() {
+			if slices, err = cache.View(b.Context(), "segment/3f/0123456789abcdef", 8*mib, 100*kib, mib, slices[:0]); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

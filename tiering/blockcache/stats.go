@@ -16,8 +16,8 @@ type Stats struct {
 
 	// InFlight are the fetches in progress or waiting for their turn.
 	InFlight int
-	// CachedBytes are held, PendingBytes reserved for blocks on their way.
-	CachedBytes, PendingBytes int64
+	// CachedBytes are held, ProtectedBytes of them as hot; PendingBytes are reserved for blocks on their way.
+	CachedBytes, ProtectedBytes, PendingBytes int64
 }
 
 // Stats returns the counts so far.
@@ -27,6 +27,7 @@ func (c *Cache) Stats() Stats {
 	stats, shelf := c.mu.stats, &c.mu.shelf
 	stats.Evicted, stats.EvictedUnread = shelf.evicted, shelf.evictedUnread
 	stats.CachedBytes = shelf.queueBytes + shelf.protectedBytes
+	stats.ProtectedBytes = shelf.protectedBytes
 	stats.PendingBytes = shelf.pendingBytes
 	return stats
 }
@@ -48,6 +49,7 @@ var metrics = []struct {
 	counter("evicted_unread_blocks_total", "Blocks read ahead and evicted unread.", func(s Stats) float64 { return float64(s.EvictedUnread) }),
 	gauge("inflight_fetches", "Fetches in progress or waiting for their turn.", func(s Stats) float64 { return float64(s.InFlight) }),
 	gauge("cached_bytes", "Bytes of cached blocks.", func(s Stats) float64 { return float64(s.CachedBytes) }),
+	gauge("protected_bytes", "Bytes of cached blocks that are read repeatedly.", func(s Stats) float64 { return float64(s.ProtectedBytes) }),
 	gauge("pending_bytes", "Bytes reserved for blocks on their way.", func(s Stats) float64 { return float64(s.PendingBytes) }),
 }
 
