@@ -186,7 +186,7 @@ func (c *committer) submit(ctx context.Context) error {
 	c.armCancel()
 	c.mu.Unlock()
 
-	err := c.set.submitter.SubmitChunks(ctx, c.commands)
+	err := c.set.replica.SubmitChunks(ctx, c.commands)
 
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/ingest/hotlog"
 )
 
@@ -24,11 +25,13 @@ type HotLog interface {
 	Abandon() error
 }
 
-// Submitter hands commands to the leader.
-type Submitter interface {
+// Replica is the node's way to the leader and back; *replica.Replica is one.
+type Replica interface {
 	// SubmitChunks returns nil when the commands are in the log, in order and all of them. Any error leaves open which of them
 	// are. The slice is not retained.
 	SubmitChunks(ctx context.Context, commands []*metapb.Command) error
+	// SubscribeChunks sends the verdicts on the chunks of a node's epoch to sink, until cancel.
+	SubscribeChunks(node meta.NodeID, epoch uint64, sink replica.ChunkSink) (cancel func())
 }
 
 // Registration is the identity under which a node commits.

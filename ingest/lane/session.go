@@ -87,6 +87,7 @@ func (s *Set) runEpoch(ctx context.Context, registration Registration) {
 		over: make(chan struct{}), hopeless: make(chan struct{}),
 	}
 	s.current.Store(epoch)
+	defer s.replica.SubscribeChunks(registration.Node, registration.Epoch, s)()
 	s.observer.EpochStarted(registration)
 
 	lanesCtx, stopLanes := context.WithCancel(ctx)

@@ -13,11 +13,11 @@ import (
 
 // Dependencies are what a Set works with. All but Observer are needed.
 type Dependencies struct {
-	Log       HotLog
-	Store     objstore.Store
-	Submitter Submitter
-	Epochs    Epochs
-	Observer  Observer
+	Log      HotLog
+	Store    objstore.Store
+	Replica  Replica
+	Epochs   Epochs
+	Observer Observer
 }
 
 // Set is a node's lanes. Its methods may be called concurrently.
@@ -25,14 +25,14 @@ type Dependencies struct {
 // Lock order: the replica's lock, a committer's, a Pending's; mu is taken with none of them held, and nothing is called with it
 // held that may block.
 type Set struct {
-	config    Config
-	log       HotLog
-	store     objstore.Store
-	submitter Submitter
-	epochs    Epochs
-	observer  Observer
-	budget    *budget
-	queues    [laneCount]*queue
+	config   Config
+	log      HotLog
+	store    objstore.Store
+	replica  Replica
+	epochs   Epochs
+	observer Observer
+	budget   *budget
+	queues   [laneCount]*queue
 	// current is the epoch in which the lanes work, nil between two.
 	current atomic.Pointer[session]
 
@@ -59,7 +59,7 @@ func New(config Config, with Dependencies) (*Set, error) {
 	config = config.withDefaults()
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Set{
-		config: config, log: with.Log, store: with.Store, submitter: with.Submitter, epochs: with.Epochs, observer: with.Observer,
+		config: config, log: with.Log, store: with.Store, replica: with.Replica, epochs: with.Epochs, observer: with.Observer,
 		budget: newBudget(config.BudgetBytes), drained: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
 	}
 	if s.observer == nil {
@@ -175,12 +175,6 @@ func (s *Set) signalDrained() {
 	case s.drained <- struct{}{}:
 	default:
 	}
-}
-
-// WantsChunks says whether the verdicts on chunks of this node's epoch are awaited here.
-func (s *Set) WantsChunks(node meta.NodeID, epoch uint64) bool {
-	current := s.current.Load()
-	return current != nil && current.registration == Registration{node, epoch}
 }
 
 // ChunkVerdict hears what state made of a chunk. The replica calls it while it applies the log; v and command are not

@@ -1,0 +1,34 @@
+package fetch
+
+import (
+	"context"
+	"sync/atomic"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// budget bounds the memory of responses. Waiters are served in order.
+type budget struct {
+	limit int64
+	used  atomic.Int64
+	sem   *semaphore.Weighted
+}
+
+func newBudget(limit int64) *budget {
+	return &budget{limit: limit, sem: semaphore.NewWeighted(limit)}
+}
+
+// acquire waits for bytes, at most the whole limit, and returns how many to release.
+func (b *budget) acquire(ctx context.Context, bytes int64) (int64, error) {
+	bytes = min(bytes, b.limit)
+	if err := b.sem.Acquire(ctx, bytes); err != nil {
+		return 0, err
+	}
+	b.used.Add(bytes)
+	return bytes, nil
+}
+
+func (b *budget) release(bytes int64) {
+	b.used.Add(-bytes)
+	b.sem.Release(bytes)
+}

@@ -1,0 +1,225 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/ingest/recordbatch"
+)
+
+// errMissing: the bytes are not what the state says should be there.
+var errMissing = errors.New("bytes missing")
+
+// searchWindowBytes is how much is read at a time to look for a batch: some small batches, or the header of a large one.
+const searchWindowBytes = 4 << 10
+
+// extent is the part of one run or stored part that a read wants, and what became of it.
+type extent struct {
+	loc meta.Location
+	tp  meta.TopicPartition
+	// leaderEpoch goes into batches whose offsets are assigned here.
+	leaderEpoch int32
+	from        int64 // the first offset wanted
+	limit       int   // bytes to read
+	mustHave    bool  // one batch is to be read even where it does not fit into limit
+	hole        bool  // no bytes, now or ever: [loc.BaseOffset, loc.NextOffset) is served as an empty batch
+	local       bool  // in the node's own hot log
+	address     string
+
+	// Where reading begins: the batch at position start has the offset base.
+	start uint64
+	base  int64
+	// group tells which pread brought the bytes, for local extents.
+	group int
+
+	records []byte
+	next    int64 // the offset after records
+	owned   []*buffer
+	err     error
+	done    bool
+}
+
+// source reads a segment or object.
+type source interface {
+	readAt(ctx context.Context, position uint64, buf []byte) error
+}
+
+// end is the position after the extent.
+func (e *extent) end() uint64 { return e.loc.Position + e.loc.Length }
+
+// stored tells whether the batches carry their final offsets.
+func (e *extent) stored() bool { return e.loc.Tier == meta.TierSegment }
+
+// readEnd is the position up to which is to be read.
+func (e *extent) readEnd() uint64 { return min(e.end(), e.start+uint64(e.limit)) }
+
+// seek finds where to begin.
+func (e *extent) seek(ctx context.Context, r *Reader, src source) error {
+	if e.from <= e.loc.BaseOffset {
+		e.start, e.base = e.loc.Position, e.loc.BaseOffset
+		return nil
+	}
+	if position, ok := r.hints.get(e.tp, idOf(&e.loc), e.from); ok && position < e.end() && position >= e.loc.Position {
+		e.start, e.base = position, e.from
+		return nil
+	}
+	if !e.stored() {
+		return e.search(ctx, src, func(_ *recordbatch.Header, next int64) bool { return next > e.from })
+	}
+	position, err := r.index.Seek(ctx, e.loc, e.from)
+	if err != nil {
+		return fmt.Errorf("seek offset %d in %q: %w", e.from, e.loc.Key(), err)
+	}
+	if position < e.loc.Position || position >= e.end() {
+		return fmt.Errorf("%w: the index of %q points to %d for offset %d", errMissing, e.loc.Key(), position, e.from)
+	}
+	e.start, e.base = position, e.loc.BaseOffset
+	return nil
+}
+
+// search walks the headers from the extent's beginning to the first batch that found accepts, given its header and the
+// offset after it. errMissing where none is accepted.
+func (e *extent) search(ctx context.Context, src source, found func(h *recordbatch.Header, next int64) bool) error {
+	window := getBuffer(searchWindowBytes)
+	defer window.free()
+	position, offset := e.loc.Position, e.loc.BaseOffset
+	for position < e.end() {
+		buf := window.data[:min(searchWindowBytes, e.end()-position)]
+		if err := src.readAt(ctx, position, buf); err != nil {
+			return err
+		}
+		for at := 0; at < len(buf); {
+			if len(buf)-at < recordbatch.HeaderBytes {
+				if at == 0 {
+					return fmt.Errorf("%w: half a header at %d", errMissing, position)
+				}
+				break
+			}
+			h, err := e.header(buf[at:], position)
+			if err != nil {
+				return err
+			}
+			next := e.after(&h, offset)
+			if found(&h, next) {
+				e.start, e.base = position, offset
+				return nil
+			}
+			at += h.SizeBytes()
+			position += uint64(h.SizeBytes())
+			offset = next
+		}
+	}
+	return fmt.Errorf("%w: no such batch before %d", errMissing, e.end())
+}
+
+// header decodes a header at position and checks what reading further relies on.
+func (e *extent) header(b []byte, position uint64) (recordbatch.Header, error) {
+	h, err := recordbatch.ParseHeader(b)
+	if err != nil {
+		return h, fmt.Errorf("%w: header at %d: %w", errMissing, position, err)
+	}
+	if uint64(h.SizeBytes()) > e.end()-position || h.LastOffsetDelta < 0 {
+		return h, fmt.Errorf("%w: batch of %d bytes at %d, the extent ends at %d", errMissing, h.SizeBytes(), position, e.end())
+	}
+	return h, nil
+}
+
+// after is the offset after a batch, given the offset before it.
+func (e *extent) after(h *recordbatch.Header, offset int64) int64 {
+	if e.stored() {
+		return h.NextOffset()
+	}
+	return offset + int64(h.LastOffsetDelta) + 1
+}
+
+// cut keeps the whole batches of data, which was read from start, and gives them their offsets. Where not even the first
+// wanted one is whole, wanted is its position and records stays empty.
+func (e *extent) cut(data []byte) (wanted uint64, err error) {
+	position, offset, first := e.start, e.base, -1
+	at := 0
+	for at < len(data) {
+		if len(data)-at < recordbatch.HeaderBytes {
+			break
+		}
+		h, err := e.header(data[at:], position)
+		if err != nil {
+			return 0, err
+		}
+		size, next := h.SizeBytes(), e.after(&h, offset)
+		if size > len(data)-at {
+			break
+		}
+		if first < 0 && next > e.from {
+			first = at
+		}
+		if !e.stored() {
+			recordbatch.SetBaseOffset(data[at:], offset)
+			recordbatch.SetLeaderEpoch(data[at:], e.leaderEpoch)
+		}
+		at, position, offset = at+size, position+uint64(size), next
+	}
+	if position == e.end() {
+		if !e.stored() && offset != e.loc.NextOffset {
+			return 0, fmt.Errorf("%w: the run ends at offset %d, not %d", errMissing, offset, e.loc.NextOffset)
+		}
+		offset = e.loc.NextOffset
+	}
+	e.next, e.start, e.base = offset, position, offset
+	if first < 0 {
+		return position, nil
+	}
+	e.records = data[first:at:at]
+	return 0, nil
+}
+
+// finish makes records of data and, where the limit cut off the first batch and there must be one, reads that one whole.
+func (e *extent) finish(ctx context.Context, src source, data []byte) error {
+	wanted, err := e.cut(data)
+	for err == nil && e.mustHave && len(e.records) == 0 && wanted < e.end() {
+		wanted, err = e.readOne(ctx, src, wanted)
+	}
+	return err
+}
+
+// remember leaves a hint for the read that goes on where this one has stopped.
+func (e *extent) remember(r *Reader) {
+	if len(e.records) > 0 && e.start < e.end() {
+		r.hints.put(e.tp, idOf(&e.loc), e.next, e.start)
+	}
+}
+
+// readOne reads and cuts the batch at position. It returns what cut does.
+func (e *extent) readOne(ctx context.Context, src source, position uint64) (wanted uint64, err error) {
+	var head [recordbatch.HeaderBytes]byte
+	if e.end()-position < uint64(len(head)) {
+		return 0, fmt.Errorf("%w: half a header at %d", errMissing, position)
+	}
+	if err := src.readAt(ctx, position, head[:]); err != nil {
+		return 0, err
+	}
+	h, err := e.header(head[:], position)
+	if err != nil {
+		return 0, err
+	}
+	b := getBuffer(h.SizeBytes())
+	e.owned = append(e.owned, b)
+	if err := src.readAt(ctx, position, b.data); err != nil {
+		return 0, err
+	}
+	return e.cut(b.data)
+}
+
+// read does all of it, for an extent that shares its bytes with none.
+func (e *extent) read(ctx context.Context, r *Reader, src source) error {
+	if err := e.seek(ctx, r, src); err != nil {
+		return err
+	}
+	b := getBuffer(int(e.readEnd() - e.start))
+	e.owned = append(e.owned, b)
+	if err := src.readAt(ctx, e.start, b.data); err != nil {
+		return err
+	}
+	return e.finish(ctx, src, b.data)
+}

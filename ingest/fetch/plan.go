@@ -1,0 +1,144 @@
+package fetch
+
+import "github.com/varvelog/varve/coordinator/meta"
+
+const (
+	// maxLocalExtents and maxRemoteExtents bound what one partition gets in one round.
+	maxLocalExtents  = 2048
+	maxRemoteExtents = 8
+)
+
+// cursor is how far the read of one partition has come.
+type cursor struct {
+	read *PartitionRead
+	data *PartitionData
+	next int64 // the offset after what has been read
+	seen int64 // the high watermark up to which was read or tried to be, -1 for none
+	// doubt is an answer that needs a barrier before it is given.
+	doubt Code
+	// final: data.Code stands, nothing more is read.
+	final bool
+	// failures counts reads that missed bytes. After one, copies in the bucket are preferred.
+	failures int
+	extents  []extent
+}
+
+// plan decides what to read next, under one view of the state: of each partition that is not finished what lies between its
+// cursor and the high watermark, as far as the limits go.
+func (f *reading) plan(st *meta.State) {
+	planned := 0
+	count := len(f.cursors)
+	for i := range count {
+		c := &f.cursors[(int(f.request.Rotation%uint32(count))+i)%count]
+		c.extents = c.extents[:0]
+		if c.final || !f.inRange(c, st) {
+			continue
+		}
+		planned += f.planPartition(c, st, planned)
+	}
+	f.planned = planned
+}
+
+// inRange brings the partition's watermarks up to date and tells whether there can be anything to read.
+func (f *reading) inRange(c *cursor, st *meta.State) bool {
+	c.doubt = OK
+	if c.read.Open && !f.behindBarrier {
+		c.doubt = OffsetNotAvailable
+		return false
+	}
+	p := st.Partition(c.read.TopicPartition)
+	if p == nil {
+		c.doubt = UnknownTopic
+		return false
+	}
+	d := c.data
+	d.HighWatermark, d.LogStartOffset, d.LeaderEpoch = p.HighWatermark(), p.LogStartOffset(), p.LeaderEpoch()
+	d.LastStableOffset = d.HighWatermark
+	switch epoch := c.read.LeaderEpoch; {
+	case epoch >= 0 && epoch < p.LeaderEpoch():
+		c.doubt, c.final, d.Code = OK, true, FencedLeaderEpoch
+	case epoch > p.LeaderEpoch():
+		c.doubt = UnknownLeaderEpoch
+	case c.next > p.HighWatermark():
+		c.doubt = OffsetOutOfRange
+	case c.next >= p.LogStartOffset():
+		return true
+	case d.Bytes == 0:
+		c.final, d.Code = true, OffsetOutOfRange
+	}
+	// Otherwise the log start has passed what was read: it is returned, and the next request hears of it.
+	return false
+}
+
+// planPartition collects extents of one partition and returns the bytes they may take; planned are those of the partitions
+// before it.
+func (f *reading) planPartition(c *cursor, st *meta.State, planned int) int {
+	end := c.data.HighWatermark
+	if c.seen == end {
+		return 0
+	}
+	left := max(0, min(c.read.MaxBytes-c.data.Bytes, f.left()-planned))
+	// KIP-74: whatever the limits, the first partition that has anything gets a batch.
+	mustHave := f.bytes == 0 && planned == 0
+	total, offset := 0, c.next
+	for offset < end && (left > 0 || mustHave && len(c.extents) == 0) {
+		e := f.locate(c, st, offset)
+		if len(c.extents) > 0 && !f.joins(c, &e) {
+			break
+		}
+		e.limit = left
+		e.mustHave = mustHave && len(c.extents) == 0
+		if !e.hole {
+			n := int(min(uint64(left), e.loc.Length))
+			left -= n
+			total += max(n, 1)
+		}
+		offset = e.loc.NextOffset
+		c.extents = append(c.extents, e)
+	}
+	return total
+}
+
+// joins tells whether e may follow the partition's extents in the same round: those of a kind are read together.
+func (f *reading) joins(c *cursor, e *extent) bool {
+	first := &c.extents[0]
+	if e.hole || first.hole {
+		return len(c.extents) < maxLocalExtents
+	}
+	if first.local != e.local {
+		return false
+	}
+	if e.local {
+		return len(c.extents) < maxLocalExtents
+	}
+	return len(c.extents) < maxRemoteExtents
+}
+
+// locate finds the extent that holds offset, which is below the high watermark, or the hole in which it lies.
+func (f *reading) locate(c *cursor, st *meta.State, offset int64) extent {
+	tp := c.read.TopicPartition
+	e := extent{tp: tp, leaderEpoch: c.data.LeaderEpoch, from: offset}
+	loc, ok := st.Locate(tp, offset)
+	if c.failures > 0 {
+		if storedLoc, found := st.LocateStored(tp, offset); found && storedLoc.BaseOffset <= offset {
+			loc, ok = storedLoc, true
+		}
+	}
+	switch {
+	case !ok:
+		e.hole = true
+		e.loc = meta.Location{BaseOffset: offset, NextOffset: c.data.HighWatermark}
+	case loc.BaseOffset > offset:
+		e.hole = true
+		e.loc = meta.Location{BaseOffset: offset, NextOffset: loc.BaseOffset}
+	default:
+		e.loc = loc
+		e.local = loc.Tier == meta.TierHot && loc.DiskID == f.reader.diskID && f.reader.log != nil
+		if loc.Tier == meta.TierHot && !e.local {
+			if n := st.Node(loc.Node); n != nil {
+				e.address = n.InternalAddress
+			}
+		}
+	}
+	return e
+}

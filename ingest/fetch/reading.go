@@ -1,0 +1,286 @@
+package fetch
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/ingest/recordbatch"
+)
+
+// reading is one Read. It goes round: plan, read, and wait for more unless there is enough.
+type reading struct {
+	reader   *Reader
+	request  *Request
+	response *Response
+	cursors  []cursor
+	deadline time.Time
+	bytes    int // read so far
+	planned  int // bytes that this round's extents may take
+	// behindBarrier: a barrier was passed since the request came, and since bytes were last missed.
+	behindBarrier bool
+
+	local  localRound
+	watch  chan struct{}
+	watchd []meta.TopicPartition
+	cancel func()
+}
+
+var readings = sync.Pool{New: func() any { return &reading{watch: make(chan struct{}, 1)} }}
+
+func newReading(r *Reader, request *Request) *reading {
+	f := readings.Get().(*reading)
+	f.reader, f.request = r, request
+	f.response = newResponse(len(request.Partitions), r.budget)
+	f.deadline = time.Now().Add(request.MaxWait)
+	f.bytes, f.planned, f.behindBarrier = 0, 0, false
+	if cap(f.cursors) < len(request.Partitions) {
+		f.cursors = make([]cursor, len(request.Partitions))
+	}
+	f.cursors = f.cursors[:len(request.Partitions)]
+	for i := range f.cursors {
+		read := &request.Partitions[i]
+		f.cursors[i] = cursor{read: read, data: &f.response.Partitions[i], next: read.Offset, seen: -1, extents: f.cursors[i].extents[:0]}
+	}
+	return f
+}
+
+// close ends the watch and keeps the memory.
+func (f *reading) close() {
+	if f.cancel != nil {
+		f.cancel()
+		f.cancel = nil
+	}
+	select {
+	case <-f.watch:
+	default:
+	}
+	for i := range f.cursors {
+		c := &f.cursors[i]
+		c.read, c.data = nil, nil
+		clear(c.extents)
+		c.extents = c.extents[:0]
+	}
+	f.reader, f.request, f.response = nil, nil, nil
+	readings.Put(f)
+}
+
+func (f *reading) left() int { return max(0, f.request.MaxBytes-f.bytes) }
+
+// run goes round until there is an answer.
+func (f *reading) run(ctx context.Context) {
+	if f.opens() {
+		f.barrier(ctx)
+	}
+	for {
+		f.reader.replica.View(f.plan)
+		if f.doubtful() && !f.behindBarrier {
+			if f.barrier(ctx) {
+				continue
+			}
+		}
+		f.settleDoubts()
+		if !f.fill(ctx) || f.enough() {
+			break
+		}
+		if !f.wait(ctx) {
+			break
+		}
+	}
+	f.conclude()
+}
+
+func (f *reading) opens() bool {
+	for i := range f.request.Partitions {
+		if f.request.Partitions[i].Open {
+			return true
+		}
+	}
+	return false
+}
+
+// barrierWait is the time that a barrier gets even where the client does not wait.
+const barrierWait = time.Second
+
+// barrier passes a barrier, or tries to as long as the request may wait.
+func (f *reading) barrier(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, max(barrierWait, time.Until(f.deadline)))
+	defer cancel()
+	f.behindBarrier = f.reader.replica.Barrier(ctx) == nil
+	return f.behindBarrier
+}
+
+func (f *reading) doubtful() bool {
+	for i := range f.cursors {
+		if f.cursors[i].doubt != OK {
+			return true
+		}
+	}
+	return false
+}
+
+// settleDoubts makes answers of doubts that a barrier has confirmed.
+func (f *reading) settleDoubts() {
+	if !f.behindBarrier {
+		return
+	}
+	for i := range f.cursors {
+		c := &f.cursors[i]
+		if c.doubt == OK {
+			continue
+		}
+		if c.data.Bytes == 0 {
+			c.data.Code = c.doubt
+		}
+		c.doubt, c.final = OK, true
+	}
+}
+
+// fill carries out the plan; false where no more memory is to be had.
+func (f *reading) fill(ctx context.Context) bool {
+	if f.planned > 0 && !f.reserve(ctx) {
+		return false
+	}
+	for i := range f.cursors {
+		if c := &f.cursors[i]; c.data.HighWatermark >= 0 {
+			c.seen = c.data.HighWatermark
+		}
+	}
+	f.readLocal(ctx)
+	f.readRemote(ctx)
+	return true
+}
+
+// reserve takes memory for the plan out of the budget. The first time it waits; later, when it already holds some, it must
+// not.
+func (f *reading) reserve(ctx context.Context) bool {
+	budget := f.reader.budget
+	if f.response.held > 0 {
+		if !budget.sem.TryAcquire(int64(f.planned)) {
+			return false
+		}
+		budget.used.Add(int64(f.planned))
+		f.response.held += int64(f.planned)
+		return true
+	}
+	ctx, cancel := context.WithDeadline(ctx, f.deadline.Add(f.reader.config.RemoteWait))
+	defer cancel()
+	held, err := budget.acquire(ctx, int64(f.planned))
+	f.response.held += held
+	return err == nil
+}
+
+// take moves what a partition's extents have brought into its answer, up to the first that has not brought all of its own.
+func (f *reading) take(c *cursor) {
+	for i := range c.extents {
+		e := &c.extents[i]
+		if e.hole {
+			e.records = recordbatch.EmptyBatch(e.loc.BaseOffset, e.loc.NextOffset-1, e.leaderEpoch)
+			e.next, e.done = min(e.loc.NextOffset, e.loc.BaseOffset+1<<31), true
+		}
+		if !e.done {
+			return
+		}
+		if e.err != nil {
+			c.failures++
+			c.seen = -1
+			return
+		}
+		if len(e.records) > 0 {
+			c.data.Records = append(c.data.Records, e.records)
+			c.data.Bytes += len(e.records)
+			f.bytes += len(e.records)
+			e.remember(f.reader)
+		}
+		c.next = max(c.next, e.next)
+		if c.next < e.loc.NextOffset {
+			return
+		}
+	}
+}
+
+// enough tells whether there is an answer worth giving now.
+func (f *reading) enough() bool {
+	if f.failing() == 1 {
+		return false // missing bytes are looked for once more, whatever else there is
+	}
+	if f.bytes >= max(1, min(f.request.MinBytes, f.request.MaxBytes)) || f.request.MinBytes <= 0 && f.failing() == 0 && !f.doubtful() {
+		return true
+	}
+	for i := range f.cursors {
+		if f.cursors[i].data.Code != OK {
+			return true
+		}
+	}
+	return len(f.cursors) == 0
+}
+
+// failing is the least number of failures among the partitions that miss bytes, 0 where none does.
+func (f *reading) failing() int {
+	least := 0
+	for i := range f.cursors {
+		if c := &f.cursors[i]; c.missing() && (least == 0 || c.failures < least) {
+			least = c.failures
+		}
+	}
+	return least
+}
+
+// missing: the partition's last read failed.
+func (c *cursor) missing() bool { return c.failures > 0 && c.seen == -1 && !c.final }
+
+// wait waits for a reason to go round again; false when the request's time is over.
+func (f *reading) wait(ctx context.Context) bool {
+	failing := f.failing()
+	if failing > 0 {
+		f.behindBarrier = false
+		if failing == 1 && ctx.Err() == nil {
+			f.barrier(ctx) // where it fails, a second look may help all the same
+			return true
+		}
+	}
+	if ctx.Err() != nil || !time.Now().Before(f.deadline) {
+		return false
+	}
+	if f.cancel == nil {
+		f.startWatch()
+		return true // what has come since the plan is not announced
+	}
+	until := time.Until(f.deadline)
+	if failing > 0 || f.doubtful() {
+		until = min(until, f.reader.config.RetryDelay)
+	}
+	timer := time.NewTimer(until)
+	defer timer.Stop()
+	select {
+	case <-f.watch:
+	case <-timer.C:
+	case <-ctx.Done():
+		return false
+	}
+	return time.Now().Before(f.deadline)
+}
+
+func (f *reading) startWatch() {
+	f.watchd = f.watchd[:0]
+	for i := range f.request.Partitions {
+		f.watchd = append(f.watchd, f.request.Partitions[i].TopicPartition)
+	}
+	f.cancel = f.reader.replica.Watch(f.watchd, f.watch)
+}
+
+// conclude turns what is still open into answers, and returns memory that was reserved and not needed.
+func (f *reading) conclude() {
+	for i := range f.cursors {
+		c := &f.cursors[i]
+		switch {
+		case c.data.Bytes > 0 || c.data.Code != OK:
+		case c.doubt != OK:
+			c.data.Code = OffsetNotAvailable
+		case c.missing():
+			c.data.Code = StorageError
+		}
+	}
+	f.response.shrink()
+}

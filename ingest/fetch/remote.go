@@ -1,0 +1,99 @@
+package fetch
+
+import (
+	"context"
+	"time"
+)
+
+// readRemote reads all extents of the plan that are not local, concurrently, and takes over what comes in time. The
+// sources go on with what they have begun when the time is over; the next request finds it.
+func (f *reading) readRemote(ctx context.Context) {
+	running := 0
+	for i := range f.cursors {
+		if f.cursors[i].remote() {
+			running += len(f.cursors[i].extents)
+		}
+	}
+	if running == 0 {
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	finished := make(chan *extent, running)
+	running = 0
+	for i := range f.cursors {
+		c := &f.cursors[i]
+		if !c.remote() {
+			continue
+		}
+		for k := range c.extents {
+			if e := &c.extents[k]; !e.hole {
+				running++
+				go func() { f.reader.readRemoteExtent(ctx, e); finished <- e }()
+			}
+		}
+	}
+	f.awaitRemote(ctx, finished, &running)
+	cancel()
+	for ; running > 0; running-- {
+		f.settleRemote(<-finished)
+	}
+	for i := range f.cursors {
+		if c := &f.cursors[i]; c.remote() {
+			f.take(c)
+		}
+	}
+}
+
+// remote: the partition's extents of this round come from elsewhere.
+func (c *cursor) remote() bool {
+	for k := range c.extents {
+		if !c.extents[k].hole {
+			return !c.extents[k].local
+		}
+	}
+	return false
+}
+
+// awaitRemote waits until all have finished, or there is enough and a grace has passed, or time is over.
+func (f *reading) awaitRemote(ctx context.Context, finished <-chan *extent, running *int) {
+	wait := max(time.Until(f.deadline), f.reader.config.RemoteWait)
+	arrived := f.bytes
+	hasEnough := func() bool { return arrived >= max(1, min(f.request.MinBytes, f.request.MaxBytes)) }
+	if hasEnough() {
+		wait = f.reader.config.RemoteGrace
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for *running > 0 {
+		select {
+		case e := <-finished:
+			*running--
+			f.settleRemote(e)
+			before := hasEnough()
+			arrived += len(e.records)
+			if !before && hasEnough() {
+				timer.Reset(f.reader.config.RemoteGrace)
+			}
+		case <-timer.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// settleRemote takes over an extent from its goroutine.
+func (f *reading) settleRemote(e *extent) { f.own(e) }
+
+// readRemoteExtent reads one extent. One that ctx ended is not done: it has neither failed nor brought anything.
+func (r *Reader) readRemoteExtent(ctx context.Context, e *extent) {
+	if r.remote.Acquire(ctx, 1) != nil {
+		return
+	}
+	defer r.remote.Release(1)
+	err := e.read(ctx, r, r.source(e))
+	if err != nil && ctx.Err() != nil {
+		return
+	}
+	e.err, e.done = err, true
+}
