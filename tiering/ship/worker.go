@@ -297,7 +297,7 @@ func describeObject(job uint64, ordinal uint32, size int, parts []segment.Part) 
 		o.Parts[i] = &metapb.Part{
 			TopicId: p.TopicID[:], Partition: p.Partition, BaseOffset: p.BaseOffset, NextOffset: p.NextOffset,
 			Position: p.Position, Length: p.LengthBytes, IndexPosition: p.IndexPosition, IndexLength: p.IndexLengthBytes,
-			MaxTimestamp: p.MaxTimestamp, Records: p.Records,
+			MaxTimestamp: p.MaxTimestamp, MaxTimestampOffset: -1, Records: p.Records,
 		}
 	}
 	return o
