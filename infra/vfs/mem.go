@@ -131,6 +131,21 @@ func (m *Mem) Restart() {
 	m.invalidate()
 }
 
+// LoseWriteback does to a file what a kernel does after a failed fsync: unsynced contents stay visible but count as clean, so
+// that no later sync makes them durable unless they are written again.
+func (m *Mem) LoseWriteback(name string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	node, err := m.lookup("lose writeback", path.Clean(name))
+	if err != nil {
+		return err
+	}
+	for i := range node.pending {
+		node.pending[i].data = nil
+	}
+	return nil
+}
+
 func (m *Mem) invalidate() {
 	m.mu.generation++
 	clear(m.mu.locked)
@@ -334,18 +349,20 @@ func (m *Mem) SyncDir(dir string) error {
 
 // Lock implements FS.
 func (m *Mem) Lock(name string) (io.Closer, error) {
-	f, err := m.Create(name)
-	if err != nil {
-		return nil, err
-	}
 	name = path.Clean(name)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.parent("lock", name); err != nil {
+		return nil, err
+	}
+	if m.mu.names[name] == nil {
+		m.change(nameOp{to: name, node: &memNode{}})
+	}
 	if m.mu.locked[name] {
 		return nil, fmt.Errorf("lock %s: %w", name, ErrLocked)
 	}
 	m.mu.locked[name] = true
-	return &memLock{fs: m, name: name, generation: f.(*memFile).generation}, nil
+	return &memLock{fs: m, name: name, generation: m.mu.generation}, nil
 }
 
 type memLock struct {

@@ -1,0 +1,154 @@
+package hotlog
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/varvelog/varve/infra/vfs"
+)
+
+func TestAppendAllocatesNothing(t *testing.T) {
+	l, _, err := Open(vfs.OS{}, t.TempDir(), Config{NoSpare: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	chunk := [][]byte{make([]byte, 100), make([]byte, 3000)}
+	group := [][][]byte{chunk, chunk, chunk}
+	places := make([]Place, 0, len(group))
+	allocs := testing.AllocsPerRun(100, func() {
+		if places, err = l.Append(places[:0], group...); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.ReadAt(places[0].Segment, places[0].Position, chunk[0]); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if allocs != 0 {
+		t.Fatalf("%v allocations an append and read", allocs)
+	}
+	mustClose(t, l)
+}
+
+// BenchmarkAppend measures a group of one chunk against the bare loop that writes and syncs as many bytes, turn by turn in
+// the same run: log/bare-p50 is the ratio of their median times.
+func BenchmarkAppend(b *testing.B) {
+	for _, size := range []int{4 << 10, 128 << 10, 1 << 20} {
+		b.Run(fmt.Sprintf("%dKiB", size>>10), func(b *testing.B) {
+			dir := b.TempDir()
+			l, _, err := Open(vfs.OS{}, filepath.Join(dir, "log"), Config{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			file, err := vfs.OS{}.Create(filepath.Join(dir, "bare"))
+			if err != nil {
+				b.Fatal(err)
+			}
+			whole := make([]byte, size)
+			chunk := [][]byte{whole[:size/2], whole[size/2:]}
+			var logTimes, bareTimes []time.Duration
+			b.SetBytes(int64(size))
+			for b.Loop() {
+				began := time.Now()
+				appendAndTrim(b, l, chunk)
+				logTimes = append(logTimes, time.Since(began))
+				b.StopTimer()
+				began = time.Now()
+				_, err := file.WriteAt(whole, int64(len(bareTimes)*size%defaultSegmentBytes))
+				if err := errors.Join(err, file.SyncData()); err != nil {
+					b.Fatal(err)
+				}
+				bareTimes = append(bareTimes, time.Since(began))
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(median(logTimes))/float64(median(bareTimes)), "log/bare-p50")
+			b.ReportMetric(float64(median(bareTimes)), "bare-p50-ns")
+			b.ReportMetric(float64(median(logTimes)), "log-p50-ns")
+			if err := errors.Join(l.Close(), file.Close()); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
+
+// appendAndTrim keeps at most four segments.
+func appendAndTrim(b *testing.B, l *Log, chunk [][]byte) {
+	b.Helper()
+	var place [1]Place
+	places, err := l.Append(place[:0], chunk)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if oldest := places[0].Segment - min(places[0].Segment, 4); oldest > 0 {
+		if err := l.Remove(oldest); err != nil && !errors.Is(err, ErrSegmentGone) {
+			b.Fatal(err)
+		}
+	}
+}
+
+func median(times []time.Duration) time.Duration {
+	slices.Sort(times)
+	return times[len(times)/2]
+}
+
+// BenchmarkRecovery opens 1 GiB: in segments of 64 MiB of which the last was not sealed, the same with every byte checked, and as a single
+// unsealed segment, which is the longest that Open can have to scan.
+func BenchmarkRecovery(b *testing.B) {
+	const logBytes = 1 << 30
+	for name, cfg := range map[string]Config{
+		"footers":  {SegmentBytes: defaultSegmentBytes},
+		"deep":     {SegmentBytes: defaultSegmentBytes, VerifySealed: true},
+		"unsealed": {SegmentBytes: logBytes + 1<<20},
+	} {
+		b.Run(name, func(b *testing.B) {
+			cfg.NoSpare = true
+			dir := b.TempDir()
+			for b.Loop() {
+				b.StopTimer()
+				if err := os.RemoveAll(dir); err != nil {
+					b.Fatal(err)
+				}
+				fillAndAbandon(b, dir, cfg, logBytes)
+				b.StartTimer()
+				l, recovery, err := Open(vfs.OS{}, dir, cfg)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.StopTimer()
+				if n := len(recovery.Segments); n == 0 {
+					b.Fatal("nothing recovered")
+				}
+				if err := l.Close(); err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
+			}
+			b.SetBytes(logBytes)
+		})
+	}
+}
+
+// fillAndAbandon leaves a log as a killed process does: it lets go of the files without sealing.
+func fillAndAbandon(b *testing.B, dir string, cfg Config, logBytes int64) {
+	b.Helper()
+	l, _, err := Open(vfs.OS{}, dir, cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	chunk := [][]byte{make([]byte, 1<<20)}
+	for i := range chunk[0] {
+		chunk[0][i] = byte(i * 7)
+	}
+	for l.SizeBytes() < logBytes-2<<20 {
+		if _, err := l.Append(nil, chunk); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := errors.Join(l.dropSpare(), l.releaseSegments(), l.lock.Close()); err != nil {
+		b.Fatal(err)
+	}
+}
