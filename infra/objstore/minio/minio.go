@@ -29,8 +29,8 @@ import (
 	"github.com/varvelog/varve/infra/objstore/internal/s3wire"
 )
 
-// maxAttempts bounds the SDK's tries of one request.
-const maxAttempts = 4
+// defaultMaxAttempts bounds the SDK's tries of one request, between which it waits up to a second.
+const defaultMaxAttempts = 4
 
 // Config says which server and bucket. Address and Bucket are required.
 type Config struct {
@@ -50,6 +50,8 @@ type Config struct {
 	SecretKey string
 	// SessionToken goes with temporary keys.
 	SessionToken string
+	// MaxAttempts bounds the tries of one request, the first included. Zero means 4.
+	MaxAttempts int
 	// MultipartBytes and PartBytes override the sizes at which uploads are cut. For tests on small bodies.
 	MultipartBytes int
 	PartBytes      int
@@ -62,6 +64,9 @@ func (c Config) Validate() error {
 	}
 	if c.Bucket == "" {
 		return errors.New("bucket: missing")
+	}
+	if c.MaxAttempts < 0 {
+		return errors.New("MaxAttempts: negative")
 	}
 	if c.AccessKey == "" || c.SecretKey == "" {
 		return fmt.Errorf("credentials: missing: %w", objstore.ErrAccess)
@@ -81,6 +86,9 @@ func Open(ctx context.Context, c Config) (objstore.Store, error) {
 	if c.Region == "" {
 		c.Region = "us-east-1"
 	}
+	if c.MaxAttempts == 0 {
+		c.MaxAttempts = defaultMaxAttempts
+	}
 	transport, err := minio.DefaultTransport(!c.Insecure)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
@@ -92,7 +100,7 @@ func Open(ctx context.Context, c Config) (objstore.Store, error) {
 		Transport:    dateKeeper{transport},
 		Region:       c.Region,
 		BucketLookup: minio.BucketLookupPath,
-		MaxRetries:   maxAttempts,
+		MaxRetries:   c.MaxAttempts,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)

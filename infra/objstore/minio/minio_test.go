@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/varvelog/varve/infra/objstore"
+	"github.com/varvelog/varve/infra/objstore/internal/s3wire/s3wiretest"
 	"github.com/varvelog/varve/infra/objstore/minio"
 	"github.com/varvelog/varve/infra/objstore/storetest"
 	localminio "github.com/varvelog/varve/localstack/minio"
@@ -87,4 +88,10 @@ func TestOpenExplainsItself(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestScriptedAnswers(t *testing.T) {
+	s3wiretest.Run(t, func(t *testing.T, address string) objstore.Store {
+		return open(t, minio.Config{Bucket: "bucket", Address: address, Insecure: true, MaxAttempts: 1, AccessKey: "access", SecretKey: "secret"})
+	})
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -32,8 +33,12 @@ import (
 	"github.com/varvelog/varve/infra/objstore/internal/s3wire"
 )
 
-// maxAttempts bounds the SDK's tries of one request. Longer patience is the caller's to have, with its own bounds.
-const maxAttempts = 4
+// defaultMaxAttempts bounds the SDK's tries of one request, and maxBackoff the wait between two. Longer patience is the
+// caller's to have, with its own bounds.
+const (
+	defaultMaxAttempts = 4
+	maxBackoff         = time.Second
+)
 
 // Config says which bucket, where. Bucket is required.
 type Config struct {
@@ -48,6 +53,8 @@ type Config struct {
 	CreateBucket bool
 	// Credentials replace the SDK's chain where not nil.
 	Credentials aws.CredentialsProvider
+	// MaxAttempts bounds the tries of one request, the first included. Zero means 4.
+	MaxAttempts int
 	// MultipartBytes and PartBytes override the sizes at which uploads are cut. For tests on small bodies.
 	MultipartBytes int
 	PartBytes      int
@@ -57,6 +64,9 @@ type Config struct {
 func (c Config) Validate() error {
 	if c.Bucket == "" {
 		return errors.New("bucket: missing")
+	}
+	if c.MaxAttempts < 0 {
+		return errors.New("MaxAttempts: negative")
 	}
 	if c.Endpoint != "" {
 		endpoint, err := url.Parse(c.Endpoint)
@@ -79,10 +89,15 @@ func Open(ctx context.Context, c Config) (objstore.Store, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
+	if c.MaxAttempts == 0 {
+		c.MaxAttempts = defaultMaxAttempts
+	}
 	httpClient := awshttp.NewBuildableClient().WithTransportOptions(s3wire.Tune)
 	options := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(httpClient),
-		config.WithRetryMaxAttempts(maxAttempts),
+		config.WithRetryer(func() aws.Retryer {
+			return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = c.MaxAttempts, maxBackoff })
+		}),
 	}
 	if c.Region != "" {
 		options = append(options, config.WithRegion(c.Region))

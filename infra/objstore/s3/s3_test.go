@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"github.com/varvelog/varve/infra/objstore"
+	"github.com/varvelog/varve/infra/objstore/internal/s3wire/s3wiretest"
 	"github.com/varvelog/varve/infra/objstore/s3"
 	"github.com/varvelog/varve/infra/objstore/storetest"
 	"github.com/varvelog/varve/localstack/minio"
@@ -88,4 +89,13 @@ func TestOpenExplainsItself(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestScriptedAnswers(t *testing.T) {
+	s3wiretest.Run(t, func(t *testing.T, address string) objstore.Store {
+		return open(t, s3.Config{
+			Bucket: "bucket", Endpoint: "http://" + address, MaxAttempts: 1,
+			Credentials: credentials.NewStaticCredentialsProvider("access", "secret", ""),
+		})
+	})
 }
