@@ -1,0 +1,43 @@
+package replica
+
+import (
+	"errors"
+
+	"github.com/varvelog/varve/infra/rpc"
+)
+
+// The errors on which callers branch. ErrNotLeader, ErrBusy and ErrTooLarge are definite: nothing of what was submitted is in
+// the log or will be.
+var (
+	// ErrNotLeader: the coordinator asked does not lead.
+	ErrNotLeader = errors.New("this coordinator does not lead")
+	// ErrBusy: the leader's queue is full.
+	ErrBusy = errors.New("the leader's queue is full")
+	// ErrTooLarge: the commands can never be submitted at once.
+	ErrTooLarge = errors.New("commands are too large to submit")
+	// ErrNoLeader: no leader was found before the deadline; nothing was submitted.
+	ErrNoLeader = errors.New("no leader was found")
+	// ErrAmbiguous: the deadline passed without a verdict; the command may be applied, now or later.
+	ErrAmbiguous = errors.New("outcome is not known")
+	// ErrClosed: the replica was closed.
+	ErrClosed = errors.New("replica is closed")
+	// ErrForked: an entry does not continue the log this replica has applied.
+	ErrForked = errors.New("metalog entry does not follow its predecessor")
+	// ErrLogShort: the log ends before the newest snapshot of it.
+	ErrLogShort = errors.New("metalog is shorter than its snapshot")
+	// ErrNoSnapshot: the log's beginning was truncated and the snapshot that stands for it is missing.
+	ErrNoSnapshot = errors.New("snapshot that the metalog continues is missing")
+)
+
+func init() {
+	rpc.RegisterError("NOT_LEADER", ErrNotLeader)
+	rpc.RegisterError("BUSY", ErrBusy)
+	rpc.RegisterError("COMMANDS_TOO_LARGE", ErrTooLarge)
+	rpc.RegisterError("NO_LEADER", ErrNoLeader)
+	rpc.RegisterError("AMBIGUOUS", ErrAmbiguous)
+}
+
+// definite says whether err proves that nothing was submitted and it may be tried again.
+func definite(err error) bool {
+	return errors.Is(err, ErrNotLeader) || errors.Is(err, ErrNoLeader) || errors.Is(err, ErrBusy) || rpc.NotExecuted(err)
+}

@@ -1,0 +1,144 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/varvelog/varve/coordinator/metalog"
+	"github.com/varvelog/varve/infra/bus"
+)
+
+const (
+	// hintGrace is how long an entry that is known to exist may be on its way over the bus.
+	hintGrace = 5 * time.Millisecond
+	// quietTicks is after how many poll intervals without an answered ping the log is asked although the bus works.
+	quietTicks = 5
+)
+
+// Follow keeps the replica up with a log that another process writes, until ctx ends: entries come as hints on b (nil for
+// none), gaps are filled from the log. It returns an error only for what no repetition mends; the process must end then.
+func (r *Replica) Follow(ctx context.Context, b Bus, clusterID string) error {
+	f := &follower{replica: r, bus: b, gap: make(chan struct{}, 1)}
+	if b != nil {
+		cancel, err := b.Subscribe(bus.MetalogSubject(clusterID), f.hint)
+		if err != nil {
+			return fmt.Errorf("follow metalog: %w", err)
+		}
+		defer cancel()
+	}
+	return f.run(ctx)
+}
+
+type follower struct {
+	replica *Replica
+	bus     Bus
+	gap     chan struct{} // with room for one: a hint did not fit
+	quiet   int           // ticks since somebody told how far the log is
+}
+
+// hint applies an entry that fits at once, on the bus's goroutine.
+func (f *follower) hint(data []byte) {
+	seq, entry, ok := bus.ParseEntryHint(data)
+	if !ok {
+		return
+	}
+	r := f.replica
+	r.Hear(seq)
+	if seq > r.Seq()+1 {
+		signal(f.gap)
+		return
+	}
+	// A hint is no more than that: where it does not fit, the log decides.
+	if err := r.ApplyEncoded(seq, entry); err != nil {
+		signal(f.gap)
+	}
+}
+
+func (f *follower) run(ctx context.Context) error {
+	r := f.replica
+	tick := time.NewTicker(r.cfg.PollInterval)
+	defer tick.Stop()
+	wait := firstRetry
+	for {
+		if err := f.catchUp(ctx); err != nil {
+			if final(err) {
+				return r.refuse(err)
+			}
+			if r.cfg.Logger != nil {
+				r.cfg.Logger.Warn("cannot read the metalog, trying again", "error", err)
+			}
+			if r.pause(ctx, &wait) != nil {
+				return nil
+			}
+			continue
+		}
+		wait = firstRetry
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.ctx.Done():
+			return nil
+		case <-f.gap:
+		case <-r.wanted:
+			f.expectHint(ctx)
+		case <-tick.C:
+			f.poll(ctx)
+		}
+	}
+}
+
+// catchUp fills the gap between what is applied and what is known to exist.
+func (f *follower) catchUp(ctx context.Context) error {
+	r := f.replica
+	if ctx.Err() != nil || r.Seq() >= r.heard.Load() {
+		return nil
+	}
+	err := r.CatchUp(ctx)
+	if errors.Is(err, metalog.ErrTruncated) {
+		// So far behind that the log has gone on without us: the snapshot stands for what is missing.
+		if err = r.restore(ctx); err == nil {
+			err = r.CatchUp(ctx)
+		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// expectHint leaves the bus a moment to bring what somebody waits for, before the log is read.
+func (f *follower) expectHint(ctx context.Context) {
+	r := f.replica
+	if f.bus == nil || f.bus.Ready() != nil || r.Seq() >= r.heard.Load() {
+		return
+	}
+	timer := time.NewTimer(hintGrace)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-f.gap:
+	case <-ctx.Done():
+	}
+}
+
+// poll asks the log how far it is where nobody else would tell: a leader that answers pings does, and the bus mostly.
+func (f *follower) poll(ctx context.Context) {
+	r := f.replica
+	f.quiet++
+	if time.Since(time.Unix(0, r.barriers.pinged.Load())) < 3*r.cfg.PollInterval {
+		f.quiet = 0
+		return
+	}
+	if f.bus != nil && f.bus.Ready() == nil && f.quiet < quietTicks {
+		return
+	}
+	f.quiet = 0
+	_, next, err := r.cfg.Log.Bounds(ctx)
+	if err == nil {
+		r.Hear(next - 1)
+	} else if r.cfg.Logger != nil && ctx.Err() == nil {
+		r.cfg.Logger.Warn("cannot ask the metalog for its end", "error", err)
+	}
+}

@@ -1,0 +1,191 @@
+package replica
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/varvelog/varve/coordinator/identity"
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metalog"
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/infra/objstore"
+)
+
+// Submitter is the way to the leader: the leader itself in its own process, Remote in others.
+type Submitter interface {
+	// Submit returns when the commands are in the log, in order and all of them; seq is that of the last. ErrNotLeader,
+	// ErrBusy and whatever rpc.NotExecuted recognises mean that none is; any other error leaves it open.
+	Submit(ctx context.Context, commands []*metapb.Command) (seq uint64, err error)
+	// Barrier returns a sequence that covers everything that was answered to anybody before the call.
+	Barrier(ctx context.Context) (seq uint64, err error)
+	// Ping says that a node lives; the answer tells how far the log is.
+	Ping(ctx context.Context, request *metapb.PingRequest) (*metapb.PingResponse, error)
+}
+
+// Bus is what Follow needs of the bus.
+type Bus interface {
+	Subscribe(subject string, handle func(data []byte)) (cancel func(), err error)
+	Ready() error
+}
+
+// ChunkSink receives the verdicts of one node epoch's chunks. ChunkVerdict is called while the entry is being applied: it
+// must neither block nor call the replica, and c and v are valid during the call only.
+type ChunkSink interface {
+	ChunkVerdict(c *metapb.CommitChunk, v *meta.ChunkVerdict)
+}
+
+// Config says whose replica to open.
+type Config struct {
+	// LogID is the log's identity, from cluster.json.
+	LogID [16]byte
+	// Log is read, never written.
+	Log metalog.Log
+	// Store holds the snapshots; nil for none.
+	Store objstore.Store
+	// PollInterval is how often Follow checks that nothing was missed; 1 s by default.
+	PollInterval time.Duration
+	// Logger is nil for none.
+	Logger *slog.Logger
+}
+
+// Replica is one State, kept up with the log. Its methods may be called concurrently.
+type Replica struct {
+	cfg Config
+
+	// applying serialises appliers; it guards scratch.
+	applying sync.Mutex
+	scratch  scratch
+
+	mu struct {
+		sync.RWMutex
+		state    *meta.State
+		lastHash [32]byte // of the entry at state.Seq(); zero where that is 0
+	}
+	applied atomic.Uint64 // state.Seq(), readable without the lock
+	heard   atomic.Uint64 // the highest sequence somebody said exists
+	wanted  chan struct{} // with room for one: somebody waits for a sequence
+
+	submitter atomic.Pointer[Submitter]
+	ids       commandIDs
+	verdicts  verdictWaiters
+	sequences seqWaiters
+	watchers  watchers
+	sinks     sinks
+	listeners listeners
+	barriers  barriers
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+}
+
+// Open loads the newest snapshot and applies the log to its end. It refuses, naming the bucket and `varve recover`, a log
+// that is another cluster's or does not fit the snapshot. The caller must Close the replica.
+func Open(ctx context.Context, cfg Config) (*Replica, error) {
+	if cfg.PollInterval == 0 {
+		cfg.PollInterval = time.Second
+	}
+	r := &Replica{cfg: cfg, wanted: make(chan struct{}, 1)}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	r.mu.state = meta.New(cfg.LogID)
+	_, _ = rand.Read(r.ids.prefix[:]) // never fails
+	r.verdicts.waiting = map[commandID]chan meta.Verdict{}
+	r.watchers.init()
+	if err := r.load(ctx); err != nil {
+		r.cancel()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *Replica) load(ctx context.Context) error {
+	if err := r.restore(ctx); err != nil {
+		return r.refuse(err)
+	}
+	if err := r.CatchUp(ctx); err != nil {
+		return r.refuse(err)
+	}
+	return nil
+}
+
+// final says whether err is one that no repetition mends.
+func final(err error) bool {
+	for _, sentinel := range []error{ErrForked, ErrLogShort, ErrNoSnapshot, metalog.ErrForeign, metalog.ErrCorrupt, metalog.ErrTruncated,
+		meta.ErrForeignLog, meta.ErrFormat, meta.ErrFeatureLevel, meta.ErrCorrupt} {
+		if errors.Is(err, sentinel) {
+			return true
+		}
+	}
+	return false
+}
+
+// refuse turns a final error into the line a process ends with.
+func (r *Replica) refuse(err error) error {
+	if final(err) && r.cfg.Store != nil {
+		return identity.Refuse(r.cfg.Store, err)
+	}
+	return err
+}
+
+// Close ends what the replica runs and waits for it. Waiters return ErrClosed.
+func (r *Replica) Close() {
+	r.cancel()
+	r.tasks.Wait()
+}
+
+// View calls read with the state, which must not be kept or changed, and no other method of the replica may be called from
+// read. Entries wait meanwhile: no I/O inside.
+func (r *Replica) View(read func(*meta.State)) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	read(r.mu.state)
+}
+
+// Seq is the sequence of the last entry applied.
+func (r *Replica) Seq() uint64 { return r.applied.Load() }
+
+// Position returns the last entry's sequence and hash together.
+func (r *Replica) Position() (seq uint64, hash [32]byte) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.mu.state.Seq(), r.mu.lastHash
+}
+
+// SetSubmitter sets the way to the leader. It may be set anew when roles change.
+func (r *Replica) SetSubmitter(s Submitter) { r.submitter.Store(&s) }
+
+func (r *Replica) leader() (Submitter, error) {
+	if s := r.submitter.Load(); s != nil {
+		return *s, nil
+	}
+	return nil, ErrNoLeader
+}
+
+// Hear tells the replica that the log has come as far as seq. Follow catches up with it.
+func (r *Replica) Hear(seq uint64) {
+	for {
+		heard := r.heard.Load()
+		if seq <= heard || r.heard.CompareAndSwap(heard, seq) {
+			return
+		}
+	}
+}
+
+// CatchUp applies what the log holds beyond this replica, to the log's end as of the call.
+func (r *Replica) CatchUp(ctx context.Context) error {
+	for record, err := range r.cfg.Log.Read(ctx, r.Seq()+1) {
+		if err != nil {
+			return fmt.Errorf("catch up with metalog: %w", err)
+		}
+		if err := r.ApplyEncoded(record.Seq, record.Entry); err != nil {
+			return err
+		}
+	}
+	return nil
+}

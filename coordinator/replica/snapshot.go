@@ -1,0 +1,151 @@
+package replica
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metalog"
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/infra/objstore"
+)
+
+const (
+	snapshotPrefix = "meta/snapshot/"
+	partPrefix     = snapshotPrefix + "part/"
+	maxPartBytes   = 256 << 20
+)
+
+// SnapshotKey is the key of the manifest of the state after seq.
+func SnapshotKey(seq uint64) string { return fmt.Sprintf("%s%020d", snapshotPrefix, seq) }
+
+func partKey(hash [32]byte) string { return fmt.Sprintf("%s%x", partPrefix, hash) }
+
+// listManifests returns the sequences of the snapshots in the bucket, ascending.
+func listManifests(ctx context.Context, store objstore.Store) ([]uint64, error) {
+	var seqs []uint64
+	for info, err := range store.List(ctx, snapshotPrefix, "") {
+		if err != nil {
+			return nil, fmt.Errorf("list snapshots in %s: %w", store, err)
+		}
+		digits := strings.TrimPrefix(info.Key, snapshotPrefix)
+		seq, err := strconv.ParseUint(digits, 10, 64)
+		if err != nil || SnapshotKey(seq) != info.Key {
+			break // the parts, which sort behind
+		}
+		seqs = append(seqs, seq)
+	}
+	return seqs, nil
+}
+
+func readManifest(ctx context.Context, store objstore.Store, seq uint64) (*metapb.Manifest, error) {
+	object, err := readObject(ctx, store, SnapshotKey(seq))
+	if err != nil {
+		return nil, err
+	}
+	m, err := meta.DecodeManifest(object)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", SnapshotKey(seq), err)
+	}
+	if m.Seq != seq || len(m.EntryHash) != sha256.Size {
+		return nil, fmt.Errorf("%s holds the snapshot of %d: %w", SnapshotKey(seq), m.Seq, meta.ErrCorrupt)
+	}
+	return m, nil
+}
+
+func readObject(ctx context.Context, store objstore.Store, key string) ([]byte, error) {
+	body, info, err := store.Get(ctx, key, 0, -1)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	if info.SizeBytes > maxPartBytes {
+		return nil, errors.Join(fmt.Errorf("%s has %d bytes: %w", key, info.SizeBytes, meta.ErrCorrupt), body.Close())
+	}
+	object := make([]byte, info.SizeBytes)
+	_, err = io.ReadFull(body, object)
+	if err := errors.Join(err, body.Close()); err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	return object, nil
+}
+
+// restore replaces the state by the newest snapshot that is ahead of it and whole, and checks that the log fits it.
+func (r *Replica) restore(ctx context.Context) error {
+	first, next, err := r.cfg.Log.Bounds(ctx)
+	if err != nil {
+		return fmt.Errorf("find metalog's bounds: %w", err)
+	}
+	var seqs []uint64
+	if r.cfg.Store != nil {
+		if seqs, err = listManifests(ctx, r.cfg.Store); err != nil {
+			return err
+		}
+	}
+	if n := len(seqs); n > 0 && seqs[n-1] >= next {
+		return fmt.Errorf("the log ends at %d, its snapshot is of %d: %w", next, seqs[n-1], ErrLogShort)
+	}
+	for i := len(seqs) - 1; i >= 0 && seqs[i] > r.Seq() && seqs[i]+1 >= first; i-- {
+		err := r.restoreFrom(ctx, seqs[i])
+		if err == nil {
+			return nil
+		}
+		damaged := errors.Is(err, meta.ErrCorrupt) || errors.Is(err, objstore.ErrNotFound)
+		if !damaged || i == 0 {
+			return err
+		}
+		if r.cfg.Logger != nil {
+			r.cfg.Logger.Error("snapshot is damaged, trying the one before it", "error", err)
+		}
+	}
+	if first > r.Seq()+1 {
+		return fmt.Errorf("the log begins at %d: %w", first, ErrNoSnapshot)
+	}
+	return nil
+}
+
+func (r *Replica) restoreFrom(ctx context.Context, seq uint64) error {
+	m, err := readManifest(ctx, r.cfg.Store, seq)
+	if err != nil {
+		return err
+	}
+	if string(m.LogId) != string(r.cfg.LogID[:]) {
+		return fmt.Errorf("%s is of log %x, not of %x: %w", SnapshotKey(seq), m.LogId, r.cfg.LogID, meta.ErrForeignLog)
+	}
+	if m.FeatureLevel > meta.FeatureLevel {
+		return fmt.Errorf("%s: %w: %d, this build knows %d", SnapshotKey(seq), meta.ErrFeatureLevel, m.FeatureLevel, meta.FeatureLevel)
+	}
+	entry, found, err := metalog.ReadOne(ctx, r.cfg.Log, seq)
+	switch {
+	case errors.Is(err, metalog.ErrTruncated):
+	case err != nil:
+		return fmt.Errorf("read entry %d: %w", seq, err)
+	case found && sha256.Sum256(entry) != [32]byte(m.EntryHash):
+		return fmt.Errorf("entry %d is not the one %s stands for: %w", seq, SnapshotKey(seq), ErrForked)
+	}
+	state, err := meta.Restore(m, func(hash [32]byte) ([]byte, error) { return readObject(ctx, r.cfg.Store, partKey(hash)) })
+	if err != nil {
+		return err
+	}
+	r.replace(state, [32]byte(m.EntryHash))
+	return nil
+}
+
+// replace puts a restored state in place of the present one, and wakes whoever waits.
+func (r *Replica) replace(state *meta.State, hash [32]byte) {
+	r.applying.Lock()
+	defer r.applying.Unlock()
+	r.mu.Lock()
+	r.mu.state, r.mu.lastHash = state, hash
+	seq := state.Seq()
+	r.applied.Store(seq)
+	r.mu.Unlock()
+	r.Hear(seq)
+	r.sequences.reached(seq)
+	r.watchers.wakeAll()
+	r.listeners.tell(&Applied{Seq: seq, Changes: ^uint32(0)})
+}
