@@ -96,14 +96,14 @@ func (s *State) judgeCreateTopic(c *metapb.CreateTopic) (map[string]string, Topi
 	if wrong := ValidTopicName(c.Name); wrong != "" {
 		return no(refuse(InvalidTopicName, "Topic name is invalid: %s.", wrong))
 	}
-	if len(c.TopicId) != 16 || TopicID(c.TopicId) == (TopicID{}) || s.topics[TopicID(c.TopicId)] != nil {
-		return no(refuse(Malformed, "topic id %x is not a fresh one", c.TopicId))
-	}
 	if s.topicsByName[c.Name] != nil {
 		return no(refuse(TopicExists, "Topic '%s' already exists.", c.Name))
 	}
 	if other := s.collides(c.Name); other != nil {
 		return no(refuse(InvalidTopicName, "Topic '%s' collides with existing topic: %s", c.Name, other.Name))
+	}
+	if len(c.TopicId) != 16 || TopicID(c.TopicId) == (TopicID{}) || s.topics[TopicID(c.TopicId)] != nil {
+		return no(refuse(Malformed, "topic id %x is not a fresh one", c.TopicId))
 	}
 	if v := s.judgePartitions(c.Partitions, 0, c.MaxPartitions); v.Code != OK {
 		return no(v)
