@@ -1,0 +1,26 @@
+//go:build !linux
+
+package bench
+
+import (
+	"errors"
+	"os"
+	"syscall"
+	"time"
+)
+
+var errPlatform = errors.New("bench reads processor time and memory from /proc, and so runs on Linux only")
+
+func checkPlatform() error { return errPlatform }
+
+func fdatasync(*os.File) error { return errPlatform }
+
+func threadCPU() (time.Duration, error) { return 0, errPlatform }
+
+func sleepUntil(origin time.Time, deadline time.Duration) { time.Sleep(deadline - time.Since(origin)) }
+
+func lockThread() (unlock func()) { return func() {} }
+
+func childAttributes() *syscall.SysProcAttr { return nil }
+
+func allocate(*os.File, int64) error { return errPlatform }
