@@ -95,8 +95,7 @@ func (s *Set) Append(ctx context.Context, request Request) (*Pending, error) {
 
 // enqueue routes the batches and wakes their lanes; false if the Set is closed.
 func (s *Set) enqueue(p *Pending, batches []Batch) bool {
-	var refused []int32
-	var failure Failure
+	var refused []refusal
 	s.mu.Lock()
 	if s.mu.closed {
 		s.mu.Unlock()
@@ -107,7 +106,7 @@ func (s *Set) enqueue(p *Pending, batches []Batch) bool {
 	for i := range batches {
 		lane, bad := s.mu.routes.choose(&batches[i], &s.queues)
 		if bad != NoFailure {
-			refused, failure = append(refused, int32(i)), bad
+			refused = append(refused, refusal{int32(i), bad})
 			continue
 		}
 		ticket := s.queues[lane].push(entry{Batch: batches[i], pending: p, index: int32(i)})
@@ -120,13 +119,19 @@ func (s *Set) enqueue(p *Pending, batches []Batch) bool {
 			s.queues[lane].signal()
 		}
 	}
-	for _, i := range refused {
-		p.settle(i, Result{Failure: failure, BaseOffset: -1, LogStartOffset: -1})
+	for _, r := range refused {
+		p.settle(r.index, Result{Failure: r.failure, BaseOffset: -1, LogStartOffset: -1})
 	}
 	if len(batches) == 0 {
 		p.finish()
 	}
 	return true
+}
+
+// refusal is a batch of a request that goes into no lane.
+type refusal struct {
+	index   int32
+	failure Failure
 }
 
 // take moves the batches of lane's next chunk out of its queue.

@@ -1,0 +1,254 @@
+package lane_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/infra/vfs"
+	"github.com/varvelog/varve/ingest/lane"
+)
+
+func TestFencedEpochFailsWhatHasNoVerdict(t *testing.T) {
+	w := newWorld(t, lane.Config{})
+	topic := w.cluster.CreateTopic(t, "a", "local", 1)
+	w.mustCommit([]int64{0}, w.local(topic, 0, "before"))
+	w.cluster.OnSubmit(func(attempt int, _ []*metapb.Command) (bool, error) {
+		if attempt == 1 {
+			// Another incarnation of the node registers while the chunk is on its way.
+			if _, err := w.cluster.Renew(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+		return true, nil
+	})
+	w.expectFailure(w.append(w.local(topic, 0, "lost")), lane.Fenced)
+	w.await("the next epoch", func() bool { return w.events.epochs.Load() == 2 })
+	w.mustCommit([]int64{1}, w.local(topic, 0, "after"))
+	if got := w.values(topic, 0); !slices.Equal(got, []string{"before", "after"}) {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestFenceEndsAnEpochWithoutAVerdict(t *testing.T) {
+	w := newWorld(t, lane.Config{})
+	topic := w.cluster.CreateTopic(t, "a", "local", 1)
+	w.cluster.OnSubmit(func(attempt int, _ []*metapb.Command) (bool, error) {
+		if attempt == 1 {
+			registration, ok := w.set.Registration()
+			if !ok {
+				t.Error("no registration while a chunk is submitted")
+			}
+			w.set.Fence(registration)
+			return false, errors.New("the leader says: fenced")
+		}
+		return true, nil
+	})
+	w.expectFailure(w.append(w.local(topic, 0, "lost")), lane.Fenced)
+	w.await("the next epoch", func() bool { return w.events.epochs.Load() == 2 })
+	w.mustCommit([]int64{0}, w.local(topic, 0, "after"))
+}
+
+func TestFailedSyncPoisonsTheSegmentAndEndsTheEpoch(t *testing.T) {
+	for _, op := range []vfs.Op{vfs.OpSyncData, vfs.OpWrite} {
+		t.Run(string(op), func(t *testing.T) {
+			w := newWorld(t, lane.Config{})
+			topic := w.cluster.CreateTopic(t, "a", "local", 2)
+			w.mustCommit([]int64{0}, w.local(topic, 0, "before"))
+			w.disk.SetDecide(vfs.FailNth(1, func(c vfs.Call) bool { return c.Op == op }, syscall.EIO))
+			w.expectFailure(w.append(w.local(topic, 0, "lost"), w.local(topic, 1, "lost")), lane.StorageFailed)
+			w.await("the next epoch", func() bool { return w.events.epochs.Load() == 2 })
+			w.mustCommit([]int64{1, 0}, w.local(topic, 0, "after"), w.local(topic, 1, "after"))
+			if w.events.epochs.Load() != 2 {
+				t.Errorf("%d epochs", w.events.epochs.Load())
+			}
+			if got := w.values(topic, 0); !slices.Equal(got, []string{"before", "after"}) {
+				t.Errorf("%q", got)
+			}
+		})
+	}
+}
+
+func TestChunksFlushedBeforeAFailedSyncAreStillCommitted(t *testing.T) {
+	w := newWorld(t, lane.Config{})
+	topic := w.cluster.CreateTopic(t, "a", "local", 1)
+	submitting := newGate()
+	w.cluster.OnSubmit(func(int, []*metapb.Command) (bool, error) {
+		submitting.pass()
+		return true, nil
+	})
+	first := w.append(w.local(topic, 0, "flushed"))
+	<-submitting.entered
+	w.disk.SetDecide(vfs.FailNth(1, func(c vfs.Call) bool { return c.Op == vfs.OpSyncData }, syscall.EIO))
+	w.expectFailure(w.append(w.local(topic, 0, "lost")), lane.StorageFailed)
+	submitting.release()
+	w.expect(first, 0)
+	w.await("the next epoch", func() bool { return w.events.epochs.Load() == 2 })
+	w.mustCommit([]int64{1}, w.local(topic, 0, "after"))
+}
+
+func TestFullDiskRefusesProducersUntilThereIsSpace(t *testing.T) {
+	w := newWorld(t, lane.Config{})
+	topic := w.cluster.CreateTopic(t, "a", "local", 1)
+	w.mustCommit([]int64{0}, w.local(topic, 0, "before"))
+	w.disk.SetDecide(func(c vfs.Call) *vfs.Fault {
+		if c.Op == vfs.OpWrite || c.Op == vfs.OpPreallocate {
+			return &vfs.Fault{Err: syscall.ENOSPC}
+		}
+		return nil
+	})
+	for range 3 {
+		w.expectFailure(w.append(w.local(topic, 0, "refused")), lane.StorageFailed)
+	}
+	if got := w.values(topic, 0); !slices.Equal(got, []string{"before"}) {
+		t.Errorf("while the disk is full: %q", got)
+	}
+	w.disk.SetDecide(nil)
+	w.await("space is noticed", func() bool {
+		return w.results(w.append(w.local(topic, 0, "after")))[0].Failure == lane.NoFailure
+	})
+	if got := w.values(topic, 0); !slices.Equal(got, []string{"before", "after"}) {
+		t.Errorf("%q", got)
+	}
+	if w.events.epochs.Load() != 1 {
+		t.Errorf("%d epochs: a full disk needs no new one", w.events.epochs.Load())
+	}
+}
+
+func TestWhileTheDiskIsFullItIsLeftAlone(t *testing.T) {
+	w := newWorld(t, lane.Config{RetryMin: time.Hour, RetryMax: time.Hour})
+	topic := w.cluster.CreateTopic(t, "a", "local", 1)
+	w.mustCommit([]int64{0}, w.local(topic, 0, "before"))
+	w.disk.SetDecide(func(c vfs.Call) *vfs.Fault {
+		if c.Op == vfs.OpWrite {
+			return &vfs.Fault{Err: syscall.ENOSPC}
+		}
+		return nil
+	})
+	w.expectFailure(w.append(w.local(topic, 0, "refused")), lane.StorageFailed)
+	writes := w.disk.Calls(vfs.OpWrite)
+	for range 10 {
+		w.expectFailure(w.append(w.local(topic, 0, "refused")), lane.StorageFailed)
+	}
+	if again := w.disk.Calls(vfs.OpWrite) - writes; again != 0 {
+		t.Errorf("%d writes were tried during the delay", again)
+	}
+	w.disk.SetDecide(nil)
+}
+
+func TestOldSegmentIsSealedBehindItsLastChunk(t *testing.T) {
+	w := newWorld(t, lane.Config{SealAge: 5 * time.Millisecond})
+	topic := w.cluster.CreateTopic(t, "a", "local", 1)
+	w.mustCommit([]int64{0}, w.local(topic, 0, "x"))
+	sealed := func() (n int) {
+		w.cluster.View(func(st *meta.State) {
+			st.Containers(func(c meta.Container) bool {
+				if c.Sealed {
+					n++
+				}
+				return true
+			})
+		})
+		return n
+	}
+	w.await("seal by age", func() bool { return sealed() == 1 })
+	w.mustCommit([]int64{1}, w.local(topic, 0, "y"))
+	w.await("seal of the next", func() bool { return sealed() == 2 })
+}
+
+func TestSegmentsRolledBySizeAreSealedInOrder(t *testing.T) {
+	w := newWorld(t, lane.Config{})
+	topic := w.cluster.CreateTopic(t, "a", "local", 1)
+	large := string(make([]byte, 300<<10))
+	for i := range 8 {
+		w.mustCommit([]int64{int64(i)}, w.local(topic, 0, large))
+	}
+	active := uint64(0)
+	for _, c := range w.cluster.Commands() {
+		if commit := c.GetCommitChunk(); commit != nil {
+			if active != 0 && commit.Segment != active {
+				t.Errorf("chunk %d stands in segment %d, and %d is not sealed", commit.Seq, commit.Segment, active)
+			}
+			active = commit.Segment
+		}
+		if seal := c.GetSealContainer(); seal != nil {
+			if seal.Segment != active {
+				t.Errorf("segment %d is sealed after chunks of %d", seal.Segment, active)
+			}
+			active = 0
+		}
+	}
+}
+
+func TestClassChangeWaitsForThePartitionToDrain(t *testing.T) {
+	w := newWorld(t, lane.Config{})
+	topic := w.cluster.CreateTopic(t, "a", "local", 2)
+	w.mustCommit([]int64{0}, w.local(topic, 0, "local"))
+	submitting := newGate()
+	w.cluster.OnSubmit(func(int, []*metapb.Command) (bool, error) {
+		submitting.pass()
+		return true, nil
+	})
+	local := w.append(w.local(topic, 0, "local"))
+	<-submitting.entered
+	stays := w.append(w.object(topic, 0, "unanswered batches before it"))
+	moves := w.append(w.object(topic, 1, "nothing before it"))
+	w.await("flushes", func() bool { return w.events.flushed.Load() == 4 })
+	submitting.release()
+	w.expect(local, 1)
+	w.expect(stays, 2)
+	w.expect(moves, 0)
+	w.mustCommit([]int64{3}, w.object(topic, 0, "drained"))
+	lanes := []uint32{}
+	for _, c := range w.cluster.Commands() {
+		if commit := c.GetCommitChunk(); commit != nil {
+			lanes = append(lanes, commit.Lane)
+		}
+	}
+	slices.Sort(lanes)
+	if fmt.Sprint(lanes) != "[0 0 0 1 1]" {
+		t.Errorf("lanes of the chunks: %v", lanes)
+	}
+}
+
+type releases struct {
+	segments  []uint64
+	forgotten []uint64
+}
+
+func (r *releases) Released() []uint64 { return r.segments }
+
+func (r *releases) Forget(_ context.Context, segments []uint64) error {
+	r.forgotten = append(r.forgotten, segments...)
+	return nil
+}
+
+func TestJanitorRemovesReleasedSegments(t *testing.T) {
+	w := newWorld(t, lane.Config{})
+	topic := w.cluster.CreateTopic(t, "a", "local", 1)
+	w.mustCommit([]int64{0}, w.local(topic, 0, "x"))
+	first := w.log.Segments()[0].ID
+	released := &releases{segments: []uint64{first, 999}}
+	janitor := lane.Janitor{Released: released, Log: w.log}
+	if err := janitor.Sweep(t.Context()); err == nil {
+		t.Error("the active segment was removed")
+	}
+	if !slices.Equal(released.forgotten, []uint64{999}) {
+		t.Errorf("forgotten: %v, want the one that is gone", released.forgotten)
+	}
+	if err := w.log.Roll(); err != nil {
+		t.Fatal(err)
+	}
+	if err := janitor.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(released.forgotten, first) {
+		t.Errorf("forgotten: %v", released.forgotten)
+	}
+}
