@@ -221,7 +221,8 @@ func eachChunk(t *testing.T, l *Log, id uint64, fn func(Frame)) {
 	}
 }
 
-// crashAt runs the script with the power cut at the nth change, and returns what is left. False: the script ended before that.
+// crashAt runs the script with the power cut at the nth change, and returns what is left; every third seed kills only the process. False: the script
+// ended before that.
 func crashAt(t *testing.T, cfg Config, n int, seed uint64) (*vfs.Mem, *ledger, bool) {
 	t.Helper()
 	mem, ld := vfs.NewMem(), newLedger()
@@ -234,20 +235,35 @@ func crashAt(t *testing.T, cfg Config, n int, seed uint64) (*vfs.Mem, *ledger, b
 	if !errors.Is(err, errPowerCut) {
 		t.Fatalf("change %d: script failed by itself: %v", n, err)
 	}
-	mem.Crash(seed)
+	if seed%3 == 0 {
+		mem.Restart()
+	} else {
+		mem.Crash(seed)
+	}
 	return mem, ld, true
 }
 
 func changes(c vfs.Call) bool { return c.Op.Changes() }
 
-// mustRecover opens the log, compares it, and checks that it takes an append under an id never seen.
-func mustRecover(t *testing.T, fsys vfs.FS, cfg Config, ld *ledger) {
+// mustRecover opens the log and compares it, cuts the power at once, finds the same again, and checks that the log takes an append under an
+// id never seen.
+func mustRecover(t *testing.T, mem *vfs.Mem, cfg Config, ld *ledger) {
 	t.Helper()
-	l, _, err := Open(fsys, crashDir, cfg)
+	l, _, err := Open(mem, crashDir, cfg)
 	if err != nil {
 		t.Fatalf("recover: %v", err)
 	}
 	ld.check(t, l)
+	found := contents(t, l)
+	mem.Crash(uint64(len(found)))
+	l, recovery, err := Open(mem, crashDir, cfg)
+	if err != nil {
+		t.Fatalf("recover again: %v", err)
+	}
+	wantContents(t, l, found)
+	if len(recovery.TornTails) > 0 {
+		t.Fatalf("recovered again: %+v", recovery)
+	}
 	if err := ld.append(l, ld.chunk(rand.New(rand.NewPCG(1, 1)), 50)); err != nil {
 		t.Fatalf("append after recovery: %v", err)
 	}
@@ -292,6 +308,24 @@ func TestCrashAtEveryOperation(t *testing.T) {
 	}
 }
 
+// TestCrashDuringFirstOpen tries many outcomes of the few changes that make a directory a log.
+func TestCrashDuringFirstOpen(t *testing.T) {
+	for n := 1; ; n++ {
+		for seed := range uint64(100) {
+			mem := vfs.NewMem()
+			l, _, err := Open(vfs.NewFaulty(mem, vfs.FailFrom(n, changes, errPowerCut)), crashDir, smallConfig)
+			if err == nil {
+				if _ = l.Close(); n < 10 { // the power cut comes while it closes
+					t.Fatalf("open makes only %d changes", n)
+				}
+				return
+			}
+			mem.Crash(seed)
+			mustRecover(t, mem, smallConfig, newLedger())
+		}
+	}
+}
+
 // TestCrashDuringRecovery cuts the power again at every change that recovery makes.
 func TestCrashDuringRecovery(t *testing.T) {
 	cfg := Config{SegmentBytes: 8 << 10, NoSpare: true}
@@ -314,7 +348,7 @@ func TestCrashDuringRecovery(t *testing.T) {
 				t.Fatalf("crash %d: recovery: %v", n, err)
 			}
 			points++
-			mem.Crash(uint64(m))
+			mem.Crash(uint64(n * m))
 			mustRecover(t, mem, cfg, ld)
 		}
 	}

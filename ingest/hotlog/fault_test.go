@@ -321,13 +321,13 @@ func TestTornLastGroupIsCut(t *testing.T) {
 	mustClose(t, l)
 }
 
-// The last group again, but a later segment states that it had been durable.
+// The last group again, and nothing else in its segment; but the next segment states that it had been durable.
 func TestCorruptLastGroupBeforeAnotherSegmentIsRefused(t *testing.T) {
 	mem := vfs.NewMem()
 	fsys := vfs.NewFaulty(mem, nil)
 	l, _ := mustOpen(t, fsys, smallConfig)
 	place := mustAppend(t, l, "one")[0]
-	fsys.SetDecide(vfs.FailNth(1, failing(vfs.OpSyncData), syscall.EIO))
+	fsys.SetDecide(vfs.FailNth(1, failing(vfs.OpWrite), syscall.EIO))
 	if _, err := l.Append(nil, [][]byte{[]byte("two")}); !errors.Is(err, ErrPoisoned) {
 		t.Fatal(err)
 	}
