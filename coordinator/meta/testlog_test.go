@@ -3,7 +3,6 @@ package meta
 import (
 	"fmt"
 	"slices"
-	"testing"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -14,9 +13,16 @@ import (
 
 var testLogID = [16]byte{'t', 'e', 's', 't'}
 
+// failer is what the tests need of testing.T, rapid.T and testing.F.
+type failer interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
 // testLog is a leader without a log: it applies each command as an entry of its own and catches the verdicts.
 type testLog struct {
-	t     testing.TB
+	t     failer
 	s     *State
 	epoch uint64
 	now   int64
@@ -28,7 +34,7 @@ type testLog struct {
 	ids       uint32
 }
 
-func newTestLog(t testing.TB) *testLog {
+func newTestLog(t failer) *testLog {
 	return &testLog{t: t, s: New(testLogID), now: 1_000_000, committed: map[TopicPartition]int64{}}
 }
 
@@ -216,7 +222,7 @@ func jobOfKey(key string) JobID {
 }
 
 // reread is the state after a snapshot and a restart.
-func (s *State) reread(t testing.TB) *State {
+func (s *State) reread(t failer) *State {
 	t.Helper()
 	var parts [][]byte
 	if err := s.WriteSnapshot(func(part []byte) error { parts = append(parts, part); return nil }); err != nil {
