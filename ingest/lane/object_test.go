@@ -39,7 +39,8 @@ func TestSlowPutDoesNotOvertakeInCommits(t *testing.T) {
 	w := newWorld(t, config)
 	topic := w.cluster.CreateTopic(t, "o", "object", 1)
 	hold := make(chan struct{})
-	w.bucket.SetRules(faulty.Rule{Ops: faulty.PutIfAbsent, Hold: hold, Times: 1})
+	first := func(key string) bool { return strings.HasSuffix(key, "-1-1") } // lane 1, seq 1
+	w.bucket.SetRules(faulty.Rule{Ops: faulty.PutIfAbsent, Key: first, Hold: hold})
 	var pendings []*lane.Pending
 	for i := range 4 {
 		pendings = append(pendings, w.append(w.object(topic, 0, fmt.Sprint(i)+strings.Repeat("x", 100))))
