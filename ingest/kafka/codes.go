@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/ingest/fetch"
 	"github.com/varvelog/varve/ingest/lane"
 	"github.com/varvelog/varve/ingest/recordbatch"
@@ -128,5 +129,41 @@ func epochError(client, current int32) int16 {
 		return kerr.FencedLeaderEpoch.Code
 	default:
 		return kerr.UnknownLeaderEpoch.Code
+	}
+}
+
+// groupError maps an outcome of the group coordinator.
+func groupError(code metapb.GroupCode) *kerr.Error {
+	switch code {
+	case metapb.GroupCode_GROUP_OK:
+		return nil
+	case metapb.GroupCode_GROUP_INVALID_ID:
+		return kerr.InvalidGroupID
+	case metapb.GroupCode_GROUP_INVALID_SESSION_TIMEOUT:
+		return kerr.InvalidSessionTimeout
+	case metapb.GroupCode_GROUP_MEMBER_ID_REQUIRED:
+		return kerr.MemberIDRequired
+	case metapb.GroupCode_GROUP_UNKNOWN_MEMBER:
+		return kerr.UnknownMemberID
+	case metapb.GroupCode_GROUP_ILLEGAL_GENERATION:
+		return kerr.IllegalGeneration
+	case metapb.GroupCode_GROUP_REBALANCE_IN_PROGRESS:
+		return kerr.RebalanceInProgress
+	case metapb.GroupCode_GROUP_INCONSISTENT_PROTOCOL:
+		return kerr.InconsistentGroupProtocol
+	case metapb.GroupCode_GROUP_FENCED_INSTANCE:
+		return kerr.FencedInstanceID
+	case metapb.GroupCode_GROUP_MAX_SIZE_REACHED:
+		return kerr.GroupMaxSizeReached
+	case metapb.GroupCode_GROUP_NOT_EMPTY:
+		return kerr.NonEmptyGroup
+	case metapb.GroupCode_GROUP_NOT_FOUND:
+		return kerr.GroupIDNotFound
+	case metapb.GroupCode_GROUP_UNKNOWN_TOPIC:
+		return kerr.UnknownTopicOrPartition
+	case metapb.GroupCode_GROUP_METADATA_TOO_LARGE:
+		return kerr.OffsetMetadataTooLarge
+	default:
+		return kerr.CoordinatorNotAvailable
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
+	"github.com/varvelog/varve/coordinator/group"
 	"github.com/varvelog/varve/coordinator/metapb"
 )
 
@@ -32,7 +33,9 @@ func start(t testing.TB, c *cluster, config Config) (*Server, string) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.NewTextHandler(testWriter{t}, nil))
 	}
-	s, err := New(config, Domain{Metadata: c, Appender: c, Fetcher: c, Offsets: c, Groups: c})
+	groups := group.New(group.Limits{InitialDelay: time.Millisecond}, c, config.Logger)
+	t.Cleanup(groups.Close)
+	s, err := New(config, Domain{Metadata: c, Appender: c, Fetcher: c, Offsets: c, Groups: groups})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
@@ -82,4 +83,30 @@ const maxClientTimeout = 5 * time.Minute
 // boundedTimeout is what a client asked for, between a moment and maxClientTimeout.
 func boundedTimeout(millis int32) time.Duration {
 	return min(max(time.Duration(millis)*time.Millisecond, time.Millisecond), maxClientTimeout)
+}
+
+// refusal is an error as answers carry it: code and message. A nil error is success.
+func refusal(e *kerr.Error, message string) (int16, *string) {
+	if e == nil {
+		return 0, nil
+	}
+	if message == "" {
+		message = e.Description
+	}
+	return e.Code, &message
+}
+
+const parallelProposals = 16
+
+// inParallel calls f for 0 to n-1, a bounded number at a time: proposals that wait together are committed together.
+func inParallel(n int, f func(i int)) {
+	var group errgroup.Group
+	group.SetLimit(parallelProposals)
+	for i := range n {
+		group.Go(func() error {
+			f(i)
+			return nil
+		})
+	}
+	_ = group.Wait() //nolint:errcheck // f returns none
 }

@@ -1,0 +1,91 @@
+package kafka
+
+import (
+	"context"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metapb"
+)
+
+// OffsetCommit (key 8), versions 2 to 10.
+//
+//	v2  retention time (to v4); v3 throttle time
+//	v6  leader epochs (KIP-320)
+//	v7  group instance id (KIP-345)
+//	v8  flexible
+//	v9  KIP-848 members may use it; same bytes
+//	v10 topic ids instead of names
+
+const offsetCommitTimeout = 30 * time.Second
+
+func handleOffsetCommit(ctx context.Context, call *call, r *kmsg.OffsetCommitRequest) (kmsg.Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, offsetCommitTimeout)
+	defer cancel()
+	response := kmsg.NewPtrOffsetCommitResponse()
+	request := &metapb.GroupCommitRequest{Group: r.Group, Generation: r.Generation, MemberId: r.MemberID, InstanceId: r.InstanceID}
+	var answers []*int16 // the codes of the request's offsets, to be filled in
+	for i := range r.Topics {
+		asked := &r.Topics[i]
+		id, partitions, known := call.resolve(asked.Topic, asked.TopicID, r.Version >= 10)
+		topic := kmsg.OffsetCommitResponseTopic{
+			Topic: asked.Topic, TopicID: asked.TopicID, Partitions: make([]kmsg.OffsetCommitResponseTopicPartition, len(asked.Partitions)),
+		}
+		for j := range asked.Partitions {
+			p, answer := &asked.Partitions[j], &topic.Partitions[j]
+			answer.Partition = p.Partition
+			switch {
+			case !known && r.Version >= 10:
+				answer.ErrorCode = kerr.UnknownTopicID.Code
+			case !known || p.Partition < 0 || p.Partition >= partitions:
+				answer.ErrorCode = kerr.UnknownTopicOrPartition.Code
+			default:
+				request.Offsets = append(request.Offsets, committedOffset(r, id, p))
+				answers = append(answers, &answer.ErrorCode)
+			}
+		}
+		response.Topics = append(response.Topics, topic)
+	}
+	if len(answers) == 0 {
+		return response, nil
+	}
+	committed, err := call.domain().Groups.Commit(ctx, request)
+	for i, answer := range answers {
+		*answer = groupCode(metapb.GroupCode_GROUP_UNAVAILABLE, err)
+		if err == nil && i < len(committed.Codes) {
+			*answer = groupCode(committed.Codes[i], nil)
+		}
+	}
+	return response, nil
+}
+
+func committedOffset(r *kmsg.OffsetCommitRequest, topic meta.TopicID, p *kmsg.OffsetCommitRequestTopicPartition) *metapb.CommittedOffset {
+	now := time.Now().UnixMilli()
+	offset := &metapb.CommittedOffset{
+		TopicId: topic[:], Partition: p.Partition, Offset: p.Offset, LeaderEpoch: p.LeaderEpoch, Metadata: orEmpty(p.Metadata), CommitMillis: now,
+	}
+	if r.Version < 6 {
+		offset.LeaderEpoch = -1
+	}
+	if r.Version <= 4 && r.RetentionTimeMillis >= 0 {
+		offset.ExpireMillis = now + r.RetentionTimeMillis
+	}
+	return offset
+}
+
+// resolve finds a topic by its name or id.
+func (c *call) resolve(name string, id meta.TopicID, byID bool) (found meta.TopicID, partitions int32, ok bool) {
+	c.domain().Metadata.View(func(s *meta.State) {
+		t := s.Topic(id)
+		if !byID {
+			t = s.TopicByName(name)
+		}
+		if t != nil {
+			found, partitions, ok = t.ID, int32(t.Partitions()), true
+		}
+	})
+	return found, partitions, ok
+}

@@ -1,0 +1,67 @@
+package kafka
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// FindCoordinator (key 10), versions 0 to 6.
+//
+//	v1  coordinator type; before, it is a group's
+//	v3  flexible
+//	v4  several keys in one request (KIP-699)
+//	v5  transactions without AddPartitionsToTxn (KIP-890); v6 share groups (KIP-932); same bytes
+//
+// Any node serves any group. The answer names one of the client's zone by rendezvous hashing, so that a group's members meet on
+// few nodes, which gather their heartbeats.
+
+const (
+	groupCoordinator       = 0
+	transactionCoordinator = 1
+)
+
+func handleFindCoordinator(_ context.Context, call *call, r *kmsg.FindCoordinatorRequest) (kmsg.Response, error) {
+	keys := r.CoordinatorKeys
+	if r.Version < 4 {
+		keys = []string{r.CoordinatorKey}
+	}
+	if r.Version < 1 {
+		r.CoordinatorType = groupCoordinator
+	}
+	nodes := candidates(call.server().catalog.nodes(), call.server().config.ZoneOf(call.clientID()))
+	response := kmsg.NewPtrFindCoordinatorResponse()
+	for _, key := range keys {
+		response.Coordinators = append(response.Coordinators, findCoordinator(nodes, r.CoordinatorType, key))
+	}
+	if r.Version < 4 {
+		c := &response.Coordinators[0]
+		response.ErrorCode, response.ErrorMessage = c.ErrorCode, c.ErrorMessage
+		response.NodeID, response.Host, response.Port = c.NodeID, c.Host, c.Port
+		response.Coordinators = nil
+	}
+	return response, nil
+}
+
+func findCoordinator(nodes []node, kind int8, key string) kmsg.FindCoordinatorResponseCoordinator {
+	c := kmsg.FindCoordinatorResponseCoordinator{Key: key, NodeID: -1, Port: -1}
+	refuse := func(e *kerr.Error) kmsg.FindCoordinatorResponseCoordinator {
+		c.ErrorCode, c.ErrorMessage = e.Code, kmsg.StringPtr(e.Description)
+		return c
+	}
+	switch {
+	case kind == transactionCoordinator:
+		return refuse(kerr.TransactionalIDAuthorizationFailed)
+	case kind != groupCoordinator:
+		return refuse(kerr.InvalidRequest)
+	}
+	id := coordinatorOf(nodes, key)
+	for _, n := range nodes {
+		if n.id == id {
+			c.NodeID, c.Host, c.Port = n.id, n.host, n.port
+			return c
+		}
+	}
+	return refuse(kerr.CoordinatorNotAvailable)
+}

@@ -1,0 +1,27 @@
+package kafka
+
+import (
+	"context"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/coordinator/metapb"
+)
+
+// Heartbeat (key 12), versions 0 to 4.
+//
+//	v1  throttle time; v3 group instance id (KIP-345); v4 flexible
+
+const heartbeatTimeout = 10 * time.Second
+
+func handleHeartbeat(ctx context.Context, call *call, r *kmsg.HeartbeatRequest) (kmsg.Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, heartbeatTimeout)
+	defer cancel()
+	beat, err := call.domain().Groups.Heartbeat(ctx, &metapb.GroupHeartbeatRequest{
+		Group: r.Group, Generation: r.Generation, MemberId: r.MemberID, InstanceId: r.InstanceID,
+	})
+	response := kmsg.NewPtrHeartbeatResponse()
+	response.ErrorCode = groupCode(beat.GetCode(), err)
+	return response, nil
+}

@@ -1,0 +1,145 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metapb"
+)
+
+// CreateTopics (key 19), versions 2 to 7.
+//
+//	v4  partition count and replication factor may be -1, for the default (KIP-464)
+//	v5  flexible; the answer tells the topic's configuration (KIP-525)
+//	v6  quotas; same bytes
+//	v7  topic ids in the answer
+//
+// There are no replica sets: any replication factor of at least 1 is taken and means what the topic's durability class means; answers
+// say 1. A replica assignment gives the number of partitions and nothing else.
+
+func handleCreateTopics(ctx context.Context, call *call, r *kmsg.CreateTopicsRequest) (kmsg.Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, boundedTimeout(r.TimeoutMillis))
+	defer cancel()
+	named := make(map[string]int)
+	for i := range r.Topics {
+		named[r.Topics[i].Topic]++
+	}
+	response := kmsg.NewPtrCreateTopicsResponse()
+	response.Topics = make([]kmsg.CreateTopicsResponseTopic, len(r.Topics))
+	inParallel(len(r.Topics), func(i int) {
+		asked, answer := &r.Topics[i], &response.Topics[i]
+		answer.Default()
+		answer.Topic, answer.NumPartitions, answer.ReplicationFactor = asked.Topic, -1, -1
+		if named[asked.Topic] > 1 {
+			answer.ErrorCode, answer.ErrorMessage = refusal(kerr.InvalidRequest, "Duplicate topic name.")
+			return
+		}
+		createTopic(ctx, call, r.ValidateOnly, asked, answer)
+	})
+	return response, nil
+}
+
+// createTopic judges and, unless validateOnly, creates one topic.
+func createTopic(ctx context.Context, call *call, validateOnly bool, asked *kmsg.CreateTopicsRequestTopic, answer *kmsg.CreateTopicsResponseTopic) {
+	command, e, message := createTopicCommand(call, asked)
+	if e != nil {
+		answer.ErrorCode, answer.ErrorMessage = refusal(e, message)
+		return
+	}
+	var verdict meta.Verdict
+	if validateOnly {
+		call.domain().Metadata.View(func(s *meta.State) { verdict = s.CheckCreateTopic(command) })
+	} else {
+		var err error
+		if verdict, err = call.propose(ctx, &metapb.Command{Kind: &metapb.Command_CreateTopic{CreateTopic: command}}); err != nil {
+			answer.ErrorCode, answer.ErrorMessage = refusal(proposalError(err), err.Error())
+			return
+		}
+	}
+	if e := codeError(verdict.Code); e != nil {
+		answer.ErrorCode, answer.ErrorMessage = refusal(e, verdict.Message)
+		return
+	}
+	answer.NumPartitions, answer.ReplicationFactor = command.Partitions, 1
+	if !validateOnly {
+		answer.TopicID = [16]byte(command.TopicId)
+		answer.Configs = createdConfigs(call, command.Name)
+	}
+}
+
+// createTopicCommand turns what a client asks for into a command. Names and configuration are the state machine's to judge.
+func createTopicCommand(call *call, asked *kmsg.CreateTopicsRequestTopic) (*metapb.CreateTopic, *kerr.Error, string) {
+	partitions := asked.NumPartitions
+	switch {
+	case len(asked.ReplicaAssignment) > 0:
+		if asked.NumPartitions != -1 || asked.ReplicationFactor != -1 {
+			return nil, kerr.InvalidRequest, "A manual partition assignment was specified, but numPartitions or replicationFactor was not set to -1."
+		}
+		if message := checkAssignment(asked.ReplicaAssignment); message != "" {
+			return nil, kerr.InvalidReplicaAssignment, message
+		}
+		partitions = int32(len(asked.ReplicaAssignment))
+	case asked.ReplicationFactor == 0 || asked.ReplicationFactor < -1:
+		return nil, kerr.InvalidReplicationFactor, "Replication factor must be larger than 0, or -1 to use the default value."
+	case partitions == -1:
+		call.domain().Metadata.View(func(s *meta.State) { partitions = s.Cluster().NumPartitions })
+	case partitions <= 0:
+		return nil, kerr.InvalidPartitions, "Number of partitions was set to an invalid non-positive value."
+	}
+	entries := make([]*metapb.ConfigEntry, 0, len(asked.Configs)+1)
+	for i := range asked.Configs {
+		if asked.Configs[i].Value == nil {
+			return nil, kerr.InvalidConfig, "Null value not supported for topic configs: " + asked.Configs[i].Name
+		}
+		entries = append(entries, &metapb.ConfigEntry{Name: asked.Configs[i].Name, Value: *asked.Configs[i].Value})
+	}
+	return newTopicCommand(call, asked.Topic, partitions, entries), nil, ""
+}
+
+// checkAssignment wants partitions from 0 on, each with replicas that differ.
+func checkAssignment(assignment []kmsg.CreateTopicsRequestTopicReplicaAssignment) string {
+	seen := make(map[int32]bool, len(assignment))
+	for i := range assignment {
+		p := assignment[i].Partition
+		if p < 0 || int(p) >= len(assignment) || seen[p] {
+			return "partitions should be a consecutive 0-based integer sequence"
+		}
+		seen[p] = true
+		if message := checkReplicas(assignment[i].Replicas); message != "" {
+			return fmt.Sprintf("partition %d: %s", p, message)
+		}
+	}
+	return ""
+}
+
+func checkReplicas(replicas []int32) string {
+	if len(replicas) == 0 {
+		return "The manual partition assignment includes an empty replica list."
+	}
+	seen := make(map[int32]bool, len(replicas))
+	for _, r := range replicas {
+		if seen[r] {
+			return fmt.Sprintf("The manual partition assignment includes the broker %d more than once.", r)
+		}
+		seen[r] = true
+	}
+	return ""
+}
+
+func createdConfigs(call *call, name string) (configs []kmsg.CreateTopicsResponseTopicConfig) {
+	configs = []kmsg.CreateTopicsResponseTopicConfig{}
+	call.domain().Metadata.View(func(s *meta.State) {
+		values, _ := s.DescribeConfig(meta.ScopeTopic, name)
+		for i := range values {
+			v := &values[i]
+			configs = append(configs, kmsg.CreateTopicsResponseTopicConfig{
+				Name: v.Name, Value: kmsg.StringPtr(v.Value), ReadOnly: v.Def.ReadOnly, Source: int8(v.Source),
+			})
+		}
+	})
+	return configs
+}

@@ -1,0 +1,60 @@
+package kafka
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/coordinator/metapb"
+)
+
+// DeleteTopics (key 20), versions 1 to 6.
+//
+//	v4  flexible; v5 error messages (KIP-599); v6 topics by id or name
+//
+// The topic is gone when the answer comes; its objects are deleted afterwards.
+
+func handleDeleteTopics(ctx context.Context, call *call, r *kmsg.DeleteTopicsRequest) (kmsg.Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, boundedTimeout(r.TimeoutMillis))
+	defer cancel()
+	topics := r.Topics
+	if r.Version < 6 {
+		for i := range r.TopicNames {
+			topics = append(topics, kmsg.DeleteTopicsRequestTopic{Topic: &r.TopicNames[i]})
+		}
+	}
+	response := kmsg.NewPtrDeleteTopicsResponse()
+	response.Topics = make([]kmsg.DeleteTopicsResponseTopic, len(topics))
+	inParallel(len(topics), func(i int) {
+		answer := &response.Topics[i]
+		answer.Default()
+		answer.Topic, answer.TopicID = topics[i].Topic, topics[i].TopicID
+		deleteTopic(ctx, call, &topics[i], answer)
+	})
+	return response, nil
+}
+
+func deleteTopic(ctx context.Context, call *call, asked *kmsg.DeleteTopicsRequestTopic, answer *kmsg.DeleteTopicsResponseTopic) {
+	byID := asked.TopicID != [16]byte{}
+	if byID == (asked.Topic != nil) {
+		answer.ErrorCode, answer.ErrorMessage = refusal(kerr.InvalidRequest, "Neither topic name nor id was specified, or both were.")
+		return
+	}
+	id, _, known := call.resolve(orEmpty(asked.Topic), asked.TopicID, byID)
+	unknown := kerr.UnknownTopicOrPartition
+	if byID {
+		unknown = kerr.UnknownTopicID
+	}
+	if !known {
+		answer.ErrorCode, answer.ErrorMessage = refusal(unknown, "")
+		return
+	}
+	answer.TopicID = id
+	verdict, err := call.propose(ctx, &metapb.Command{Kind: &metapb.Command_DeleteTopic{DeleteTopic: &metapb.DeleteTopic{TopicId: id[:]}}})
+	if err != nil {
+		answer.ErrorCode, answer.ErrorMessage = refusal(proposalError(err), err.Error())
+	} else if e := codeError(verdict.Code); e != nil {
+		answer.ErrorCode, answer.ErrorMessage = refusal(e, verdict.Message)
+	}
+}

@@ -1,0 +1,98 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/coordinator/meta"
+)
+
+// DescribeConfigs (key 32), versions 1 to 4.
+//
+//	v1  synonyms and sources; v3 types and documentation (KIP-569); v4 flexible
+//
+// The configuration of every node is the cluster's: a broker by id has the cluster's values, the default entity ("") only those that
+// were set.
+
+func handleDescribeConfigs(_ context.Context, call *call, r *kmsg.DescribeConfigsRequest) (kmsg.Response, error) {
+	response := kmsg.NewPtrDescribeConfigsResponse()
+	for i := range r.Resources {
+		response.Resources = append(response.Resources, describeConfigs(call, r, &r.Resources[i]))
+	}
+	return response, nil
+}
+
+func describeConfigs(call *call, r *kmsg.DescribeConfigsRequest, asked *kmsg.DescribeConfigsRequestResource) kmsg.DescribeConfigsResponseResource {
+	answer := kmsg.DescribeConfigsResponseResource{ResourceType: asked.ResourceType, ResourceName: asked.ResourceName}
+	scope, name, e, message := call.configResource(asked.ResourceType, asked.ResourceName)
+	if e != nil {
+		answer.ErrorCode, answer.ErrorMessage = refusal(e, message)
+		return answer
+	}
+	call.domain().Metadata.View(func(s *meta.State) {
+		values, known := s.DescribeConfig(scope, name)
+		if !known {
+			answer.ErrorCode, answer.ErrorMessage = refusal(kerr.UnknownTopicOrPartition, "")
+			return
+		}
+		for i := range values {
+			v := &values[i]
+			if len(asked.ConfigNames) > 0 && !slices.Contains(asked.ConfigNames, v.Name) {
+				continue
+			}
+			if scope == meta.ScopeBroker && asked.ResourceName == "" && v.Source == meta.SourceDefault {
+				continue
+			}
+			answer.Configs = append(answer.Configs, describeConfig(r, v))
+		}
+	})
+	return answer
+}
+
+func describeConfig(r *kmsg.DescribeConfigsRequest, v *meta.ConfigValue) kmsg.DescribeConfigsResponseResourceConfig {
+	c := kmsg.NewDescribeConfigsResponseResourceConfig()
+	c.Name, c.Value, c.ReadOnly = v.Name, kmsg.StringPtr(v.Value), v.Def.ReadOnly
+	c.Source, c.IsDefault = kmsg.ConfigSource(v.Source), v.Source == meta.SourceDefault
+	c.ConfigType = kmsg.ConfigType(v.Def.Type)
+	if r.IncludeDocumentation {
+		c.Documentation = kmsg.StringPtr(v.Def.Doc)
+	}
+	if r.IncludeSynonyms {
+		for _, s := range v.Synonyms {
+			c.ConfigSynonyms = append(c.ConfigSynonyms, kmsg.DescribeConfigsResponseResourceConfigConfigSynonym{
+				Name: s.Name, Value: kmsg.StringPtr(s.Value), Source: kmsg.ConfigSource(s.Source),
+			})
+		}
+	}
+	return c
+}
+
+// configResource turns Kafka's resource into the state's. A node's own configuration is the cluster's.
+func (c *call) configResource(kind kmsg.ConfigResourceType, name string) (meta.Scope, string, *kerr.Error, string) {
+	switch kind {
+	case kmsg.ConfigResourceTypeTopic:
+		if wrong := meta.ValidTopicName(name); wrong != "" {
+			return 0, "", kerr.InvalidTopicException, "Topic name is invalid: " + wrong
+		}
+		return meta.ScopeTopic, name, nil, ""
+	case kmsg.ConfigResourceTypeBroker:
+		if name != "" && !c.isNode(name) {
+			return 0, "", kerr.InvalidRequest, fmt.Sprintf("Unexpected broker id %q.", name)
+		}
+		return meta.ScopeBroker, "", nil, ""
+	case kmsg.ConfigResourceTypeGroupConfig:
+		return meta.ScopeGroup, name, nil, ""
+	case kmsg.ConfigResourceTypeClientMetrics:
+		return meta.ScopeClientMetrics, name, nil, ""
+	default:
+		return 0, "", kerr.InvalidRequest, fmt.Sprintf("Unsupported resource type %d.", kind)
+	}
+}
+
+func (c *call) isNode(name string) bool {
+	return slices.ContainsFunc(c.server().catalog.nodes(), func(n node) bool { return fmt.Sprint(n.id) == name })
+}

@@ -1,0 +1,72 @@
+package kafka
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/coordinator/metapb"
+)
+
+// AlterConfigs (key 33), versions 0 to 2.
+//
+//	v1  same bytes; v2 flexible
+//
+// What is not named falls back to its default; IncrementalAlterConfigs (44) changes only what it names.
+
+func handleAlterConfigs(ctx context.Context, call *call, r *kmsg.AlterConfigsRequest) (kmsg.Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, alterConfigsTimeout)
+	defer cancel()
+	response := kmsg.NewPtrAlterConfigsResponse()
+	for i := range r.Resources {
+		asked := &r.Resources[i]
+		answer := kmsg.AlterConfigsResponseResource{ResourceType: asked.ResourceType, ResourceName: asked.ResourceName}
+		changes := make([]configChange, 0, len(asked.Configs))
+		for j := range asked.Configs {
+			changes = append(changes, configChange{name: asked.Configs[j].Name, value: asked.Configs[j].Value})
+		}
+		alter := alteration{kind: asked.ResourceType, name: asked.ResourceName, changes: changes, replace: true, validateOnly: r.ValidateOnly}
+		answer.ErrorCode, answer.ErrorMessage = alter.run(ctx, call)
+		response.Resources = append(response.Resources, answer)
+	}
+	return response, nil
+}
+
+// alteration changes the configuration of one resource, for both APIs that do.
+type alteration struct {
+	kind                  kmsg.ConfigResourceType
+	name                  string
+	changes               []configChange
+	replace, validateOnly bool
+}
+
+type configChange struct {
+	name  string
+	value *string
+	op    kmsg.IncrementalAlterConfigOp
+}
+
+func (a *alteration) run(ctx context.Context, call *call) (int16, *string) {
+	scope, name, e, message := call.configResource(a.kind, a.name)
+	if e != nil {
+		return refusal(e, message)
+	}
+	if a.kind == kmsg.ConfigResourceTypeBroker {
+		name = a.name // the state says that a single node's cannot be altered
+	}
+	command := &metapb.AlterConfig{Resource: metapb.AlterConfig_Resource(scope), Name: name, Replace: a.replace}
+	seen := make(map[string]bool, len(a.changes))
+	for i := range a.changes {
+		if seen[a.changes[i].name] {
+			return refusal(kerr.InvalidRequest, "Error due to duplicate config keys: "+a.changes[i].name)
+		}
+		seen[a.changes[i].name] = true
+		entry, e, message := call.configEntry(scope, name, &a.changes[i])
+		if e != nil {
+			return refusal(e, message)
+		}
+		command.Entries = append(command.Entries, entry)
+	}
+	return call.alterConfig(ctx, command, a.validateOnly)
+}

@@ -1,0 +1,68 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metapb"
+)
+
+// CreatePartitions (key 37), versions 0 to 3.
+//
+//	v1  same bytes; v2 flexible; v3 quotas, same bytes
+//
+// A replica assignment must fit the number of new partitions, and means nothing: see CreateTopics.
+
+func handleCreatePartitions(ctx context.Context, call *call, r *kmsg.CreatePartitionsRequest) (kmsg.Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, boundedTimeout(r.TimeoutMillis))
+	defer cancel()
+	named := make(map[string]int)
+	for i := range r.Topics {
+		named[r.Topics[i].Topic]++
+	}
+	response := kmsg.NewPtrCreatePartitionsResponse()
+	response.Topics = make([]kmsg.CreatePartitionsResponseTopic, len(r.Topics))
+	inParallel(len(r.Topics), func(i int) {
+		answer := &response.Topics[i]
+		answer.Topic = r.Topics[i].Topic
+		if named[answer.Topic] > 1 {
+			answer.ErrorCode, answer.ErrorMessage = refusal(kerr.InvalidRequest, "Duplicate topic name.")
+			return
+		}
+		answer.ErrorCode, answer.ErrorMessage = createPartitions(ctx, call, r.ValidateOnly, &r.Topics[i])
+	})
+	return response, nil
+}
+
+func createPartitions(ctx context.Context, call *call, validateOnly bool, asked *kmsg.CreatePartitionsRequestTopic) (int16, *string) {
+	id, have, known := call.resolve(asked.Topic, meta.TopicID{}, false)
+	if !known {
+		return refusal(kerr.UnknownTopicOrPartition, "")
+	}
+	if asked.Assignment != nil && asked.Count > have {
+		if len(asked.Assignment) != int(asked.Count-have) {
+			return refusal(kerr.InvalidReplicaAssignment, fmt.Sprintf(
+				"Increasing the number of partitions by %d but %d assignments provided.", asked.Count-have, len(asked.Assignment)))
+		}
+		for i := range asked.Assignment {
+			if message := checkReplicas(asked.Assignment[i].Replicas); message != "" {
+				return refusal(kerr.InvalidReplicaAssignment, message)
+			}
+		}
+	}
+	command := &metapb.CreatePartitions{TopicId: id[:], Count: asked.Count, MaxPartitions: call.server().config.MaxPartitions}
+	var verdict meta.Verdict
+	if validateOnly {
+		call.domain().Metadata.View(func(s *meta.State) { verdict = s.CheckCreatePartitions(command) })
+	} else {
+		var err error
+		if verdict, err = call.propose(ctx, &metapb.Command{Kind: &metapb.Command_CreatePartitions{CreatePartitions: command}}); err != nil {
+			return refusal(proposalError(err), err.Error())
+		}
+	}
+	return refusal(codeError(verdict.Code), verdict.Message)
+}

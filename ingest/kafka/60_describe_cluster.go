@@ -1,0 +1,42 @@
+package kafka
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/coordinator/meta"
+)
+
+// DescribeCluster (key 60), versions 0 to 2.
+//
+//	v1  endpoint type (KIP-919); v2 fenced brokers (KIP-1073), which here are the nodes that are not live
+
+const brokerEndpoints = 1
+
+func handleDescribeCluster(_ context.Context, call *call, r *kmsg.DescribeClusterRequest) (kmsg.Response, error) {
+	response := kmsg.NewPtrDescribeClusterResponse()
+	response.ControllerID = -1
+	if r.Version >= 1 && r.EndpointType != brokerEndpoints {
+		response.ErrorCode, response.ErrorMessage = refusal(kerr.MismatchedEndpointType, "The request was sent to an endpoint of a broker.")
+		return response, nil
+	}
+	response.EndpointType, response.ClusterID = brokerEndpoints, call.server().config.ClusterID
+	if r.IncludeClusterAuthorizedOperations {
+		response.ClusterAuthorizedOperations = clusterOperations
+	}
+	call.domain().Metadata.View(func(s *meta.State) {
+		for _, n := range s.Nodes() {
+			if n.Live && response.ControllerID < 0 {
+				response.ControllerID = int32(n.ID)
+			}
+			if n.Live || r.IncludeFencedBrokers {
+				response.Brokers = append(response.Brokers, kmsg.DescribeClusterResponseBroker{
+					NodeID: int32(n.ID), Host: n.KafkaHost, Port: n.KafkaPort, Rack: nilIfEmpty(n.Zone), IsFenced: !n.Live,
+				})
+			}
+		}
+	})
+	return response, nil
+}
