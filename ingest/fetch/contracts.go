@@ -6,7 +6,7 @@ import (
 	"github.com/varvelog/varve/coordinator/meta"
 )
 
-// Replica is the node's replica of the state.
+// Replica is the node's replica of the state; *replica.Replica is one.
 type Replica interface {
 	// View calls f with the state under a read lock. f does no I/O and keeps nothing of the state.
 	View(f func(*meta.State))
@@ -30,14 +30,14 @@ type Peer interface {
 	ReadHot(ctx context.Context, address string, diskID [16]byte, segment uint64, position uint32, buf []byte) error
 }
 
-// Objects reads objects of the bucket, through a cache.
+// Objects reads objects of the bucket, through a cache; *blockcache.Cache is one.
 type Objects interface {
-	// ReadAt fills buf from position of the object, whose size is sizeBytes, 0 where it is not known. When ctx ends it
-	// returns promptly, and what it has begun to get goes on into the cache.
-	ReadAt(ctx context.Context, key string, sizeBytes uint64, position uint64, buf []byte) error
+	// ReadAt fills buf from byte off of the object, whose size is sizeHint, 0 where it is not known; fewer bytes come with an
+	// error. When ctx ends it returns promptly, and what it has begun to get goes on into the cache.
+	ReadAt(ctx context.Context, key string, sizeHint, off int64, buf []byte) (n int, err error)
 }
 
-// PartIndex finds batches within a part of a stored segment.
+// PartIndex finds batches within a part of a stored segment; *partindex.Finder is one.
 type PartIndex interface {
 	// Seek returns the position in the object of a batch of the part at or before the one that holds offset: the last such
 	// that the index knows. The part's batches stand one behind the other up to part.Position+part.Length.

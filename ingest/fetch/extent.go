@@ -66,6 +66,7 @@ func (e *extent) seek(ctx context.Context, r *Reader, src source) error {
 		return nil
 	}
 	if !e.stored() {
+		e.start, e.base = e.loc.Position, e.loc.BaseOffset
 		return e.search(ctx, src, func(_ *recordbatch.Header, next int64) bool { return next > e.from })
 	}
 	position, err := r.index.Seek(ctx, e.loc, e.from)
@@ -79,12 +80,12 @@ func (e *extent) seek(ctx context.Context, r *Reader, src source) error {
 	return nil
 }
 
-// search walks the headers from the extent's beginning to the first batch that found accepts, given its header and the
-// offset after it. errMissing where none is accepted.
+// search moves start and base on to the first batch that found accepts, given its header and the offset after it. It
+// reads headers only. errMissing where none is accepted.
 func (e *extent) search(ctx context.Context, src source, found func(h *recordbatch.Header, next int64) bool) error {
 	window := getBuffer(searchWindowBytes)
 	defer window.free()
-	position, offset := e.loc.Position, e.loc.BaseOffset
+	position, offset := e.start, e.base
 	for position < e.end() {
 		buf := window.data[:min(searchWindowBytes, e.end()-position)]
 		if err := src.readAt(ctx, position, buf); err != nil {
@@ -111,6 +112,7 @@ func (e *extent) search(ctx context.Context, src source, found func(h *recordbat
 			offset = next
 		}
 	}
+	e.start, e.base = e.end(), e.loc.NextOffset
 	return fmt.Errorf("%w: no such batch before %d", errMissing, e.end())
 }
 

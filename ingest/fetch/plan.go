@@ -133,12 +133,20 @@ func (f *reading) locate(c *cursor, st *meta.State, offset int64) extent {
 		e.loc = meta.Location{BaseOffset: offset, NextOffset: loc.BaseOffset}
 	default:
 		e.loc = loc
-		e.local = loc.Tier == meta.TierHot && loc.DiskID == f.reader.diskID && f.reader.log != nil
-		if loc.Tier == meta.TierHot && !e.local {
-			if n := st.Node(loc.Node); n != nil {
-				e.address = n.InternalAddress
-			}
-		}
+		f.reader.place(&e, st)
 	}
 	return e
+}
+
+// place tells whether an extent is on the node's own disk, or at whose address it is.
+func (r *Reader) place(e *extent, st *meta.State) {
+	if e.loc.Tier != meta.TierHot {
+		return
+	}
+	if e.local = e.loc.DiskID == r.diskID && r.log != nil; e.local {
+		return
+	}
+	if n := st.Node(e.loc.Node); n != nil {
+		e.address = n.InternalAddress
+	}
 }

@@ -41,10 +41,11 @@ type objectSource struct {
 }
 
 func (s objectSource) readAt(ctx context.Context, position uint64, buf []byte) error {
-	if err := s.objects.ReadAt(ctx, s.key, s.sizeBytes, position, buf); err != nil {
-		return fmt.Errorf("read object %q: %w", s.key, err)
+	n, err := s.objects.ReadAt(ctx, s.key, int64(s.sizeBytes), int64(position), buf)
+	if n == len(buf) {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("read object %q: %d of %d bytes at %d: %w", s.key, n, len(buf), position, err)
 }
 
 // source is where the extent's bytes are.
@@ -68,7 +69,9 @@ func (noSource) ReadHot(context.Context, string, [16]byte, uint64, uint32, []byt
 	return errNoSource
 }
 
-func (noSource) ReadAt(context.Context, string, uint64, uint64, []byte) error { return errNoSource }
+func (noSource) ReadAt(context.Context, string, int64, int64, []byte) (int, error) {
+	return 0, errNoSource
+}
 
 func (noSource) Seek(context.Context, meta.Location, int64) (uint64, error) { return 0, errNoSource }
 

@@ -39,16 +39,13 @@ func TestFencedEpochFailsWhatHasNoVerdict(t *testing.T) {
 func TestFenceEndsAnEpochWithoutAVerdict(t *testing.T) {
 	w := newWorld(t, lane.Config{})
 	topic := w.cluster.CreateTopic(t, "a", "local", 1)
-	w.cluster.OnSubmit(func(attempt int, _ []*metapb.Command) (bool, error) {
-		if attempt == 1 {
-			registration, ok := w.set.Registration()
-			if !ok {
-				t.Error("no registration while a chunk is submitted")
-			}
-			w.set.Fence(registration)
-			return false, errors.New("the leader says: fenced")
+	w.cluster.OnSubmit(func(_ int, commands []*metapb.Command) (bool, error) {
+		commit := commands[0].GetCommitChunk()
+		if commit.NodeEpoch > 1 {
+			return true, nil
 		}
-		return true, nil
+		w.set.Fence(lane.Registration{Node: meta.NodeID(commit.NodeId), Epoch: commit.NodeEpoch})
+		return false, errors.New("the leader says: fenced")
 	})
 	w.expectFailure(w.append(w.local(topic, 0, "lost")), lane.Fenced)
 	w.await("the next epoch", func() bool { return w.events.epochs.Load() == 2 })
