@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/varvelog/varve/infra/objstore"
 	"github.com/varvelog/varve/infra/objstore/internal/s3wire/s3wiretest"
 	"github.com/varvelog/varve/infra/objstore/minio"
@@ -14,6 +16,8 @@ import (
 	localminio "github.com/varvelog/varve/localstack/minio"
 	"github.com/varvelog/varve/localstack/minio/miniotest"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var buckets atomic.Int64
 
@@ -91,7 +95,7 @@ func TestOpenExplainsItself(t *testing.T) {
 }
 
 func TestScriptedAnswers(t *testing.T) {
-	s3wiretest.Run(t, func(t *testing.T, address string) objstore.Store {
-		return open(t, minio.Config{Bucket: "bucket", Address: address, Insecure: true, MaxAttempts: 1, AccessKey: "access", SecretKey: "secret"})
+	s3wiretest.Run(t, func(t *testing.T, address string, attempts int) objstore.Store {
+		return open(t, minio.Config{Bucket: "bucket", Address: address, Insecure: true, MaxAttempts: attempts, AccessKey: "access", SecretKey: "secret"})
 	})
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
+	"go.uber.org/goleak"
+
 	"github.com/varvelog/varve/infra/objstore"
 	"github.com/varvelog/varve/infra/objstore/internal/s3wire/s3wiretest"
 	"github.com/varvelog/varve/infra/objstore/s3"
@@ -16,6 +18,8 @@ import (
 	"github.com/varvelog/varve/localstack/minio"
 	"github.com/varvelog/varve/localstack/minio/miniotest"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var buckets atomic.Int64
 
@@ -92,9 +96,9 @@ func TestOpenExplainsItself(t *testing.T) {
 }
 
 func TestScriptedAnswers(t *testing.T) {
-	s3wiretest.Run(t, func(t *testing.T, address string) objstore.Store {
+	s3wiretest.Run(t, func(t *testing.T, address string, attempts int) objstore.Store {
 		return open(t, s3.Config{
-			Bucket: "bucket", Endpoint: "http://" + address, MaxAttempts: 1,
+			Bucket: "bucket", Endpoint: "http://" + address, MaxAttempts: attempts,
 			Credentials: credentials.NewStaticCredentialsProvider("access", "secret", ""),
 		})
 	})

@@ -3,6 +3,7 @@
 package s3wiretest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -34,17 +35,19 @@ type server struct {
 		sync.Mutex
 		answers  []answer
 		requests int
+		body     []byte
 	}
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+	sent, err := io.ReadAll(r.Body)
+	if err != nil {
 		return
 	}
 	if r.Method == http.MethodHead && strings.Trim(r.URL.Path, "/") == "bucket" {
 		return
 	}
-	next := s.take()
+	next := s.take(sent)
 	for name, value := range next.header {
 		w.Header().Set(name, value)
 	}
@@ -69,10 +72,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *server) take() answer {
+func (s *server) take(sent []byte) answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mu.requests++
+	s.mu.body = sent
 	next := s.mu.answers[0]
 	if len(s.mu.answers) > 1 {
 		s.mu.answers = s.mu.answers[1:]
@@ -86,17 +90,34 @@ func (s *server) requests() int {
 	return s.mu.requests
 }
 
+func (s *server) lastBody() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.body
+}
+
 var stored = answer{status: http.StatusOK, header: map[string]string{"ETag": `"abc"`}}
 
-// Run runs the tests. open opens the bucket "bucket" at the server's address, with one attempt per request.
-func Run(t *testing.T, open func(t *testing.T, address string) objstore.Store) {
-	start := func(t *testing.T, answers ...answer) (*server, objstore.Store) {
+// Run runs the tests. open opens the bucket "bucket" at the server's address, with that many attempts per request.
+func Run(t *testing.T, open func(t *testing.T, address string, attempts int) objstore.Store) {
+	startTrying := func(t *testing.T, attempts int, answers ...answer) (*server, objstore.Store) {
 		scripted := &server{}
 		scripted.mu.answers = answers
 		listening := httptest.NewServer(scripted)
 		t.Cleanup(listening.Close)
-		return scripted, open(t, listening.Listener.Addr().String())
+		return scripted, open(t, listening.Listener.Addr().String(), attempts)
 	}
+	start := func(t *testing.T, answers ...answer) (*server, objstore.Store) { return startTrying(t, 1, answers...) }
+	t.Run("RepeatedPutSendsTheWholeBody", func(t *testing.T) {
+		scripted, store := startTrying(t, 2, answer{status: http.StatusServiceUnavailable, code: "SlowDown"}, stored)
+		body := bytes.Repeat([]byte("varve"), 50000)
+		if _, err := store.PutIfAbsent(t.Context(), "key", body); err != nil {
+			t.Fatal(err)
+		}
+		if sent := scripted.lastBody(); scripted.requests() != 2 || !bytes.Contains(sent, body) {
+			t.Errorf("%d requests, the last with %d bytes", scripted.requests(), len(sent))
+		}
+	})
 	t.Run("Failures", func(t *testing.T) { testFailures(t, start) })
 	t.Run("ConflictIsTriedAgain", func(t *testing.T) {
 		conflict := answer{status: http.StatusConflict, code: "ConditionalRequestConflict"}
@@ -133,7 +154,7 @@ func Run(t *testing.T, open func(t *testing.T, address string) objstore.Store) {
 	t.Run("NoServer", func(t *testing.T) {
 		scripted := &server{}
 		listening := httptest.NewServer(scripted)
-		store := open(t, listening.Listener.Addr().String())
+		store := open(t, listening.Listener.Addr().String(), 1)
 		listening.Close()
 		_, err := store.PutIfAbsent(t.Context(), "key", []byte("x"))
 		if !objstore.Ambiguous(err) || errors.Is(err, context.Canceled) {
