@@ -92,9 +92,7 @@ func Open(ctx context.Context, c Config) (objstore.Store, error) {
 	if c.MaxAttempts == 0 {
 		c.MaxAttempts = defaultMaxAttempts
 	}
-	httpClient := awshttp.NewBuildableClient().WithTransportOptions(s3wire.Tune)
 	options := []func(*config.LoadOptions) error{
-		config.WithHTTPClient(httpClient),
 		config.WithRetryer(func() aws.Retryer {
 			return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = c.MaxAttempts, maxBackoff })
 		}),
@@ -117,27 +115,41 @@ func Open(ctx context.Context, c Config) (objstore.Store, error) {
 	if _, err := sdk.Credentials.Retrieve(ctx); err != nil {
 		return nil, fmt.Errorf("open %s: find credentials: %w: %w", name, objstore.ErrAccess, err)
 	}
+	// The SDK's own client could not be told to close its connections.
+	transport := awshttp.NewBuildableClient().GetTransport()
+	s3wire.Tune(transport)
 	api := s3.NewFromConfig(sdk, func(o *s3.Options) {
 		if c.Endpoint != "" {
 			o.BaseEndpoint = aws.String(c.Endpoint)
 			o.UsePathStyle = true
 		}
+		o.HTTPClient = &http.Client{Transport: transport, CheckRedirect: followPreserving}
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenSupported
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenSupported
 		// Ranges have no checksum to validate; the formats read carry their own.
 		o.DisableLogOutputChecksumValidationSkipped = true
 	})
-	return s3wire.Open(ctx, &client{api: api, http: httpClient, bucket: c.Bucket, region: sdk.Region}, s3wire.Config{
+	return s3wire.Open(ctx, &client{api: api, transport: transport, bucket: c.Bucket, region: sdk.Region}, s3wire.Config{
 		Name: name, Prefix: c.Prefix, CreateBucket: c.CreateBucket, MultipartBytes: c.MultipartBytes, PartBytes: c.PartBytes,
 	})
 }
 
+// followPreserving follows the redirects that keep a request's method, as the SDK's own client does.
+func followPreserving(request *http.Request, via []*http.Request) error {
+	const maxRedirects = 5
+	status := request.Response.StatusCode
+	if len(via) > maxRedirects || (status != http.StatusTemporaryRedirect && status != http.StatusPermanentRedirect) {
+		return http.ErrUseLastResponse
+	}
+	return nil
+}
+
 // client is a bucket through the SDK.
 type client struct {
-	api    *s3.Client
-	http   *awshttp.BuildableClient
-	bucket string
-	region string
+	api       *s3.Client
+	transport *http.Transport
+	bucket    string
+	region    string
 }
 
 func conditionHeaders(condition s3wire.Condition) (ifMatch, ifNoneMatch *string) {
@@ -296,4 +308,4 @@ func (c *client) Failure(err error) (status int, code string) {
 	return status, code
 }
 
-func (c *client) Close() { c.http.GetTransport().CloseIdleConnections() }
+func (c *client) Close() { c.transport.CloseIdleConnections() }
