@@ -38,20 +38,19 @@ type Config struct {
 	LogLevel  string `name:"log-level" default:"info" usage:"debug, info, warn or error"`
 	LogFormat string `name:"log-format" default:"text" usage:"text or json"`
 
-	HotSegmentBytes   Bytes         `name:"hot-segment-bytes" default:"64MiB" usage:"size at which a segment of the hot log is sealed"`
-	SealAge           time.Duration `name:"seal-age" default:"30s" usage:"age at which a segment of the hot log that holds anything is sealed"`
-	ObjectPuts        float64       `name:"object-puts-per-second" default:"10" usage:"chunks a second that this node may PUT for topics with varve.durability=object"`
-	RequestMemory     Bytes         `name:"request-memory" default:"256MiB" usage:"bytes of produce requests in flight before clients are made to wait"`
-	FetchMemory       Bytes         `name:"fetch-memory" default:"128MiB" usage:"bytes of fetch answers in flight"`
-	CacheBytes        Bytes         `name:"cache-bytes" default:"128MiB" usage:"RAM for ranges of objects read from the bucket"`
-	MaxConnections    int           `name:"max-connections" default:"10000" usage:"Kafka connections open at once"`
-	RetentionInterval time.Duration `name:"retention-interval" default:"1m" usage:"how often retention is applied"`
-	OrphanAge         time.Duration `name:"orphan-age" default:"24h" usage:"age from which objects that nothing refers to are swept"`
-	SweepInterval     time.Duration `name:"sweep-interval" default:"1h" usage:"how often the bucket is searched for orphans"`
-	DeleteDelay       time.Duration `name:"delete-delay" default:"1m" usage:"how long deleted objects are left to readers under way"`
-	SnapshotEntries   int           `name:"snapshot-entries" default:"10000" usage:"metadata log entries between two snapshots"`
-	ShipBytes         Bytes         `name:"ship-bytes" default:"256MiB" usage:"hot bytes that one tiering job takes at most"`
-	DrainTimeout      time.Duration `name:"drain-timeout" default:"10s" usage:"how long a stopping process waits for what is in flight"`
+	HotSegmentBytes Bytes         `name:"hot-segment-bytes" default:"64MiB" usage:"size at which a segment of the hot log is sealed"`
+	SealAge         time.Duration `name:"seal-age" default:"30s" usage:"age at which a segment of the hot log that holds anything is sealed"`
+	ObjectPuts      float64       `name:"object-puts-per-second" default:"10" usage:"chunks a second that this node may PUT for topics with varve.durability=object"`
+	RequestMemory   Bytes         `name:"request-memory" default:"256MiB" usage:"bytes of produce requests in flight before clients are made to wait"`
+	FetchMemory     Bytes         `name:"fetch-memory" default:"128MiB" usage:"bytes of fetch answers in flight"`
+	CacheBytes      Bytes         `name:"cache-bytes" default:"128MiB" usage:"RAM for ranges of objects read from the bucket"`
+	MaxConnections  int           `name:"max-connections" default:"10000" usage:"Kafka connections open at once"`
+	OrphanAge       time.Duration `name:"orphan-age" default:"24h" usage:"age from which objects that nothing refers to are swept"`
+	SweepInterval   time.Duration `name:"sweep-interval" default:"1h" usage:"how often the bucket is searched for orphans"`
+	DeleteDelay     time.Duration `name:"delete-delay" default:"1m" usage:"how long deleted objects are left to readers under way"`
+	SnapshotEntries int           `name:"snapshot-entries" default:"10000" usage:"metadata log entries between two snapshots"`
+	ShipBytes       Bytes         `name:"ship-bytes" default:"256MiB" usage:"hot bytes that one tiering job takes at most"`
+	DrainTimeout    time.Duration `name:"drain-timeout" default:"10s" usage:"how long a stopping process waits for what is in flight"`
 }
 
 // FieldError is a wrong value: it names the field as the operator can find it.
@@ -191,7 +190,6 @@ func (c *Config) validateLimits(Role) error {
 		min   time.Duration
 	}{
 		{"seal-age", c.SealAge, 100 * time.Millisecond},
-		{"retention-interval", c.RetentionInterval, 100 * time.Millisecond},
 		{"orphan-age", c.OrphanAge, time.Minute},
 		{"sweep-interval", c.SweepInterval, time.Second},
 		{"delete-delay", c.DeleteDelay, 0},

@@ -1,0 +1,99 @@
+package group
+
+import (
+	"context"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/infra/rpc"
+)
+
+// The methods on the leader's internal listener.
+const (
+	methodJoin      = "group/join"
+	methodSync      = "group/sync"
+	methodHeartbeat = "group/heartbeat"
+	methodLeave     = "group/leave"
+	methodCommit    = "group/commit"
+	methodDescribe  = "group/describe"
+	methodList      = "group/list"
+	methodDelete    = "group/delete"
+)
+
+// Register serves c on the internal listener.
+func Register(r rpc.Registrar, c *Coordinator) {
+	rpc.Method(r, methodJoin, c.Join)
+	rpc.Method(r, methodSync, c.Sync)
+	rpc.Method(r, methodHeartbeat, c.Heartbeat)
+	rpc.Method(r, methodLeave, c.Leave)
+	rpc.Method(r, methodCommit, c.Commit)
+	rpc.Method(r, methodDescribe, c.Describe)
+	rpc.Method(r, methodList, c.List)
+	rpc.Method(r, methodDelete, c.Delete)
+}
+
+// Caller asks the leader, wherever it is (coordinator/replica.Remote).
+type Caller interface {
+	Call(ctx context.Context, method string, request, response proto.Message) error
+}
+
+// Remote has the methods of a Coordinator in another process. An error means that there was no answer: whether the request
+// took effect is not known, and the client may repeat it.
+type Remote struct {
+	caller Caller
+}
+
+// NewRemote returns a Remote.
+func NewRemote(caller Caller) *Remote { return &Remote{caller} }
+
+func call[R any, P interface {
+	*R
+	proto.Message
+}](ctx context.Context, r *Remote, method string, request proto.Message) (P, error) {
+	answer := P(new(R))
+	if err := r.caller.Call(ctx, method, request, answer); err != nil {
+		return nil, err
+	}
+	return answer, nil
+}
+
+// Join is Coordinator.Join.
+func (r *Remote) Join(ctx context.Context, q *metapb.GroupJoinRequest) (*metapb.GroupJoinResponse, error) {
+	return call[metapb.GroupJoinResponse](ctx, r, methodJoin, q)
+}
+
+// Sync is Coordinator.Sync.
+func (r *Remote) Sync(ctx context.Context, q *metapb.GroupSyncRequest) (*metapb.GroupSyncResponse, error) {
+	return call[metapb.GroupSyncResponse](ctx, r, methodSync, q)
+}
+
+// Heartbeat is Coordinator.Heartbeat.
+func (r *Remote) Heartbeat(ctx context.Context, q *metapb.GroupHeartbeatRequest) (*metapb.GroupHeartbeatResponse, error) {
+	return call[metapb.GroupHeartbeatResponse](ctx, r, methodHeartbeat, q)
+}
+
+// Leave is Coordinator.Leave.
+func (r *Remote) Leave(ctx context.Context, q *metapb.GroupLeaveRequest) (*metapb.GroupLeaveResponse, error) {
+	return call[metapb.GroupLeaveResponse](ctx, r, methodLeave, q)
+}
+
+// Commit is Coordinator.Commit.
+func (r *Remote) Commit(ctx context.Context, q *metapb.GroupCommitRequest) (*metapb.GroupCommitResponse, error) {
+	return call[metapb.GroupCommitResponse](ctx, r, methodCommit, q)
+}
+
+// Describe is Coordinator.Describe.
+func (r *Remote) Describe(ctx context.Context, q *metapb.GroupDescribeRequest) (*metapb.GroupDescribeResponse, error) {
+	return call[metapb.GroupDescribeResponse](ctx, r, methodDescribe, q)
+}
+
+// List is Coordinator.List.
+func (r *Remote) List(ctx context.Context, q *metapb.GroupListRequest) (*metapb.GroupListResponse, error) {
+	return call[metapb.GroupListResponse](ctx, r, methodList, q)
+}
+
+// Delete is Coordinator.Delete.
+func (r *Remote) Delete(ctx context.Context, q *metapb.GroupDeleteRequest) (*metapb.GroupDeleteResponse, error) {
+	return call[metapb.GroupDeleteResponse](ctx, r, methodDelete, q)
+}

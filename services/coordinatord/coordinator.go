@@ -1,0 +1,188 @@
+// Package coordinatord wires a coordinator: the metadata log, the replica that follows it, the leader that sequences it, and the
+// groups that run beside the leader.
+package coordinatord
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/varvelog/varve/coordinator/group"
+	"github.com/varvelog/varve/coordinator/identity"
+	"github.com/varvelog/varve/coordinator/leader"
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metalog"
+	"github.com/varvelog/varve/coordinator/metalog/bucket"
+	"github.com/varvelog/varve/coordinator/metalog/jetstream"
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/coordinator/replica"
+	"github.com/varvelog/varve/infra/bus"
+	"github.com/varvelog/varve/services/process"
+)
+
+// Coordinator is a running coordinator that leads.
+type Coordinator struct {
+	Replica *replica.Replica
+	Leader  *leader.Leader
+	Groups  *group.Coordinator
+
+	log     metalog.Log
+	stop    context.CancelFunc
+	running sync.WaitGroup
+	failed  chan error // of the leader, at most one
+	cancel  func()     // of the answers to who leads
+}
+
+// OpenLog opens the metadata log that the cluster's identity names.
+func OpenLog(ctx context.Context, p *process.Process) (metalog.Log, error) {
+	var log metalog.Log
+	var err error
+	switch p.Cluster.Metalog {
+	case identity.MetalogBucket:
+		log, err = bucket.Open(ctx, p.Store)
+	default:
+		log, err = jetstream.Open(ctx, p.Bus, jetstream.Config{ClusterID: p.Cluster.ClusterID, LogID: p.Cluster.LogID})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open metadata log (%s): %w", p.Cluster.Metalog, err)
+	}
+	return log, nil
+}
+
+// OpenReplica opens the metadata log and a replica of its state.
+func OpenReplica(ctx context.Context, p *process.Process) (*replica.Replica, metalog.Log, error) {
+	log, err := OpenLog(ctx, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := replica.Open(ctx, replica.Config{LogID: p.Cluster.LogID, Log: log, Store: p.Store, Logger: p.Log})
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("open metadata: %w", err), log.Close())
+	}
+	observe(p.Registry, r)
+	return r, log, nil
+}
+
+// Start takes over as leader. alone says that every role runs in this process, so that nobody else reads the log.
+func Start(ctx context.Context, p *process.Process, alone bool) (_ *Coordinator, err error) {
+	c := &Coordinator{failed: make(chan error, 1)}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	c.stop = stop
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.Close())
+		}
+	}()
+	if c.Replica, c.log, err = OpenReplica(ctx, p); err != nil {
+		return nil, err
+	}
+	if c.Leader, err = leader.New(c.leaderConfig(p, alone)); err != nil {
+		return nil, fmt.Errorf("configure leader: %w", err)
+	}
+	c.Replica.SetSubmitter(c.Leader)
+	if err := c.lead(ctx, background); err != nil {
+		return nil, err
+	}
+	c.Groups = group.New(group.Limits{}, c.Replica, p.Log)
+	c.Leader.Register(p.Internal)
+	group.Register(p.Internal, c.Groups)
+	if c.cancel, err = p.Bus.Respond(bus.LeaderSubject(p.Cluster.ClusterID), c.Leader.AnswerLeader); err != nil {
+		return nil, fmt.Errorf("answer who leads: %w", err)
+	}
+	p.Readiness.Add("coordinator", c.ready)
+	epoch, _ := c.Leader.Leading()
+	p.Log.Info("coordinator leads", "epoch", epoch, "metalog", p.Cluster.Metalog, "cluster", p.Cluster.ClusterID, "internal_address", p.Config.AdvertisedInternalAddr)
+	return c, nil
+}
+
+func (c *Coordinator) leaderConfig(p *process.Process, alone bool) leader.Config {
+	hostname, err := os.Hostname()
+	if err != nil {
+		hostname = "coordinator" // for people only
+	}
+	return leader.Config{
+		ClusterID: p.Cluster.ClusterID, LogID: p.Cluster.LogID, Log: c.log, Replica: c.Replica, Bus: p.Bus,
+		InternalAddress: p.Config.AdvertisedInternalAddr, Name: fmt.Sprintf("%s/%d", hostname, os.Getpid()),
+		Exclusive:   alone && p.HasOwnLog(),
+		LeaderAlive: func(ctx context.Context, address string) bool { return leads(ctx, p, address) },
+		StoreTime:   p.Store.Now, SnapshotEntries: uint64(p.Config.SnapshotEntries), Logger: p.Log,
+	}
+}
+
+// leads asks the coordinator at address whether it leads.
+func leads(ctx context.Context, p *process.Process, address string) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	var answer metapb.PingResponse
+	return p.Client.Call(ctx, address, replica.MethodPing, &metapb.PingRequest{}, &answer) == nil
+}
+
+// lead runs the leader until stop, and returns when it leads or cannot.
+func (c *Coordinator) lead(ctx, background context.Context) error {
+	started := make(chan struct{})
+	c.running.Go(func() {
+		c.failed <- c.Leader.Run(background, func() { close(started) })
+	})
+	select {
+	case <-started:
+		return nil
+	case err := <-c.failed:
+		return fmt.Errorf("take over as leader: %w", err)
+	case <-ctx.Done():
+		return fmt.Errorf("take over as leader: %w", ctx.Err())
+	}
+}
+
+// Failed tells why the coordinator has stopped leading.
+func (c *Coordinator) Failed() <-chan error { return c.failed }
+
+func (c *Coordinator) ready() error {
+	if _, leading := c.Leader.Leading(); !leading {
+		return errors.New("does not lead")
+	}
+	return nil
+}
+
+// Close stops leading and closes log and replica.
+func (c *Coordinator) Close() error {
+	if c.cancel != nil {
+		c.cancel()
+	}
+	if c.Groups != nil {
+		c.Groups.Close()
+	}
+	c.stop()
+	c.running.Wait()
+	if c.Replica != nil {
+		c.Replica.Close()
+	}
+	if c.log != nil {
+		return c.log.Close()
+	}
+	return nil
+}
+
+// observe registers the metrics of a replica.
+func observe(registry *prometheus.Registry, r *replica.Replica) {
+	gauge := func(name, help string, value func(*meta.State) float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() (v float64) {
+			r.View(func(s *meta.State) { v = value(s) })
+			return v
+		})
+	}
+	registry.MustRegister(
+		gauge("varve_metadata_seq", "Sequence of the last metadata entry applied.", func(s *meta.State) float64 { return float64(s.Seq()) }),
+		gauge("varve_partitions", "Partitions of all topics.", func(s *meta.State) float64 { return float64(s.PartitionCount()) }),
+		gauge("varve_leader_epoch", "Epoch of the coordinator that leads.", func(s *meta.State) float64 { return float64(s.LeaderEpoch()) }),
+		gauge("varve_unshipped_bytes", "Bytes of sealed containers that wait to be shipped.", func(s *meta.State) float64 {
+			_, bytes := s.Waiting(s.TimeMillis())
+			return float64(bytes)
+		}),
+		gauge("varve_garbage_objects", "Objects that wait to be deleted.", func(s *meta.State) float64 { return float64(len(s.Garbage())) }),
+	)
+}

@@ -1,0 +1,100 @@
+package ingestd
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/varvelog/varve/infra/rpc"
+	"github.com/varvelog/varve/ingest/hotlog"
+)
+
+// errForeignDisk: the node has another disk than the one asked for, so it does not hold the bytes.
+var errForeignDisk = errors.New("this node has another disk")
+
+func init() {
+	rpc.RegisterError("foreign-disk", errForeignDisk)
+	rpc.RegisterError("segment-gone", hotlog.ErrSegmentGone)
+	rpc.RegisterError("range-not-durable", hotlog.ErrNotDurable)
+}
+
+// maxHotRead bounds one ranged read of a hot segment: a segment is less than 4 GiB, and a reader asks for what it has room for.
+const maxHotRead = 4 << 30
+
+// hotHandler serves GET /hot/{disk}/{segment}?position=&length= from the node's hot log.
+type hotHandler struct{ log *hotlog.Log }
+
+// ServeHTTP streams the range in pieces, so that its memory does not depend on the length.
+func (h hotHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	segment, position, length, err := h.parse(r)
+	if err != nil {
+		rpc.WriteError(w, err)
+		return
+	}
+	piece := make([]byte, min(length, 256<<10))
+	for sent := uint64(0); sent < length; {
+		p := piece[:min(uint64(len(piece)), length-sent)]
+		if err := h.log.ReadAt(segment, uint32(position+sent), p); err != nil {
+			if sent == 0 {
+				rpc.WriteError(w, fmt.Errorf("read hot segment %d at %d: %w", segment, position, err))
+				return
+			}
+			panic(http.ErrAbortHandler) // the caller sees the body end early
+		}
+		if sent == 0 {
+			w.Header().Set("Content-Length", strconv.FormatUint(length, 10))
+		}
+		if _, err := w.Write(p); err != nil {
+			return // the caller has gone
+		}
+		sent += uint64(len(p))
+	}
+}
+
+func (h hotHandler) parse(r *http.Request) (segment, position, length uint64, err error) {
+	disk := h.log.DiskUUID()
+	if r.PathValue("disk") != hex.EncodeToString(disk[:]) {
+		return 0, 0, 0, fmt.Errorf("read hot segment of disk %s: %w", r.PathValue("disk"), errForeignDisk)
+	}
+	fields := []struct {
+		text  string
+		value *uint64
+		max   uint64
+	}{
+		{r.PathValue("segment"), &segment, 1<<63 - 1},
+		{r.FormValue("position"), &position, 1<<32 - 1},
+		{r.FormValue("length"), &length, maxHotRead},
+	}
+	for _, f := range fields {
+		if *f.value, err = strconv.ParseUint(f.text, 10, 64); err != nil || *f.value > f.max {
+			return 0, 0, 0, fmt.Errorf("read hot segment: %q: %w", f.text, rpc.ErrBadRequest)
+		}
+	}
+	return segment, position, length, nil
+}
+
+// peer reads other nodes' hot logs (fetch.Peer).
+type peer struct{ client *rpc.Client }
+
+// ReadHot implements fetch.Peer.
+func (p peer) ReadHot(ctx context.Context, address string, diskID [16]byte, segment uint64, position uint32, buf []byte) error {
+	return ReadHot(ctx, p.client, address, diskID, segment, uint64(position), buf)
+}
+
+// ReadHot fills buf from a hot segment of the node at address.
+func ReadHot(ctx context.Context, client *rpc.Client, address string, diskID [16]byte, segment, position uint64, buf []byte) error {
+	place := fmt.Sprintf("/hot/%x/%d?position=%d&length=%d", diskID, segment, position, len(buf))
+	body, _, err := client.Get(ctx, address, place)
+	if err != nil {
+		return fmt.Errorf("read hot segment %d of %s: %w", segment, address, err)
+	}
+	_, err = io.ReadFull(body, buf)
+	if err = errors.Join(err, body.Close()); err != nil {
+		return fmt.Errorf("read hot segment %d of %s: %w", segment, address, err)
+	}
+	return nil
+}

@@ -1,0 +1,218 @@
+// Package process holds what every process of Varve has, whatever its roles: logs, metrics and the status listener, the bucket
+// and the identity of the cluster it belongs to, the bus, and the internal listener and client. The roles (services/*d) are
+// wired onto it.
+package process
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"path"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/varvelog/varve/coordinator/identity"
+	"github.com/varvelog/varve/infra/bus"
+	"github.com/varvelog/varve/infra/objstore"
+	"github.com/varvelog/varve/infra/objstore/metered"
+	"github.com/varvelog/varve/infra/objstore/open"
+	"github.com/varvelog/varve/infra/rpc"
+	"github.com/varvelog/varve/infra/telemetry"
+	"github.com/varvelog/varve/infra/vfs"
+	"github.com/varvelog/varve/services/config"
+)
+
+// Process is one process's shared parts.
+type Process struct {
+	Config    *config.Config
+	Log       *slog.Logger
+	Registry  *prometheus.Registry
+	Readiness *telemetry.Readiness
+	Store     *metered.Store
+	Cluster   *identity.Cluster
+	Bus       *bus.Conn
+	Client    *rpc.Client
+	// Internal is the internal listener; nil in a process that nobody calls. Serve it when all methods are registered.
+	Internal *rpc.Server
+
+	status *telemetry.Server
+	server *bus.Server
+	lock   io.Closer
+}
+
+// bucketPatience is how long a process waits for the bucket and the cluster at its start before it says so again.
+const bucketPatience = 5 * time.Second
+
+// Start opens the parts that role needs. On an error, what was opened is closed.
+func Start(ctx context.Context, c *config.Config, role config.Role, log *slog.Logger) (_ *Process, err error) {
+	p := &Process{Config: c, Log: log, Registry: telemetry.NewRegistry(), Readiness: &telemetry.Readiness{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.Close(context.WithoutCancel(ctx)))
+		}
+	}()
+	if p.status, err = telemetry.Serve(c.HTTPAddr, p.Registry, p.Readiness, log); err != nil {
+		return nil, err
+	}
+	if err := p.openBucket(ctx, role); err != nil {
+		return nil, err
+	}
+	if err := p.openBus(ctx, role); err != nil {
+		return nil, err
+	}
+	p.Client = rpc.NewClient(rpc.ClientConfig{Secret: p.Cluster.Secret, ClusterID: p.Cluster.ClusterID})
+	if role&(config.RoleCoordinator|config.RoleIngest) != 0 {
+		p.Internal, err = rpc.Listen(rpc.ServerConfig{Addr: c.InternalAddr, Secret: p.Cluster.Secret, ClusterID: p.Cluster.ClusterID, Logger: log})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// openBucket opens the store and learns whose it is. A coordinator makes an empty bucket its own; others wait for one.
+func (p *Process) openBucket(ctx context.Context, role config.Role) error {
+	store, err := open.URL(ctx, p.Config.Bucket)
+	if err != nil {
+		return fmt.Errorf("open bucket (--bucket %s): %w", p.Config.Bucket, err)
+	}
+	p.Store = metered.New(store)
+	if err := p.Registry.Register(p.Store); err != nil {
+		return fmt.Errorf("register metrics of the bucket: %w", err)
+	}
+	if role&config.RoleCoordinator == 0 {
+		return p.awaitCluster(ctx)
+	}
+	if _, err := identity.Load(ctx, p.Store); errors.Is(err, identity.ErrNone) {
+		// A new bucket. What fences must be fenced by conditions that the store honours.
+		if err := objstore.Probe(ctx, p.Store); err != nil {
+			return fmt.Errorf("probe bucket %s: %w", p.Store, err)
+		}
+	}
+	if p.Cluster, err = identity.LoadOrCreate(ctx, p.Store, p.Config.Metalog); err != nil {
+		return fmt.Errorf("identify cluster: %w", err)
+	}
+	return nil
+}
+
+func (p *Process) awaitCluster(ctx context.Context) error {
+	told := time.Time{}
+	for {
+		cluster, err := identity.Load(ctx, p.Store)
+		if err == nil {
+			p.Cluster = cluster
+			return nil
+		}
+		if !errors.Is(err, identity.ErrNone) {
+			return fmt.Errorf("identify cluster: %w", err)
+		}
+		if time.Since(told) > bucketPatience {
+			p.Log.Info("waiting for a coordinator to make the bucket a cluster's", "bucket", p.Store.String())
+			told = time.Now()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// openBus starts the embedded NATS server, where this process is to have it, and connects.
+func (p *Process) openBus(ctx context.Context, role config.Role) error {
+	connect := bus.ConnConfig{URL: p.Config.NATSURL, Secret: hex.EncodeToString(p.Cluster.Secret), Name: "varve", Logger: p.Log}
+	if u, err := url.Parse(p.Config.NATSURL); err == nil && u.User != nil {
+		connect.Secret = "" // the operator's server, with credentials of its own
+	}
+	if role&config.RoleCoordinator != 0 && p.Config.NATSURL == "" {
+		if err := p.lockData(); err != nil {
+			return err
+		}
+		server := bus.ServerConfig{ListenAddr: p.Config.NATSAddr, Name: "varve", Secret: hex.EncodeToString(p.Cluster.Secret), Logger: p.Log}
+		if p.Cluster.Metalog == identity.MetalogJetStream {
+			server.StoreDir = filepath.Join(p.Config.DataDir, "metalog")
+		}
+		var err error
+		if p.server, err = bus.StartServer(server); err != nil {
+			return fmt.Errorf("start NATS: %w", err)
+		}
+		connect.Server, connect.URL, connect.Secret = p.server, "", ""
+	}
+	conn, err := bus.Connect(ctx, connect)
+	if err != nil {
+		return fmt.Errorf("connect to NATS (%s): %w", p.Config.NATSURL, err)
+	}
+	p.Bus = conn
+	p.Readiness.Add("nats", conn.Ready)
+	return nil
+}
+
+// lockData keeps a second process from the metadata log's directory.
+func (p *Process) lockData() error {
+	files := vfs.OS{}
+	dir := filepath.ToSlash(p.Config.DataDir)
+	if err := files.MkdirAll(dir); err != nil {
+		return fmt.Errorf("create data directory (--data-dir %s): %w", p.Config.DataDir, err)
+	}
+	lock, err := files.Lock(path.Join(dir, "coordinator.lock"))
+	if err != nil {
+		return fmt.Errorf("lock data directory (--data-dir %s): %w", p.Config.DataDir, err)
+	}
+	p.lock = lock
+	return nil
+}
+
+// HasOwnLog tells whether the metadata log is in this process alone, so that nobody else can append to it.
+func (p *Process) HasOwnLog() bool {
+	return p.server != nil && p.Cluster.Metalog == identity.MetalogJetStream
+}
+
+// StatusAddr is where the status listener listens.
+func (p *Process) StatusAddr() string { return p.status.Addr() }
+
+// HostPort splits an address that was validated.
+func HostPort(address string) (host string, port int32, err error) {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, fmt.Errorf("split address %q: %w", address, err)
+	}
+	number, err := net.LookupPort("tcp", text)
+	if err != nil {
+		return "", 0, fmt.Errorf("port of %q: %w", address, err)
+	}
+	return host, int32(number), nil
+}
+
+// Close closes what Start opened, in reverse, and waits for it, at most until ctx ends.
+func (p *Process) Close(ctx context.Context) error {
+	var failed []error
+	if p.Internal != nil {
+		failed = append(failed, p.Internal.Shutdown(ctx))
+	}
+	if p.Client != nil {
+		p.Client.Close()
+	}
+	if p.Bus != nil {
+		p.Bus.Close()
+	}
+	if p.server != nil {
+		p.server.Shutdown()
+	}
+	if p.lock != nil {
+		failed = append(failed, p.lock.Close())
+	}
+	if p.Store != nil {
+		failed = append(failed, p.Store.Close())
+	}
+	if p.status != nil {
+		failed = append(failed, p.status.Close(ctx))
+	}
+	return errors.Join(failed...)
+}

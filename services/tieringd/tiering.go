@@ -1,0 +1,154 @@
+// Package tieringd wires a tiering worker: shipping and sweeping over the leader's jobs.
+package tieringd
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/coordinator/replica"
+	"github.com/varvelog/varve/infra/bus"
+	"github.com/varvelog/varve/services/process"
+	"github.com/varvelog/varve/tiering/ship"
+	"github.com/varvelog/varve/tiering/sweep"
+)
+
+// Leader is what a worker asks of the leader.
+type Leader interface {
+	ship.Leader
+	sweep.Leader
+}
+
+// Worker is a running tiering worker.
+type Worker struct {
+	stop    context.CancelFunc
+	cancel  func() // of the subscription to hints
+	running sync.WaitGroup
+}
+
+// Start begins to take jobs.
+func Start(ctx context.Context, p *process.Process, leader Leader, hot ship.HotSource) (*Worker, error) {
+	name, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("name worker: %w", err)
+	}
+	m := newMetrics(p.Registry)
+	hints := make(chan struct{}, 1)
+	cancel, err := p.Bus.Subscribe(bus.JobsSubject(p.Cluster.ClusterID), func([]byte) {
+		select {
+		case hints <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listen for jobs: %w", err)
+	}
+	shipper, err := ship.New(ship.Config{Name: fmt.Sprintf("%s/%d", name, os.Getpid()), JobBytes: uint64(p.Config.ShipBytes)}, leader, hot, p.Store, hints, m, p.Log)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	sweeper, err := sweep.New(sweep.Config{DeleteDelay: p.Config.DeleteDelay, OrphanAge: p.Config.OrphanAge, OrphanInterval: p.Config.SweepInterval}, leader, p.Store, m, p.Log)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	w := &Worker{stop: stop, cancel: cancel}
+	w.running.Go(func() { shipper.Run(background) })
+	w.running.Go(func() { sweeper.Run(background) })
+	p.Log.Info("tiering worker takes jobs", "bucket", p.Store.String())
+	return w, nil
+}
+
+// Close stops the worker; a job under way is given back.
+func (w *Worker) Close() {
+	w.cancel()
+	w.stop()
+	w.running.Wait()
+}
+
+// Remote asks a leader in another process.
+type Remote struct{ leader *replica.Remote }
+
+// NewRemote returns a Remote.
+func NewRemote(leader *replica.Remote) *Remote { return &Remote{leader} }
+
+func ask[R any, P interface {
+	*R
+	proto.Message
+}](ctx context.Context, r *Remote, method string, request proto.Message) (P, error) {
+	answer := P(new(R))
+	if err := r.leader.Call(ctx, method, request, answer); err != nil {
+		return nil, err
+	}
+	return answer, nil
+}
+
+// LeaseJob implements ship.Leader.
+func (r *Remote) LeaseJob(ctx context.Context, q *metapb.JobLeaseRequest) (*metapb.JobLeaseResponse, error) {
+	return ask[metapb.JobLeaseResponse](ctx, r, replica.MethodJobLease, q)
+}
+
+// FinishJob implements ship.Leader.
+func (r *Remote) FinishJob(ctx context.Context, q *metapb.JobFinishRequest) (*metapb.JobFinishResponse, error) {
+	return ask[metapb.JobFinishResponse](ctx, r, replica.MethodJobFinish, q)
+}
+
+// Garbage implements sweep.Leader.
+func (r *Remote) Garbage(ctx context.Context, q *metapb.GarbageRequest) (*metapb.GarbageResponse, error) {
+	return ask[metapb.GarbageResponse](ctx, r, replica.MethodGarbage, q)
+}
+
+// ForgetGarbage implements sweep.Leader.
+func (r *Remote) ForgetGarbage(ctx context.Context, q *metapb.GarbageForgetRequest) (*metapb.GarbageForgetResponse, error) {
+	return ask[metapb.GarbageForgetResponse](ctx, r, replica.MethodGarbageForget, q)
+}
+
+// Referenced implements sweep.Leader.
+func (r *Remote) Referenced(ctx context.Context, q *metapb.ReferencedRequest) (*metapb.ReferencedResponse, error) {
+	return ask[metapb.ReferencedResponse](ctx, r, replica.MethodReferenced, q)
+}
+
+// metrics implements the observers of shipping and sweeping.
+type metrics struct {
+	objects, failures prometheus.Counter
+	bytes             *prometheus.CounterVec
+	took              prometheus.Histogram
+	deleted           *prometheus.CounterVec
+}
+
+func newMetrics(registry *prometheus.Registry) *metrics {
+	m := &metrics{
+		objects:  prometheus.NewCounter(prometheus.CounterOpts{Name: "varve_shipped_objects_total", Help: "Segment objects stored."}),
+		failures: prometheus.NewCounter(prometheus.CounterOpts{Name: "varve_ship_failures_total", Help: "Tiering jobs that failed and wait again."}),
+		bytes:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "varve_shipped_bytes_total", Help: "Bytes of batches read, and of objects stored."}, []string{"direction"}),
+		took:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "varve_ship_seconds", Help: "Time of a tiering job.", Buckets: prometheus.ExponentialBuckets(0.01, 2, 14)}),
+		deleted:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "varve_deleted_objects_total", Help: "Objects deleted."}, []string{"why"}),
+	}
+	registry.MustRegister(m.objects, m.failures, m.bytes, m.took, m.deleted)
+	return m
+}
+
+// Shipped implements ship.Observer.
+func (m *metrics) Shipped(objects int, bytesIn, bytesOut int64, took time.Duration) {
+	m.objects.Add(float64(objects))
+	m.bytes.WithLabelValues("in").Add(float64(bytesIn))
+	m.bytes.WithLabelValues("out").Add(float64(bytesOut))
+	m.took.Observe(took.Seconds())
+}
+
+// ShipFailed implements ship.Observer.
+func (m *metrics) ShipFailed() { m.failures.Inc() }
+
+// Deleted implements sweep.Observer.
+func (m *metrics) Deleted(garbage, orphans int) {
+	m.deleted.WithLabelValues("garbage").Add(float64(garbage))
+	m.deleted.WithLabelValues("orphan").Add(float64(orphans))
+}

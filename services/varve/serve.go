@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"github.com/varvelog/varve/coordinator/group"
+	"github.com/varvelog/varve/coordinator/replica"
+	"github.com/varvelog/varve/infra/telemetry"
+	"github.com/varvelog/varve/services/config"
+	"github.com/varvelog/varve/services/coordinatord"
+	"github.com/varvelog/varve/services/ingestd"
+	"github.com/varvelog/varve/services/process"
+	"github.com/varvelog/varve/services/tieringd"
+)
+
+func newServers() []*cobra.Command {
+	return []*cobra.Command{
+		newServer("serve", "Run everything in one process", "Run coordinator, ingest node and tiering worker in one process. Nothing needs to be configured.", config.RoleServe, serveAll),
+		newServer("coordinator", "Run the coordinator", "Run the coordinator: it gives records their offsets and runs groups.", config.RoleCoordinator, serveCoordinator),
+		newServer("ingest", "Run an ingest node", "Run an ingest node: it serves Kafka clients.", config.RoleIngest, serveIngest),
+		newServer("tiering", "Run a tiering worker", "Run a tiering worker: it ships what is written to the bucket, and deletes what is not needed any more.", config.RoleTiering, serveTiering),
+	}
+}
+
+// newServer makes the command of one role. run starts the role and returns when it has stopped.
+func newServer(name, short, long string, role config.Role, run func(context.Context, *process.Process) error) *cobra.Command {
+	c := &config.Config{}
+	command := &cobra.Command{
+		Use: name, Short: short, Long: long, Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if err := c.Load(command.Flags(), os.LookupEnv); err != nil {
+				return err
+			}
+			if err := c.Validate(role); err != nil {
+				return err
+			}
+			log, err := telemetry.NewLogger(command.ErrOrStderr(), c.LogLevel, c.LogFormat)
+			if err != nil {
+				return err
+			}
+			p, err := process.Start(command.Context(), c, role, log)
+			if err != nil {
+				return err
+			}
+			err = run(command.Context(), p)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(command.Context()), c.DrainTimeout)
+			defer cancel()
+			return errors.Join(err, p.Close(ctx))
+		},
+	}
+	c.Register(command.Flags())
+	return command
+}
+
+func serveAll(ctx context.Context, p *process.Process) (err error) {
+	coordinator, err := coordinatord.Start(ctx, p, true)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, coordinator.Close()) }()
+	node, err := ingestd.Start(ctx, p, coordinator.Replica, coordinator.Groups)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeNode(ctx, p, node)) }()
+	worker, err := tieringd.Start(ctx, p, coordinator.Leader, &tieringd.HotReader{Client: p.Client, Own: node.HotLog()})
+	if err != nil {
+		return err
+	}
+	defer worker.Close()
+	p.Internal.Serve()
+	return await(ctx, p, coordinator.Failed(), node.Failed())
+}
+
+func serveCoordinator(ctx context.Context, p *process.Process) (err error) {
+	coordinator, err := coordinatord.Start(ctx, p, false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, coordinator.Close()) }()
+	p.Internal.Serve()
+	return await(ctx, p, coordinator.Failed(), nil)
+}
+
+func serveIngest(ctx context.Context, p *process.Process) (err error) {
+	r, log, err := coordinatord.OpenReplica(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		r.Close()
+		err = errors.Join(err, log.Close())
+	}()
+	remote := replica.NewRemote(replica.RemoteConfig{Client: p.Client, ClusterID: p.Cluster.ClusterID, Bus: p.Bus, Replica: r})
+	r.SetSubmitter(remote)
+	following, stop := context.WithCancel(context.WithoutCancel(ctx))
+	lost := make(chan error, 1)
+	var follower sync.WaitGroup
+	follower.Go(func() { lost <- r.Follow(following, p.Bus, p.Cluster.ClusterID) })
+	defer follower.Wait()
+	defer stop()
+	node, err := ingestd.Start(ctx, p, r, group.NewRemote(remote))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeNode(ctx, p, node)) }()
+	p.Internal.Serve()
+	return await(ctx, p, lost, node.Failed())
+}
+
+func serveTiering(ctx context.Context, p *process.Process) error {
+	remote := replica.NewRemote(replica.RemoteConfig{Client: p.Client, ClusterID: p.Cluster.ClusterID, Bus: p.Bus})
+	worker, err := tieringd.Start(ctx, p, tieringd.NewRemote(remote), &tieringd.HotReader{Client: p.Client})
+	if err != nil {
+		return err
+	}
+	defer worker.Close()
+	return await(ctx, p, nil, nil)
+}
+
+// await returns when the process is told to stop, or a part of it has failed.
+func await(ctx context.Context, p *process.Process, coordinator, node <-chan error) error {
+	select {
+	case <-ctx.Done():
+		p.Log.Info("stopping")
+		return nil
+	case err := <-coordinator:
+		return fmt.Errorf("coordination ended: %w", err)
+	case err := <-node:
+		return err
+	}
+}
+
+func closeNode(ctx context.Context, p *process.Process, node *ingestd.Node) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.Config.DrainTimeout)
+	defer cancel()
+	return node.Close(ctx)
+}
