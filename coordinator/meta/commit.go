@@ -176,7 +176,7 @@ func (k *committer) accept(p *Partition, position, length, records uint32, maxTi
 		c = k.open()
 	}
 	first := len(p.runs) == 0 && len(p.parts) == 0
-	p.runs = append(p.runs, run{
+	p.runs = appendRun(p.runs, run{
 		base: p.next, maxTimestamp: maxTimestamp, container: c.slot, position: k.command.Position + position, length: length, records: records,
 	})
 	p.next += int64(records)

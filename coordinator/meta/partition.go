@@ -127,20 +127,26 @@ func sumLengths(runs []run) (bytes uint64) {
 	return bytes
 }
 
-// cutRuns removes runs[from:to] and gives memory back once most of it is unused.
-func cutRuns(runs []run, from, to int) []run {
-	switch {
-	case to-from == len(runs):
-		return nil
-	case from == 0:
-		return shrink(runs[to:])
+// appendRun is append, but grows by a quarter: there are very many short lists, and doubling would waste a third of them.
+func appendRun(runs []run, r run) []run {
+	if len(runs) == cap(runs) {
+		grown := make([]run, len(runs), len(runs)+len(runs)/4+2)
+		copy(grown, runs)
+		runs = grown
 	}
-	return shrink(slices.Delete(runs, from, to))
+	return append(runs, r)
 }
 
-func shrink(runs []run) []run {
-	if cap(runs) > 64 && len(runs) < cap(runs)/4 {
-		return append(make([]run, 0, len(runs)*2), runs...)
+// cutRuns removes runs[from:to] and gives memory back once most of it is unused.
+func cutRuns(runs []run, from, to int) []run {
+	left := len(runs) - (to - from)
+	switch {
+	case left == 0:
+		return nil
+	case left <= to-from:
+		return append(append(make([]run, 0, left), runs[:from]...), runs[to:]...)
+	case from == 0:
+		return runs[to:]
 	}
-	return runs
+	return slices.Delete(runs, from, to)
 }
