@@ -69,6 +69,7 @@ type Replica struct {
 	}
 	applied atomic.Uint64 // state.Seq(), readable without the lock
 	heard   atomic.Uint64 // the highest sequence somebody said exists
+	saved   atomic.Uint64 // the sequence of the newest snapshot known
 	wanted  chan struct{} // with room for one: somebody waits for a sequence
 
 	submitter atomic.Pointer[Submitter]
@@ -149,6 +150,12 @@ func (r *Replica) View(read func(*meta.State)) {
 
 // Seq is the sequence of the last entry applied.
 func (r *Replica) Seq() uint64 { return r.applied.Load() }
+
+// HasStore says whether there is a bucket for snapshots.
+func (r *Replica) HasStore() bool { return r.cfg.Store != nil }
+
+// SnapshotSeq is the sequence of the newest snapshot read or written here, 0 for none.
+func (r *Replica) SnapshotSeq() uint64 { return r.saved.Load() }
 
 // Position returns the last entry's sequence and hash together.
 func (r *Replica) Position() (seq uint64, hash [32]byte) {

@@ -55,6 +55,7 @@ func (r *Replica) SaveSnapshot(ctx context.Context) (Saved, error) {
 	if _, err := store.PutIfAbsent(ctx, SnapshotKey(manifest.Seq), object); err != nil && !errors.Is(err, objstore.ErrExists) {
 		return Saved{}, fmt.Errorf("write snapshot of %d: %w", manifest.Seq, err)
 	}
+	r.saved.Store(saved.Seq)
 	return saved, nil
 }
 

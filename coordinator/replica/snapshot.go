@@ -132,6 +132,7 @@ func (r *Replica) restoreFrom(ctx context.Context, seq uint64) error {
 		return err
 	}
 	r.replace(state, [32]byte(m.EntryHash))
+	r.saved.Store(seq)
 	return nil
 }
 

@@ -1,0 +1,109 @@
+package leader
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/varvelog/varve/coordinator/metalog"
+	"github.com/varvelog/varve/coordinator/replica"
+)
+
+// The errors with which Run ends, apart from the log's and the state's own.
+var (
+	// ErrFenced: another coordinator has taken over. This one has stopped sequencing.
+	ErrFenced = errors.New("another coordinator has taken over")
+	// ErrLeaderAlive: another coordinator leads and answers; nothing was appended.
+	ErrLeaderAlive = errors.New("another coordinator leads")
+	// ErrLogLost: entries that were durable are gone from the log.
+	ErrLogLost = errors.New("metalog has lost its tail")
+)
+
+// Publisher is what the leader needs of the bus.
+type Publisher interface {
+	Publish(subject string, data []byte) error
+	Ready() error
+}
+
+// Config says what to lead. Zero values of bounds and intervals are the defaults named.
+type Config struct {
+	ClusterID string
+	LogID     [16]byte
+	Log       metalog.Log
+	// Replica applies what is appended. Nothing else may apply to it while Run runs.
+	Replica *replica.Replica
+	// Bus carries hints; nil for none.
+	Bus Publisher
+	// InternalAddress is where other processes reach this one, host:port; it is written to the log.
+	InternalAddress string
+	// Name is this process's, for people.
+	Name string
+	// Exclusive says that no other process can append to or read from the log while this one runs, which makes barriers free.
+	Exclusive bool
+	// LeaderAlive asks whether the coordinator at address leads; where it does, Run ends with ErrLeaderAlive instead of taking
+	// over. nil takes over without asking.
+	LeaderAlive func(ctx context.Context, address string) bool
+	// StoreTime asks the bucket for its time; nil for none. Retention stops while the clocks are a minute apart.
+	StoreTime func(ctx context.Context) (time.Time, error)
+
+	// MaxQueuedCommands and MaxQueuedBytes bound what waits: 65,536 and 64 MiB.
+	MaxQueuedCommands int
+	MaxQueuedBytes    int
+	// AppendTimeout is when an append without an answer is repeated: 5 s.
+	AppendTimeout time.Duration
+	// UpkeepInterval is how often ticks and nodes are looked after: 1 s.
+	UpkeepInterval time.Duration
+	// NodeTimeout is how long a node may stay silent and live: 10 s.
+	NodeTimeout time.Duration
+	// SnapshotEntries and SnapshotBytes are how much log calls for a new snapshot: 10,000 and 16 MiB.
+	SnapshotEntries uint64
+	SnapshotBytes   int64
+	// NotifyInterval is how long commit notifications gather: 10 ms.
+	NotifyInterval time.Duration
+	// Now is the clock; time.Now by default.
+	Now    func() time.Time
+	Logger *slog.Logger
+}
+
+// Validate reports the first field that cannot be used.
+func (c *Config) Validate() error {
+	switch {
+	case c.ClusterID == "":
+		return errors.New("ClusterID is empty")
+	case c.Log == nil:
+		return errors.New("Log is missing")
+	case c.Replica == nil:
+		return errors.New("Replica is missing")
+	case c.MaxQueuedCommands < 0, c.MaxQueuedBytes < 0:
+		return errors.New("MaxQueuedCommands and MaxQueuedBytes must not be negative")
+	case c.AppendTimeout < 0, c.UpkeepInterval < 0, c.NodeTimeout < 0, c.NotifyInterval < 0:
+		return errors.New("AppendTimeout, UpkeepInterval, NodeTimeout and NotifyInterval must not be negative")
+	}
+	return nil
+}
+
+func (c Config) withDefaults() Config {
+	setDefault(&c.MaxQueuedCommands, 65536)
+	setDefault(&c.MaxQueuedBytes, 64<<20)
+	setDefault(&c.AppendTimeout, 5*time.Second)
+	setDefault(&c.UpkeepInterval, time.Second)
+	setDefault(&c.NodeTimeout, 10*time.Second)
+	setDefault(&c.SnapshotEntries, 10_000)
+	setDefault(&c.SnapshotBytes, 16<<20)
+	setDefault(&c.NotifyInterval, 10*time.Millisecond)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

@@ -1,0 +1,62 @@
+package leader
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/coordinator/replica"
+	"github.com/varvelog/varve/infra/rpc"
+)
+
+// Register puts the leader's methods on the internal listener. Before it leads, and after, they answer ErrNotLeader with the
+// address of whom the log names.
+func (l *Leader) Register(r rpc.Registrar) {
+	method(l, r, replica.MethodSubmit, func(ctx context.Context, request *metapb.SubmitRequest) (*metapb.SubmitResponse, error) {
+		seq, err := l.Submit(ctx, request.Commands)
+		return &metapb.SubmitResponse{Seq: seq}, err
+	})
+	method(l, r, replica.MethodBarrier, func(ctx context.Context, _ *metapb.BarrierRequest) (*metapb.BarrierResponse, error) {
+		seq, err := l.Barrier(ctx)
+		return &metapb.BarrierResponse{Seq: seq}, err
+	})
+	method(l, r, replica.MethodPing, l.Ping)
+	method(l, r, replica.MethodJobLease, l.LeaseJob)
+	method(l, r, replica.MethodJobFinish, l.FinishJob)
+	method(l, r, replica.MethodGarbage, l.Garbage)
+	method(l, r, replica.MethodGarbageForget, l.ForgetGarbage)
+	method(l, r, replica.MethodReferenced, l.Referenced)
+}
+
+func method[Req any, P interface {
+	*Req
+	proto.Message
+}, Resp proto.Message](l *Leader, r rpc.Registrar, name string, f func(context.Context, P) (Resp, error)) {
+	rpc.Method(r, name, func(ctx context.Context, request P) (Resp, error) {
+		var none Resp
+		if !l.queue.isOpen() {
+			return none, l.elsewhere(replica.ErrNotLeader)
+		}
+		answer, err := f(ctx, request)
+		if err != nil {
+			if errors.Is(err, replica.ErrNotLeader) {
+				err = l.elsewhere(err)
+			}
+			return none, err
+		}
+		return answer, nil
+	})
+}
+
+// elsewhere adds to err the address of the leader, where that is another.
+func (l *Leader) elsewhere(err error) error {
+	address := ""
+	l.cfg.Replica.View(func(s *meta.State) { address = s.LeaderAddress() })
+	if address == "" || address == l.cfg.InternalAddress {
+		return err
+	}
+	return rpc.NotLeader(err, address)
+}

@@ -1,0 +1,160 @@
+package leader
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/coordinator/replica"
+)
+
+const (
+	defaultLeaseMillis = 5 * 60 * 1000
+	maxGarbageKeys     = 10_000
+	maxReferencedKeys  = 100_000
+)
+
+// LeaseJob gives a worker the next job, or none. Nothing is logged when nothing waits.
+func (l *Leader) LeaseJob(ctx context.Context, request *metapb.JobLeaseRequest) (*metapb.JobLeaseResponse, error) {
+	if !l.queue.isOpen() {
+		return nil, replica.ErrNotLeader
+	}
+	waiting := 0
+	now := l.clock.Load().millis()
+	l.cfg.Replica.View(func(s *meta.State) { waiting, _ = s.Waiting(now) })
+	if waiting == 0 {
+		return &metapb.JobLeaseResponse{}, nil
+	}
+	lease := request.LeaseMillis
+	if lease <= 0 {
+		lease = defaultLeaseMillis
+	}
+	verdict, err := l.cfg.Replica.Propose(ctx, &metapb.Command{Kind: &metapb.Command_LeaseJob{LeaseJob: &metapb.LeaseJob{
+		Worker: request.Worker, LeaseMillis: lease, MaxBytes: request.MaxBytes,
+	}}})
+	switch {
+	case err != nil:
+		return nil, err
+	case verdict.Code == meta.NothingWaits:
+		return &metapb.JobLeaseResponse{}, nil
+	case verdict.Code != meta.OK:
+		return nil, fmt.Errorf("lease job: %s %s", verdict.Code, verdict.Message)
+	}
+	return &metapb.JobLeaseResponse{Job: l.job(verdict.JobID, lease)}, nil
+}
+
+// job describes a leased job; nil where it has ended meanwhile.
+func (l *Leader) job(id meta.JobID, leaseMillis int64) *metapb.Job {
+	var out *metapb.Job
+	l.cfg.Replica.View(func(s *meta.State) {
+		if _, ok := s.Job(id); !ok {
+			return
+		}
+		out = &metapb.Job{Id: uint64(id), LeaseMillis: leaseMillis}
+		topics := map[meta.TopicID]bool{}
+		for container, runs := range s.JobContainers(id) {
+			out.Containers = append(out.Containers, jobContainer(s, container, runs))
+			for _, run := range runs {
+				topics[run.Partition.Topic] = true
+			}
+		}
+		for topicID := range topics {
+			if t := s.Topic(topicID); t != nil {
+				out.Topics = append(out.Topics, jobTopic(t))
+			}
+		}
+	})
+	return out
+}
+
+func jobContainer(s *meta.State, c meta.Container, runs []meta.ContainerRun) *metapb.JobContainer {
+	out := &metapb.JobContainer{Container: uint64(c.ID), Runs: make([]*metapb.JobRun, 0, len(runs))}
+	if c.IsChunk() {
+		out.ObjectKey = c.Chunk.Key()
+	} else if n := s.Node(c.Node); n != nil {
+		out.NodeAddress, out.DiskId, out.Segment = n.InternalAddress, append([]byte(nil), n.DiskID[:]...), c.Segment
+	}
+	for _, run := range runs {
+		topic := run.Partition.Topic
+		out.Runs = append(out.Runs, &metapb.JobRun{
+			TopicId: topic[:], Partition: run.Partition.Partition, BaseOffset: run.BaseOffset,
+			Records: run.Records, Position: run.Position, Length: run.Length,
+		})
+	}
+	return out
+}
+
+func jobTopic(t *meta.Topic) *metapb.JobTopic {
+	id := t.ID
+	out := &metapb.JobTopic{TopicId: id[:], Name: t.Name, Configs: make(map[string]string, len(t.Overrides))}
+	for name, value := range t.Overrides {
+		out.Configs[name] = value
+	}
+	return out
+}
+
+// FinishJob logs a job's result and says what became of it.
+func (l *Leader) FinishJob(ctx context.Context, request *metapb.JobFinishRequest) (*metapb.JobFinishResponse, error) {
+	if request.Finish == nil {
+		return nil, fmt.Errorf("finish job: nothing is finished")
+	}
+	verdict, err := l.cfg.Replica.Propose(ctx, &metapb.Command{Kind: &metapb.Command_FinishJob{FinishJob: request.Finish}})
+	if err != nil {
+		return nil, err
+	}
+	return &metapb.JobFinishResponse{
+		Accepted: verdict.Code == meta.OK, PartsTaken: verdict.PartsTaken, PartsDropped: verdict.PartsDropped,
+	}, nil
+}
+
+// Garbage lists objects that may be deleted. They stay listed until ForgetGarbage.
+func (l *Leader) Garbage(ctx context.Context, request *metapb.GarbageRequest) (*metapb.GarbageResponse, error) {
+	// A leader that has been succeeded without noticing must not name anything.
+	if err := l.cfg.Replica.Barrier(ctx); err != nil {
+		return nil, err
+	}
+	bound := int(request.Max)
+	if bound == 0 || bound > maxGarbageKeys {
+		bound = maxGarbageKeys
+	}
+	out := &metapb.GarbageResponse{}
+	l.cfg.Replica.View(func(s *meta.State) {
+		for _, g := range s.Garbage() {
+			if len(out.Keys) == bound {
+				return
+			}
+			out.Keys = append(out.Keys, g.Key)
+		}
+	})
+	return out, nil
+}
+
+// ForgetGarbage logs that objects have been deleted.
+func (l *Leader) ForgetGarbage(ctx context.Context, request *metapb.GarbageForgetRequest) (*metapb.GarbageForgetResponse, error) {
+	if len(request.Keys) == 0 {
+		return &metapb.GarbageForgetResponse{}, nil
+	}
+	command := &metapb.Command{Kind: &metapb.Command_ForgetGarbage{ForgetGarbage: &metapb.ForgetGarbage{Keys: request.Keys}}}
+	if _, err := l.cfg.Replica.Propose(ctx, command); err != nil {
+		return nil, err
+	}
+	return &metapb.GarbageForgetResponse{}, nil
+}
+
+// Referenced says of each key whether the state refers to it or may come to.
+func (l *Leader) Referenced(ctx context.Context, request *metapb.ReferencedRequest) (*metapb.ReferencedResponse, error) {
+	if len(request.Keys) > maxReferencedKeys {
+		return nil, fmt.Errorf("referenced: %d keys, at most %d are judged at once", len(request.Keys), maxReferencedKeys)
+	}
+	if err := l.cfg.Replica.Barrier(ctx); err != nil {
+		return nil, err
+	}
+	out := &metapb.ReferencedResponse{Referenced: make([]bool, len(request.Keys))}
+	l.cfg.Replica.View(func(s *meta.State) {
+		for i, key := range request.Keys {
+			out.Referenced[i] = s.Referenced(key)
+		}
+	})
+	return out, nil
+}

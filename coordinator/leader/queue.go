@@ -1,0 +1,175 @@
+package leader
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/coordinator/replica"
+)
+
+// submission is what one caller submitted at once.
+type submission struct {
+	seq  uint64
+	err  error
+	done chan struct{} // gets one value when seq and err are set
+}
+
+// item is one command, or the seat of a submission without any (a barrier that rides along).
+type item struct {
+	command *metapb.Command
+	bytes   int
+	last    bool // the submission is answered with this item
+	owner   *submission
+}
+
+// queue is what waits for the next entry. It is bounded.
+type queue struct {
+	maxCommands int
+	maxBytes    int
+	// filled has room for one value, and one in it when something waits.
+	filled chan struct{}
+	mu     struct {
+		sync.Mutex
+		open  bool
+		items []item // what waits is items[head:]
+		head  int
+		bytes int
+	}
+}
+
+func newQueue(maxCommands, maxBytes int) *queue {
+	return &queue{maxCommands: maxCommands, maxBytes: maxBytes, filled: make(chan struct{}, 1)}
+}
+
+var submissions = sync.Pool{New: func() any { return &submission{done: make(chan struct{}, 1)} }}
+
+// submit queues the commands and waits until they are in the log. Where ctx ends first, they may come to be.
+func (q *queue) submit(ctx context.Context, commands []*metapb.Command) (uint64, error) {
+	items := make([]item, 0, max(1, len(commands)))
+	s := submissions.Get().(*submission)
+	s.seq, s.err = 0, nil
+	for _, c := range commands {
+		size := proto.Size(c)
+		if size <= meta.FrameBytes {
+			items = append(items, item{command: c, bytes: size, owner: s})
+			continue
+		}
+		frames, err := meta.Split(c, meta.FrameBytes)
+		if err != nil {
+			return 0, fmt.Errorf("%w: %w", replica.ErrTooLarge, err)
+		}
+		for _, frame := range frames {
+			items = append(items, item{command: frame, bytes: meta.FrameBytes, owner: s})
+		}
+	}
+	if len(items) == 0 {
+		items = append(items, item{owner: s})
+	}
+	items[len(items)-1].last = true
+	if err := q.add(items); err != nil {
+		return 0, err
+	}
+	select {
+	case <-s.done:
+		seq, err := s.seq, s.err
+		submissions.Put(s)
+		return seq, err
+	case <-ctx.Done():
+		return 0, fmt.Errorf("submit: %w: %w", replica.ErrAmbiguous, ctx.Err())
+	}
+}
+
+func (q *queue) add(items []item) error {
+	bytes := 0
+	for i := range items {
+		bytes += items[i].bytes
+	}
+	if len(items) > q.maxCommands || bytes > q.maxBytes {
+		return fmt.Errorf("submit %d commands of %d bytes: %w", len(items), bytes, replica.ErrTooLarge)
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case !q.mu.open:
+		return replica.ErrNotLeader
+	case len(q.mu.items)-q.mu.head+len(items) > q.maxCommands || q.mu.bytes+bytes > q.maxBytes:
+		return replica.ErrBusy
+	}
+	q.mu.items = append(q.mu.items, items...)
+	q.mu.bytes += bytes
+	select {
+	case q.filled <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// take moves the oldest items, at most maxBytes of them but at least one, to dst.
+func (q *queue) take(dst []item, maxBytes int) []item {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	waiting := q.mu.items[q.mu.head:]
+	n, bytes := 0, 0
+	for n < len(waiting) && (n == 0 || bytes+waiting[n].bytes <= maxBytes) {
+		bytes += waiting[n].bytes
+		n++
+	}
+	dst = append(dst, waiting[:n]...)
+	clear(waiting[:n])
+	q.mu.head += n
+	q.mu.bytes -= bytes
+	if 2*q.mu.head >= len(q.mu.items) {
+		rest := copy(q.mu.items, q.mu.items[q.mu.head:])
+		clear(q.mu.items[rest:])
+		q.mu.items, q.mu.head = q.mu.items[:rest], 0
+	}
+	return dst
+}
+
+func (q *queue) waits() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.mu.open && len(q.mu.items) > q.mu.head
+}
+
+func (q *queue) open() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.mu.open = true
+}
+
+// close refuses what comes and what waits. A submission of which a part is in the log already is answered with
+// ErrAmbiguous: the caller gets begun, which says whose it is.
+func (q *queue) close(begun *submission) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.mu.open = false
+	for _, it := range q.mu.items[q.mu.head:] {
+		if !it.last {
+			continue
+		}
+		if it.owner == begun {
+			it.owner.settle(0, replica.ErrAmbiguous)
+		} else {
+			it.owner.settle(0, replica.ErrNotLeader)
+		}
+	}
+	clear(q.mu.items)
+	q.mu.items, q.mu.head, q.mu.bytes = q.mu.items[:0], 0, 0
+}
+
+func (q *queue) isOpen() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.mu.open
+}
+
+func (s *submission) settle(seq uint64, err error) {
+	s.seq, s.err = seq, err
+	s.done <- struct{}{}
+}

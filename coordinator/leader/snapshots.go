@@ -1,0 +1,78 @@
+package leader
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+const snapshotTimeout = 10 * time.Minute
+
+// snapshots counts what the log has grown since the last one.
+type snapshots struct {
+	entries atomic.Uint64
+	bytes   atomic.Int64
+	due     chan struct{} // with room for one
+}
+
+// grown notes an entry and calls for a snapshot when there is enough behind it.
+func (s *snapshots) grown(cfg *Config, bytes int) {
+	if s.entries.Add(1) < cfg.SnapshotEntries && s.bytes.Add(int64(bytes)) < cfg.SnapshotBytes {
+		return
+	}
+	select {
+	case s.due <- struct{}{}:
+	default:
+	}
+}
+
+// runSnapshots writes a snapshot when one is due, and at once where there is none or the log behind the last is long: the
+// first makes a lost log noticed.
+func (l *Leader) runSnapshots(ctx context.Context) {
+	if !l.cfg.Replica.HasStore() {
+		return
+	}
+	behind := l.cfg.Replica.Seq() - l.cfg.Replica.SnapshotSeq()
+	l.snapshots.entries.Add(behind)
+	if l.cfg.Replica.SnapshotSeq() == 0 || behind >= l.cfg.SnapshotEntries {
+		l.snapshot(ctx)
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.snapshots.due:
+		}
+		l.snapshot(ctx)
+	}
+}
+
+func (l *Leader) snapshot(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, snapshotTimeout)
+	defer cancel()
+	// Also after a failure: the next attempt comes when the log has grown as much again.
+	l.snapshots.entries.Store(0)
+	l.snapshots.bytes.Store(0)
+	if err := l.writeSnapshot(ctx); err != nil && ctx.Err() == nil {
+		l.cfg.Logger.Warn("snapshot was not written, the log grows on", "error", err)
+	}
+}
+
+func (l *Leader) writeSnapshot(ctx context.Context) error {
+	began := time.Now()
+	saved, err := l.cfg.Replica.SaveSnapshot(ctx)
+	if err != nil {
+		return err
+	}
+	l.cfg.Logger.Info("snapshot written", "seq", saved.Seq, "parts", saved.Parts, "new", saved.NewParts, "bytes", saved.Bytes,
+		"took", time.Since(began), "held", saved.Held)
+	before, err := l.cfg.Replica.PruneSnapshots(ctx)
+	if err != nil || before == 0 {
+		return err
+	}
+	if err := l.cfg.Log.Truncate(ctx, before); err != nil {
+		return fmt.Errorf("cut the metalog before %d: %w", before, err)
+	}
+	return nil
+}
