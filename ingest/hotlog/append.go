@@ -19,6 +19,8 @@ type writer struct {
 	previous begin
 	// poison is the failure that Abandon has to clear.
 	poison error
+	// failed are abandoned segments without acknowledged chunks, which Abandon has yet to delete.
+	failed []*segment
 	closed bool
 
 	// buffers and headers are the group under construction, kept for their capacity.

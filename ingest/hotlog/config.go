@@ -24,7 +24,15 @@ const (
 	PreallocateExtents Preallocation = iota
 	// PreallocateNone lets segments grow as they are written.
 	PreallocateNone
+	// PreallocateZeros reserves the blocks and also writes the spare segment full of zeros in the background. File systems
+	// record in their journal when a reserved block is first written, which makes that fdatasync dearer; with blocks that
+	// have been written before, small groups take about half the time (ext4), for twice the bytes written to the disk. Segments
+	// created at the moment of need, the first among them, are only reserved.
+	PreallocateZeros
 )
+
+// zeroPieceBytes is written and synced at a time, so that appends do not queue behind a whole segment.
+const zeroPieceBytes = 1 << 20
 
 // Config configures a Log. The zero value is the default.
 type Config struct {
@@ -55,7 +63,7 @@ func (c Config) Validate() error {
 	if c.SegmentBytes != 0 && (c.SegmentBytes < minSegmentBytes || c.SegmentBytes > maxSegmentBytes) {
 		return fmt.Errorf("SegmentBytes is %d, must be between %d and %d", c.SegmentBytes, minSegmentBytes, int64(maxSegmentBytes))
 	}
-	if c.Preallocate > PreallocateNone {
+	if c.Preallocate > PreallocateZeros {
 		return fmt.Errorf("Preallocate is %d, which is no known mode", c.Preallocate)
 	}
 	return nil

@@ -280,6 +280,7 @@ func mustRecover(t *testing.T, mem *vfs.Mem, cfg Config, ld *ledger) {
 func TestCrashAtEveryOperation(t *testing.T) {
 	for name, cfg := range map[string]Config{
 		"spare":          {SegmentBytes: 8 << 10},
+		"zeros":          {SegmentBytes: 8 << 10, Preallocate: PreallocateZeros},
 		"no spare":       {SegmentBytes: 8 << 10, NoSpare: true},
 		"no preallocate": {SegmentBytes: 8 << 10, NoSpare: true, Preallocate: PreallocateNone, VerifySealed: true},
 	} {

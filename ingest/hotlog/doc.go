@@ -7,7 +7,7 @@
 //     was acknowledged, unless its segment was removed, at its place and in order.
 //   - What Open finds was appended at some time by somebody. Chunks that were not acknowledged may be found as well: a
 //     write may reach the disk before the crash that kept its success from being told. Chunks that failed before an Abandon
-//     that returned are not found.
+//     that returned are not found, as long as the segment that followed has not been removed before theirs.
 //   - Open is idempotent: what one recovery reports is durable when it returns, and the next reports the same.
 //   - Damage to what was durable is refused by name (*CorruptionError), never cut, wherever the log itself can prove it; the last
 //     group of a log that was not closed is the one place where it cannot.

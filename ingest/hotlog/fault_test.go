@@ -67,43 +67,53 @@ func failing(op vfs.Op) func(vfs.Call) bool {
 
 func TestFailedSyncOrWritePoisons(t *testing.T) {
 	for _, op := range []vfs.Op{vfs.OpSyncData, vfs.OpWrite} {
-		t.Run(string(op), func(t *testing.T) {
-			mem := vfs.NewMem()
-			fsys := vfs.NewFaulty(mem, nil)
-			l, _ := mustOpen(t, fsys, smallConfig)
-			mustAppend(t, l, "one")
-			fsys.SetDecide(vfs.FailNth(1, failing(op), syscall.EIO))
-			if _, err := l.Append(nil, [][]byte{[]byte("two")}); !errors.Is(err, ErrPoisoned) || !errors.Is(err, syscall.EIO) {
-				t.Fatalf("append whose %s fails: %v", op, err)
-			}
-			syncs := fsys.Calls(vfs.OpSyncData) + fsys.Calls(vfs.OpSync)
-			if _, err := l.Append(nil, [][]byte{[]byte("three")}); !errors.Is(err, ErrPoisoned) {
-				t.Fatalf("append to a poisoned log: %v", err)
-			}
-			if err := l.Roll(); !errors.Is(err, ErrPoisoned) {
-				t.Fatalf("roll of a poisoned log: %v", err)
-			}
-			if fsys.Calls(vfs.OpSyncData)+fsys.Calls(vfs.OpSync) != syncs {
-				t.Fatal("the poisoned segment was synced again")
-			}
-			wantContents(t, l, "one")
-			if err := errors.Join(l.Abandon(), l.Abandon()); err != nil {
-				t.Fatal(err)
-			}
-			mustAppend(t, l, "four")
-			wantContents(t, l, "one four")
-			if stats := l.Stats(); stats.Poisonings != 1 || stats.Chunks != 2 {
-				t.Fatalf("%+v", stats)
-			}
-			mem.Restart() // the page cache still holds the failed chunk
-			l, recovery := mustOpen(t, mem, smallConfig)
-			wantContents(t, l, "one four")
-			if op == vfs.OpSyncData && len(recovery.TornTails) != 1 {
-				t.Fatalf("recovery %+v", recovery)
-			}
-			mustClose(t, l)
-		})
+		t.Run(string(op)+" then append", func(t *testing.T) { poisonAndAbandon(t, op, false) })
+		t.Run(string(op)+" then close", func(t *testing.T) { poisonAndAbandon(t, op, true) })
 	}
+}
+
+func poisonAndAbandon(t *testing.T, op vfs.Op, closed bool) {
+	mem := vfs.NewMem()
+	fsys := vfs.NewFaulty(mem, nil)
+	l, _ := mustOpen(t, fsys, smallConfig)
+	mustAppend(t, l, "one")
+	fsys.SetDecide(vfs.FailNth(1, failing(op), syscall.EIO))
+	if _, err := l.Append(nil, [][]byte{[]byte("two")}); !errors.Is(err, ErrPoisoned) || !errors.Is(err, syscall.EIO) {
+		t.Fatalf("append whose %s fails: %v", op, err)
+	}
+	syncs := fsys.Calls(vfs.OpSyncData) + fsys.Calls(vfs.OpSync)
+	if _, err := l.Append(nil, [][]byte{[]byte("three")}); !errors.Is(err, ErrPoisoned) {
+		t.Fatalf("append to a poisoned log: %v", err)
+	}
+	if err := l.Roll(); !errors.Is(err, ErrPoisoned) {
+		t.Fatalf("roll of a poisoned log: %v", err)
+	}
+	if fsys.Calls(vfs.OpSyncData)+fsys.Calls(vfs.OpSync) != syncs {
+		t.Fatal("the poisoned segment was synced again")
+	}
+	wantContents(t, l, "one")
+	if err := errors.Join(l.Abandon(), l.Abandon()); err != nil {
+		t.Fatal(err)
+	}
+	if stats := l.Stats(); stats.Poisonings != 1 || stats.Chunks != 1 {
+		t.Fatalf("%+v", stats)
+	}
+	want := "one"
+	if !closed {
+		mustAppend(t, l, "four")
+		want = "one four"
+	}
+	wantContents(t, l, want)
+	if closed {
+		mustClose(t, l) // must keep what states where the abandoned segment ended
+	}
+	mem.Restart() // the page cache still holds the failed chunk
+	l, recovery := mustOpen(t, mem, smallConfig)
+	wantContents(t, l, want)
+	if op == vfs.OpSyncData && len(recovery.TornTails) != 1 {
+		t.Fatalf("recovery %+v", recovery)
+	}
+	mustClose(t, l)
 }
 
 func TestPoisonOnSealAndFailedAbandon(t *testing.T) {
@@ -135,6 +145,77 @@ func TestPoisonOnSealAndFailedAbandon(t *testing.T) {
 	l, _ = mustOpen(t, fsys, smallConfig)
 	wantContents(t, l, "one two")
 	mustClose(t, l)
+}
+
+// The segment that fails has no acknowledged chunk, so nothing states where it ended: it has to go for good, even where the next segment
+// lies ready and needs no change of the directory.
+func TestAbandonedSegmentWithoutChunksStaysAway(t *testing.T) {
+	for seed := range uint64(20) {
+		mem := vfs.NewMem()
+		fsys := vfs.NewFaulty(mem, nil)
+		l, _ := mustOpen(t, fsys, Config{SegmentBytes: 8 << 10})
+		mustAppend(t, l, "one", strings.Repeat("x", 5000))
+		if err := l.Roll(); err != nil {
+			t.Fatal(err)
+		}
+		l.prepareSpare()
+		l.spare.preparing.Wait()
+		fsys.SetDecide(vfs.FailNth(1, failing(vfs.OpSyncData), syscall.EIO))
+		if _, err := l.Append(nil, [][]byte{[]byte("failed")}); !errors.Is(err, ErrPoisoned) {
+			t.Fatal(err)
+		}
+		if err := l.Abandon(); err != nil {
+			t.Fatal(err)
+		}
+		mem.Crash(seed)
+		l, _ = mustOpen(t, mem, smallConfig)
+		if got := contents(t, l); strings.Contains(got, "failed") {
+			t.Fatalf("log holds %q", got)
+		}
+		mustClose(t, l)
+	}
+}
+
+// A second abandonment must not lose, at any moment, what the first one stated.
+func TestAbandonTwiceWithPowerCut(t *testing.T) {
+	for n, done := 1, false; !done; n++ {
+		for seed := range uint64(20) {
+			mem := vfs.NewMem()
+			fsys := vfs.NewFaulty(mem, nil)
+			l, _ := mustOpen(t, fsys, smallConfig)
+			mustAppend(t, l, "one")
+			for range 2 {
+				if err := l.Abandon(); err != nil {
+					t.Fatal(err)
+				}
+				fsys.SetDecide(vfs.FailNth(1, failing(vfs.OpSyncData), syscall.EIO))
+				if _, err := l.Append(nil, [][]byte{[]byte("failed")}); !errors.Is(err, ErrPoisoned) {
+					t.Fatal(err)
+				}
+				fsys.SetDecide(nil)
+			}
+			fsys.SetDecide(vfs.FailFrom(n, changes, errPowerCut))
+			err := l.Abandon()
+			fsys.SetDecide(vfs.FailFrom(1, changes, errPowerCut))
+			_ = l.Close() // ends what runs in the background; the machine is off
+			if seed == 0 {
+				mem.Restart()
+			} else {
+				mem.Crash(seed)
+			}
+			l, _ = mustOpen(t, mem, smallConfig)
+			want := "one"
+			if err != nil && strings.HasSuffix(contents(t, l), "failed") {
+				want = "one failed" // the second one: its Abandon has not returned
+				if infos := l.Segments(); infos[0].Frames != 1 {
+					t.Fatalf("cut at %d, seed %d: the first failed chunk is back: %+v", n, seed, infos)
+				}
+			}
+			wantContents(t, l, want)
+			mustClose(t, l)
+			done = err == nil
+		}
+	}
 }
 
 // A kernel takes pages for clean after a failed fsync: a killed process's recovery sees them, a power cut later loses them, unless

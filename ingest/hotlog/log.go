@@ -131,13 +131,14 @@ func (l *Log) Close() error {
 	return errors.Join(err, l.fs.SyncDir(l.dir), l.lock.Close())
 }
 
-// closeActive leaves the active segment as the next Open likes it best: sealed, or gone.
+// closeActive leaves the active segment as the next Open likes it best: sealed, or, where it says nothing, gone. One that has a begin
+// frame but no chunks still states where an abandoned segment ended.
 func (l *Log) closeActive() error {
 	active := l.writer.active
 	if active == nil || l.writer.poison != nil {
 		return nil
 	}
-	if active.chunks.Load() > 0 {
+	if active.begun {
 		return l.sealActive()
 	}
 	l.drop(active.id)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io/fs"
 
 	"github.com/varvelog/varve/infra/vfs"
 )
@@ -44,14 +45,11 @@ func (l *Log) Abandon() error {
 	}
 	if active := l.writer.active; active != nil {
 		l.writer.active = nil
-		active.sealed.Store(true)
 		if active.chunks.Load() > 0 {
+			active.sealed.Store(true)
 			l.writer.previous = begin{previous: active.id, previousEnd: active.end.Load()}
 		} else {
-			l.drop(active.id)
-			if err := errors.Join(active.release(), l.fs.Remove(active.path)); err != nil {
-				return fmt.Errorf("discard segment %d: %w", active.id, err)
-			}
+			l.writer.failed = append(l.writer.failed, active)
 		}
 	}
 	if err := l.openNext(); err != nil {
@@ -60,8 +58,35 @@ func (l *Log) Abandon() error {
 	if _, err := l.appendGroup(nil, nil); err != nil {
 		return err
 	}
+	if err := l.deleteFailed(); err != nil {
+		return err
+	}
 	l.writer.poison = nil
 	return nil
+}
+
+// deleteFailed deletes the abandoned segments without acknowledged chunks, durably, since nothing states where they ended. Each may
+// hold the only statement of where one abandoned before it ended, so they go only after the new segment has made that
+// statement.
+func (l *Log) deleteFailed() error {
+	if len(l.writer.failed) == 0 {
+		return nil
+	}
+	for _, s := range l.writer.failed {
+		if err := l.fs.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("discard segment %d: %w", s.id, err)
+		}
+	}
+	if err := l.fs.SyncDir(l.dir); err != nil {
+		return fmt.Errorf("sync directory after discarding segments: %w", err)
+	}
+	var err error
+	for _, s := range l.writer.failed {
+		l.drop(s.id)
+		err = errors.Join(err, s.release())
+	}
+	l.writer.failed = nil
+	return err
 }
 
 // sealActive gives the active segment its footer and leaves the log without one. The space behind the footer goes back to

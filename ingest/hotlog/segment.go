@@ -83,7 +83,9 @@ func (s *segment) sizeBytes() int64 { return max(int64(s.end.Load()), s.fileByte
 // createSegment makes the segment with the given id ready for use: preallocated, its header durable under its final name,
 // and the high mark raised. The header is synced before the file gets its name, so that a segment file without a
 // valid header is always corruption, never a crash.
-func (l *Log) createSegment(id uint64) (seg *segment, err error) {
+//
+// ahead says that there is time for more than what is necessary.
+func (l *Log) createSegment(id uint64, ahead bool) (seg *segment, err error) {
 	final := path.Join(l.dir, segmentName(id))
 	temporary := final + temporarySuffix
 	header := Header{Version: formatVersion, DiskUUID: l.diskUUID, Segment: id}
@@ -101,10 +103,8 @@ func (l *Log) createSegment(id uint64) (seg *segment, err error) {
 			err = errors.Join(err, file.Close(), l.fs.Remove(name))
 		}
 	}()
-	if l.cfg.Preallocate == PreallocateExtents {
-		if err := file.Preallocate(l.cfg.SegmentBytes); err != nil {
-			return nil, fmt.Errorf("preallocate segment %d: %w", id, err)
-		}
+	if err := l.preallocate(file, ahead); err != nil {
+		return nil, fmt.Errorf("preallocate segment %d: %w", id, err)
 	}
 	if _, err := file.WriteAt(header.encode(), 0); err != nil {
 		return nil, fmt.Errorf("write header of segment %d: %w", id, err)
@@ -123,6 +123,26 @@ func (l *Log) createSegment(id uint64) (seg *segment, err error) {
 		return nil, fmt.Errorf("sync directory for segment %d: %w", id, err)
 	}
 	return newSegment(file, final, header), nil
+}
+
+// preallocate obtains a segment's space as configured.
+func (l *Log) preallocate(file vfs.File, ahead bool) error {
+	if l.cfg.Preallocate == PreallocateNone {
+		return nil
+	}
+	if err := file.Preallocate(l.cfg.SegmentBytes); err != nil || l.cfg.Preallocate == PreallocateExtents || !ahead {
+		return err
+	}
+	zeros := make([]byte, min(zeroPieceBytes, l.cfg.SegmentBytes))
+	for at := int64(0); at < l.cfg.SegmentBytes; at += int64(len(zeros)) {
+		if _, err := file.WriteAt(zeros[:min(int64(len(zeros)), l.cfg.SegmentBytes-at)], at); err != nil {
+			return err
+		}
+		if err := file.SyncData(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func randomSalt(random io.Reader) (uint64, error) {

@@ -29,7 +29,7 @@ func (l *Log) prepareSpare() {
 	id := l.spare.nextID
 	l.spare.nextID++
 	l.spare.preparing.Go(func() {
-		segment, err := l.createSegment(id)
+		segment, err := l.createSegment(id, true)
 		l.spare.Lock()
 		defer l.spare.Unlock()
 		if err != nil {
@@ -56,7 +56,7 @@ func (l *Log) openNext() error {
 		id := l.spare.nextID
 		l.spare.nextID++
 		var err error
-		if next, err = l.createSegment(id); err != nil {
+		if next, err = l.createSegment(id, false); err != nil {
 			return l.classify(err)
 		}
 	}
