@@ -217,3 +217,21 @@ func TestForeignFilesAreNotListed(t *testing.T) {
 		t.Errorf("listed %+v, %v", info, err)
 	}
 }
+
+func BenchmarkPutIfAbsent(b *testing.B) {
+	store, err := file.Open(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, sizeBytes := range []int{4 << 10, 1 << 20} {
+		b.Run(fmt.Sprintf("%dKiB", sizeBytes>>10), func(b *testing.B) {
+			body := make([]byte, sizeBytes)
+			b.SetBytes(int64(sizeBytes))
+			for i := 0; b.Loop(); i++ {
+				if _, err := store.PutIfAbsent(b.Context(), fmt.Sprintf("%d/%p-%d", sizeBytes, b, i), body); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
