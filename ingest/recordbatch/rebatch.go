@@ -120,7 +120,7 @@ func (r *Rebatcher) Add(b []byte) error {
 	return nil
 }
 
-// Flush emits what is gathered. Call it at the end, and wherever no batch may reach across.
+// Flush emits what is gathered. Call it at the end, and wherever no batch may reach across; Reset between partitions.
 func (r *Rebatcher) Flush() error {
 	if r.sources == 0 {
 		return nil
@@ -139,6 +139,13 @@ func (r *Rebatcher) Flush() error {
 	}
 	r.out = out
 	return r.emit(Rebatched{Header: h, Bytes: out, Sources: sources})
+}
+
+// Reset flushes, and forgets where it is: the next batch may be of another partition.
+func (r *Rebatcher) Reset() error {
+	err := r.Flush()
+	r.sources, r.nextOffset = 0, 0
+	return err
 }
 
 func (r *Rebatcher) add(batch Batch) error {

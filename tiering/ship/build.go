@@ -127,7 +127,7 @@ func (b *builder) endPart() error {
 		return nil
 	}
 	b.open = false
-	if err := b.rebatcher.Flush(); err != nil {
+	if err := b.rebatcher.Reset(); err != nil {
 		return fmt.Errorf("build segments: %w", err)
 	}
 	b.encoder.End(b.last.nextOffset())

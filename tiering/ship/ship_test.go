@@ -178,6 +178,21 @@ func TestRunsOfSeveralContainersBecomeOnePart(t *testing.T) {
 	expect(t, found["payments-2"], 40, 43)
 }
 
+func TestPartitionsFollowEachOtherWhateverTheirOffsets(t *testing.T) {
+	f := newFixture()
+	f.add(t, 1, orders, 0, 5000, 5)
+	f.add(t, 1, orders, 1, 0, 3)
+	f.add(t, 1, payments, 0, 0, 2)
+	store := mem.New("ship")
+	if shipped, err := f.worker(t, Config{}, store).Once(t.Context()); err != nil || !shipped {
+		t.Fatal(shipped, err)
+	}
+	found := readBack(t, store, f.finished[0])
+	expect(t, found["orders-0"], 5000, 5005)
+	expect(t, found["orders-1"], 0, 3)
+	expect(t, found["payments-0"], 0, 2)
+}
+
 func TestAGapInOffsetsEndsAPart(t *testing.T) {
 	f := newFixture()
 	f.add(t, 1, orders, 0, 0, 5)
