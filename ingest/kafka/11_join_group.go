@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"bytes"
 	"context"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -26,7 +27,9 @@ func handleJoinGroup(_ context.Context, call *call, r *kmsg.JoinGroupRequest) (k
 		RequiresKnownMember: r.Version >= 4 && r.InstanceID == nil, CanSkipAssignment: r.Version >= 9, Reason: orEmpty(r.Reason),
 	}
 	for i := range r.Protocols {
-		request.Protocols = append(request.Protocols, &metapb.GroupProtocol{Name: r.Protocols[i].Name, Metadata: r.Protocols[i].Metadata})
+		// Copied: the group keeps it, and the request's bytes are slices of the frame.
+		p := &metapb.GroupProtocol{Name: r.Protocols[i].Name, Metadata: bytes.Clone(r.Protocols[i].Metadata)}
+		request.Protocols = append(request.Protocols, p)
 	}
 	response := kmsg.NewPtrJoinGroupResponse()
 	response.Generation, response.MemberID = -1, r.MemberID

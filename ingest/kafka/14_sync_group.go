@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"bytes"
 	"context"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -24,9 +25,9 @@ func handleSyncGroup(_ context.Context, call *call, r *kmsg.SyncGroupRequest) (k
 		Group: r.Group, Generation: r.Generation, MemberId: r.MemberID, InstanceId: r.InstanceID, ProtocolType: r.ProtocolType, Protocol: r.Protocol,
 	}
 	for i := range r.GroupAssignment {
-		request.Assignments = append(request.Assignments, &metapb.GroupAssignment{
-			MemberId: r.GroupAssignment[i].MemberID, Assignment: r.GroupAssignment[i].MemberAssignment,
-		})
+		// Copied: the group keeps it, and the request's bytes are slices of the frame.
+		a := &metapb.GroupAssignment{MemberId: r.GroupAssignment[i].MemberID, Assignment: bytes.Clone(r.GroupAssignment[i].MemberAssignment)}
+		request.Assignments = append(request.Assignments, a)
 	}
 	synced, err := call.domain().Groups.Sync(call.conn.poll, request)
 	if err != nil {
