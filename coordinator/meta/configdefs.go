@@ -185,20 +185,20 @@ func LookupConfig(scope Scope, name string) *ConfigDef {
 func (d *ConfigDef) Validate(value string) error {
 	value = strings.TrimSpace(value)
 	if why, ok := d.refused[strings.ReplaceAll(value, " ", "")]; ok {
-		return fmt.Errorf("Invalid value %s for configuration %s: %s", value, d.Name, why)
+		return fmt.Errorf("invalid value %s for configuration %s: %s", value, d.Name, why)
 	}
 	switch d.Type {
 	case TypeInt, TypeLong:
 		n, err := strconv.ParseInt(value, 10, 64)
 		if err != nil {
-			return fmt.Errorf("Invalid value %s for configuration %s: Not a number of type %s", value, d.Name, map[bool]string{true: "INT", false: "LONG"}[d.Type == TypeInt])
+			return fmt.Errorf("invalid value %s for configuration %s: Not a number of type %s", value, d.Name, map[bool]string{true: "INT", false: "LONG"}[d.Type == TypeInt])
 		}
 		if n < d.min || n > d.max {
-			return fmt.Errorf("Invalid value %s for configuration %s: Value must be in [%d, %d]", value, d.Name, d.min, d.max)
+			return fmt.Errorf("invalid value %s for configuration %s: Value must be in [%d, %d]", value, d.Name, d.min, d.max)
 		}
 	default:
 		if len(d.allowed) > 0 && !slices.Contains(d.allowed, value) {
-			return fmt.Errorf("Invalid value %s for configuration %s: String must be one of: %s", value, d.Name, strings.Join(d.allowed, ", "))
+			return fmt.Errorf("invalid value %s for configuration %s: String must be one of: %s", value, d.Name, strings.Join(d.allowed, ", "))
 		}
 	}
 	return nil

@@ -277,11 +277,11 @@ func (s *State) topicConfig(overrides map[string]string) (TopicConfig, error) {
 		c.LocalRetentionBytes = c.RetentionBytes
 	}
 	if c.RetentionMillis >= 0 && (c.LocalRetentionMillis < 0 || c.LocalRetentionMillis > c.RetentionMillis) {
-		return c, fmt.Errorf("Invalid value %d for configuration local.retention.ms: Value must not be more than retention.ms property value: %d",
+		return c, fmt.Errorf("invalid value %d for configuration local.retention.ms: Value must not be more than retention.ms property value: %d",
 			c.LocalRetentionMillis, c.RetentionMillis)
 	}
 	if c.RetentionBytes >= 0 && (c.LocalRetentionBytes < 0 || c.LocalRetentionBytes > c.RetentionBytes) {
-		return c, fmt.Errorf("Invalid value %d for configuration local.retention.bytes: Value must not be more than retention.bytes property value: %d",
+		return c, fmt.Errorf("invalid value %d for configuration local.retention.bytes: Value must not be more than retention.bytes property value: %d",
 			c.LocalRetentionBytes, c.RetentionBytes)
 	}
 	return c, nil

@@ -164,6 +164,14 @@ func (s *State) Containers(yield func(Container) bool) {
 	}
 }
 
+// UnshippedRuns counts the live runs of all containers: what the cluster-wide budget of runs is held against.
+func (s *State) UnshippedRuns() (runs int) {
+	for _, c := range s.containerOrder {
+		runs += c.liveRuns
+	}
+	return runs
+}
+
 // ContainerRuns are the live runs of a container in order of position. The slice is the caller's.
 func (s *State) ContainerRuns(id ContainerID) []ContainerRun {
 	c := s.containers[id]

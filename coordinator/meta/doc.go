@@ -6,7 +6,7 @@
 // (package replica guards it): time, randomness and identities come in the commands, so two states that have applied the
 // same entries have the same Hash.
 //
-// What it guarantees
+// # Guarantees
 //
 //   - One sequencer: an offset is given by applying CommitChunk and by nothing else. Chunks of a lane are taken in exactly
 //     the order of their seq within the node's current epoch; a repeat changes nothing.
@@ -17,10 +17,14 @@
 //   - A command that does not fit the state is refused with a Code and changes nothing. Apply does not panic on anything
 //     that decodes.
 //
-// What it leaves to others: making entries durable (metalog), keeping a State up (replica), deciding commands (leader), the group
+// # Left to others
+//
+// Making entries durable (metalog), keeping a State up (replica), deciding commands (leader), the group
 // protocol (group), deleting bytes (tiering, ingest nodes), Kafka's error codes (ingest/kafka).
 //
-// File map: state.go the state and Apply; one file per subject for its commands (nodes.go, commit.go, topics.go, configs.go,
+// # File map
+//
+// state.go the state and Apply; one file per subject for its commands (nodes.go, commit.go, topics.go, configs.go,
 // groups.go, jobs.go, tick.go); partition.go the index of one partition; producers.go Kafka's sequence rules; container.go
 // what holds runs; objects.go stored objects and garbage; configdefs.go the table of configurations; locate.go look-ups;
 // snapshot*.go and FORMAT.md the snapshot; entry.go the encoding of entries; frames.go continuation frames.
