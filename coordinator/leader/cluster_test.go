@@ -1,0 +1,287 @@
+package leader
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metalog"
+	"github.com/varvelog/varve/coordinator/metalog/mem"
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/coordinator/replica"
+	"github.com/varvelog/varve/infra/bus"
+	"github.com/varvelog/varve/infra/rpc"
+	"github.com/varvelog/varve/ingest/chunk"
+)
+
+var secret = []byte("secret of the cluster")
+
+// coordinator is a node whose methods are served on a listener of its own.
+func coordinator(t *testing.T, log metalog.Log, conn *bus.Conn) *node {
+	t.Helper()
+	server, err := rpc.Listen(rpc.ServerConfig{Secret: secret, ClusterID: cluster})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := start(t, log, nil, func(c *Config) {
+		c.InternalAddress = server.Addr()
+		if conn != nil {
+			c.Bus = conn
+		}
+	})
+	n.Register(server)
+	server.Serve()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := server.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	if conn != nil {
+		stop, err := conn.Respond(bus.LeaderSubject(cluster), n.AnswerLeader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(stop)
+	}
+	return n
+}
+
+// follower is a replica in a process without a leader.
+func follower(t *testing.T, log metalog.Log, conn *bus.Conn) (*replica.Replica, *replica.Remote) {
+	t.Helper()
+	r, err := replica.Open(context.Background(), replica.Config{LogID: logID, Log: log, PollInterval: 10 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := rpc.NewClient(rpc.ClientConfig{Secret: secret, ClusterID: cluster})
+	cfg := replica.RemoteConfig{Client: client, ClusterID: cluster, Replica: r}
+	var follows replica.Bus
+	if conn != nil {
+		cfg.Bus, follows = conn, conn
+	}
+	remote := replica.NewRemote(cfg)
+	r.SetSubmitter(remote)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- r.Follow(ctx, follows, cluster) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("follow: %v", err)
+		}
+		r.Close()
+		client.Close()
+	})
+	return r, remote
+}
+
+func TestFollowerProposesAndReadsWhatWasAnswered(t *testing.T) {
+	for name, conn := range map[string]*bus.Conn{"with the bus": startBus(t), "without": nil} {
+		t.Run(name, func(t *testing.T) {
+			ctx, backing := timeout(t), mem.New()
+			leads := coordinator(t, backing.Open(), conn)
+			r, _ := follower(t, backing.Open(), conn)
+			for want := int64(1); want <= 20; want++ {
+				v, err := r.Propose(ctx, allocate())
+				if err != nil || v.ProducerID != want {
+					t.Fatalf("propose %d: %+v, %v", want, v, err)
+				}
+			}
+			seq, err := leads.Submit(ctx, []*metapb.Command{allocate()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.Barrier(ctx); err != nil || r.Seq() < seq {
+				t.Fatalf("after a barrier at %d, want %d: %v", r.Seq(), seq, err)
+			}
+			want := leads.hash()
+			r.View(func(s *meta.State) {
+				if s.Seq() == leads.replica.Seq() && s.Hash() != want {
+					t.Error("follower and leader differ")
+				}
+			})
+		})
+	}
+}
+
+func TestFollowerFindsTheSuccessor(t *testing.T) {
+	for name, conn := range map[string]*bus.Conn{"with the bus": startBus(t), "without": nil} {
+		t.Run(name, func(t *testing.T) {
+			ctx, backing := timeout(t), mem.New()
+			first := coordinator(t, backing.Open(), conn)
+			r, _ := follower(t, backing.Open(), conn)
+			if _, err := r.Propose(ctx, allocate()); err != nil {
+				t.Fatal(err)
+			}
+			first.halt(t)
+			coordinator(t, backing.Open(), conn)
+			if v, err := r.Propose(ctx, allocate()); err != nil || v.ProducerID != 2 {
+				t.Fatalf("propose to the successor: %+v, %v", v, err)
+			}
+		})
+	}
+}
+
+// batch is what a node would commit of topic "orders".
+func commitOf(v meta.Verdict, seq uint64, topic [16]byte, partition int32, records int) *metapb.Command {
+	var b chunk.Builder
+	if !b.Add(chunk.Batch{Topic: topic, Partition: partition, Records: uint32(records), Data: make([]byte, 100), ProducerID: -1}) {
+		panic("batch does not fit")
+	}
+	sealed := b.Seal(chunk.Header{NodeID: int32(v.NodeID), NodeEpoch: v.NodeEpoch, Seq: seq})
+	return &metapb.Command{Kind: &metapb.Command_CommitChunk{CommitChunk: &metapb.CommitChunk{
+		NodeId: int32(v.NodeID), NodeEpoch: v.NodeEpoch, Seq: seq, Durability: metapb.Durability_DURABILITY_LOCAL, Segment: 1,
+		Position: uint32(seq) * 1000, ChunkBytes: uint64(sealed.Header.ChunkBytes()), RunTable: slices.Clone(sealed.Table.Bytes()),
+	}}}
+}
+
+type sinkFunc func(c *metapb.CommitChunk, v *meta.ChunkVerdict)
+
+func (f sinkFunc) ChunkVerdict(c *metapb.CommitChunk, v *meta.ChunkVerdict) { f(c, v) }
+
+func TestCommittedChunkWakesPollsAndNotifiesAnyNATSClient(t *testing.T) {
+	ctx, backing, conn := timeout(t), mem.New(), startBus(t)
+	n := coordinator(t, backing.Open(), conn)
+	r, remote := follower(t, backing.Open(), conn)
+
+	notified := make(chan bus.CommitNotification, 10)
+	stop, err := conn.Subscribe("varve.commit.*.orders.eu", func(data []byte) {
+		var c bus.CommitNotification
+		if err := json.Unmarshal(data, &c); err != nil {
+			t.Error(err)
+		}
+		notified <- c
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+
+	topic := [16]byte{7}
+	created, err := r.Propose(ctx, &metapb.Command{Kind: &metapb.Command_CreateTopic{CreateTopic: &metapb.CreateTopic{
+		Name: "orders.eu", TopicId: topic[:], Partitions: 3, Configs: []*metapb.ConfigEntry{{Name: "varve.durability", Value: "local"}},
+	}}})
+	if err != nil || created.Code != meta.OK {
+		t.Fatalf("create: %+v, %v", created, err)
+	}
+	registered := register(t, n)
+	offsets := make(chan int64, 10)
+	defer r.SubscribeChunks(registered.NodeID, registered.NodeEpoch, sinkFunc(func(_ *metapb.CommitChunk, v *meta.ChunkVerdict) {
+		if v.Code == meta.OK {
+			offsets <- v.Runs[0].BaseOffset
+		}
+	}))()
+	woken := make(chan struct{}, 1)
+	defer r.Watch([]meta.TopicPartition{{Topic: topic, Partition: 2}}, woken)()
+
+	if err := r.SubmitChunks(ctx, []*metapb.Command{commitOf(registered, 1, topic, 2, 5), commitOf(registered, 2, topic, 2, 5)}); err != nil {
+		t.Fatal(err)
+	}
+	if first, second := <-offsets, <-offsets; first != 0 || second != 5 {
+		t.Fatalf("offsets %d, %d; want 0, 5", first, second)
+	}
+	<-woken
+	if got := <-notified; got != (bus.CommitNotification{Topic: "orders.eu", Partition: 2, HighWatermark: 10}) {
+		t.Fatalf("notified of %+v", got)
+	}
+	leaseAndFinish(t, ctx, n, r, remote, registered)
+}
+
+// leaseAndFinish has a tiering worker in a third process take the sealed segment as a job.
+func leaseAndFinish(t *testing.T, ctx context.Context, n *node, r *replica.Replica, remote *replica.Remote, v meta.Verdict) {
+	t.Helper()
+	request := &metapb.JobLeaseRequest{Worker: "w", LeaseMillis: 60_000}
+	lease := func() *metapb.Job {
+		var answer metapb.JobLeaseResponse
+		if err := remote.Call(ctx, replica.MethodJobLease, request, &answer); err != nil {
+			t.Fatal(err)
+		}
+		return answer.Job
+	}
+	before := n.replica.Seq()
+	if job := lease(); job != nil || n.replica.Seq() != before {
+		t.Fatalf("leased %v, and the log grew from %d to %d, when nothing waits", job, before, n.replica.Seq())
+	}
+	seal := &metapb.Command{Kind: &metapb.Command_SealContainer{SealContainer: &metapb.SealContainer{
+		NodeId: int32(v.NodeID), NodeEpoch: v.NodeEpoch, Segment: 1, SizeBytes: 1000,
+	}}}
+	if sealed, err := r.Propose(ctx, seal); err != nil || sealed.Code != meta.OK {
+		t.Fatalf("seal: %+v, %v", sealed, err)
+	}
+	job := lease()
+	if job == nil || len(job.Containers) != 1 || len(job.Containers[0].Runs) != 2 || job.Topics[0].Name != "orders.eu" ||
+		job.Containers[0].NodeAddress != "h:2" || job.Containers[0].Segment != 1 {
+		t.Fatalf("job %v", job)
+	}
+	finish := &metapb.JobFinishRequest{Finish: &metapb.FinishJob{JobId: job.Id, Failed: true}}
+	var finished metapb.JobFinishResponse
+	if err := remote.Call(ctx, replica.MethodJobFinish, finish, &finished); err != nil || !finished.Accepted {
+		t.Fatalf("finish: %v, %v", &finished, err)
+	}
+	var judged metapb.ReferencedResponse
+	keys := &metapb.ReferencedRequest{Keys: []string{meta.SegmentKey(meta.JobID(job.Id), 0), meta.SegmentKey(meta.JobID(job.Id+1), 0)}}
+	if err := remote.Call(ctx, replica.MethodReferenced, keys, &judged); err != nil || !slices.Equal(judged.Referenced, []bool{false, true}) {
+		t.Fatalf("referenced: %v, %v; want the ended job's object free, a future job's kept", judged.Referenced, err)
+	}
+}
+
+func TestBusGoneAndBackCostsNothingButTime(t *testing.T) {
+	server, err := bus.StartServer(bus.ServerConfig{ListenAddr: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := bus.Connect(context.Background(), bus.ConnConfig{URL: "nats://" + server.Addr()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	ctx, backing := timeout(t), mem.New()
+	coordinator(t, backing.Open(), conn)
+	r, _ := follower(t, backing.Open(), conn)
+	want := int64(0)
+	propose := func() {
+		want++
+		if v, err := r.Propose(ctx, allocate()); err != nil || v.ProducerID != want {
+			t.Fatalf("propose: %+v, %v", v, err)
+		}
+	}
+	propose()
+	addr := server.Addr()
+	server.Shutdown()
+	await(t, func() bool { return conn.Ready() != nil })
+	propose()
+	if err := r.Barrier(ctx); err != nil {
+		t.Fatal(err)
+	}
+	again, err := bus.StartServer(bus.ServerConfig{ListenAddr: addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(again.Shutdown)
+	await(t, func() bool { return conn.Ready() == nil })
+	propose()
+}
+
+func TestCoordinatorThatDoesNotLeadNamesTheLeader(t *testing.T) {
+	ctx, backing := timeout(t), mem.New()
+	first := coordinator(t, backing.Open(), nil)
+	address := first.cfg.InternalAddress
+	second := coordinator(t, backing.Open(), nil)
+	first.stop()
+	if err := first.replica.CatchUp(ctx); err != nil {
+		t.Fatal(err)
+	}
+	await(t, func() bool { _, leading := first.Leading(); return !leading })
+	client := rpc.NewClient(rpc.ClientConfig{Secret: secret, ClusterID: cluster})
+	defer client.Close()
+	err := client.Call(ctx, address, replica.MethodBarrier, &metapb.BarrierRequest{}, &metapb.BarrierResponse{})
+	if !errors.Is(err, replica.ErrNotLeader) || rpc.LeaderHint(err) != second.cfg.InternalAddress {
+		t.Fatalf("error %v, hint %q; want %q", err, rpc.LeaderHint(err), second.cfg.InternalAddress)
+	}
+}
