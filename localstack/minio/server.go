@@ -4,6 +4,8 @@ package minio
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -45,6 +47,8 @@ type Config struct {
 	// AccessKey and SecretKey of the administrator; "minioadmin" where empty. MinIO wants at least 3 and 8 characters.
 	AccessKey string
 	SecretKey string
+	// CertsDir, where not empty, has public.crt and private.key, and the server speaks HTTPS.
+	CertsDir string
 	// Log receives the server's output. Nil means a file in DataDir.
 	Log io.Writer
 }
@@ -55,6 +59,7 @@ type Server struct {
 	AccessKey string
 	SecretKey string
 
+	certsDir string
 	process  *exec.Cmd
 	watchdog *exec.Cmd
 	logFile  *os.File
@@ -136,7 +141,7 @@ func freeAddress() (string, error) {
 }
 
 func start(ctx context.Context, config Config) (*Server, error) {
-	s := &Server{Address: config.Address, AccessKey: config.AccessKey, SecretKey: config.SecretKey, exited: make(chan struct{})}
+	s := &Server{Address: config.Address, AccessKey: config.AccessKey, SecretKey: config.SecretKey, certsDir: config.CertsDir, exited: make(chan struct{})}
 	if err := os.MkdirAll(config.DataDir, 0o755); err != nil {
 		return nil, fmt.Errorf("start minio: %w", err)
 	}
@@ -149,7 +154,11 @@ func start(ctx context.Context, config Config) (*Server, error) {
 		}
 		s.logFile, log = file, file
 	}
-	s.process = exec.Command(config.Binary, "server", "--quiet", "--address", config.Address, config.DataDir)
+	arguments := []string{"server", "--quiet", "--address", config.Address}
+	if config.CertsDir != "" {
+		arguments = append(arguments, "--certs-dir", config.CertsDir)
+	}
+	s.process = exec.Command(config.Binary, append(arguments, config.DataDir)...)
 	s.process.Stdout, s.process.Stderr = log, log
 	s.process.Env = append(os.Environ(),
 		"MINIO_ROOT_USER="+config.AccessKey, "MINIO_ROOT_PASSWORD="+config.SecretKey,
@@ -184,7 +193,19 @@ func (s *Server) startWatchdog() error {
 func (s *Server) awaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	transport := &http.Transport{DisableKeepAlives: true}
+	if s.certsDir != "" {
+		certificate, err := os.ReadFile(filepath.Join(s.certsDir, "public.crt"))
+		if err != nil {
+			return fmt.Errorf("read certificate: %w", err)
+		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(certificate) {
+			return errors.New("read certificate: public.crt holds none")
+		}
+		transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+	}
+	client := &http.Client{Transport: transport}
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
 	for {
@@ -221,7 +242,12 @@ func (s *Server) healthy(ctx context.Context, client *http.Client) error {
 }
 
 // URL is the server's endpoint.
-func (s *Server) URL() string { return "http://" + s.Address }
+func (s *Server) URL() string {
+	if s.certsDir != "" {
+		return "https://" + s.Address
+	}
+	return "http://" + s.Address
+}
 
 // Exited is closed when the server's process has ended, whether asked to or not.
 func (s *Server) Exited() <-chan struct{} { return s.exited }

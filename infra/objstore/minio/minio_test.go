@@ -62,6 +62,22 @@ func TestMultipartOnMinIO(t *testing.T) {
 	storetest.RunMultipart(t, open(t, c))
 }
 
+// TestOverTLS: bodies are signed and checked in other ways there.
+func TestOverTLS(t *testing.T) {
+	server := miniotest.StartTLS(t)
+	storetest.Run(t, func(t *testing.T) objstore.Store {
+		c := config(server)
+		c.Insecure = false
+		return open(t, c)
+	}, storetest.Slow())
+	t.Run("Multipart", func(t *testing.T) {
+		c := config(server)
+		c.Insecure = false
+		c.MultipartBytes, c.PartBytes = 6<<20, 5<<20
+		storetest.RunMultipart(t, open(t, c))
+	})
+}
+
 func TestOpenExplainsItself(t *testing.T) {
 	server := miniotest.Start(t)
 

@@ -115,8 +115,12 @@ func Open(ctx context.Context, c Config) (objstore.Store, error) {
 	if _, err := sdk.Credentials.Retrieve(ctx); err != nil {
 		return nil, fmt.Errorf("open %s: find credentials: %w: %w", name, objstore.ErrAccess, err)
 	}
-	// The SDK's own client could not be told to close its connections.
-	transport := awshttp.NewBuildableClient().GetTransport()
+	// The SDK's own client could not be told to close its connections. Its transport knows AWS_CA_BUNDLE.
+	buildable, ok := sdk.HTTPClient.(*awshttp.BuildableClient)
+	if !ok {
+		buildable = awshttp.NewBuildableClient()
+	}
+	transport := buildable.GetTransport()
 	s3wire.Tune(transport)
 	api := s3.NewFromConfig(sdk, func(o *s3.Options) {
 		if c.Endpoint != "" {
