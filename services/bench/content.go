@@ -25,7 +25,7 @@ var (
 	contentStates = []string{"created", "paid", "packed", "shipped", "delivered", "returned"}
 )
 
-func pick(r *rand.Rand, from []string) string { return from[r.IntN(len(from))] }
+func oneOf(r *rand.Rand, from []string) string { return from[r.IntN(len(from))] }
 
 // next returns a value of about 150 to 300 bytes, which the next call overwrites: alternately an access log line and a change event.
 func (c *content) next() []byte {
@@ -33,11 +33,11 @@ func (c *content) next() []byte {
 	r := c.random
 	if r.IntN(2) == 0 {
 		c.line = fmt.Appendf(c.line[:0], `10.%d.%d.%d - - [%d] "GET %s/%d?session=%016x HTTP/1.1" %d %d "-" "%s" rt=0.%03d`,
-			r.IntN(4), r.IntN(256), r.IntN(256), c.millis, pick(r, contentPaths), r.IntN(100_000), r.Uint64(), 200+r.IntN(5)*r.IntN(2), r.IntN(50_000), pick(r, contentAgents), r.IntN(1000))
+			r.IntN(4), r.IntN(256), r.IntN(256), c.millis, oneOf(r, contentPaths), r.IntN(100_000), r.Uint64(), 200+r.IntN(5)*r.IntN(2), r.IntN(50_000), oneOf(r, contentAgents), r.IntN(1000))
 		return c.line
 	}
 	c.line = fmt.Appendf(c.line[:0], `{"op":"u","ts_ms":%d,"source":{"db":"shop","table":"orders","lsn":%d},"before":null,"after":{"id":%d,"customer_id":%d,"status":"%s","total_cents":%d,"currency":"EUR","token":"%08x"}}`,
-		c.millis, 40_000_000_000+c.random.Int64N(1<<30), r.IntN(10_000_000), r.IntN(500_000), pick(r, contentStates), r.IntN(1_000_000), r.Uint32())
+		c.millis, 40_000_000_000+c.random.Int64N(1<<30), r.IntN(10_000_000), r.IntN(500_000), oneOf(r, contentStates), r.IntN(1_000_000), r.Uint32())
 	return c.line
 }
 

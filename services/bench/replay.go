@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"math"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -35,7 +34,7 @@ func (l load) run(ctx context.Context, addr string, wantBytes int64) (moved, err
 
 // runUntil sends until stop is closed, and waits for every answer.
 func (l load) runUntil(ctx context.Context, addr string, stop <-chan struct{}) (moved, error) {
-	return l.replay(ctx, addr, math.MaxInt64, stop)
+	return l.replay(ctx, addr, maxBytes, stop)
 }
 
 func (l load) replay(ctx context.Context, addr string, wantBytes int64, stop <-chan struct{}) (moved, error) {

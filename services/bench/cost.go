@@ -1,0 +1,56 @@
+package bench
+
+import (
+	"context"
+	"time"
+)
+
+// cost is what a phase cost the server.
+type cost struct {
+	moved
+	cpu     time.Duration
+	mallocs float64
+	fsyncs  float64
+	counted bool // fsyncs are
+	// objectRequests are those to the object store.
+	objectRequests float64
+}
+
+// costOf measures what do costs the server.
+func costOf(ctx context.Context, s *server, do func() (moved, error)) (cost, error) {
+	before, err := s.usage(ctx)
+	if err != nil {
+		return cost{}, err
+	}
+	m, err := do()
+	if err != nil {
+		return cost{}, s.explain(err)
+	}
+	after, err := s.usage(ctx)
+	if err != nil {
+		return cost{}, err
+	}
+	c := cost{moved: m, cpu: after.cpu - before.cpu}
+	c.mallocs = after.metrics[metricMallocs] - before.metrics[metricMallocs]
+	c.objectRequests = after.metrics[metricObjectRequests] - before.metrics[metricObjectRequests]
+	fsyncsBefore, _ := before.metrics.fsyncs()
+	fsyncsAfter, counted := after.metrics.fsyncs()
+	c.fsyncs, c.counted = fsyncsAfter-fsyncsBefore, counted
+	return c, nil
+}
+
+func (c *cost) add(other cost) {
+	c.moved.add(other.moved)
+	c.cpu += other.cpu
+	c.mallocs, c.fsyncs, c.objectRequests = c.mallocs+other.mallocs, c.fsyncs+other.fsyncs, c.objectRequests+other.objectRequests
+	c.counted = c.counted || other.counted
+}
+
+// perGB tells what each GB takes of the disk and of the object store.
+func (c *cost) perGB() []Result {
+	var results []Result
+	if c.counted {
+		results = append(results, info("fsyncs", ratio(c.fsyncs*bytesPerGB, float64(c.bytes)), "per GB", ""))
+	}
+	return append(results, info("object requests", ratio(c.objectRequests*bytesPerGB, float64(c.bytes)), "per GB", ""))
+}
