@@ -18,6 +18,16 @@ func newBudget(limit int64) *budget {
 	return &budget{limit: limit, sem: semaphore.NewWeighted(limit)}
 }
 
+// tryAcquire is acquire where that need not wait.
+func (b *budget) tryAcquire(bytes int64) (int64, bool) {
+	bytes = min(bytes, b.limit)
+	if !b.sem.TryAcquire(bytes) {
+		return 0, false
+	}
+	b.used.Add(bytes)
+	return bytes, true
+}
+
 // acquire waits for bytes, at most the whole limit, and returns how many to release.
 func (b *budget) acquire(ctx context.Context, bytes int64) (int64, error) {
 	bytes = min(bytes, b.limit)

@@ -56,7 +56,7 @@ func (e *extent) stored() bool { return e.loc.Tier == meta.TierSegment }
 func (e *extent) readEnd() uint64 { return min(e.end(), e.start+uint64(e.limit)) }
 
 // seek finds where to begin.
-func (e *extent) seek(ctx context.Context, r *Reader, src source) error {
+func (e *extent) seek(ctx context.Context, r *Reader) error {
 	if e.from <= e.loc.BaseOffset {
 		e.start, e.base = e.loc.Position, e.loc.BaseOffset
 		return nil
@@ -67,7 +67,7 @@ func (e *extent) seek(ctx context.Context, r *Reader, src source) error {
 	}
 	if !e.stored() {
 		e.start, e.base = e.loc.Position, e.loc.BaseOffset
-		return e.search(ctx, src, func(_ *recordbatch.Header, next int64) bool { return next > e.from })
+		return e.search(ctx, r, func(_ *recordbatch.Header, next int64) bool { return next > e.from })
 	}
 	position, err := r.index.Seek(ctx, e.loc, e.from)
 	if err != nil {
@@ -82,13 +82,13 @@ func (e *extent) seek(ctx context.Context, r *Reader, src source) error {
 
 // search moves start and base on to the first batch that found accepts, given its header and the offset after it. It
 // reads headers only. errMissing where none is accepted.
-func (e *extent) search(ctx context.Context, src source, found func(h *recordbatch.Header, next int64) bool) error {
+func (e *extent) search(ctx context.Context, r *Reader, found func(h *recordbatch.Header, next int64) bool) error {
 	window := getBuffer(searchWindowBytes)
 	defer window.free()
 	position, offset := e.start, e.base
 	for position < e.end() {
 		buf := window.data[:min(searchWindowBytes, e.end()-position)]
-		if err := src.readAt(ctx, position, buf); err != nil {
+		if err := r.readAt(ctx, e, position, buf); err != nil {
 			return err
 		}
 		for at := 0; at < len(buf); {
@@ -177,10 +177,10 @@ func (e *extent) cut(data []byte) (wanted uint64, err error) {
 }
 
 // finish makes records of data and, where the limit cut off the first batch and there must be one, reads that one whole.
-func (e *extent) finish(ctx context.Context, src source, data []byte) error {
+func (e *extent) finish(ctx context.Context, r *Reader, data []byte) error {
 	wanted, err := e.cut(data)
 	for err == nil && e.mustHave && len(e.records) == 0 && wanted < e.end() {
-		wanted, err = e.readOne(ctx, src, wanted)
+		wanted, err = e.readOne(ctx, r, wanted)
 	}
 	return err
 }
@@ -193,12 +193,12 @@ func (e *extent) remember(r *Reader) {
 }
 
 // readOne reads and cuts the batch at position. It returns what cut does.
-func (e *extent) readOne(ctx context.Context, src source, position uint64) (wanted uint64, err error) {
+func (e *extent) readOne(ctx context.Context, r *Reader, position uint64) (wanted uint64, err error) {
 	var head [recordbatch.HeaderBytes]byte
 	if e.end()-position < uint64(len(head)) {
 		return 0, fmt.Errorf("%w: half a header at %d", errMissing, position)
 	}
-	if err := src.readAt(ctx, position, head[:]); err != nil {
+	if err := r.readAt(ctx, e, position, head[:]); err != nil {
 		return 0, err
 	}
 	h, err := e.header(head[:], position)
@@ -207,21 +207,21 @@ func (e *extent) readOne(ctx context.Context, src source, position uint64) (want
 	}
 	b := getBuffer(h.SizeBytes())
 	e.owned = append(e.owned, b)
-	if err := src.readAt(ctx, position, b.data); err != nil {
+	if err := r.readAt(ctx, e, position, b.data); err != nil {
 		return 0, err
 	}
 	return e.cut(b.data)
 }
 
 // read does all of it, for an extent that shares its bytes with none.
-func (e *extent) read(ctx context.Context, r *Reader, src source) error {
-	if err := e.seek(ctx, r, src); err != nil {
+func (e *extent) read(ctx context.Context, r *Reader) error {
+	if err := e.seek(ctx, r); err != nil {
 		return err
 	}
 	b := getBuffer(int(e.readEnd() - e.start))
 	e.owned = append(e.owned, b)
-	if err := src.readAt(ctx, e.start, b.data); err != nil {
+	if err := r.readAt(ctx, e, e.start, b.data); err != nil {
 		return err
 	}
-	return e.finish(ctx, src, b.data)
+	return e.finish(ctx, r, b.data)
 }

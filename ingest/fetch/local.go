@@ -38,7 +38,7 @@ func (f *reading) readLocal(ctx context.Context) {
 			if !e.local || e.hole {
 				continue
 			}
-			if err := e.seek(ctx, f.reader, f.reader.source(e)); err != nil {
+			if err := e.seek(ctx, f.reader); err != nil {
 				e.err, e.done = err, true
 				break
 			}
@@ -90,7 +90,7 @@ func (f *reading) readGroup(ctx context.Context, pieces []piece) {
 		e := &f.cursors[p.cursor].extents[p.extent]
 		e.done, e.err = true, err
 		if err == nil {
-			e.err = e.finish(ctx, f.reader.source(e), b.data[p.start-start:p.end-start])
+			e.err = e.finish(ctx, f.reader, b.data[p.start-start:p.end-start])
 			f.own(e)
 		}
 	}

@@ -156,13 +156,12 @@ func (f *reading) fill(ctx context.Context) bool {
 // not.
 func (f *reading) reserve(ctx context.Context) bool {
 	budget := f.reader.budget
-	if f.response.held > 0 {
-		if !budget.sem.TryAcquire(int64(f.planned)) {
-			return false
-		}
-		budget.used.Add(int64(f.planned))
-		f.response.held += int64(f.planned)
+	if held, ok := budget.tryAcquire(int64(f.planned)); ok {
+		f.response.held += held
 		return true
+	}
+	if f.response.held > 0 {
+		return false
 	}
 	ctx, cancel := context.WithDeadline(ctx, f.deadline.Add(f.reader.config.RemoteWait))
 	defer cancel()

@@ -91,7 +91,7 @@ func (r *Reader) readRemoteExtent(ctx context.Context, e *extent) {
 		return
 	}
 	defer r.remote.Release(1)
-	err := e.read(ctx, r, r.source(e))
+	err := e.read(ctx, r)
 	if err != nil && ctx.Err() != nil {
 		return
 	}

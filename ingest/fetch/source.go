@@ -8,55 +8,23 @@ import (
 	"github.com/varvelog/varve/coordinator/meta"
 )
 
-// hotSource is a segment of the node's own hot log.
-type hotSource struct {
-	log     HotLog
-	segment uint64
-}
-
-func (s hotSource) readAt(_ context.Context, position uint64, buf []byte) error {
-	return s.log.ReadAt(s.segment, uint32(position), buf)
-}
-
-// peerSource is a segment of another node's hot log.
-type peerSource struct {
-	peer    Peer
-	address string
-	diskID  [16]byte
-	segment uint64
-}
-
-func (s peerSource) readAt(ctx context.Context, position uint64, buf []byte) error {
-	if err := s.peer.ReadHot(ctx, s.address, s.diskID, s.segment, uint32(position), buf); err != nil {
-		return fmt.Errorf("read segment %d of node at %s: %w", s.segment, s.address, err)
-	}
-	return nil
-}
-
-// objectSource is a chunk or a stored segment in the bucket.
-type objectSource struct {
-	objects   Objects
-	key       string
-	sizeBytes uint64
-}
-
-func (s objectSource) readAt(ctx context.Context, position uint64, buf []byte) error {
-	n, err := s.objects.ReadAt(ctx, s.key, int64(s.sizeBytes), int64(position), buf)
-	if n == len(buf) {
-		return nil
-	}
-	return fmt.Errorf("read object %q: %d of %d bytes at %d: %w", s.key, n, len(buf), position, err)
-}
-
-// source is where the extent's bytes are.
-func (r *Reader) source(e *extent) source {
+// readAt fills buf from position of the segment or object that holds the extent.
+func (r *Reader) readAt(ctx context.Context, e *extent, position uint64, buf []byte) error {
 	switch {
 	case e.local:
-		return hotSource{r.log, e.loc.Segment}
+		return r.log.ReadAt(e.loc.Segment, uint32(position), buf)
 	case e.loc.Tier == meta.TierHot:
-		return peerSource{r.peer, e.address, e.loc.DiskID, e.loc.Segment}
+		if err := r.peer.ReadHot(ctx, e.address, e.loc.DiskID, e.loc.Segment, uint32(position), buf); err != nil {
+			return fmt.Errorf("read segment %d of node at %s: %w", e.loc.Segment, e.address, err)
+		}
+		return nil
 	default:
-		return objectSource{r.objects, e.loc.Key(), e.loc.ObjectBytes}
+		key := e.loc.Key()
+		n, err := r.objects.ReadAt(ctx, key, int64(e.loc.ObjectBytes), int64(position), buf)
+		if n == len(buf) {
+			return nil
+		}
+		return fmt.Errorf("read object %q: %d of %d bytes at %d: %w", key, n, len(buf), position, err)
 	}
 }
 

@@ -126,10 +126,10 @@ func (q *timeQuery) plan(tp meta.TopicPartition, millis, from int64) (e extent, 
 
 // in finds the record within an extent.
 func (q *timeQuery) in(ctx context.Context, e *extent, millis int64) (bool, error) {
-	src := q.reader.source(e)
+	r := q.reader
 	e.start, e.base = e.loc.Position, e.loc.BaseOffset
 	if e.stored() {
-		position, err := q.reader.index.SeekTime(ctx, e.loc, millis)
+		position, err := r.index.SeekTime(ctx, e.loc, millis)
 		if err != nil {
 			return false, fmt.Errorf("seek time %d in %q: %w", millis, e.loc.Key(), err)
 		}
@@ -140,7 +140,7 @@ func (q *timeQuery) in(ctx context.Context, e *extent, millis int64) (bool, erro
 	}
 	for {
 		var size int
-		err := e.search(ctx, src, func(h *recordbatch.Header, next int64) bool {
+		err := e.search(ctx, r, func(h *recordbatch.Header, next int64) bool {
 			size = h.SizeBytes()
 			return next > e.from && h.MaxTimestamp >= millis
 		})
@@ -150,7 +150,7 @@ func (q *timeQuery) in(ctx context.Context, e *extent, millis int64) (bool, erro
 		if err != nil {
 			return false, err
 		}
-		found, next, err := q.inBatch(ctx, e, src, size, millis)
+		found, next, err := q.inBatch(ctx, e, size, millis)
 		if found || err != nil {
 			return found, err
 		}
@@ -159,10 +159,10 @@ func (q *timeQuery) in(ctx context.Context, e *extent, millis int64) (bool, erro
 }
 
 // inBatch finds the record within the batch at e.start, and returns the offset after the batch.
-func (q *timeQuery) inBatch(ctx context.Context, e *extent, src source, size int, millis int64) (found bool, next int64, err error) {
+func (q *timeQuery) inBatch(ctx context.Context, e *extent, size int, millis int64) (found bool, next int64, err error) {
 	b := getBuffer(size)
 	defer b.free()
-	if err := src.readAt(ctx, e.start, b.data); err != nil {
+	if err := q.reader.readAt(ctx, e, e.start, b.data); err != nil {
 		return false, 0, err
 	}
 	if !e.stored() {

@@ -60,10 +60,11 @@ func newCommitter(set *Set) *committer {
 
 // add puts a step behind the others of its lane.
 func (c *committer) add(lane Lane, s *step) {
+	isReady := s.state == stepReady
 	c.mu.Lock()
 	c.mu.steps[lane] = append(c.mu.steps[lane], s)
 	c.mu.Unlock()
-	if s.state == stepReady {
+	if isReady {
 		c.signal()
 	}
 }

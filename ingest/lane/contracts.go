@@ -19,6 +19,8 @@ type HotLog interface {
 	// Append makes chunks durable with one write and one fdatasync. hotlog.ErrPoisoned, hotlog.ErrNoSpace and
 	// *hotlog.ChunkTooLargeError are told apart.
 	Append(places []hotlog.Place, chunks ...[][]byte) ([]hotlog.Place, error)
+	// MaxChunkBytes is the largest chunk that fits into a segment.
+	MaxChunkBytes() int64
 	// Roll ends the active segment if it has chunks; the next chunk begins another.
 	Roll() error
 	// Abandon makes a poisoned log usable again, with a new segment. On a sound log it does nothing.

@@ -9,6 +9,7 @@ import (
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/infra/objstore"
+	"github.com/varvelog/varve/ingest/chunk"
 )
 
 // Dependencies are what a Set works with. All but Observer are needed.
@@ -50,13 +51,16 @@ type Set struct {
 	}
 }
 
-// New returns a Set whose goroutines run until Close. It registers the node's first epoch on its own; what is
+// New returns a Set, none of whose chunks is larger than the log can hold, whose goroutines run until Close. It registers the node's first epoch on its own; what is
 // appended before that waits.
 func New(config Config, with Dependencies) (*Set, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("configure lanes: %w", err)
 	}
 	config = config.withDefaults()
+	// Header and run table come on top of the batches.
+	room := with.Log.MaxChunkBytes() - chunk.HeaderSize - chunk.MaxTableBytes
+	config.ChunkBytes = int(max(1, min(int64(config.ChunkBytes), room)))
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Set{
 		config: config, log: with.Log, store: with.Store, replica: with.Replica, epochs: with.Epochs, observer: with.Observer,

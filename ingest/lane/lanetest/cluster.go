@@ -159,6 +159,13 @@ func (c *Cluster) Commands() []*metapb.Command {
 	return slices.Clone(c.mu.commands)
 }
 
+// Forget empties what Commands returns.
+func (c *Cluster) Forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.commands = nil
+}
+
 // View implements fetch.Replica.
 func (c *Cluster) View(read func(*meta.State)) {
 	c.mu.RLock()
