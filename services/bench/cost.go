@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -14,6 +15,8 @@ type cost struct {
 	counted bool // fsyncs are
 	// objectRequests are those to the object store.
 	objectRequests float64
+	// entries were appended to the metadata log, each with an fsync of its own.
+	entries float64
 }
 
 // costOf measures what do costs the server.
@@ -33,6 +36,7 @@ func costOf(ctx context.Context, s *server, do func() (moved, error)) (cost, err
 	c := cost{moved: m, cpu: after.cpu - before.cpu}
 	c.mallocs = after.metrics[metricMallocs] - before.metrics[metricMallocs]
 	c.objectRequests = after.metrics[metricObjectRequests] - before.metrics[metricObjectRequests]
+	c.entries = after.metrics[metricMetadataSeq] - before.metrics[metricMetadataSeq]
 	fsyncsBefore, _ := before.metrics.fsyncs()
 	fsyncsAfter, counted := after.metrics.fsyncs()
 	c.fsyncs, c.counted = fsyncsAfter-fsyncsBefore, counted
@@ -43,6 +47,7 @@ func (c *cost) add(other cost) {
 	c.moved.add(other.moved)
 	c.cpu += other.cpu
 	c.mallocs, c.fsyncs, c.objectRequests = c.mallocs+other.mallocs, c.fsyncs+other.fsyncs, c.objectRequests+other.objectRequests
+	c.entries += other.entries
 	c.counted = c.counted || other.counted
 }
 
@@ -50,7 +55,8 @@ func (c *cost) add(other cost) {
 func (c *cost) perGB() []Result {
 	var results []Result
 	if c.counted {
-		results = append(results, info("fsyncs", ratio(c.fsyncs*bytesPerGB, float64(c.bytes)), "per GB", ""))
+		results = append(results, info("fsyncs of the hot log", ratio(c.fsyncs*bytesPerGB, float64(c.bytes)), "per GB",
+			fmt.Sprintf("and %.0f entries of the metadata log", ratio(c.entries*bytesPerGB, float64(c.bytes)))))
 	}
 	return append(results, info("object requests", ratio(c.objectRequests*bytesPerGB, float64(c.bytes)), "per GB", ""))
 }

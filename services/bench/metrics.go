@@ -50,6 +50,7 @@ func parseMetrics(r io.Reader) (metrics, error) {
 const (
 	metricMallocs        = "go_memstats_mallocs_total"
 	metricObjectRequests = "varve_object_requests_total"
+	metricMetadataSeq    = "varve_metadata_seq"
 )
 
 // fsyncs is the number of fsyncs the server counts, whatever part made them; found is false where it counts none.

@@ -25,7 +25,7 @@ const (
 // server is a `varve serve` in a process of its own, on free loopback ports. It is a child of this process and dies with it.
 type server struct {
 	kafkaAddr, httpAddr string
-	// readyAfter is the time from before the process was made until /readyz said yes.
+	// readyAfter is the time from before the process was made until /readyz said yes and Kafka clients could connect.
 	readyAfter time.Duration
 
 	dataDir string
@@ -94,9 +94,8 @@ func (s *server) awaitReady(ctx context.Context, started time.Time) error {
 	defer poll.Stop()
 	last := errors.New("no answer")
 	for {
-		body, err := s.get(ctx, "/readyz")
+		err := s.ready(ctx)
 		if err == nil {
-			body.Close()
 			s.readyAfter = time.Since(started)
 			return nil
 		}
@@ -111,6 +110,18 @@ func (s *server) awaitReady(ctx context.Context, started time.Time) error {
 			return s.explain(fmt.Errorf("server not ready after %v: %w", time.Since(started).Round(time.Millisecond), last))
 		}
 	}
+}
+
+func (s *server) ready(ctx context.Context) error {
+	body, err := s.get(ctx, "/readyz")
+	if err != nil {
+		return err
+	}
+	c, err := dial(ctx, s.kafkaAddr)
+	if err != nil {
+		return errors.Join(err, body.Close())
+	}
+	return errors.Join(c.close(), body.Close())
 }
 
 func (s *server) get(ctx context.Context, path string) (io.ReadCloser, error) {

@@ -39,6 +39,13 @@ func measureStart(ctx context.Context, e *env) ([]Result, error) {
 		recovered = append(recovered, s.readyAfter.Seconds())
 		e.say("%d MiB: ready after %.2f s", written.bytes>>20, s.readyAfter.Seconds())
 	}
+	read, err := drain(ctx, s.kafkaAddr, largeTopic, largePartitions, fetchConnections)
+	if err != nil {
+		return nil, s.explain(fmt.Errorf("read what was recovered: %w", err))
+	}
+	if read.bytes < written.bytes*9/10 { // frames are a little larger than the batches in them
+		return nil, fmt.Errorf("of %d bytes that were acknowledged, %d were recovered", written.bytes, read.bytes)
+	}
 	detail := fmt.Sprintf("%d MiB in one unsealed segment, after SIGKILL, median of %d", written.bytes>>20, len(recovered))
 	return []Result{
 		required("ready, empty directory", median(empty), "ms", atMost, 300, fmt.Sprintf("median of %d", len(empty))),
