@@ -62,8 +62,6 @@ var configDefs = []ConfigDef{
 		allowed: []string{"uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"},
 		Doc: "The codec batches are kept in. \"producer\" keeps what the producer compressed as it is; batches that come uncompressed " +
 			"are then subject to varve.compress.uncompressed."},
-	{Name: "file.delete.delay.ms", Scope: ScopeTopic, Type: TypeLong, Default: "60000", min: 0, max: math.MaxInt64, ReadOnly: true,
-		Doc: "How long an object that nothing refers to is left to readers before it is deleted."},
 	{Name: "local.retention.bytes", Scope: ScopeTopic, Type: TypeLong, Default: "-2", min: -2, max: math.MaxInt64, Synonym: "log.local.retention.bytes",
 		Doc: "How many bytes of a partition are kept on ingest nodes' disks after they were stored in the bucket. -2 means retention.bytes. " +
 			"Bounds what local.retention.ms keeps."},

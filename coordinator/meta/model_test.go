@@ -3,6 +3,7 @@ package meta
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -38,6 +39,7 @@ type modelBatch struct {
 	epoch       int16
 	first, next int32
 	offset      int64
+	at          int64
 }
 
 type jobRun struct {
@@ -67,6 +69,8 @@ func (p *modelPartition) judge(b chunk.Batch) (Code, int64) {
 	}
 	return OK, -1
 }
+
+const modelExpiryMillis = 60_000
 
 // machine runs random commands against state and model.
 type machine struct {
@@ -249,7 +253,7 @@ func (m *machine) acceptBatch(t *rapid.T, p *modelPartition, c *metapb.CommitChu
 		offset = int64(len(p.records))
 		p.appendRecords(c, int(d.Records))
 		if d.ProducerID >= 0 {
-			p.seen[d.ProducerID] = append(p.seen[d.ProducerID], modelBatch{d.ProducerEpoch, d.BaseSequence, d.BaseSequence + int32(d.Records), offset})
+			p.seen[d.ProducerID] = append(p.seen[d.ProducerID], modelBatch{d.ProducerEpoch, d.BaseSequence, d.BaseSequence + int32(d.Records), offset, m.log.now})
 		}
 	}
 	expect(t, got, BatchVerdict{code, offset})
@@ -391,8 +395,17 @@ func (m *machine) trim(t *rapid.T) {
 func (m *machine) tick(t *rapid.T) {
 	m.log.now += rapid.Int64Range(1, 40_000).Draw(t, "millis")
 	retention := rapid.Bool().Draw(t, "retention")
+	due, before := m.log.s.Due(m.log.now), m.dump(t)
 	m.log.do(&metapb.Tick{Retention: retention})
+	if after := m.dump(t); (after != before) != (due.Tick || due.Retention && retention) && !m.tooSoon(due, retention) {
+		t.Fatalf("due %+v, retention %v, but the tick changed %s", due, retention, firstDifference(before, after))
+	}
 	for tp, p := range m.partitions {
+		for id, seen := range p.seen {
+			if seen[len(seen)-1].at+modelExpiryMillis <= m.log.now {
+				delete(p.seen, id)
+			}
+		}
 		start := m.log.s.Partition(tp).LogStartOffset()
 		if start < p.start || start > int64(len(p.records)) || !retention && start != p.start {
 			t.Fatalf("%s: log start %d after %d", tp, start, p.start)
@@ -402,6 +415,19 @@ func (m *machine) tick(t *rapid.T) {
 	if d := m.log.s.Due(m.log.now); d.Tick {
 		t.Fatalf("after a tick another is due: %+v", d)
 	}
+}
+
+// tooSoon says that retention came before its interval had passed, when Due does not ask for it.
+func (m *machine) tooSoon(due Due, retention bool) bool { return retention && !due.Retention }
+
+// dump is the state but for its first line, which tells sequence and time.
+func (m *machine) dump(t *rapid.T) string {
+	var out strings.Builder
+	if err := m.log.s.Dump(&out, true); err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(out.String(), "\n")
+	return rest
 }
 
 // check is what holds after every command.
@@ -465,6 +491,9 @@ func runMachine(t *rapid.T) *machine {
 		partitions: map[TopicPartition]*modelPartition{}, nodes: map[NodeID]*modelNode{}, jobs: map[JobID][]jobRun{},
 	}}
 	m.log.lead(1)
+	m.log.do(&metapb.AlterConfig{Resource: metapb.AlterConfig_BROKER, Entries: []*metapb.ConfigEntry{
+		{Name: "producer.id.expiration.ms", Value: fmt.Sprint(modelExpiryMillis)}, {Name: "log.retention.check.interval.ms", Value: "30000"},
+	}})
 	t.Repeat(map[string]func(*rapid.T){
 		"createTopic": m.createTopic, "deleteTopic": m.deleteTopic, "register": m.register, "chunk": m.chunk, "chunk2": m.chunk, "chunk3": m.chunk,
 		"roll": m.roll, "lease": m.lease, "finish": m.finish, "trim": m.trim, "tick": m.tick, "": m.check,
