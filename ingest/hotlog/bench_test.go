@@ -57,15 +57,20 @@ func benchmarkAppend(b *testing.B, name string, cfg Config, size int) {
 		whole := make([]byte, size)
 		chunk := [][]byte{whole[:size/2], whole[size/2:]}
 		position := int64(0)
+		var places [1]Place
 		var logTimes, bareTimes []time.Duration
 		b.SetBytes(int64(size))
 		for b.Loop() {
 			began := time.Now()
-			appendAndTrim(b, l, chunk)
+			appended, err := l.Append(places[:0], chunk)
+			if err != nil {
+				b.Fatal(err)
+			}
 			logTimes = append(logTimes, time.Since(began))
 			b.StopTimer()
+			trim(b, l, appended[0].Segment)
 			began = time.Now()
-			_, err := file.WriteAt(whole, position)
+			_, err = file.WriteAt(whole, position)
 			if err := errors.Join(err, file.SyncData()); err != nil {
 				b.Fatal(err)
 			}
@@ -89,18 +94,14 @@ func benchmarkAppend(b *testing.B, name string, cfg Config, size int) {
 	})
 }
 
-// appendAndTrim keeps at most four segments.
-func appendAndTrim(b *testing.B, l *Log, chunk [][]byte) {
+// trim keeps at most four segments.
+func trim(b *testing.B, l *Log, active uint64) {
 	b.Helper()
-	var place [1]Place
-	places, err := l.Append(place[:0], chunk)
-	if err != nil {
-		b.Fatal(err)
+	if active <= 4 {
+		return
 	}
-	if oldest := places[0].Segment - min(places[0].Segment, 4); oldest > 0 {
-		if err := l.Remove(oldest); err != nil && !errors.Is(err, ErrSegmentGone) {
-			b.Fatal(err)
-		}
+	if err := l.Remove(active - 4); err != nil && !errors.Is(err, ErrSegmentGone) {
+		b.Fatal(err)
 	}
 }
 
