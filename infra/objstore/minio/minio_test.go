@@ -52,7 +52,7 @@ func TestAcceptanceOnMinIO(t *testing.T) {
 		c := config(server)
 		c.Prefix = "a/prefix"
 		return open(t, c)
-	}, storetest.ListKeys(1100))
+	})
 }
 
 func TestMultipartOnMinIO(t *testing.T) {
@@ -69,7 +69,7 @@ func TestOverTLS(t *testing.T) {
 		c := config(server)
 		c.Insecure = false
 		return open(t, c)
-	}, storetest.Slow())
+	}, storetest.Writes())
 	t.Run("Multipart", func(t *testing.T) {
 		c := config(server)
 		c.Insecure = false
