@@ -142,6 +142,9 @@ func (c *Cache) read(ctx context.Context, key string, sizeHint, off, length int6
 		if err != nil {
 			return fmt.Errorf("read %d bytes at %d of %q: %w", length, off, key, err)
 		}
+		if len(blocks) == 0 {
+			return io.EOF
+		}
 		for _, b := range blocks {
 			data, err := c.await(ctx, b)
 			if errors.Is(err, errPastEnd) {
@@ -182,7 +185,7 @@ func (c *Cache) await(ctx context.Context, b *block) ([]byte, error) {
 }
 
 // acquire appends to blocks those that hold the range [off, off+length), cached or on their way, having started fetches
-// for the missing ones and for what is worth reading ahead.
+// for the missing ones and for what is worth reading ahead. It appends none where off is known to be past the end.
 func (c *Cache) acquire(ctx context.Context, key string, sizeHint, off, length int64, blocks []*block) ([]*block, error) {
 	blockBytes := int64(c.config.BlockBytes)
 	first, end := off/blockBytes, (off+length-1)/blockBytes+1
@@ -190,6 +193,15 @@ func (c *Cache) acquire(ctx context.Context, key string, sizeHint, off, length i
 	if c.mu.closed {
 		c.mu.Unlock()
 		return nil, ErrClosed
+	}
+	if objectBytes := c.objectBytes(key, first, end); objectBytes > 0 {
+		// Blocks past the end are not cached: without this each read across it would ask the store again.
+		if off >= objectBytes {
+			c.mu.Unlock()
+			return blocks, nil
+		}
+		length = min(length, objectBytes-off)
+		end = (off+length-1)/blockBytes + 1
 	}
 	if missing := c.missing(key, first, end); missing == 0 || c.pending.TryAcquire(missing*blockBytes) {
 		blocks = c.take(key, sizeHint, off, length, blocks)
@@ -225,6 +237,17 @@ func (c *Cache) acquireRoom(ctx context.Context, sizeBytes int64) error {
 		return fmt.Errorf("wait for room: %w", err)
 	}
 	return nil
+}
+
+// objectBytes returns the object's size where a cached block of [first, end), or the one before, tells it; otherwise 0.
+// The mutex is held.
+func (c *Cache) objectBytes(key string, first, end int64) int64 {
+	for index := first - 1; index < end; index++ {
+		if b, found := c.mu.shelf.blocks[blockID{key, index}]; found && b.objectBytes > 0 {
+			return b.objectBytes
+		}
+	}
+	return 0
 }
 
 // missing counts the blocks of [first, end) that are neither cached nor on their way. The mutex is held.

@@ -130,6 +130,22 @@ func TestAdjacentMissesAreOneGet(t *testing.T) {
 	}
 }
 
+// TestReadsAcrossTheEndAreHits: a reader that asks for more than there is must not ask the store each time.
+func TestReadsAcrossTheEndAreHits(t *testing.T) {
+	f := newFixture(t, blockcache.Config{})
+	for key, sizeBytes := range map[string]int{"part": 100 * kib, "whole": 256 * kib, "wholes": 512 * kib} {
+		body := f.object(t, key, sizeBytes)
+		before := f.gets()
+		for range 3 {
+			f.wantRange(t, key, body, 10, mib)
+			f.wantRange(t, key, body, sizeBytes, 10)
+		}
+		if gets := f.gets() - before; gets != 1 {
+			t.Errorf("%d GETs for an object of %d bytes", gets, sizeBytes)
+		}
+	}
+}
+
 func TestConcurrentReadersMakeOneGet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, blockcache.Config{}, faulty.Rule{Ops: faulty.Get, Latency: faulty.Latency{Median: 100 * time.Millisecond}})
