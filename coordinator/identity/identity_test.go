@@ -63,3 +63,20 @@ func TestWhatDoesNotFitIsRefusedInOneLine(t *testing.T) {
 		})
 	}
 }
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(`{"format":1,"cluster_id":"MkU3OEVBNTcwNTJENDM2Qg","metalog":"bucket","log_id":"000102030405060708090a0b0c0d0e0f","internal_secret":"000102030405060708090a0b0c0d0e0f"}`))
+	f.Fuzz(func(t *testing.T, encoded []byte) {
+		c, err := decode(encoded)
+		if err != nil {
+			return
+		}
+		again, err := encode(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, err := decode(again); err != nil || d.ClusterID != c.ClusterID || d.LogID != c.LogID || d.Metalog != c.Metalog {
+			t.Fatalf("what decodes does not encode to the same: %+v, %v", d, err)
+		}
+	})
+}

@@ -42,14 +42,22 @@ func (l *Leader) appendSettled(ctx context.Context, seq uint64, encoded []byte, 
 			return ctx.Err()
 		}
 		l.complain("append to the metalog is not answered, repeating it", err)
-		timer := time.NewTimer(wait/2 + rand.N(wait))
-		wait = min(2*wait, lastRetry)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
+		if err := pause(ctx, &wait); err != nil {
+			return err
 		}
+	}
+}
+
+// pause waits with jitter, longer each time.
+func pause(ctx context.Context, wait *time.Duration) error {
+	timer := time.NewTimer(*wait/2 + rand.N(*wait))
+	defer timer.Stop()
+	*wait = min(2**wait, lastRetry)
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

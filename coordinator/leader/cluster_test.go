@@ -268,6 +268,24 @@ func TestBusGoneAndBackCostsNothingButTime(t *testing.T) {
 	propose()
 }
 
+func TestLivingLeaderIsAskedOverTheWire(t *testing.T) {
+	backing := mem.New()
+	n := coordinator(t, backing.Open(), nil)
+	client := rpc.NewClient(rpc.ClientConfig{Secret: secret, ClusterID: cluster})
+	defer client.Close()
+	alive := AskAlive(client)
+	if !alive(timeout(t), n.cfg.InternalAddress) {
+		t.Error("a living leader is not recognised")
+	}
+	n.halt(t)
+	if alive(timeout(t), n.cfg.InternalAddress) {
+		t.Error("a process that does not lead any more is taken for the leader")
+	}
+	if alive(timeout(t), "127.0.0.1:1") {
+		t.Error("nobody is taken for the leader")
+	}
+}
+
 func TestCoordinatorThatDoesNotLeadNamesTheLeader(t *testing.T) {
 	ctx, backing := timeout(t), mem.New()
 	first := coordinator(t, backing.Open(), nil)

@@ -60,3 +60,10 @@ func (l *Leader) elsewhere(err error) error {
 	}
 	return rpc.NotLeader(err, address)
 }
+
+// AskAlive is a Config.LeaderAlive that pings over the internal listener.
+func AskAlive(client *rpc.Client) func(ctx context.Context, address string) bool {
+	return func(ctx context.Context, address string) bool {
+		return client.Call(ctx, address, replica.MethodPing, &metapb.PingRequest{}, &metapb.PingResponse{}) == nil
+	}
+}

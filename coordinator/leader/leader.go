@@ -95,7 +95,7 @@ func (l *Leader) Run(ctx context.Context, started func()) error {
 func (l *Leader) takeOver(ctx context.Context) error {
 	r := l.cfg.Replica
 	for {
-		if err := r.CatchUp(ctx); err != nil {
+		if err := l.catchUp(ctx); err != nil {
 			return err
 		}
 		var epoch uint64
@@ -122,6 +122,21 @@ func (l *Leader) takeOver(ctx context.Context) error {
 		}
 		// Somebody appended meanwhile: a late entry of the former leader's, or another's start. Look again.
 		if !errors.Is(err, errTaken) && !errors.Is(err, ErrFenced) {
+			return err
+		}
+	}
+}
+
+// catchUp applies what is in the log, however often that has to be tried.
+func (l *Leader) catchUp(ctx context.Context) error {
+	wait := firstRetry
+	for {
+		err := l.cfg.Replica.CatchUp(ctx)
+		if err == nil || replica.Final(err) {
+			return err
+		}
+		l.complain("cannot read the metalog, trying again", err)
+		if err := pause(ctx, &wait); err != nil {
 			return err
 		}
 	}
@@ -174,7 +189,7 @@ func (l *Leader) commitBehind(ctx context.Context, commands []*metapb.Command) e
 		if !errors.Is(err, errTaken) {
 			return err
 		}
-		if err := l.cfg.Replica.CatchUp(ctx); err != nil {
+		if err := l.catchUp(ctx); err != nil {
 			return err
 		}
 		seq, hash := l.cfg.Replica.Position()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/infra/bus"
 	"github.com/varvelog/varve/infra/objstore"
+	"github.com/varvelog/varve/infra/objstore/faulty"
 	memstore "github.com/varvelog/varve/infra/objstore/mem"
 )
 
@@ -264,6 +266,42 @@ func TestAmbiguousAppendsAreSettled(t *testing.T) {
 	}
 }
 
+// TestBucketThatFailsAndLiesIsSettled: PUTs fail before they begin, and report failure after they succeeded.
+func TestBucketThatFailsAndLiesIsSettled(t *testing.T) {
+	ctx, inner := timeout(t), memstore.New("metalog")
+	store := faulty.New(inner, faulty.Config{Seed: 7, Rules: []faulty.Rule{
+		{Ops: faulty.PutIfAbsent, Chance: 0.2, Fail: true},
+		{Ops: faulty.PutIfAbsent, Chance: 0.2, FailAfter: true},
+		{Ops: faulty.Get | faulty.Head, Chance: 0.1, Fail: true},
+	}})
+	log, err := bucket.Open(ctx, store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := start(t, log, nil)
+	for want := int64(1); want <= 40; want++ {
+		if v, err := n.replica.Propose(ctx, allocate()); err != nil || v.ProducerID != want {
+			t.Fatalf("proposal %d: %+v, %v", want, v, err)
+		}
+	}
+	want := n.hash()
+	n.halt(t)
+	clean, err := bucket.Open(ctx, inner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := replica.Open(ctx, replica.Config{LogID: logID, Log: clean})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	again.View(func(s *meta.State) {
+		if s.Hash() != want {
+			t.Error("a replay of the log has another state")
+		}
+	})
+}
+
 // TestLateAppendOfTheFormerLeaderIsAdopted: the former leader's last entry arrives between the successor's look at the log and
 // its start.
 func TestLateAppendOfTheFormerLeaderIsAdopted(t *testing.T) {
@@ -274,9 +312,7 @@ func TestLateAppendOfTheFormerLeaderIsAdopted(t *testing.T) {
 	proposed := make(chan error, 1)
 	before := backing.Appends()
 	go func() { _, err := former.replica.Propose(ctx, allocate()); proposed <- err }()
-	for backing.Appends() == before {
-		time.Sleep(time.Millisecond)
-	}
+	await(t, func() bool { return backing.Appends() > before })
 	var once sync.Once
 	backing.SetFate(nil)
 	late := &lateLog{Log: backing.Open(), before: func() { once.Do(func() { backing.Deliver() }) }}
@@ -493,10 +529,15 @@ func TestStateTimeOnlyGrows(t *testing.T) {
 }
 
 func BenchmarkPropose(b *testing.B) {
-	for _, name := range []string{"mem", "jetstream"} {
+	for _, name := range []string{"mem", "jetstream", "jetstream with hints"} {
 		for _, clients := range []int{1, 64} {
 			b.Run(fmt.Sprintf("%s/clients=%d", name, clients), func(b *testing.B) {
-				n := start(b, backends[name](b)(), nil)
+				backend, hints := strings.CutSuffix(name, " with hints")
+				n := start(b, backends[backend](b)(), nil, func(c *Config) {
+					if hints {
+						c.Bus = startBus(b)
+					}
+				})
 				ctx := context.Background()
 				b.ReportAllocs()
 				b.SetParallelism(clients / 2)

@@ -63,7 +63,7 @@ func (f *follower) run(ctx context.Context) error {
 	wait := firstRetry
 	for {
 		if err := f.catchUp(ctx); err != nil {
-			if final(err) {
+			if Final(err) {
 				return r.refuse(err)
 			}
 			if r.cfg.Logger != nil {

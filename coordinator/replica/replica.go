@@ -115,8 +115,8 @@ func (r *Replica) load(ctx context.Context) error {
 	return nil
 }
 
-// final says whether err is one that no repetition mends.
-func final(err error) bool {
+// Final says whether err is one that no repetition mends: log, snapshot and program do not fit together.
+func Final(err error) bool {
 	for _, sentinel := range []error{ErrForked, ErrLogShort, ErrNoSnapshot, metalog.ErrForeign, metalog.ErrCorrupt, metalog.ErrTruncated,
 		meta.ErrForeignLog, meta.ErrFormat, meta.ErrFeatureLevel, meta.ErrCorrupt} {
 		if errors.Is(err, sentinel) {
@@ -128,7 +128,7 @@ func final(err error) bool {
 
 // refuse turns a final error into the line a process ends with.
 func (r *Replica) refuse(err error) error {
-	if final(err) && r.cfg.Store != nil {
+	if Final(err) && r.cfg.Store != nil {
 		return identity.Refuse(r.cfg.Store, err)
 	}
 	return err
@@ -136,7 +136,9 @@ func (r *Replica) refuse(err error) error {
 
 // Close ends what the replica runs and waits for it. Waiters return ErrClosed.
 func (r *Replica) Close() {
+	r.barriers.mu.Lock() // no round starts once this is seen
 	r.cancel()
+	r.barriers.mu.Unlock()
 	r.tasks.Wait()
 }
 

@@ -85,6 +85,20 @@ func timeout(t *testing.T) context.Context {
 	return ctx
 }
 
+func await(t *testing.T, condition func() bool) {
+	t.Helper()
+	ctx := timeout(t)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-ctx.Done():
+			t.Fatal("condition not reached")
+		case <-tick.C:
+		}
+	}
+}
+
 func hashOf(r *Replica) (h [32]byte) {
 	r.View(func(s *meta.State) { h = s.Hash() })
 	return h
@@ -406,9 +420,7 @@ func TestBarriersShareRoundsAndWaitForTheirSequence(t *testing.T) {
 		wait()
 	}
 	joined := func() bool { r.barriers.mu.Lock(); defer r.barriers.mu.Unlock(); return r.barriers.mu.next != nil }
-	for !joined() {
-		time.Sleep(time.Millisecond)
-	}
+	await(t, joined)
 	close(release)
 	if err := r.ApplyEncoded(2, w.append(allocate())); err != nil {
 		t.Fatal(err)
@@ -442,6 +454,7 @@ func TestWatchersWakeForTheirPartitionsAndForTopics(t *testing.T) {
 	if len(ch) != 0 {
 		t.Fatal("woken after cancel")
 	}
+	r.watchers.wakeAll()
 	for i := range r.watchers.shards {
 		if len(r.watchers.shards[i].byPartition) != 0 {
 			t.Fatal("a cancelled watch left something behind")
@@ -455,9 +468,7 @@ func TestCloseReleasesWaiters(t *testing.T) {
 	r := openReplica(t, Config{Log: backing.Open()})
 	waited := make(chan error)
 	go func() { waited <- r.WaitSeq(context.Background(), 100) }()
-	for r.sequences.count.Load() == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	await(t, func() bool { return r.sequences.count.Load() > 0 })
 	r.Close()
 	if err := <-waited; !errors.Is(err, ErrClosed) {
 		t.Fatalf("error %v, want ErrClosed", err)
@@ -489,5 +500,25 @@ func BenchmarkWatchAHundredPartitions(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		r.Watch(parts, ch)()
+	}
+}
+
+// BenchmarkEncodeSnapshotOfTenThousandPartitions is how long entries wait for a snapshot.
+func BenchmarkEncodeSnapshotOfTenThousandPartitions(b *testing.B) {
+	r := &Replica{}
+	r.mu.state = meta.New(logID)
+	for i := range 100 {
+		c := createTopic(fmt.Sprintf("topic-%d", i))
+		c.GetCreateTopic().Partitions = 100
+		entry := &metapb.Entry{Format: meta.EntryFormat, LogId: logID[:], TimeMillis: 1, Commands: []*metapb.Command{c}}
+		if err := r.mu.state.Apply(uint64(i+1), entry, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, _, err := r.encodeState(); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -60,11 +60,8 @@ func (s *watchShard) remove(p meta.TopicPartition, ch chan<- struct{}) {
 	}
 	list[i] = list[len(list)-1]
 	list[len(list)-1] = nil
-	if list = list[:len(list)-1]; len(list) == 0 {
-		delete(s.byPartition, p)
-		return
-	}
-	s.byPartition[p] = list
+	// An empty list stays for the next long poll, until topics change.
+	s.byPartition[p] = list[:len(list)-1]
 }
 
 func (w *watchers) wake(parts []meta.TopicPartition) {
@@ -82,9 +79,12 @@ func (w *watchers) wakeAll() {
 	for i := range w.shards {
 		s := &w.shards[i]
 		s.Lock()
-		for _, list := range s.byPartition {
+		for p, list := range s.byPartition {
 			for _, ch := range list {
 				signal(ch)
+			}
+			if len(list) == 0 {
+				delete(s.byPartition, p)
 			}
 		}
 		s.Unlock()

@@ -1,8 +1,12 @@
 package jetstream
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -15,7 +19,7 @@ const cluster = "MkU3OEVBNTcwNTJENDM2Qg"
 
 func startBus(t testing.TB, dir string) (conn *bus.Conn, stop func()) {
 	t.Helper()
-	server, err := bus.StartServer(bus.ServerConfig{StoreDir: dir})
+	server, err := bus.StartServer(bus.ServerConfig{StoreDir: dir, Secret: "secret"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,6 +83,49 @@ func TestAnotherLogIsForeign(t *testing.T) {
 	_, err := Open(context.Background(), conn, Config{ClusterID: cluster, LogID: [16]byte{2}})
 	if !errors.Is(err, metalog.ErrForeign) {
 		t.Fatalf("open: %v, want ErrForeign", err)
+	}
+}
+
+// TestAcknowledgedEntriesSurviveSIGKILL kills a writer in another process, and its embedded server with it.
+func TestAcknowledgedEntriesSurviveSIGKILL(t *testing.T) {
+	if dir := os.Getenv("VARVE_TEST_KILLED_WRITER"); dir != "" {
+		conn, _ := startBus(t, dir)
+		log := open(t, conn)
+		for seq := uint64(1); ; seq++ {
+			if err := log.Append(context.Background(), seq, fmt.Appendf(nil, "entry %d", seq), metalog.Ordinary); err != nil {
+				t.Fatal(err)
+			}
+			fmt.Printf("acknowledged %d\n", seq)
+		}
+	}
+	dir := t.TempDir()
+	writer := exec.Command(os.Args[0], "-test.run=^TestAcknowledgedEntriesSurviveSIGKILL$", "-test.v")
+	writer.Env = append(os.Environ(), "VARVE_TEST_KILLED_WRITER="+dir)
+	output, err := writer.StdoutPipe()
+	if err := errors.Join(err, writer.Start()); err != nil {
+		t.Fatal(err)
+	}
+	var acknowledged uint64
+	for lines := bufio.NewScanner(output); lines.Scan(); {
+		if _, err := fmt.Sscanf(lines.Text(), "acknowledged %d", &acknowledged); err == nil && acknowledged == 200 {
+			if err := writer.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := writer.Wait(); err == nil || acknowledged < 200 {
+		t.Fatalf("the writer ended with %v after %d entries", err, acknowledged)
+	}
+	conn, stop := startBus(t, dir)
+	defer stop()
+	seq := uint64(0)
+	for record, err := range open(t, conn).Read(context.Background(), 1) {
+		if seq++; err != nil || string(record.Entry) != fmt.Sprintf("entry %d", seq) {
+			t.Fatalf("entry %d is %q, %v", seq, record.Entry, err)
+		}
+	}
+	if seq < acknowledged {
+		t.Fatalf("%d entries are left of %d that were acknowledged", seq, acknowledged)
 	}
 }
 

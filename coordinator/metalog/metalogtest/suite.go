@@ -32,6 +32,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Open) {
 		{"a log truncated whole goes on", testTruncateAll},
 		{"a sleeper stays fenced after truncation", testSleeper},
 		{"an append after its context ended is refused", testCancelled},
+		{"an append cut off in the middle is settled", testCutOff},
 		{"an oversized entry is refused", testTooLarge},
 		{"entries up to the bound are kept whole", testLarge},
 		{"a long log is read whole from any place", testLong},
@@ -292,6 +293,27 @@ func testCancelled(t *testing.T, s *suite) {
 			t.Fatal("a read under an ended context yielded an entry")
 		}
 	}
+}
+
+// testCutOff cuts appends off at all kinds of moments. Each is settled by repeating it, and reading on a conflict.
+func testCutOff(t *testing.T, s *suite) {
+	log := s.handle(t)
+	for seq := uint64(1); seq <= 30; seq++ {
+		ctx, cancel := context.WithTimeout(s.ctx, time.Duration(seq)*5*time.Microsecond)
+		err := log.Append(ctx, seq, entry(seq), metalog.Ordinary)
+		cancel()
+		for err != nil {
+			if err = log.Append(s.ctx, seq, entry(seq), metalog.Ordinary); !errors.Is(err, metalog.ErrConflict) {
+				continue
+			}
+			there, found, err := metalog.ReadOne(s.ctx, log, seq)
+			if err != nil || !found || !bytes.Equal(there, entry(seq)) {
+				t.Fatalf("after a conflict at %d: %q, %v, %v", seq, there, found, err)
+			}
+			break
+		}
+	}
+	s.wantEntries(t, s.handle(t), 1, 31)
 }
 
 func testTooLarge(t *testing.T, s *suite) {
