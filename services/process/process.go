@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"path"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,9 +43,10 @@ type Process struct {
 	// Internal is the internal listener; nil in a process that nobody calls. Serve it when all methods are registered.
 	Internal *rpc.Server
 
-	status *telemetry.Server
-	server *bus.Server
-	lock   io.Closer
+	status  *telemetry.Server
+	server  *bus.Server
+	lock    io.Closer
+	serving atomic.Bool
 }
 
 // bucketPatience is how long a process waits for the bucket and the cluster at its start before it says so again.
@@ -58,6 +60,8 @@ func Start(ctx context.Context, c *config.Config, role config.Role, log *slog.Lo
 			err = errors.Join(err, p.Close(context.WithoutCancel(ctx)))
 		}
 	}()
+	// The status listener is the first to be there. Until the roles are wired nothing else could say that they are not.
+	p.Readiness.Add("process", p.ready)
 	if p.status, err = telemetry.Serve(c.HTTPAddr, p.Registry, p.Readiness, log); err != nil {
 		return nil, err
 	}
@@ -75,6 +79,16 @@ func Start(ctx context.Context, c *config.Config, role config.Role, log *slog.Lo
 		}
 	}
 	return p, nil
+}
+
+// SetServing says that every role is wired, or that the process has begun to stop. /readyz follows.
+func (p *Process) SetServing(serving bool) { p.serving.Store(serving) }
+
+func (p *Process) ready() error {
+	if !p.serving.Load() {
+		return errors.New("starting or stopping")
+	}
+	return nil
 }
 
 // openBucket opens the store and learns whose it is. A coordinator makes an empty bucket its own; others wait for one.

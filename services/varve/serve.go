@@ -126,6 +126,8 @@ func serveTiering(ctx context.Context, p *process.Process) error {
 
 // await returns when the process is told to stop, or a part of it has failed.
 func await(ctx context.Context, p *process.Process, coordinator, node <-chan error) error {
+	p.SetServing(true)
+	defer p.SetServing(false)
 	select {
 	case <-ctx.Done():
 		p.Log.Info("stopping")
