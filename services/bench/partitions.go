@@ -63,7 +63,8 @@ func measurePartitions(ctx context.Context, e *env) ([]Result, error) {
 		return nil, err
 	}
 	// Each slice goes twice round the many partitions, and moves as many bytes over the few.
-	const slices, roundsPerSlice = 5, 2
+	const slices = 5
+	roundsPerSlice := pick(e, int64(4), 2)
 	sliceBytes := many.load.roundBytes() * roundsPerSlice
 	profile := e.profile(ctx, many.server)
 	var ratios []float64
