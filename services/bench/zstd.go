@@ -145,8 +145,8 @@ func measureBeside(ctx context.Context, e *env, s *server, l load, payloads [][]
 	}{{"p50", p50}, {"p99", p99}} {
 		alone, inside, outside := median(q.values[0]), median(q.values[1]), median(q.values[2])
 		results = append(results,
-			info("compressed batches' "+q.name+" beside it", ratio(inside, outside), "x",
-				fmt.Sprintf("%.2f ms; another process at the same work %.2f ms, alone %.2f ms", inside, outside, alone)))
+			info("compressed batches' "+q.name+" / alone", ratio(inside, alone), "x",
+				fmt.Sprintf("%.2f ms, alone %.2f ms; %.1fx where another process compresses", inside, alone, ratio(outside, alone))))
 	}
 	return results, nil
 }
