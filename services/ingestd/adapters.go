@@ -2,7 +2,6 @@ package ingestd
 
 import (
 	"context"
-	"errors"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/ingest/fetch"
@@ -18,11 +17,23 @@ func (f fetcher) Read(ctx context.Context, request *fetch.Request) (kafka.FetchA
 	return kafka.FetchAnswer{Partitions: response.Partitions, Memory: response}, nil
 }
 
-type offsets struct{}
+// offsets makes a fetch.Reader a kafka.OffsetLookup.
+type offsets struct{ reader *fetch.Reader }
 
-func (offsets) ByTime(context.Context, meta.TopicPartition, int64) (kafka.TimedOffset, error) {
-	return kafka.TimedOffset{}, errors.New("pending")
+// ByTime implements kafka.OffsetLookup.
+func (o offsets) ByTime(ctx context.Context, tp meta.TopicPartition, millis int64) (kafka.TimedOffset, error) {
+	return timedOffset(o.reader.OffsetForTimestamp(ctx, tp, millis))
 }
-func (offsets) MaxTimestamp(context.Context, meta.TopicPartition) (kafka.TimedOffset, error) {
-	return kafka.TimedOffset{}, errors.New("pending")
+
+// MaxTimestamp implements kafka.OffsetLookup.
+func (o offsets) MaxTimestamp(ctx context.Context, tp meta.TopicPartition) (kafka.TimedOffset, error) {
+	return timedOffset(o.reader.OffsetOfMaxTimestamp(ctx, tp))
+}
+
+// timedOffset answers with Kafka's -1 where no record was found.
+func timedOffset(place fetch.TimedOffset, found bool, err error) (kafka.TimedOffset, error) {
+	if err != nil || !found {
+		return kafka.TimedOffset{Offset: -1, TimestampMillis: -1}, err
+	}
+	return kafka.TimedOffset{Offset: place.Offset, TimestampMillis: place.Timestamp}, nil
 }
