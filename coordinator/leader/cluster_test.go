@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/infra/bus"
+	memstore "github.com/varvelog/varve/infra/objstore/mem"
 	"github.com/varvelog/varve/infra/rpc"
 	"github.com/varvelog/varve/ingest/chunk"
 )
@@ -55,7 +57,7 @@ func coordinator(t *testing.T, log metalog.Log, conn *bus.Conn) *node {
 // follower is a replica in a process without a leader.
 func follower(t *testing.T, log metalog.Log, conn *bus.Conn) (*replica.Replica, *replica.Remote) {
 	t.Helper()
-	r, err := replica.Open(context.Background(), replica.Config{LogID: logID, Log: log, PollInterval: 10 * time.Millisecond})
+	r, err := replica.Open(context.Background(), replica.Config{LogID: logID, Log: log, PollInterval: 200 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,6 +110,46 @@ func TestFollowerProposesAndReadsWhatWasAnswered(t *testing.T) {
 			})
 		})
 	}
+}
+
+// observed counts what an Observer hears.
+type observed struct{ entries, commands, snapshots atomic.Int64 }
+
+func (o *observed) Appended(commands, _ int, _ time.Duration) {
+	o.entries.Add(1)
+	o.commands.Add(int64(commands))
+}
+func (o *observed) Snapshotted(int64, time.Duration) { o.snapshots.Add(1) }
+
+func TestObserverHearsOfEntriesAndTheFirstSnapshot(t *testing.T) {
+	ctx, o := timeout(t), new(observed)
+	n := start(t, mem.New().Open(), memstore.New("snapshots"), func(c *Config) { c.Observer = o })
+	if _, err := n.Submit(ctx, []*metapb.Command{allocate(), allocate()}); err != nil {
+		t.Fatal(err)
+	}
+	if o.entries.Load() != 2 || o.commands.Load() != 3 {
+		t.Fatalf("%d entries of %d commands, want the start and one of two", o.entries.Load(), o.commands.Load())
+	}
+	await(t, func() bool { return o.snapshots.Load() == 1 })
+}
+
+func TestExclusiveLeaderNeedsNoRoundForABarrier(t *testing.T) {
+	log := &countingLog{Log: mem.New().Open()}
+	n := start(t, log, nil, func(c *Config) { c.Exclusive = true })
+	before := log.bounds.Load()
+	if err := n.replica.Barrier(timeout(t)); err != nil || log.bounds.Load() != before {
+		t.Fatalf("a free barrier asked the log %d times: %v", log.bounds.Load()-before, err)
+	}
+}
+
+type countingLog struct {
+	metalog.Log
+	bounds atomic.Int64
+}
+
+func (l *countingLog) Bounds(ctx context.Context) (uint64, uint64, error) {
+	l.bounds.Add(1)
+	return l.Log.Bounds(ctx)
 }
 
 func TestFollowerFindsTheSuccessor(t *testing.T) {
@@ -301,5 +343,37 @@ func TestCoordinatorThatDoesNotLeadNamesTheLeader(t *testing.T) {
 	err := client.Call(ctx, address, replica.MethodBarrier, &metapb.BarrierRequest{}, &metapb.BarrierResponse{})
 	if !errors.Is(err, replica.ErrNotLeader) || rpc.LeaderHint(err) != second.cfg.InternalAddress {
 		t.Fatalf("error %v, hint %q; want %q", err, rpc.LeaderHint(err), second.cfg.InternalAddress)
+	}
+}
+
+// BenchmarkSubmitChunk is the commit path of one chunk with one run, without the log's own cost.
+func BenchmarkSubmitChunk(b *testing.B) {
+	ctx := context.Background()
+	n := start(b, mem.New().Open(), nil)
+	topic := [16]byte{7}
+	if v, err := n.replica.Propose(ctx, &metapb.Command{Kind: &metapb.Command_CreateTopic{CreateTopic: &metapb.CreateTopic{
+		Name: "t", TopicId: topic[:], Partitions: 1, Configs: []*metapb.ConfigEntry{{Name: "varve.durability", Value: "local"}},
+	}}}); err != nil || v.Code != meta.OK {
+		b.Fatalf("%+v, %v", v, err)
+	}
+	registered := register(b, n)
+	committed := 0
+	defer n.replica.SubscribeChunks(registered.NodeID, registered.NodeEpoch, sinkFunc(func(_ *metapb.CommitChunk, v *meta.ChunkVerdict) {
+		if v.Code == meta.OK {
+			committed++
+		}
+	}))()
+	commands := make([]*metapb.Command, 1)
+	b.ReportAllocs()
+	sent := 0
+	for b.Loop() {
+		sent++
+		commands[0] = commitOf(registered, uint64(sent), topic, 0, 1)
+		if err := n.replica.SubmitChunks(ctx, commands); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if committed != sent {
+		b.Fatalf("%d of %d chunks were committed", committed, sent)
 	}
 }

@@ -26,6 +26,14 @@ type Publisher interface {
 	Ready() error
 }
 
+// Observer hears what the leader does, for metrics. It is called on the path of every commit: it must be quick.
+type Observer interface {
+	// Appended: an entry of so many commands and bytes became durable, and took so long to.
+	Appended(commands, sizeBytes int, took time.Duration)
+	// Snapshotted: a snapshot of so many bytes was written, and entries waited for it so long.
+	Snapshotted(sizeBytes int64, held time.Duration)
+}
+
 // Config says what to lead. Zero values of bounds and intervals are the defaults named.
 type Config struct {
 	ClusterID string
@@ -61,6 +69,8 @@ type Config struct {
 	SnapshotBytes   int64
 	// NotifyInterval is how long commit notifications gather: 10 ms.
 	NotifyInterval time.Duration
+	// Observer is nil for none.
+	Observer Observer
 	// Now is the clock; time.Now by default.
 	Now    func() time.Time
 	Logger *slog.Logger

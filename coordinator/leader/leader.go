@@ -217,8 +217,12 @@ func (l *Leader) commit(ctx context.Context, commands []*metapb.Command, kind me
 	if err != nil {
 		return err
 	}
+	began := time.Now()
 	if err := l.appendSettled(ctx, seq, encoded, kind); err != nil {
 		return err
+	}
+	if l.cfg.Observer != nil {
+		l.cfg.Observer.Appended(len(commands), len(encoded), time.Since(began))
 	}
 	l.lastHash = sha256.Sum256(encoded)
 	l.publish(seq, encoded)

@@ -21,6 +21,7 @@ import (
 func TestRivalsNeverBothSequence(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
 			backing := mem.New()
 			random := rand.New(rand.NewPCG(seed, 1))
 			fates := []mem.Fate{mem.RequestLost, mem.AnswerLost, mem.Late, mem.Delivered, mem.Delivered, mem.Delivered, mem.Delivered}

@@ -67,6 +67,9 @@ func (l *Leader) writeSnapshot(ctx context.Context) error {
 	}
 	l.cfg.Logger.Info("snapshot written", "seq", saved.Seq, "parts", saved.Parts, "new", saved.NewParts, "bytes", saved.Bytes,
 		"took", time.Since(began), "held", saved.Held)
+	if l.cfg.Observer != nil {
+		l.cfg.Observer.Snapshotted(saved.Bytes, saved.Held)
+	}
 	before, err := l.cfg.Replica.PruneSnapshots(ctx)
 	if err != nil || before == 0 {
 		return err

@@ -56,8 +56,19 @@ func (r *Replica) SubmitChunks(ctx context.Context, commands []*metapb.Command) 
 	if err != nil {
 		return err
 	}
-	_, err = leader.Submit(ctx, commands)
+	seq, err := leader.Submit(ctx, commands)
+	if err == nil {
+		r.expect(seq)
+	}
 	return err
+}
+
+// expect has Follow bring the entry at seq, which is in the log, soon.
+func (r *Replica) expect(seq uint64) {
+	if r.Seq() < seq {
+		r.Hear(seq)
+		signal(r.wanted)
+	}
 }
 
 // submitUntilTaken submits until the commands are in the log (nil) or may be (ErrAmbiguous).
@@ -69,7 +80,7 @@ func (r *Replica) submitUntilTaken(ctx context.Context, commands []*metapb.Comma
 			var seq uint64
 			seq, err = leader.Submit(ctx, commands)
 			if err == nil {
-				r.Hear(seq)
+				r.expect(seq)
 				return nil
 			}
 		}
@@ -110,7 +121,7 @@ func (r *Replica) Ping(ctx context.Context, request *metapb.PingRequest) (*metap
 	if err != nil {
 		return nil, err
 	}
-	r.Hear(answer.Seq)
+	r.expect(answer.Seq)
 	r.barriers.pinged.Store(time.Now().UnixNano())
 	return answer, nil
 }

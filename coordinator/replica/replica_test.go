@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -403,32 +402,27 @@ func TestBarriersShareRoundsAndWaitForTheirSequence(t *testing.T) {
 		}
 		return 2, nil
 	}})
-	var group sync.WaitGroup
-	wait := func() {
-		group.Go(func() {
-			if err := r.Barrier(timeout(t)); err != nil {
-				t.Error(err)
-			}
-			if r.Seq() < 2 {
-				t.Errorf("a barrier for 2 passed at %d", r.Seq())
-			}
-		})
-	}
-	wait()
+	first := make(chan error, 1)
+	go func() { first <- r.Barrier(timeout(t)) }()
 	<-entered
-	for range 50 {
-		wait()
+	second := r.barriers.join(r)
+	if third := r.barriers.join(r); third != second {
+		t.Fatal("two that came during a round do not share the next")
 	}
-	joined := func() bool { r.barriers.mu.Lock(); defer r.barriers.mu.Unlock(); return r.barriers.mu.next != nil }
-	await(t, joined)
 	close(release)
+	select {
+	case <-second.done:
+		t.Fatal("a barrier passed before its sequence was applied")
+	case err := <-first:
+		t.Fatalf("a barrier passed before its sequence was applied: %v", err)
+	case <-time.After(10 * time.Millisecond):
+	}
 	if err := r.ApplyEncoded(2, w.append(allocate())); err != nil {
 		t.Fatal(err)
 	}
-	group.Wait()
-	// The first ran alone; those that came during it shared one, or the few more that late ones needed.
-	if n := rounds.Load(); n < 2 || n > 10 {
-		t.Fatalf("%d rounds for 51 barriers", n)
+	<-second.done
+	if err := errors.Join(<-first, second.err); err != nil || rounds.Load() != 2 {
+		t.Fatalf("%d rounds, %v; want 2", rounds.Load(), err)
 	}
 }
 

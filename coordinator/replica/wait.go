@@ -15,13 +15,12 @@ func (r *Replica) WaitSeq(ctx context.Context, seq uint64) error {
 	if r.Seq() >= seq {
 		return nil
 	}
-	r.Hear(seq)
 	reached, forget := r.sequences.add(seq)
 	defer forget()
 	if r.Seq() >= seq {
 		return nil
 	}
-	signal(r.wanted)
+	r.expect(seq)
 	select {
 	case <-reached:
 		return nil

@@ -26,7 +26,7 @@ type ClientConfig struct {
 	ClusterID string
 	// DialTimeout bounds making a connection; 3 s by default.
 	DialTimeout time.Duration
-	// MaxConnsPerAddr bounds the connections to one callee; 256 by default. Beyond it calls wait.
+	// MaxConnsPerAddr bounds the connections to one callee; 2,048 by default, since group members wait in calls. Beyond it calls wait.
 	MaxConnsPerAddr int
 }
 
@@ -47,7 +47,7 @@ func NewClient(cfg ClientConfig) *Client {
 		token: token(cfg.Secret, cfg.ClusterID),
 		transport: &http.Transport{
 			DialContext:         dialer.DialContext,
-			MaxConnsPerHost:     orDefault(cfg.MaxConnsPerAddr, 256),
+			MaxConnsPerHost:     orDefault(cfg.MaxConnsPerAddr, 2048),
 			MaxIdleConnsPerHost: 32,
 			IdleConnTimeout:     90 * time.Second,
 			DisableCompression:  true,
