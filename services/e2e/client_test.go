@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -179,4 +180,12 @@ func compare(t *testing.T, got, want []*kgo.Record) {
 			t.Fatalf("record %d of %d:\n got %s\nwant %s", i, len(want), g, w)
 		}
 	}
+}
+
+// noise returns bytes that do not compress, the same for the same seed.
+func noise(size int, seed uint64) []byte {
+	b := make([]byte, size)
+	source := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16)})
+	_, _ = source.Read(b) // never fails
+	return b
 }
