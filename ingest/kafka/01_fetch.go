@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -37,9 +36,7 @@ func answerFetch(_ context.Context, call *call, request kmsg.Request) error {
 	defer session.Unlock()
 	f := fetching{call: call, request: r, session: session, incremental: incremental}
 	f.plan()
-	if err := f.read(); err != nil {
-		return err
-	}
+	f.read()
 	encodeFetch(call, r, 0, session.id, session.partitions, f.rows)
 	return nil
 }
@@ -100,7 +97,7 @@ func (f *fetching) plan() {
 }
 
 // read reads what was planned. The memory it is in goes back when the answer has been written.
-func (f *fetching) read() error {
+func (f *fetching) read() {
 	c := f.call.conn
 	request := fetch.Request{
 		Partitions: f.reads,
@@ -119,13 +116,7 @@ func (f *fetching) read() error {
 	*rotation++
 
 	// The poll's context ends too when the server drains; the fetcher then returns what there is.
-	answer, err := c.server.domain.Fetcher.Read(c.poll, &request)
-	if err != nil {
-		if c.poll.Err() != nil {
-			return errCloseConnection
-		}
-		return fmt.Errorf("read partitions: %w", err)
-	}
+	answer := c.server.domain.Fetcher.Read(c.poll, &request)
 	if answer.Memory != nil {
 		c.out.then(answer.Memory)
 	}
@@ -141,7 +132,6 @@ func (f *fetching) read() error {
 		}
 	}
 	f.note()
-	return nil
 }
 
 // note keeps what the client is told, and decides what an incremental answer leaves out.

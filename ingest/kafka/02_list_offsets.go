@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/ingest/fetch"
 )
 
 // ListOffsets (key 2), versions 1 to 11.
@@ -94,11 +95,13 @@ func listOffset(ctx context.Context, call *call, version int16, topic string, as
 	case answer.ErrorCode != 0:
 		answer.LeaderEpoch = -1
 	case asked.Timestamp >= 0 || asked.Timestamp == maxTimestamp:
-		found, err := lookUpTime(ctx, call, tp, asked.Timestamp)
+		found, ok, err := lookUpTime(ctx, call, tp, asked.Timestamp)
 		if err != nil {
 			return failedListOffset(asked.Partition, timeLookupError(err))
 		}
-		answer.Offset, answer.Timestamp = found.Offset, found.TimestampMillis
+		if ok {
+			answer.Offset, answer.Timestamp = found.Offset, found.Timestamp
+		}
 	}
 	if answer.Offset < 0 {
 		answer.LeaderEpoch = -1
@@ -106,16 +109,19 @@ func listOffset(ctx context.Context, call *call, version int16, topic string, as
 	return answer
 }
 
-func lookUpTime(ctx context.Context, call *call, tp meta.TopicPartition, timestamp int64) (TimedOffset, error) {
+func lookUpTime(ctx context.Context, call *call, tp meta.TopicPartition, timestamp int64) (fetch.TimedOffset, bool, error) {
 	if timestamp == maxTimestamp {
-		return call.domain().Offsets.MaxTimestamp(ctx, tp)
+		return call.domain().Offsets.OffsetOfMaxTimestamp(ctx, tp)
 	}
-	return call.domain().Offsets.ByTime(ctx, tp, timestamp)
+	return call.domain().Offsets.OffsetForTimestamp(ctx, tp, timestamp)
 }
 
-// timeLookupError is retriable, whatever has happened.
+// timeLookupError is retriable, unless the partition has gone.
 func timeLookupError(err error) *kerr.Error {
-	if errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case errors.Is(err, fetch.ErrUnknownPartition):
+		return kerr.UnknownTopicOrPartition
+	case errors.Is(err, context.DeadlineExceeded):
 		return kerr.RequestTimedOut
 	}
 	return kerr.KafkaStorageError

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 
+	"github.com/varvelog/varve/ingest/fetch"
 	"github.com/varvelog/varve/ingest/lane"
 )
 
@@ -16,4 +17,13 @@ func (a LaneAppender) Append(ctx context.Context, request lane.Request) (Pending
 		return nil, err
 	}
 	return pending, nil
+}
+
+// FetchReader makes a fetch.Reader a Fetcher.
+type FetchReader struct{ Reader *fetch.Reader }
+
+// Read implements Fetcher.
+func (f FetchReader) Read(ctx context.Context, request *fetch.Request) FetchAnswer {
+	response := f.Reader.Read(ctx, request)
+	return FetchAnswer{Partitions: response.Partitions, Memory: response}
 }

@@ -133,12 +133,12 @@ func BenchmarkProduce(b *testing.B) {
 // tail answers every fetch with the same records.
 type tail struct{ records [][]byte }
 
-func (f *tail) Read(_ context.Context, r *fetch.Request) (FetchAnswer, error) {
+func (f *tail) Read(_ context.Context, r *fetch.Request) FetchAnswer {
 	answer := FetchAnswer{Partitions: make([]fetch.PartitionData, len(r.Partitions))}
 	for i := range answer.Partitions {
 		answer.Partitions[i] = fetch.PartitionData{Records: f.records, Bytes: len(f.records) * len(f.records[0])}
 	}
-	return answer, nil
+	return answer
 }
 
 // BenchmarkFetch does the same for fetches of 12 partitions with 64 KiB each.

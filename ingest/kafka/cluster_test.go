@@ -194,20 +194,20 @@ func (p *pendingAppend) Wait(ctx context.Context, timeout time.Duration) []lane.
 }
 
 // Read serves what is in memory, as fetch.Reader would.
-func (c *cluster) Read(ctx context.Context, r *fetch.Request) (FetchAnswer, error) {
+func (c *cluster) Read(ctx context.Context, r *fetch.Request) FetchAnswer {
 	deadline := time.NewTimer(r.MaxWait)
 	defer deadline.Stop()
 	for {
 		answer, size, failed, committed := c.readNow(r)
 		if size >= r.MinBytes || failed {
-			return FetchAnswer{Partitions: answer}, nil
+			return FetchAnswer{Partitions: answer}
 		}
 		select {
 		case <-committed:
 		case <-deadline.C:
-			return FetchAnswer{Partitions: answer}, nil
+			return FetchAnswer{Partitions: answer}
 		case <-ctx.Done():
-			return FetchAnswer{Partitions: answer}, nil
+			return FetchAnswer{Partitions: answer}
 		}
 	}
 }
@@ -245,35 +245,31 @@ func (c *cluster) readNow(r *fetch.Request) (answer []fetch.PartitionData, size 
 	return answer, size, failed, c.mu.committed
 }
 
-func (c *cluster) ByTime(_ context.Context, tp meta.TopicPartition, millis int64) (TimedOffset, error) {
+func (c *cluster) OffsetForTimestamp(_ context.Context, tp meta.TopicPartition, millis int64) (fetch.TimedOffset, bool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, b := range c.mu.log[tp] {
 		for record, err := range recordbatch.Records(b.data, nil) {
-			if err != nil {
-				return TimedOffset{}, err
-			}
-			if record.Timestamp >= millis {
-				return TimedOffset{Offset: record.Offset, TimestampMillis: record.Timestamp}, nil
+			if err != nil || record.Timestamp >= millis {
+				return fetch.TimedOffset{Offset: record.Offset, Timestamp: record.Timestamp}, err == nil, err
 			}
 		}
 	}
-	return TimedOffset{Offset: -1, TimestampMillis: -1}, nil
+	return fetch.TimedOffset{}, false, nil
 }
 
-func (c *cluster) MaxTimestamp(_ context.Context, tp meta.TopicPartition) (TimedOffset, error) {
+func (c *cluster) OffsetOfMaxTimestamp(_ context.Context, tp meta.TopicPartition) (best fetch.TimedOffset, found bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	best := TimedOffset{Offset: -1, TimestampMillis: -1}
 	for _, b := range c.mu.log[tp] {
 		for record, err := range recordbatch.Records(b.data, nil) {
 			if err != nil {
-				return TimedOffset{}, err
+				return best, false, err
 			}
-			if record.Timestamp > best.TimestampMillis {
-				best = TimedOffset{Offset: record.Offset, TimestampMillis: record.Timestamp}
+			if !found || record.Timestamp > best.Timestamp {
+				best, found = fetch.TimedOffset{Offset: record.Offset, Timestamp: record.Timestamp}, true
 			}
 		}
 	}
-	return best, nil
+	return best, found, nil
 }

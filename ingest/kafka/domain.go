@@ -61,27 +61,21 @@ type Pending interface {
 	Free()
 }
 
-// Fetcher reads partitions; see fetch.Request. When ctx ends it returns what there is.
+// Fetcher reads partitions; see fetch.Reader. It never fails as a whole, and when ctx ends it returns what there is.
 type Fetcher interface {
-	Read(ctx context.Context, request *fetch.Request) (FetchAnswer, error)
+	Read(ctx context.Context, request *fetch.Request) FetchAnswer
 }
 
-// FetchAnswer holds one PartitionData per PartitionRead; all it refers to is valid until Release.
+// FetchAnswer holds one PartitionData per PartitionRead; all it refers to is valid until Memory's Release.
 type FetchAnswer struct {
 	Partitions []fetch.PartitionData
 	Memory     lane.Releaser // may be nil
 }
 
-// OffsetLookup finds offsets by time, which needs records to be read.
+// OffsetLookup finds offsets by time, which needs records to be read; *fetch.Reader is one.
 type OffsetLookup interface {
-	// ByTime returns the first record at or after millis, or an offset of -1.
-	ByTime(ctx context.Context, p meta.TopicPartition, millis int64) (TimedOffset, error)
-	// MaxTimestamp returns the record with the largest timestamp, or an offset of -1.
-	MaxTimestamp(ctx context.Context, p meta.TopicPartition) (TimedOffset, error)
-}
-
-// TimedOffset is a record's place and time.
-type TimedOffset struct {
-	Offset          int64
-	TimestampMillis int64
+	// OffsetForTimestamp finds the first record at or after millis; found is false where there is none.
+	OffsetForTimestamp(ctx context.Context, tp meta.TopicPartition, millis int64) (result fetch.TimedOffset, found bool, err error)
+	// OffsetOfMaxTimestamp finds the first record with the largest timestamp.
+	OffsetOfMaxTimestamp(ctx context.Context, tp meta.TopicPartition) (result fetch.TimedOffset, found bool, err error)
 }
