@@ -80,15 +80,15 @@ type Config struct {
 func (c *Config) Validate() error {
 	switch {
 	case c.ClusterID == "":
-		return errors.New("ClusterID is empty")
+		return errors.New("field ClusterID is empty")
 	case c.Log == nil:
-		return errors.New("Log is missing")
+		return errors.New("field Log is missing")
 	case c.Replica == nil:
-		return errors.New("Replica is missing")
+		return errors.New("field Replica is missing")
 	case c.MaxQueuedCommands < 0, c.MaxQueuedBytes < 0:
-		return errors.New("MaxQueuedCommands and MaxQueuedBytes must not be negative")
+		return errors.New("fields MaxQueuedCommands and MaxQueuedBytes must not be negative")
 	case c.AppendTimeout < 0, c.UpkeepInterval < 0, c.NodeTimeout < 0, c.NotifyInterval < 0:
-		return errors.New("AppendTimeout, UpkeepInterval, NodeTimeout and NotifyInterval must not be negative")
+		return errors.New("fields AppendTimeout, UpkeepInterval, NodeTimeout and NotifyInterval must not be negative")
 	}
 	return nil
 }

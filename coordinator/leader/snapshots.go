@@ -7,7 +7,12 @@ import (
 	"time"
 )
 
-const snapshotTimeout = 10 * time.Minute
+const (
+	snapshotTimeout = 10 * time.Minute
+	// heldShare keeps entries from waiting for snapshots more than one part in so many of the time: a large state under heavy
+	// load is written less often.
+	heldShare = 200
+)
 
 // snapshots counts what the log has grown since the last one.
 type snapshots struct {
@@ -48,22 +53,34 @@ func (l *Leader) runSnapshots(ctx context.Context) {
 	}
 }
 
+// snapshot writes one, and returns when the next may be written.
 func (l *Leader) snapshot(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, snapshotTimeout)
+	write, cancel := context.WithTimeout(ctx, snapshotTimeout)
 	defer cancel()
 	// Also after a failure: the next attempt comes when the log has grown as much again.
 	l.snapshots.entries.Store(0)
 	l.snapshots.bytes.Store(0)
-	if err := l.writeSnapshot(ctx); err != nil && ctx.Err() == nil {
+	select {
+	case <-l.snapshots.due: // called for by what this one covers
+	default:
+	}
+	held, err := l.writeSnapshot(write)
+	if err != nil && ctx.Err() == nil {
 		l.cfg.Logger.Warn("snapshot was not written, the log grows on", "error", err)
+	}
+	rest := time.NewTimer(heldShare * held)
+	defer rest.Stop()
+	select {
+	case <-ctx.Done():
+	case <-rest.C:
 	}
 }
 
-func (l *Leader) writeSnapshot(ctx context.Context) error {
+func (l *Leader) writeSnapshot(ctx context.Context) (held time.Duration, err error) {
 	began := time.Now()
 	saved, err := l.cfg.Replica.SaveSnapshot(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	l.cfg.Logger.Info("snapshot written", "seq", saved.Seq, "parts", saved.Parts, "new", saved.NewParts, "bytes", saved.Bytes,
 		"took", time.Since(began), "held", saved.Held)
@@ -72,10 +89,10 @@ func (l *Leader) writeSnapshot(ctx context.Context) error {
 	}
 	before, err := l.cfg.Replica.PruneSnapshots(ctx)
 	if err != nil || before == 0 {
-		return err
+		return saved.Held, err
 	}
 	if err := l.cfg.Log.Truncate(ctx, before); err != nil {
-		return fmt.Errorf("cut the metalog before %d: %w", before, err)
+		return saved.Held, fmt.Errorf("cut the metalog before %d: %w", before, err)
 	}
-	return nil
+	return saved.Held, nil
 }

@@ -48,7 +48,7 @@ func (c *ServerConfig) Validate() error {
 		}
 	}
 	if c.MaxBodyBytes < 0 || c.MaxInFlight < 0 || c.MaxInFlightBytes < 0 {
-		return errors.New("MaxBodyBytes, MaxInFlight and MaxInFlightBytes must not be negative")
+		return errors.New("fields MaxBodyBytes, MaxInFlight and MaxInFlightBytes must not be negative")
 	}
 	return nil
 }
