@@ -142,7 +142,7 @@ func (s *system) killOne(ctx context.Context) (name string, err error) {
 
 // awaitShipped returns when the hot logs hold nothing but an empty segment.
 func (s *system) awaitShipped(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
 	defer cancel()
 	return supervise.Poll(ctx, func() error {
 		for _, p := range s.ingest {

@@ -76,7 +76,7 @@ func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups k
 		ClusterID: p.Cluster.ClusterID, NodeID: registration.Node, InFlightBytes: int64(p.Config.RequestMemory),
 		MaxConnections: p.Config.MaxConnections, Logger: p.Log, Metrics: n.metrics,
 	}, kafka.Domain{
-		Metadata: r, Appender: kafka.LaneAppender{Set: n.lanes}, Fetcher: fetcher{reader}, Offsets: offsets{reader}, Groups: groups,
+		Metadata: r, Appender: kafka.LaneAppender{Set: n.lanes}, Fetcher: kafka.FetchReader{Reader: reader}, Offsets: reader, Groups: groups,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configure Kafka listener: %w", err)

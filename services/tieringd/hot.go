@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/infra/objstore"
@@ -28,17 +29,20 @@ func (h *HotReader) OpenHot(ctx context.Context, c *metapb.JobContainer) (ship.C
 			return ownSegment{h.Own, c.Segment}, nil
 		}
 	}
-	var end uint64
-	for _, r := range c.Runs {
-		end = max(end, uint64(r.Position)+uint64(r.Length))
+	if len(c.Runs) == 0 {
+		return fetchedSegment{}, nil
 	}
-	place := fmt.Sprintf("/hot/%x/%d?position=0&length=%d", c.DiskId, c.Segment, end)
+	begin, end := uint64(math.MaxUint64), uint64(0)
+	for _, r := range c.Runs {
+		begin, end = min(begin, uint64(r.Position)), max(end, uint64(r.Position)+uint64(r.Length))
+	}
+	place := fmt.Sprintf("/hot/%x/%d?position=%d&length=%d", c.DiskId, c.Segment, begin, end-begin)
 	body, _, err := h.Client.Get(ctx, c.NodeAddress, place)
 	if err != nil {
 		return nil, err
 	}
-	segment := make(fetchedSegment, end)
-	_, err = io.ReadFull(body, segment)
+	segment := fetchedSegment{begin: int64(begin), bytes: make([]byte, end-begin)}
+	_, err = io.ReadFull(body, segment.bytes)
 	if err = errors.Join(err, body.Close()); err != nil {
 		return nil, fmt.Errorf("get %s%s: %w", c.NodeAddress, place, err)
 	}
@@ -58,14 +62,19 @@ func (s ownSegment) ReadAt(_ context.Context, p []byte, position int64) error {
 // Close implements ship.Container.
 func (ownSegment) Close() error { return nil }
 
-type fetchedSegment []byte
+// fetchedSegment is the range of a segment that holds its live runs.
+type fetchedSegment struct {
+	begin int64 // where in the segment bytes begin
+	bytes []byte
+}
 
 // ReadAt implements ship.Container.
 func (s fetchedSegment) ReadAt(_ context.Context, p []byte, position int64) error {
-	if position < 0 || position+int64(len(p)) > int64(len(s)) {
-		return fmt.Errorf("read [%d, +%d) of %d bytes: %w", position, len(p), len(s), objstore.ErrRange)
+	at := position - s.begin
+	if at < 0 || at+int64(len(p)) > int64(len(s.bytes)) {
+		return fmt.Errorf("read [%d, +%d) of [%d, +%d): %w", position, len(p), s.begin, len(s.bytes), objstore.ErrRange)
 	}
-	copy(p, s[position:])
+	copy(p, s.bytes[at:])
 	return nil
 }
 
