@@ -162,6 +162,9 @@ func (e *extent) cut(data []byte) (wanted uint64, err error) {
 		}
 		at, position, offset = at+size, position+uint64(size), next
 	}
+	if position < e.end() && e.start+uint64(len(data)) >= e.end() {
+		return 0, fmt.Errorf("%w: half a header at %d", errMissing, position)
+	}
 	if position == e.end() {
 		if !e.stored() && offset != e.loc.NextOffset {
 			return 0, fmt.Errorf("%w: the run ends at offset %d, not %d", errMissing, offset, e.loc.NextOffset)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/infra/objstore/faulty"
 	"github.com/varvelog/varve/infra/objstore/mem"
 	"github.com/varvelog/varve/infra/vfs"
@@ -22,6 +23,7 @@ import (
 	"github.com/varvelog/varve/ingest/lane/lanetest"
 	"github.com/varvelog/varve/ingest/recordbatch"
 	"github.com/varvelog/varve/tiering/blockcache"
+	"github.com/varvelog/varve/tiering/partindex"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -328,3 +330,11 @@ func (w *world) await(what string, condition func() bool) {
 		time.Sleep(100 * time.Microsecond)
 	}
 }
+
+// What services put in the interfaces' places.
+var (
+	_ fetch.HotLog    = (*hotlog.Log)(nil)
+	_ fetch.Replica   = (*replica.Replica)(nil)
+	_ fetch.Objects   = (*blockcache.Cache)(nil)
+	_ fetch.PartIndex = (*partindex.Finder)(nil)
+)
