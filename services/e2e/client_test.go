@@ -130,6 +130,33 @@ func tryReadAll(ctx context.Context, t *testing.T, n *cluster.Node, topic string
 	return all, nil
 }
 
+// awaitNodes returns when a node's metadata name exactly the given nodes: one that died is named until its silence has been noticed.
+func awaitNodes(t *testing.T, n *cluster.Node, want ...*cluster.Node) {
+	t.Helper()
+	var addresses []string
+	for _, w := range want {
+		addresses = append(addresses, w.Kafka)
+	}
+	slices.Sort(addresses)
+	a := admin(t, n)
+	started := time.Now()
+	cluster.Eventually(t, patience, fmt.Sprintf("metadata that name %v", addresses), func() error {
+		brokers, err := a.ListBrokers(within(t, patience))
+		if err != nil {
+			return err
+		}
+		var got []string
+		for _, b := range brokers {
+			got = append(got, fmt.Sprintf("%s:%d", b.Host, b.Port))
+		}
+		if slices.Sort(got); !slices.Equal(got, addresses) {
+			return fmt.Errorf("they name %v", got)
+		}
+		return nil
+	})
+	t.Logf("metadata named %v after %v", addresses, time.Since(started).Round(time.Millisecond))
+}
+
 // flatten puts the records of all partitions behind each other.
 func flatten(partitions map[int32][]*kgo.Record) (records []*kgo.Record) {
 	for _, p := range sortedKeys(partitions) {

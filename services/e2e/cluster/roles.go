@@ -1,0 +1,55 @@
+package cluster
+
+import (
+	"path/filepath"
+	"testing"
+)
+
+// Roles is a cluster whose roles run in processes of their own.
+type Roles struct {
+	Coordinator, Tiering *Node
+	Ingest               []*Node
+}
+
+// RolesConfig says what to start.
+type RolesConfig struct {
+	// Bucket is the URL of the bucket; a directory of the test's where empty.
+	Bucket string
+	// NATSURL is a server that is not the coordinator's.
+	NATSURL string
+	// Ingest is the number of ingest nodes; 2 where zero.
+	Ingest int
+	// Flags are given to every process.
+	Flags []string
+}
+
+// StartRoles starts a coordinator, ingest nodes and a tiering worker, and returns when all are ready.
+func StartRoles(t testing.TB, c RolesConfig) *Roles {
+	t.Helper()
+	if c.Bucket == "" {
+		c.Bucket = "file://" + filepath.Join(t.TempDir(), "bucket")
+	}
+	flags := append([]string{"--bucket", c.Bucket}, c.Flags...)
+	nats := func(url string) []string { return append([]string{"--nats-url", url}, flags...) }
+	r := &Roles{}
+	if c.NATSURL != "" {
+		r.Coordinator = New(t, "coordinator", nats(c.NATSURL)...)
+	} else {
+		r.Coordinator = New(t, "coordinator", flags...)
+	}
+	r.Coordinator.Start()
+	if c.NATSURL == "" {
+		c.NATSURL = "nats://" + r.Coordinator.NATS
+	}
+	if c.Ingest == 0 {
+		c.Ingest = 2
+	}
+	for range c.Ingest {
+		n := New(t, "ingest", nats(c.NATSURL)...)
+		n.Start()
+		r.Ingest = append(r.Ingest, n)
+	}
+	r.Tiering = New(t, "tiering", nats(c.NATSURL)...)
+	r.Tiering.Start()
+	return r
+}
