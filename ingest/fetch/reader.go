@@ -3,6 +3,7 @@ package fetch
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -32,6 +33,8 @@ type Reader struct {
 	budget  *budget
 	remote  *semaphore.Weighted
 	hints   hints
+	// readings are pooled for their memory, for each Reader by itself since they hold channels.
+	readings sync.Pool
 }
 
 // New returns a Reader.

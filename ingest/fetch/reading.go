@@ -2,7 +2,6 @@ package fetch
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/varvelog/varve/coordinator/meta"
@@ -27,10 +26,11 @@ type reading struct {
 	cancel func()
 }
 
-var readings = sync.Pool{New: func() any { return &reading{watch: make(chan struct{}, 1)} }}
-
 func newReading(r *Reader, request *Request) *reading {
-	f := readings.Get().(*reading)
+	f, ok := r.readings.Get().(*reading)
+	if !ok {
+		f = &reading{watch: make(chan struct{}, 1)}
+	}
 	f.reader, f.request = r, request
 	f.response = newResponse(len(request.Partitions), r.budget)
 	f.deadline = time.Now().Add(request.MaxWait)
@@ -62,8 +62,9 @@ func (f *reading) close() {
 		clear(c.extents)
 		c.extents = c.extents[:0]
 	}
+	pool := &f.reader.readings
 	f.reader, f.request, f.response = nil, nil, nil
-	readings.Put(f)
+	pool.Put(f)
 }
 
 func (f *reading) left() int { return max(0, f.request.MaxBytes-f.bytes) }

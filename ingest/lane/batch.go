@@ -26,7 +26,8 @@ type Request struct {
 	Memory Releaser
 }
 
-// Releaser is memory with an owner to whom it returns.
+// Releaser is memory with an owner to whom it returns. Release is called on the lanes' goroutines and the replica's, with locks
+// held: it must be quick and must not call back.
 type Releaser interface{ Release() }
 
 // Failure says why a batch has no verdict. Every one of them may be retried by the producer; TimedOut and Fenced do not say

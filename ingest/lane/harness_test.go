@@ -11,6 +11,7 @@ import (
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/infra/objstore/faulty"
 	"github.com/varvelog/varve/infra/objstore/mem"
 	"github.com/varvelog/varve/infra/vfs"
@@ -224,3 +225,10 @@ func (g *gate) pass() {
 }
 
 func (g *gate) release() { g.once.Do(func() { close(g.open) }) }
+
+// What services put in the interfaces' places.
+var (
+	_ lane.HotLog         = (*hotlog.Log)(nil)
+	_ lane.SegmentRemover = (*hotlog.Log)(nil)
+	_ lane.Replica        = (*replica.Replica)(nil)
+)

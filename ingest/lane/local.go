@@ -22,10 +22,10 @@ type localLane struct {
 	active  activeSegment
 	// fresh: the log's active segment is not an earlier epoch's.
 	fresh bool
-	// Refused until then without trying: the disk was full.
-	fullUntil time.Time
-	retry     retry
-	age       *time.Timer
+	// Everything is refused until then without trying: the disk was full, or would not take a new segment.
+	refuseUntil time.Time
+	retry       retry
+	age         *time.Timer
 }
 
 // activeSegment is the hot segment to which the epoch's last chunk went; the zero value is none.
@@ -91,7 +91,7 @@ func (l *localLane) flush() bool {
 	if f == nil {
 		return false
 	}
-	if time.Now().Before(l.fullUntil) {
+	if time.Now().Before(l.refuseUntil) {
 		l.discard(f, StorageFailed)
 		return false
 	}
@@ -102,6 +102,7 @@ func (l *localLane) flush() bool {
 		l.failed(f, err)
 		return false
 	}
+	l.retry.reset()
 	l.seq++
 	f.flushed = time.Now()
 	f.slot = l.slots
@@ -146,18 +147,18 @@ func (l *localLane) placed(f *flight, place hotlog.Place, sealed chunk.Sealed) {
 
 // failed answers a chunk that was not written. Nothing of it counts; what becomes of the lane depends on why.
 func (l *localLane) failed(f *flight, err error) {
-	l.discard(f, StorageFailed)
+	l.set.observer.Trouble("append to hot log", chunkError("append", f, err))
 	var large *hotlog.ChunkTooLargeError
 	switch {
 	case errors.As(err, &large):
-		l.set.observer.Trouble("append to hot log", chunkError("append", f, err))
-	case errors.Is(err, hotlog.ErrNoSpace):
-		// The log is sound. The next append after the delay finds out whether there is space again.
-		l.set.observer.Trouble("append to hot log", err)
-		l.fullUntil = time.Now().Add(l.retry.delay())
+	case errors.Is(err, hotlog.ErrNoSpace), !l.fresh:
+		// The log is sound, or this epoch has put nothing into it: no need for another. The next append after the delay finds
+		// out whether it is possible again.
+		l.refuseUntil = time.Now().Add(l.retry.delay())
 	default:
 		l.end(StorageFailed, err, true)
 	}
+	l.discard(f, StorageFailed)
 }
 
 // discard answers a chunk's batches and those behind them, and takes the chunk apart.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/varvelog/varve/coordinator/meta"
@@ -129,4 +130,31 @@ func TestChunkFillsWhileAPutIsInFlight(t *testing.T) {
 	if puts := w.bucket.Calls(faulty.PutIfAbsent); puts != 2 {
 		t.Errorf("%d PUTs, want 2", puts)
 	}
+}
+
+func TestTokensHoldBackChunksThatAreNotFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, lane.Config{PutsPerSecond: 0.25, PutBurst: 1, ChunkBytes: 1000})
+		topic := w.cluster.CreateTopic(t, "o", "object", 1)
+		began := time.Now()
+		w.mustCommit([]int64{0}, w.object(topic, 0, "leaves at once"))
+		if waited := time.Since(began); waited != 0 {
+			t.Errorf("the first write after an idle spell took %v", waited)
+		}
+		first, second := w.append(w.object(topic, 0, "waits")), w.append(w.object(topic, 0, "too"))
+		synctest.Wait()
+		if puts := w.bucket.Calls(faulty.PutIfAbsent); puts != 1 {
+			t.Errorf("%d PUTs without a token", puts)
+		}
+		w.expect(first, 1)
+		w.expect(second, 2)
+		if waited := time.Since(began); waited < 4*time.Second || waited > 5*time.Second || w.bucket.Calls(faulty.PutIfAbsent) != 2 {
+			t.Errorf("%d PUTs after %v", w.bucket.Calls(faulty.PutIfAbsent), waited)
+		}
+		began = time.Now()
+		w.mustCommit([]int64{3}, w.object(topic, 0, strings.Repeat("x", 1000)))
+		if waited := time.Since(began); waited != 0 {
+			t.Errorf("a full chunk waited %v", waited)
+		}
+	})
 }

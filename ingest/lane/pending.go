@@ -25,15 +25,16 @@ type Pending struct {
 	}
 }
 
-var pendings = sync.Pool{New: func() any {
+// makePending makes one for the Set's pool. Pools are a Set's own, so that timers and channels stay in one synctest bubble.
+func makePending() any {
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
 	return &Pending{done: make(chan struct{}, 1), timer: timer}
-}}
+}
 
 // newPending returns a Pending for count batches that hold bytes of the set's budget.
 func newPending(set *Set, bytes int64, memory Releaser, count int) *Pending {
-	p := pendings.Get().(*Pending)
+	p := set.pendings.Get().(*Pending) //nolint:forcetypeassert // the pool holds nothing else
 	p.set, p.bytes, p.memory = set, bytes, memory
 	p.refs.Store(2)
 	if cap(p.mu.results) < count {
@@ -51,10 +52,8 @@ func (p *Pending) Done() <-chan struct{} { return p.done }
 // Wait returns one result per batch, in the order of the request, as soon as all are known; at the latest after timeout or
 // when ctx ends, with TimedOut for those that are not. It is called at most once. The slice is valid until Free.
 func (p *Pending) Wait(ctx context.Context, timeout time.Duration) []Result {
-	select {
-	case <-p.done:
+	if p.settled() {
 		return p.copyResults()
-	default:
 	}
 	p.timer.Reset(timeout)
 	select {
@@ -64,6 +63,12 @@ func (p *Pending) Wait(ctx context.Context, timeout time.Duration) []Result {
 	}
 	p.timer.Stop()
 	return p.copyResults()
+}
+
+func (p *Pending) settled() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.unsettled == 0
 }
 
 // copyResults is what is known now. A copy, since the lanes go on settling after a timeout.
@@ -126,6 +131,7 @@ func (p *Pending) drop() {
 	case <-p.done:
 	default:
 	}
+	pool := &p.set.pendings
 	p.set, p.memory = nil, nil
-	pendings.Put(p)
+	pool.Put(p)
 }

@@ -34,6 +34,7 @@ type Set struct {
 	observer Observer
 	budget   *budget
 	queues   [laneCount]*queue
+	pendings sync.Pool
 	// current is the epoch in which the lanes work, nil between two.
 	current atomic.Pointer[session]
 
@@ -69,6 +70,7 @@ func New(config Config, with Dependencies) (*Set, error) {
 	if s.observer == nil {
 		s.observer = noObserver{}
 	}
+	s.pendings.New = makePending
 	for lane := range s.queues {
 		s.queues[lane] = newQueue()
 	}
