@@ -84,9 +84,13 @@ func (c *conn) beginProduce(x *exchange) error {
 	if refused != nil {
 		p.refuseAll(refused)
 	}
-	x.produce = p
-	if len(p.batches) > 0 {
-		c.stage.append(c, x)
+	if x.produce = p; len(p.batches) == 0 {
+		return nil
+	}
+	if err := c.stage.append(c, x); err != nil {
+		x.produce = nil
+		p.free()
+		return err
 	}
 	return nil
 }
@@ -206,7 +210,7 @@ func (p *produceRequest) judge(part *producePartition, topic *topic, records []b
 	}
 	part.batch = int32(len(p.batches))
 	if codec, wanted := topic.pressTo(header.Codec()); wanted {
-		p.presses = append(p.presses, press{batch: len(p.batches), codec: codec})
+		p.presses = append(p.presses, press{batch: len(p.batches), codec: codec, limit: topic.limits.MaxBatchBytes})
 	}
 	p.batches = append(p.batches, lane.Batch{
 		Topic: topic.id, Partition: part.index, Durability: topic.config.Durability, Header: header, Data: records,

@@ -37,6 +37,7 @@ func (c *conn) answer() {
 func (c *conn) answerOne(x *exchange) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
+			c.server.config.Metrics.Refused("panic")
 			err = fmt.Errorf("panic answering %s v%d: %v\n%s", x.api.name, x.header.version, p, debug.Stack())
 		}
 		c.discard(x)

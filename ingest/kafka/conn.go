@@ -110,6 +110,7 @@ func (c *conn) readFrames() (err error) {
 	current := &exchange{}
 	defer func() {
 		if p := recover(); p != nil {
+			c.server.config.Metrics.Refused("panic")
 			err = fmt.Errorf("panic reading request %d v%d: %v\n%s", current.header.key, current.header.version, p, debug.Stack())
 		}
 	}()
@@ -129,6 +130,9 @@ func (c *conn) readFrames() (err error) {
 		if x.api.begin != nil {
 			if err := x.api.begin(c, x); err != nil {
 				x.frame.release()
+				if c.ctx.Err() != nil {
+					return nil
+				}
 				return err
 			}
 		}
@@ -218,8 +222,9 @@ func (c *conn) readExchange(size int) (*exchange, error) {
 	return x, nil
 }
 
-// decodeFactor is how many times its bytes a request that kmsg decodes may take in memory, about.
-const decodeFactor = 16
+// decodeFactor is how many times its bytes a request that kmsg decodes may take in memory: it makes room for as many elements of an
+// array as bytes are left, and the largest elements have some 80 bytes.
+const decodeFactor = 80
 
 // readBody takes the length prefix off, then reads a frame, expecting each mebibyte of it within StallTimeout.
 func (c *conn) readBody(b []byte) error {

@@ -18,6 +18,7 @@ import (
 type press struct {
 	batch int // index in produceRequest.batches
 	codec recordbatch.Codec
+	limit int    // bytes the result may have
 	room  *frame // what the result is in, if not in the request's frame
 	err   error
 }
@@ -84,6 +85,9 @@ func (p *press) run(batch *lane.Batch) {
 		return
 	}
 	header, err := recordbatch.ParseHeader(out)
+	if err == nil && len(out) > p.limit {
+		err = fmt.Errorf("%w: %d bytes as %s, the limit is %d", recordbatch.ErrTooLarge, len(out), p.codec, p.limit)
+	}
 	if err != nil {
 		p.err = err
 		room.release()
@@ -99,7 +103,7 @@ func (p *press) run(batch *lane.Batch) {
 
 func (p *press) recode(dst, batch []byte) ([]byte, error) {
 	if p.codec == recordbatch.None {
-		return recordbatch.Decompress(dst, batch, 0)
+		return recordbatch.Decompress(dst, batch, p.limit)
 	}
 	return recordbatch.Compress(dst, batch, p.codec, 0)
 }
@@ -116,12 +120,16 @@ type stagedRequest struct {
 	pressed  sync.WaitGroup
 }
 
-// append hands x's batches to the lane, at once if nothing is to be waited for.
-func (s *pressStage) append(c *conn, x *exchange) {
+// append hands x's batches to the lane, at once if nothing is to be waited for. It fails only when the connection ends while there is
+// no room for results; nothing was taken then.
+func (s *pressStage) append(c *conn, x *exchange) error {
 	p := x.produce
 	if len(p.presses) == 0 && s.depth.Load() == 0 {
 		c.appendBatches(x)
-		return
+		return nil
+	}
+	if err := c.chargePresses(x); err != nil {
+		return err
 	}
 	if s.queue == nil {
 		s.queue, s.stopped = make(chan *stagedRequest, c.server.config.MaxPipelined), make(chan struct{})
@@ -135,6 +143,31 @@ func (s *pressStage) append(c *conn, x *exchange) {
 		c.server.presses.jobs <- pressJob{batch: &p.batches[p.presses[i].batch], press: &p.presses[i], done: &staged.pressed}
 	}
 	s.queue <- staged
+	return nil
+}
+
+// chargePresses takes room for the results from a budget of their own, which goes back with the frame. It is taken by the reading goroutine, so in
+// order: a request that has it waits for none of its connection that has not.
+func (c *conn) chargePresses(x *exchange) error {
+	p, bytes := x.produce, int64(0)
+	for i := range p.presses {
+		size := len(p.batches[p.presses[i].batch].Data)
+		if p.batches[p.presses[i].batch].Header.Codec() != recordbatch.None {
+			size = max(size, p.presses[i].limit) // else the result is not larger
+		}
+		bytes += int64(size)
+	}
+	if bytes == 0 {
+		return nil
+	}
+	charge, err := c.server.pressBudget.acquire(c.ctx, bytes)
+	if err != nil {
+		return fmt.Errorf("wait for room for compressed batches: %w", err)
+	}
+	held := &frame{class: -1, charge: charge, budget: c.server.pressBudget}
+	held.refs.Store(1)
+	x.frame.adopt(held)
+	return nil
 }
 
 // run appends staged requests in order.

@@ -11,18 +11,21 @@ import (
 
 // Server answers Kafka clients. Make one with New, give it listeners with Serve, end it with Shutdown.
 type Server struct {
-	config   Config
-	domain   Domain
-	apis     *apiTable
-	catalog  *catalog
-	budget   *byteBudget
-	presses  *pressPool
-	sessions *sessionCache
-	limiter  logLimiter
+	config  Config
+	domain  Domain
+	apis    *apiTable
+	catalog *catalog
+	budget  *byteBudget
+	// pressBudget bounds what batches that are compressed anew become, until their verdicts.
+	pressBudget *byteBudget
+	presses     *pressPool
+	sessions    *sessionCache
+	limiter     logLimiter
 
 	ctx    context.Context // ends with Shutdown: long polls return
 	cancel context.CancelFunc
-	wait   sync.WaitGroup // connections, and produce requests that outlived their answer
+	wait   sync.WaitGroup // connections
+	once   sync.Once      // closes the presses
 
 	mu struct {
 		sync.Mutex
@@ -44,7 +47,7 @@ func New(config Config, domain Domain) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{config: config.withDefaults(), domain: domain, apis: newApis(), catalog: newCatalog(domain.Metadata)}
-	s.budget = newByteBudget(s.config.InFlightBytes)
+	s.budget, s.pressBudget = newByteBudget(s.config.InFlightBytes), newByteBudget(s.config.InFlightBytes)
 	s.sessions = newSessionCache(s.config.FetchSessionSlots, s.config.FetchSessionPartitions)
 	s.presses = newPressPool(s.config.CompressionWorkers)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -147,7 +150,7 @@ func (s *Server) forget(c *conn) {
 }
 
 // Shutdown closes the listeners, reads no more requests, lets long polls return, answers what was read, and waits. When ctx ends first,
-// connections are cut; batches in the lane are still waited for, since they are slices of this server's frames.
+// connections are cut. The lane may still hold batches, which are slices of frames: their memory stays until it lets go.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.mu.closed = true
@@ -173,7 +176,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.cut()
 		<-done
 	}
-	s.presses.close()
+	s.once.Do(s.presses.close)
 	return err
 }
 
