@@ -87,10 +87,7 @@ func TestPutThatFailsForGoodEndsTheEpoch(t *testing.T) {
 			registration, _ := w.set.Registration()
 			failing := meta.ChunkKey(registration.Node, registration.Epoch, 1, 2)
 			w.bucket.SetRules(faulty.Rule{Ops: faulty.PutIfAbsent, Key: func(key string) bool { return key == failing }, Fail: true, Err: failure})
-			lost := w.append(w.object(topic, 0, "lost"))
-			behind := w.append(w.object(topic, 0, "behind"))
-			w.expectFailure(lost, lane.StorageFailed)
-			w.expectFailure(behind, lane.StorageFailed)
+			w.expectFailure(w.append(w.object(topic, 0, "lost"), w.object(topic, 0, "behind")), lane.StorageFailed)
 			w.await("the next epoch", func() bool { return w.events.epochs.Load() == 2 })
 			w.mustCommit([]int64{1}, w.object(topic, 0, "after"))
 			if got := w.values(topic, 0); !slices.Equal(got, []string{"before", "after"}) {
