@@ -81,51 +81,41 @@ func (in *input) write() error {
 	return errors.Join(w.Flush(), f.Close())
 }
 
-// check compares what was read with the input.
-type check struct {
-	input *input
-	seen  []bool
-	found []string
-	count int
-}
-
-func newCheck(in *input) *check {
-	return &check{input: in, seen: make([]bool, in.records()), found: make([]string, in.records())}
-}
-
-// partition checks that the file's records are of the input, each for the first time, in the input's order: the
-// order in which one producer wrote them, and so the order of every key.
-func (c *check) partition(p int, file string) error {
-	last := int32(-1)
-	return eachLine(file, func(line string) error {
-		key, _, _ := strings.Cut(line, "\t")
-		place, known := c.input.places[key]
-		switch {
+// compare checks that the file's records, each a line of partition, key and text, are those of the input, each exactly once and
+// equal in every byte; and that those of a partition stand in the input's order, in which one producer wrote them.
+func compare(in *input, file string) error {
+	found := make([]string, in.records())
+	last := map[string]int32{}
+	count := 0
+	err := eachLine(file, func(line string) error {
+		partition, record, _ := strings.Cut(line, "\t")
+		key, _, _ := strings.Cut(record, "\t")
+		place, known := in.places[key]
+		switch before, begun := last[partition]; {
 		case !known:
-			return fmt.Errorf("partition %d: record %q was never written", p, line)
-		case c.seen[place]:
-			return fmt.Errorf("partition %d: record %q is there twice", p, key)
-		case place < last:
-			return fmt.Errorf("partition %d: record %q comes after %q", p, key, c.input.lines[last])
+			return fmt.Errorf("partition %s: record %q was never written", partition, record)
+		case found[place] != "":
+			return fmt.Errorf("partition %s: record %q is there twice", partition, key)
+		case begun && place < before:
+			return fmt.Errorf("partition %s: record %q comes after %q", partition, key, in.lines[before])
 		}
-		c.seen[place], c.found[place], last = true, line, place
-		c.count++
+		found[place], last[partition] = record, place
+		count++
 		return nil
 	})
-}
-
-// complete checks that nothing is missing and every byte is equal.
-func (c *check) complete() error {
-	if c.count != c.input.records() {
-		return fmt.Errorf("%d of %d records came back", c.count, c.input.records())
+	if err != nil {
+		return err
+	}
+	if count != in.records() {
+		return fmt.Errorf("%d of %d records came back", count, in.records())
 	}
 	hash := sha256.New()
-	for _, line := range c.found {
+	for _, line := range found {
 		hash.Write([]byte(line))
 		hash.Write([]byte{'\n'})
 	}
-	if digest := hex.EncodeToString(hash.Sum(nil)); digest != c.input.digest {
-		return fmt.Errorf("SHA-256 of what came back is %s, of what was written %s", digest, c.input.digest)
+	if digest := hex.EncodeToString(hash.Sum(nil)); digest != in.digest {
+		return fmt.Errorf("SHA-256 of what came back is %s, of what was written %s", digest, in.digest)
 	}
 	return nil
 }
