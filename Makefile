@@ -1,0 +1,87 @@
+# Varve's commands for people. Everything that they install lands in .cache, apart from Debian packages (kcat).
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CACHE := .cache
+BIN := $(CACHE)/bin
+VARVE := bin/varve
+STATICCHECK_VERSION := 2026.1
+FUZZTIME ?= 10s
+ARGS ?=
+
+.PHONY: help build run test test-packages lint fuzz bench bench-quick demo demo-cluster stack stack-down terraform-check compose-check generate tools kcat clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/varve
+	go build -o $(VARVE) ./services/varve
+
+run: build ## start everything in one process: Kafka on 127.0.0.1:9092 (ARGS="--data-dir …" adds flags)
+	$(VARVE) serve $(ARGS)
+
+test: tools test-packages ## get what the tests need, and run them all with the race detector
+
+test-packages: build
+	VARVE_BIN=$(abspath $(VARVE)) go test -race -timeout 9m ./...
+	cd infra/objstore/versitytest && go test -timeout 5m ./...
+
+tools: kcat $(BIN)/nats-server ## get what tests and demos need: kcat, MinIO, NATS, Python's client
+	localstack/minio/build.sh
+	services/e2e/python.sh
+
+kcat:
+	@command -v kcat >/dev/null || { if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq kcat; else sudo apt-get update -qq && sudo apt-get install -y -qq kcat; fi; }
+
+$(BIN)/nats-server: go.mod
+	go build -o $@ github.com/nats-io/nats-server/v2
+
+$(BIN)/staticcheck:
+	GOBIN=$(abspath $(BIN)) go install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+
+lint: $(BIN)/staticcheck ## gofmt, go vet, staticcheck
+	@unformatted="$$(gofmt -l $$(git ls-files '*.go'))"; [ -z "$$unformatted" ] || { echo "not formatted:"; echo "$$unformatted"; exit 1; }
+	go vet ./...
+	$(BIN)/staticcheck ./...
+
+fuzz: ## run every fuzz target for FUZZTIME (10s)
+	@for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$package | tail -n 1; \
+		done; \
+	done
+
+bench: build ## measure what the README claims, against the bare operations of this machine
+	$(VARVE) bench $(ARGS)
+
+bench-quick: build ## the same in a tenth of the time, less exactly
+	$(VARVE) bench --quick $(ARGS)
+
+demo: build kcat ## the whole path on real input, with a SIGKILL in the middle, checked
+	go run ./localstack/demo $(ARGS)
+
+demo-cluster: build tools ## the same with a process for each role, on MinIO
+	go run ./localstack/demo -cluster $(ARGS)
+
+stack: build tools ## run a cluster on this machine: MinIO, NATS, coordinator, two ingest nodes, tiering worker
+	go run ./localstack/stack up
+
+stack-down: ## stop it
+	go run ./localstack/stack down
+
+terraform-check: ## check the AWS modules against the provider's schema, and start what their user data writes
+	terraform/check.sh
+	$(MAKE) build kcat
+	terraform/userdata_test.sh $(abspath $(VARVE))
+
+compose-check: ## check that the compose file loads
+	infra/compose/check.sh
+
+generate: ## regenerate code from the .proto files (needs protoc)
+	GOBIN=$(abspath $(BIN)) go install google.golang.org/protobuf/cmd/protoc-gen-go
+	PATH="$(abspath $(BIN)):$$PATH" go generate ./coordinator/metapb
+
+clean: ## remove what was built and what the demos left; .cache/bin stays
+	rm -rf bin $(CACHE)/demo localstack-data
