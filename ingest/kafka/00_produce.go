@@ -154,6 +154,7 @@ func (c *conn) decodeProduceTopic(p *produceRequest, r *wireReader, version int1
 		named.name = r.nullableString(flexible)
 		found = c.server.catalog.topic(unsafeString(named.name))
 	}
+	mayWrite := found != nil && c.allowed(Write, TopicResource, found.name)
 	named.partitions = r.arrayLen(flexible, 6)
 	for range named.partitions {
 		part := producePartition{index: r.int32(), batch: -1, baseOffset: -1, logAppendTime: -1, logStartOffset: -1}
@@ -168,6 +169,8 @@ func (c *conn) decodeProduceTopic(p *produceRequest, r *wireReader, version int1
 		case !judge:
 		case found == nil:
 			part.code = unknown.Code
+		case !mayWrite:
+			part.code = kerr.TopicAuthorizationFailed.Code
 		case part.index < 0 || part.index >= found.partitions:
 			part.code = kerr.UnknownTopicOrPartition.Code
 		default:

@@ -76,17 +76,20 @@ func (f *fetching) plan() {
 	f.call.domain().Metadata.View(func(s *meta.State) {
 		for i := range f.rows {
 			p := &f.session.partitions[i]
-			id := p.topic
+			t := s.Topic(p.topic)
 			if !f.session.byID {
-				t := s.TopicByName(p.name)
-				if t == nil {
-					f.rows[i].code = readError(fetch.UnknownTopic, false)
-					continue
-				}
-				id = t.ID
+				t = s.TopicByName(p.name)
+			}
+			if t == nil {
+				f.rows[i].code = readError(fetch.UnknownTopic, f.session.byID)
+				continue
+			}
+			if e := f.call.mayTopic(Read, t.Name); e != nil {
+				f.rows[i].code = e.Code
+				continue
 			}
 			read := fetch.PartitionRead{
-				TopicPartition: meta.TopicPartition{Topic: id, Partition: p.partition},
+				TopicPartition: meta.TopicPartition{Topic: t.ID, Partition: p.partition},
 				Offset:         p.offset, MaxBytes: int(max(p.maxBytes, 0)), LeaderEpoch: p.leaderEpoch,
 			}
 			_, known := opened[read.TopicPartition]

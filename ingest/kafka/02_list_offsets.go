@@ -55,7 +55,9 @@ func handleListOffsets(ctx context.Context, call *call, r *kmsg.ListOffsetsReque
 		topic := kmsg.ListOffsetsResponseTopic{Topic: asked.Topic}
 		for j := range asked.Partitions {
 			answer := failedListOffset(asked.Partitions[j].Partition, kerr.LeaderNotAvailable)
-			if barrier == nil {
+			if e := call.mayTopic(Describe, asked.Topic); e != nil {
+				answer.ErrorCode = e.Code
+			} else if barrier == nil {
 				answer = listOffset(ctx, call, r.Version, asked.Topic, &asked.Partitions[j])
 			}
 			topic.Partitions = append(topic.Partitions, answer)

@@ -39,7 +39,9 @@ func handleMetadata(ctx context.Context, call *call, r *kmsg.MetadataRequest) (k
 	if r.Topics == nil || r.Version == 0 && len(r.Topics) == 0 {
 		call.domain().Metadata.View(func(s *meta.State) {
 			for _, t := range s.Topics() {
-				response.Topics = append(response.Topics, d.describe(t))
+				if call.mayTopic(Describe, t.Name) == nil {
+					response.Topics = append(response.Topics, d.describe(t))
+				}
 			}
 		})
 		return response, nil
@@ -83,6 +85,8 @@ func (d *topicDescriber) lookUp(ctx context.Context, asked *kmsg.MetadataRequest
 		return d.failed(asked, kerr.InvalidTopicException)
 	case !mayCreate:
 		return d.failed(asked, kerr.UnknownTopicOrPartition)
+	case d.call.mayTopic(Create, *asked.Topic) != nil:
+		return d.failed(asked, kerr.TopicAuthorizationFailed)
 	}
 	refused := autoCreateTopic(ctx, d.call, *asked.Topic)
 	if answer, found = d.find(asked); found {
@@ -100,8 +104,13 @@ func (d *topicDescriber) find(asked *kmsg.MetadataRequestTopic) (answer kmsg.Met
 		if t == nil && asked.Topic != nil && asked.TopicID == ([16]byte{}) {
 			t = s.TopicByName(*asked.Topic)
 		}
-		if t != nil {
-			answer, found = d.describe(t), true
+		if t == nil {
+			return
+		}
+		if found = true; d.call.mayTopic(Describe, t.Name) == nil {
+			answer = d.describe(t)
+		} else {
+			answer = d.failed(asked, kerr.TopicAuthorizationFailed)
 		}
 	})
 	return answer, found

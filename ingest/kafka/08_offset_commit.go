@@ -27,10 +27,11 @@ func handleOffsetCommit(ctx context.Context, call *call, r *kmsg.OffsetCommitReq
 	defer cancel()
 	response := kmsg.NewPtrOffsetCommitResponse()
 	request := &metapb.GroupCommitRequest{Group: r.Group, Generation: r.Generation, MemberId: r.MemberID, InstanceId: r.InstanceID}
+	refused := call.mayGroup(Read, r.Group)
 	var answers []*int16 // the codes of the request's offsets, to be filled in
 	for i := range r.Topics {
 		asked := &r.Topics[i]
-		id, partitions, known := call.resolve(asked.Topic, asked.TopicID, r.Version >= 10)
+		id, name, partitions, known := call.resolve(asked.Topic, asked.TopicID, r.Version >= 10)
 		topic := kmsg.OffsetCommitResponseTopic{
 			Topic: asked.Topic, TopicID: asked.TopicID, Partitions: make([]kmsg.OffsetCommitResponseTopicPartition, len(asked.Partitions)),
 		}
@@ -38,10 +39,14 @@ func handleOffsetCommit(ctx context.Context, call *call, r *kmsg.OffsetCommitReq
 			p, answer := &asked.Partitions[j], &topic.Partitions[j]
 			answer.Partition = p.Partition
 			switch {
+			case refused != nil:
+				answer.ErrorCode = refused.Code
 			case !known && r.Version >= 10:
 				answer.ErrorCode = kerr.UnknownTopicID.Code
 			case !known || p.Partition < 0 || p.Partition >= partitions:
 				answer.ErrorCode = kerr.UnknownTopicOrPartition.Code
+			case call.mayTopic(Read, name) != nil:
+				answer.ErrorCode = kerr.TopicAuthorizationFailed.Code
 			default:
 				request.Offsets = append(request.Offsets, committedOffset(r, id, p))
 				answers = append(answers, &answer.ErrorCode)
@@ -77,15 +82,15 @@ func committedOffset(r *kmsg.OffsetCommitRequest, topic meta.TopicID, p *kmsg.Of
 }
 
 // resolve finds a topic by its name or id.
-func (c *call) resolve(name string, id meta.TopicID, byID bool) (found meta.TopicID, partitions int32, ok bool) {
+func (c *call) resolve(name string, id meta.TopicID, byID bool) (found meta.TopicID, itsName string, partitions int32, ok bool) {
 	c.domain().Metadata.View(func(s *meta.State) {
 		t := s.Topic(id)
 		if !byID {
 			t = s.TopicByName(name)
 		}
 		if t != nil {
-			found, partitions, ok = t.ID, int32(t.Partitions()), true
+			found, itsName, partitions, ok = t.ID, t.Name, int32(t.Partitions()), true
 		}
 	})
-	return found, partitions, ok
+	return found, itsName, partitions, ok
 }

@@ -35,7 +35,9 @@ func handleOffsetFetch(ctx context.Context, call *call, r *kmsg.OffsetFetchReque
 	response := kmsg.NewPtrOffsetFetchResponse()
 	for i := range groups {
 		answer := kmsg.OffsetFetchResponseGroup{Group: groups[i].Group}
-		if barrier != nil {
+		if e := call.mayGroup(Describe, groups[i].Group); e != nil {
+			answer.ErrorCode = e.Code
+		} else if barrier != nil {
 			answer.ErrorCode = kerr.CoordinatorNotAvailable.Code
 		} else {
 			answer.Topics = call.committedOffsets(r.Version, &groups[i])

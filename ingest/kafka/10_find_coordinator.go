@@ -33,7 +33,11 @@ func handleFindCoordinator(_ context.Context, call *call, r *kmsg.FindCoordinato
 	nodes := candidates(call.server().catalog.nodes(), call.server().config.ZoneOf(call.clientID()))
 	response := kmsg.NewPtrFindCoordinatorResponse()
 	for _, key := range keys {
-		response.Coordinators = append(response.Coordinators, findCoordinator(nodes, r.CoordinatorType, key))
+		c := findCoordinator(nodes, r.CoordinatorType, key)
+		if e := call.mayGroup(Describe, key); e != nil && r.CoordinatorType == groupCoordinator {
+			c = kmsg.FindCoordinatorResponseCoordinator{Key: key, NodeID: -1, Port: -1, ErrorCode: e.Code}
+		}
+		response.Coordinators = append(response.Coordinators, c)
 	}
 	if r.Version < 4 {
 		c := &response.Coordinators[0]

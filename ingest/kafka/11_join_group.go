@@ -33,6 +33,11 @@ func handleJoinGroup(_ context.Context, call *call, r *kmsg.JoinGroupRequest) (k
 	}
 	response := kmsg.NewPtrJoinGroupResponse()
 	response.Generation, response.MemberID = -1, r.MemberID
+	if e := call.mayGroup(Read, r.Group); e != nil {
+		response.ErrorCode = e.Code
+		fillNullJoin(r.Version, response)
+		return response, nil
+	}
 	// The poll's context ends when the server drains, too: the member looks for another node, which goes on with the group.
 	joined, err := call.domain().Groups.Join(call.conn.poll, request)
 	if err != nil {

@@ -16,12 +16,16 @@ import (
 const heartbeatTimeout = 10 * time.Second
 
 func handleHeartbeat(ctx context.Context, call *call, r *kmsg.HeartbeatRequest) (kmsg.Response, error) {
+	response := kmsg.NewPtrHeartbeatResponse()
+	if e := call.mayGroup(Read, r.Group); e != nil {
+		response.ErrorCode = e.Code
+		return response, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, heartbeatTimeout)
 	defer cancel()
 	beat, err := call.domain().Groups.Heartbeat(ctx, &metapb.GroupHeartbeatRequest{
 		Group: r.Group, Generation: r.Generation, MemberId: r.MemberID, InstanceId: r.InstanceID,
 	})
-	response := kmsg.NewPtrHeartbeatResponse()
 	response.ErrorCode = groupCode(beat.GetCode(), err)
 	return response, nil
 }

@@ -16,6 +16,11 @@ import (
 const leaveGroupTimeout = 10 * time.Second
 
 func handleLeaveGroup(ctx context.Context, call *call, r *kmsg.LeaveGroupRequest) (kmsg.Response, error) {
+	response := kmsg.NewPtrLeaveGroupResponse()
+	if e := call.mayGroup(Read, r.Group); e != nil {
+		response.ErrorCode = e.Code
+		return response, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, leaveGroupTimeout)
 	defer cancel()
 	request := &metapb.GroupLeaveRequest{Group: r.Group}
@@ -27,7 +32,6 @@ func handleLeaveGroup(ctx context.Context, call *call, r *kmsg.LeaveGroupRequest
 		request.Members = append(request.Members, &metapb.GroupLeaver{MemberId: m.MemberID, InstanceId: m.InstanceID, Reason: orEmpty(m.Reason)})
 	}
 	left, err := call.domain().Groups.Leave(ctx, request)
-	response := kmsg.NewPtrLeaveGroupResponse()
 	response.ErrorCode = groupCode(left.GetCode(), err)
 	if response.ErrorCode != 0 {
 		return response, nil

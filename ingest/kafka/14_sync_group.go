@@ -17,6 +17,10 @@ import (
 
 func handleSyncGroup(_ context.Context, call *call, r *kmsg.SyncGroupRequest) (kmsg.Response, error) {
 	response := kmsg.NewPtrSyncGroupResponse()
+	if e := call.mayGroup(Read, r.Group); e != nil {
+		response.ErrorCode = e.Code
+		return response, nil
+	}
 	if r.Version >= 5 && (r.ProtocolType == nil || r.Protocol == nil) {
 		response.ErrorCode = kerr.InconsistentGroupProtocol.Code
 		return response, nil

@@ -28,7 +28,9 @@ func handleDescribeGroups(ctx context.Context, call *call, r *kmsg.DescribeGroup
 		if r.IncludeAuthorizedOperations {
 			answer.AuthorizedOperations = groupOperations
 		}
-		if err != nil || i >= len(described.Groups) {
+		if e := call.mayGroup(Describe, name); e != nil {
+			answer.ErrorCode = e.Code
+		} else if err != nil || i >= len(described.Groups) {
 			answer.ErrorCode = kerr.CoordinatorNotAvailable.Code
 		} else {
 			describeGroup(r.Version, described.Groups[i], &answer)

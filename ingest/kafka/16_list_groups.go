@@ -25,6 +25,9 @@ func handleListGroups(ctx context.Context, call *call, r *kmsg.ListGroupsRequest
 		return response, nil
 	}
 	for _, g := range listed.Groups {
+		if call.mayGroup(Describe, g.Group) != nil {
+			continue
+		}
 		response.Groups = append(response.Groups, kmsg.ListGroupsResponseGroup{Group: g.Group, ProtocolType: g.ProtocolType, GroupState: g.State, GroupType: g.Type})
 	}
 	return response, nil

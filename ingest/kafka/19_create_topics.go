@@ -38,6 +38,10 @@ func handleCreateTopics(ctx context.Context, call *call, r *kmsg.CreateTopicsReq
 			answer.ErrorCode, answer.ErrorMessage = refusal(kerr.InvalidRequest, "Duplicate topic name.")
 			return
 		}
+		if e := call.mayTopic(Create, asked.Topic); e != nil {
+			answer.ErrorCode, answer.ErrorMessage = refusal(e, "")
+			return
+		}
 		createTopic(ctx, call, r.ValidateOnly, asked, answer)
 	})
 	return response, nil

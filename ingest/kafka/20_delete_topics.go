@@ -41,13 +41,17 @@ func deleteTopic(ctx context.Context, call *call, asked *kmsg.DeleteTopicsReques
 		answer.ErrorCode, answer.ErrorMessage = refusal(kerr.InvalidRequest, "Neither topic name nor id was specified, or both were.")
 		return
 	}
-	id, _, known := call.resolve(orEmpty(asked.Topic), asked.TopicID, byID)
+	id, name, _, known := call.resolve(orEmpty(asked.Topic), asked.TopicID, byID)
 	unknown := kerr.UnknownTopicOrPartition
 	if byID {
 		unknown = kerr.UnknownTopicID
 	}
 	if !known {
 		answer.ErrorCode, answer.ErrorMessage = refusal(unknown, "")
+		return
+	}
+	if e := call.mayTopic(Delete, name); e != nil {
+		answer.ErrorCode, answer.ErrorMessage = refusal(e, "")
 		return
 	}
 	answer.TopicID = id

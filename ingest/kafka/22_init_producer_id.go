@@ -31,6 +31,10 @@ func handleInitProducerID(ctx context.Context, call *call, r *kmsg.InitProducerI
 		}
 		return response, nil
 	}
+	if e := call.mayCluster(IdempotentWrite); e != nil {
+		response.ErrorCode = e.Code
+		return response, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, initProducerIDTimeout)
 	defer cancel()
 	verdict, err := call.propose(ctx, &metapb.Command{Kind: &metapb.Command_AllocateProducerId{AllocateProducerId: &metapb.AllocateProducerId{}}})

@@ -33,6 +33,10 @@ func describeConfigs(call *call, r *kmsg.DescribeConfigsRequest, asked *kmsg.Des
 		answer.ErrorCode, answer.ErrorMessage = refusal(e, message)
 		return answer
 	}
+	if e := call.mayConfigure(DescribeConfigs, scope, name); e != nil {
+		answer.ErrorCode, answer.ErrorMessage = refusal(e, "")
+		return answer
+	}
 	call.domain().Metadata.View(func(s *meta.State) {
 		values, known := s.DescribeConfig(scope, name)
 		if !known {

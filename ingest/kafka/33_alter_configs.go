@@ -52,6 +52,9 @@ func (a *alteration) run(ctx context.Context, call *call) (int16, *string) {
 	if e != nil {
 		return refusal(e, message)
 	}
+	if e := call.mayConfigure(AlterConfigs, scope, name); e != nil {
+		return refusal(e, "")
+	}
 	if a.kind == kmsg.ConfigResourceTypeBroker {
 		name = a.name // the state says that a single node's cannot be altered
 	}

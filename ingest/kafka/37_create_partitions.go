@@ -39,9 +39,12 @@ func handleCreatePartitions(ctx context.Context, call *call, r *kmsg.CreateParti
 }
 
 func createPartitions(ctx context.Context, call *call, validateOnly bool, asked *kmsg.CreatePartitionsRequestTopic) (int16, *string) {
-	id, have, known := call.resolve(asked.Topic, meta.TopicID{}, false)
+	id, _, have, known := call.resolve(asked.Topic, meta.TopicID{}, false)
 	if !known {
 		return refusal(kerr.UnknownTopicOrPartition, "")
+	}
+	if e := call.mayTopic(Alter, asked.Topic); e != nil {
+		return refusal(e, "")
 	}
 	if asked.Assignment != nil && asked.Count > have {
 		if len(asked.Assignment) != int(asked.Count-have) {

@@ -19,13 +19,24 @@ func handleDeleteGroups(ctx context.Context, call *call, r *kmsg.DeleteGroupsReq
 	ctx, cancel := context.WithTimeout(ctx, deleteGroupsTimeout)
 	defer cancel()
 	response := kmsg.NewPtrDeleteGroupsResponse()
-	deleted, err := call.domain().Groups.Delete(ctx, &metapb.GroupDeleteRequest{Groups: r.Groups})
+	response.Groups = make([]kmsg.DeleteGroupsResponseGroup, len(r.Groups))
+	request := &metapb.GroupDeleteRequest{}
+	var answers []*int16
 	for i, name := range r.Groups {
-		answer := kmsg.DeleteGroupsResponseGroup{Group: name, ErrorCode: groupCode(metapb.GroupCode_GROUP_UNAVAILABLE, err)}
-		if err == nil && i < len(deleted.Codes) {
-			answer.ErrorCode = groupCode(deleted.Codes[i], nil)
+		answer := &response.Groups[i]
+		answer.Group = name
+		if e := call.mayGroup(Delete, name); e != nil {
+			answer.ErrorCode = e.Code
+			continue
 		}
-		response.Groups = append(response.Groups, answer)
+		request.Groups, answers = append(request.Groups, name), append(answers, &answer.ErrorCode)
+	}
+	deleted, err := call.domain().Groups.Delete(ctx, request)
+	for i, answer := range answers {
+		*answer = groupCode(metapb.GroupCode_GROUP_UNAVAILABLE, err)
+		if err == nil && i < len(deleted.Codes) {
+			*answer = groupCode(deleted.Codes[i], nil)
+		}
 	}
 	return response, nil
 }

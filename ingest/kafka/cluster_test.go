@@ -31,6 +31,7 @@ type cluster struct {
 		log       map[meta.TopicPartition][]storedBatch
 		committed chan struct{} // closed and replaced at every commit
 		barrier   error
+		polls     int // long polls that have begun
 	}
 	// hold, if set, keeps verdicts back until it is closed.
 	hold chan struct{}
@@ -195,6 +196,11 @@ func (p *pendingAppend) Wait(ctx context.Context, timeout time.Duration) []lane.
 
 // Read serves what is in memory, as fetch.Reader would.
 func (c *cluster) Read(ctx context.Context, r *fetch.Request) FetchAnswer {
+	if r.MaxWait > 0 {
+		c.mu.Lock()
+		c.mu.polls++
+		c.mu.Unlock()
+	}
 	deadline := time.NewTimer(r.MaxWait)
 	defer deadline.Stop()
 	for {

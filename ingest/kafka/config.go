@@ -50,6 +50,8 @@ type Config struct {
 	// MaxPartitions bounds the partitions of the cluster. Default 0: no bound.
 	MaxPartitions int32
 
+	// Authorizer decides what clients may do. Default: everything.
+	Authorizer Authorizer
 	// ZoneOf tells a client's zone from its client id, "" where it does not say. Default: what follows "zone=" in it.
 	ZoneOf func(clientID string) string
 	// Logger. Default slog.Default().

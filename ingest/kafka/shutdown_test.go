@@ -1,0 +1,129 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+func TestShutdownAnswersWhatWasRead(t *testing.T) {
+	c := newCluster(t)
+	s, addr := start(t, c, Config{})
+	id := c.createTopic(t, "topic", 1)
+	c.hold = make(chan struct{})
+
+	poll := fetchRequestOf(13, "", id, 0)
+	poll.MaxWaitMillis = 60_000
+	poller, producer, idle := dial(t, addr), dial(t, addr), dial(t, addr)
+	idle.request(kmsg.NewPtrMetadataRequest())
+	poller.request(fetchRequestOf(13, "", id, 0))
+	poller.send(poll)
+	produce := produceRequestOf(13, "", id, testBatch("record"))
+	producer.send(produce)
+	eventually(t, "the record is appended, and the poll waits", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.mu.seq == 1 && c.mu.polls == 1
+	})
+
+	done := make(chan error, 1)
+	go func() { done <- s.Shutdown(context.Background()) }()
+	idle.closed()
+	poller.receive(poll)
+	poller.closed()
+	close(c.hold)
+	if p := producer.receive(produce).(*kmsg.ProduceResponse).Topics[0].Partitions[0]; p.ErrorCode != 0 || p.BaseOffset != 0 {
+		t.Errorf("produce: %v", kerr.ErrorForCode(p.ErrorCode))
+	}
+	producer.closed()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestShutdownCutsConnectionsWhenItsTimeIsUp(t *testing.T) {
+	c := newCluster(t)
+	s, addr := start(t, c, Config{})
+	id := c.createTopic(t, "topic", 1)
+	c.hold = make(chan struct{})
+	defer close(c.hold)
+	client := dial(t, addr)
+	r := produceRequestOf(13, "", id, testBatch("record"))
+	r.TimeoutMillis = 60_000
+	client.send(r)
+	eventually(t, "the record is appended", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.mu.seq == 1
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer cancel()
+	if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("shutdown: %v", err)
+	}
+	client.closed()
+}
+
+func TestAMemberThatWaitsIsToldToLookElsewhere(t *testing.T) {
+	c := newCluster(t)
+	s, addr := start(t, c, Config{})
+	client, other := dial(t, addr), dial(t, addr)
+	join := kmsg.NewPtrJoinGroupRequest()
+	join.Version = 3 // a first join is not sent back for its id
+	fill(join, "", [16]byte{})
+	first := client.request(join).(*kmsg.JoinGroupResponse)
+	if first.ErrorCode != 0 {
+		t.Fatal(kerr.ErrorForCode(first.ErrorCode))
+	}
+	other.send(join) // waits for the first member to join again
+	eventually(t, "the second member waits", func() bool {
+		beat := kmsg.NewPtrHeartbeatRequest()
+		beat.Group, beat.MemberID, beat.Generation = join.Group, first.MemberID, first.Generation
+		return client.request(beat).(*kmsg.HeartbeatResponse).ErrorCode == kerr.RebalanceInProgress.Code
+	})
+	done := make(chan error, 1)
+	go func() { done <- s.Shutdown(context.Background()) }()
+	if got := other.receive(join).(*kmsg.JoinGroupResponse); got.ErrorCode != kerr.NotCoordinator.Code {
+		t.Errorf("got %v", kerr.ErrorForCode(got.ErrorCode))
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhatIsCompressedIsBounded(t *testing.T) {
+	c := newCluster(t)
+	id := c.createTopic(t, "topic", 1)
+	_, addr := start(t, c, Config{InFlightBytes: 100 << 10, Logger: quiet})
+	c.hold = make(chan struct{})
+	client := dial(t, addr)
+	batch := testBatch(strings.Repeat("compressible ", 2<<10))
+	const requests = 10
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		for range requests {
+			client.send(produceRequestOf(13, "", id, batch))
+		}
+	}()
+	appended := func() uint64 {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.mu.seq
+	}
+	fits := uint64((100 << 10) / len(batch))
+	eventually(t, "the budget is used", func() bool { return appended() == fits })
+	close(c.hold)
+	for range requests {
+		client.frame()
+	}
+	<-written
+	if appended() != requests {
+		t.Errorf("%d of %d requests were appended", appended(), requests)
+	}
+}
