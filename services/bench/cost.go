@@ -9,7 +9,8 @@ import (
 // cost is what a phase cost the server.
 type cost struct {
 	moved
-	cpu     time.Duration
+	cpu     time.Duration // the server's
+	loadCPU time.Duration // of this process, which made the load
 	mallocs float64
 	fsyncs  float64
 	counted bool // fsyncs are
@@ -25,15 +26,23 @@ func costOf(ctx context.Context, s *server, do func() (moved, error)) (cost, err
 	if err != nil {
 		return cost{}, err
 	}
+	loadBefore, err := ownCPU()
+	if err != nil {
+		return cost{}, err
+	}
 	m, err := do()
 	if err != nil {
 		return cost{}, s.explain(err)
+	}
+	loadAfter, err := ownCPU()
+	if err != nil {
+		return cost{}, err
 	}
 	after, err := s.usage(ctx)
 	if err != nil {
 		return cost{}, err
 	}
-	c := cost{moved: m, cpu: after.cpu - before.cpu}
+	c := cost{moved: m, cpu: after.cpu - before.cpu, loadCPU: loadAfter - loadBefore}
 	c.mallocs = after.metrics[metricMallocs] - before.metrics[metricMallocs]
 	c.objectRequests = after.metrics[metricObjectRequests] - before.metrics[metricObjectRequests]
 	c.entries = after.metrics[metricMetadataSeq] - before.metrics[metricMetadataSeq]
@@ -45,7 +54,7 @@ func costOf(ctx context.Context, s *server, do func() (moved, error)) (cost, err
 
 func (c *cost) add(other cost) {
 	c.moved.add(other.moved)
-	c.cpu += other.cpu
+	c.cpu, c.loadCPU = c.cpu+other.cpu, c.loadCPU+other.loadCPU
 	c.mallocs, c.fsyncs, c.objectRequests = c.mallocs+other.mallocs, c.fsyncs+other.fsyncs, c.objectRequests+other.objectRequests
 	c.entries += other.entries
 	c.counted = c.counted || other.counted

@@ -22,10 +22,15 @@ func fdatasync(file *os.File) error {
 }
 
 // threadCPU is the processor time of the calling thread. The caller has locked itself to it.
-func threadCPU() (time.Duration, error) {
+func threadCPU() (time.Duration, error) { return rusage(unix.RUSAGE_THREAD) }
+
+// ownCPU is the processor time of this process: what the load itself costs.
+func ownCPU() (time.Duration, error) { return rusage(unix.RUSAGE_SELF) }
+
+func rusage(who int) (time.Duration, error) {
 	var usage unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_THREAD, &usage); err != nil {
-		return 0, fmt.Errorf("read processor time of thread: %w", err)
+	if err := unix.Getrusage(who, &usage); err != nil {
+		return 0, fmt.Errorf("read own processor time: %w", err)
 	}
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), nil
 }

@@ -17,6 +17,8 @@ func fdatasync(*os.File) error { return errPlatform }
 
 func threadCPU() (time.Duration, error) { return 0, errPlatform }
 
+func ownCPU() (time.Duration, error) { return 0, errPlatform }
+
 func sleepUntil(origin time.Time, deadline time.Duration) { time.Sleep(deadline - time.Since(origin)) }
 
 func lockThread() (unlock func()) { return func() {} }
