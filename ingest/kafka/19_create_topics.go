@@ -60,7 +60,7 @@ func createTopic(ctx context.Context, call *call, validateOnly bool, asked *kmsg
 	} else {
 		var err error
 		if verdict, err = call.propose(ctx, &metapb.Command{Kind: &metapb.Command_CreateTopic{CreateTopic: command}}); err != nil {
-			answer.ErrorCode, answer.ErrorMessage = refusal(proposalError(err), err.Error())
+			answer.ErrorCode, answer.ErrorMessage = refusal(proposalError(err, kerr.NotController), err.Error())
 			return
 		}
 	}

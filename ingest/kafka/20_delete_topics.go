@@ -57,7 +57,7 @@ func deleteTopic(ctx context.Context, call *call, asked *kmsg.DeleteTopicsReques
 	answer.TopicID = id
 	verdict, err := call.propose(ctx, &metapb.Command{Kind: &metapb.Command_DeleteTopic{DeleteTopic: &metapb.DeleteTopic{TopicId: id[:]}}})
 	if err != nil {
-		answer.ErrorCode, answer.ErrorMessage = refusal(proposalError(err), err.Error())
+		answer.ErrorCode, answer.ErrorMessage = refusal(proposalError(err, kerr.NotController), err.Error())
 	} else if e := codeError(verdict.Code); e != nil {
 		answer.ErrorCode, answer.ErrorMessage = refusal(e, verdict.Message)
 	}

@@ -39,7 +39,7 @@ func handleInitProducerID(ctx context.Context, call *call, r *kmsg.InitProducerI
 	defer cancel()
 	verdict, err := call.propose(ctx, &metapb.Command{Kind: &metapb.Command_AllocateProducerId{AllocateProducerId: &metapb.AllocateProducerId{}}})
 	if err != nil {
-		response.ErrorCode = proposalError(err).Code
+		response.ErrorCode = proposalError(err, kerr.CoordinatorNotAvailable).Code
 		return response, nil
 	}
 	if e := codeError(verdict.Code); e != nil {

@@ -64,7 +64,7 @@ func createPartitions(ctx context.Context, call *call, validateOnly bool, asked 
 	} else {
 		var err error
 		if verdict, err = call.propose(ctx, &metapb.Command{Kind: &metapb.Command_CreatePartitions{CreatePartitions: command}}); err != nil {
-			return refusal(proposalError(err), err.Error())
+			return refusal(proposalError(err, kerr.NotController), err.Error())
 		}
 	}
 	return refusal(codeError(verdict.Code), verdict.Message)

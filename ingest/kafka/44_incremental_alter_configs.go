@@ -102,7 +102,7 @@ func (c *call) alterConfig(ctx context.Context, command *metapb.AlterConfig, val
 	} else {
 		var err error
 		if verdict, err = c.propose(ctx, &metapb.Command{Kind: &metapb.Command_AlterConfig{AlterConfig: command}}); err != nil {
-			return refusal(proposalError(err), err.Error())
+			return refusal(proposalError(err, kerr.NotController), err.Error())
 		}
 	}
 	return refusal(codeError(verdict.Code), verdict.Message)

@@ -130,6 +130,42 @@ func BenchmarkProduce(b *testing.B) {
 	}
 }
 
+// BenchmarkProduceSocket does it over loopback, whose client's writing is in the figure too.
+func BenchmarkProduceSocket(b *testing.B) {
+	s, id := benchmarkServer(b, 1, func(c *cluster) Domain {
+		return Domain{Metadata: c, Appender: newDiscarder(1), Fetcher: c, Offsets: c, Groups: noGroups{}}
+	})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(listener) }()
+	client := dial(b, listener.Addr().String())
+	if err := client.nc.SetDeadline(time.Time{}); err != nil {
+		b.Fatal(err)
+	}
+	frame := client.formatter.AppendRequest(nil, produceRequestOf(9, "topic", id, randomBatch(b, 128<<10)), 1)
+	b.SetBytes(int64(len(frame)))
+	b.ReportAllocs()
+	before := cpuTime(b)
+	b.ResetTimer()
+	go func() {
+		for range b.N {
+			client.write(frame)
+		}
+	}()
+	for range b.N {
+		client.frame()
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)*float64(len(frame))/(cpuTime(b)-before).Seconds()/1e9, "GB/cpu-s")
+	if err := s.Shutdown(context.Background()); err != nil {
+		b.Error(err)
+	}
+	<-served
+}
+
 // tail answers every fetch with the same records.
 type tail struct{ records [][]byte }
 

@@ -30,7 +30,8 @@ type cluster struct {
 		position  uint32
 		log       map[meta.TopicPartition][]storedBatch
 		committed chan struct{} // closed and replaced at every commit
-		barrier   error
+		barrier   error         // what Barrier and Propose fail with
+		propose   error
 		polls     int // long polls that have begun
 	}
 	// hold, if set, keeps verdicts back until it is closed.
@@ -91,8 +92,15 @@ func (c *cluster) WantsChunks(meta.NodeID, uint64) bool                     { re
 func (c *cluster) ChunkVerdict(_ *metapb.CommitChunk, v *meta.ChunkVerdict) { c.mu.chunk = *v }
 func (c *cluster) Committed(meta.TopicPartition, int64)                     {}
 func (c *cluster) Changed(meta.ChangeKind)                                  {}
-func (c *cluster) Propose(_ context.Context, k *metapb.Command) (meta.Verdict, error) {
-	return c.apply(k), nil
+
+func (c *cluster) Propose(_ context.Context, command *metapb.Command) (meta.Verdict, error) {
+	c.mu.Lock()
+	err := c.mu.propose
+	c.mu.Unlock()
+	if err != nil {
+		return meta.Verdict{}, err
+	}
+	return c.apply(command), nil
 }
 
 func (c *cluster) View(f func(*meta.State)) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/ingest/fetch"
 	"github.com/varvelog/varve/ingest/lane"
 	"github.com/varvelog/varve/ingest/recordbatch"
@@ -89,12 +90,17 @@ func batchError(err error) *kerr.Error {
 	}
 }
 
-// proposalError maps why a command has no verdict. Whether it will come to pass is unknown, and every code here says "try again".
-func proposalError(err error) *kerr.Error {
-	if errors.Is(err, context.DeadlineExceeded) {
+// proposalError maps why a command has no verdict. Whether it will come to pass is unknown, and unless it is too large to be put in the log at
+// all the code says "try again": to administrators NOT_CONTROLLER, which every client retries, to others retry.
+func proposalError(err error, retry *kerr.Error) *kerr.Error {
+	switch {
+	case errors.Is(err, replica.ErrTooLarge):
+		return kerr.InvalidRequest
+	case errors.Is(err, context.DeadlineExceeded):
 		return kerr.RequestTimedOut
+	default:
+		return retry
 	}
-	return kerr.CoordinatorNotAvailable
 }
 
 // readError maps what became of a partition's read.
