@@ -129,7 +129,7 @@ func (c *conn) decodeProduce(p *produceRequest, version int16, body []byte) (ref
 		refused = kerr.InvalidRequiredAcks
 	}
 	now := time.Now()
-	for n := r.arrayLen(flexible, 5); n > 0 && !r.failed; n-- {
+	for n := r.arrayLen(flexible, 3); n > 0 && !r.failed; n-- {
 		c.decodeProduceTopic(p, &r, version, now, refused == nil)
 	}
 	if flexible {

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"maps"
+	"strings"
 	"sync"
 
 	"github.com/varvelog/varve/coordinator/meta"
@@ -113,7 +114,7 @@ func (c *catalog) derive(s *meta.State, t *meta.Topic) *topic {
 
 func newTopicView(t *meta.Topic) *topic {
 	v := &topic{id: t.ID, name: t.Name, partitions: int32(t.Partitions()), config: t.Config}
-	v.limits = recordbatch.Limits{MaxBatchBytes: int(t.Config.MaxMessageBytes), Deep: t.Config.DeepValidation}
+	v.limits = recordbatch.Limits{MaxBatchBytes: int(t.Config.MaxMessageBytes), Deep: t.Config.DeepValidation, RequireKeys: strings.Contains(t.Config.CleanupPolicy, "compact")}
 	switch t.Config.CompressionType {
 	case "producer":
 		if t.Config.CompressUncompressed {

@@ -13,7 +13,14 @@
 //	frame.go         length-prefixed frames in pooled buffers
 //	header.go        request and response headers
 //	wire.go          Kafka's primitive types, for the two hot paths that do without kmsg
-//	domain.go        what this package asks of the rest of Varve
+//	answer.go        answering in order; gathering answers for one writev
+//	press.go         compressing what came uncompressed, beside the goroutine that orders batches
+//	fetch_session.go incremental fetch sessions
+//	catalog.go       what the produce path knows of a topic, without allocating
+//	placement.go     which node Metadata and FindCoordinator name
+//	topics.go        creating topics, and what administrative handlers share
+//	authorize.go     who may do what; everybody everything until there is an Authorizer
+//	domain.go        what this package asks of the rest of Varve; adapters.go fits lane and fetch to it
 //	groups.go        what it asks of the group coordinator
 //	codes.go         domain codes to Kafka error codes
 //
@@ -31,6 +38,9 @@
 // allowed, and no array is allocated that the bytes of its frame could not fill.
 //
 // # Ownership of bytes
+//
+// A handler must copy what it hands to somebody who keeps it: the byte fields of a decoded request are slices of its frame, which is
+// another request's as soon as this one is answered.
 //
 // A produce request's record batches are slices of its frame, which stays untouched until every batch has its verdict. A fetch answer's
 // records are slices that the fetcher lent until PartitionData.Release; they are written to the socket without a copy.
