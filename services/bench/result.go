@@ -67,8 +67,11 @@ func quantity(value float64, unit string) string {
 	}
 }
 
-// PrintTable writes the results for people.
+// PrintTable writes the results for people, and nothing where there are none.
 func PrintTable(w io.Writer, results []Result) error {
+	if len(results) == 0 {
+		return nil
+	}
 	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(table, "FIGURE\tMEASURE\tMEASURED\tREQUIRED\tVERDICT\tFROM")
 	figure := ""
@@ -89,6 +92,7 @@ func PrintTable(w io.Writer, results []Result) error {
 // PrintJSON writes the results as one JSON document a line.
 func PrintJSON(w io.Writer, results []Result) error {
 	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false) // "<=" is to be read
 	for _, r := range results {
 		if err := encoder.Encode(r); err != nil {
 			return fmt.Errorf("print result: %w", err)
