@@ -54,6 +54,9 @@ func (q *queue) submit(ctx context.Context, commands []*metapb.Command) (uint64,
 	s := submissions.Get().(*submission)
 	s.seq, s.err = 0, nil
 	for _, c := range commands {
+		if err := encodable(c); err != nil {
+			return 0, fmt.Errorf("%w: %w", replica.ErrMalformed, err)
+		}
 		size := proto.Size(c)
 		if size <= meta.FrameBytes {
 			items = append(items, item{command: c, bytes: size, owner: s})
@@ -82,6 +85,16 @@ func (q *queue) submit(ctx context.Context, commands []*metapb.Command) (uint64,
 	case <-ctx.Done():
 		return 0, fmt.Errorf("submit: %w: %w", replica.ErrAmbiguous, ctx.Err())
 	}
+}
+
+// encodable tells whether c can stand in an entry, before others stand beside it: Protobuf encodes no string that is not UTF-8,
+// and clients choose strings. Chunks, which make the load, have none.
+func encodable(c *metapb.Command) error {
+	if _, ok := c.Kind.(*metapb.Command_CommitChunk); ok {
+		return nil
+	}
+	_, err := proto.Marshal(c)
+	return err
 }
 
 func (q *queue) add(items []item) error {

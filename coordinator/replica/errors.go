@@ -6,8 +6,8 @@ import (
 	"github.com/varvelog/varve/infra/rpc"
 )
 
-// The errors on which callers branch. ErrNotLeader, ErrBusy and ErrTooLarge are definite: nothing of what was submitted is in
-// the log or will be.
+// The errors on which callers branch. ErrNotLeader, ErrBusy, ErrTooLarge and ErrMalformed are definite: nothing of what was
+// submitted is in the log or will be.
 var (
 	// ErrNotLeader: the coordinator asked does not lead.
 	ErrNotLeader = errors.New("this coordinator does not lead")
@@ -15,6 +15,8 @@ var (
 	ErrBusy = errors.New("the leader's queue is full")
 	// ErrTooLarge: the commands can never be submitted at once.
 	ErrTooLarge = errors.New("commands are too large to submit")
+	// ErrMalformed: a command cannot be written to the log, for it holds a string that is not UTF-8.
+	ErrMalformed = errors.New("command cannot be encoded")
 	// ErrNoLeader: no leader was found before the deadline; nothing was submitted.
 	ErrNoLeader = errors.New("no leader was found")
 	// ErrAmbiguous: the deadline passed without a verdict; the command may be applied, now or later.
@@ -33,6 +35,7 @@ func init() {
 	rpc.RegisterError("NOT_LEADER", ErrNotLeader)
 	rpc.RegisterError("BUSY", ErrBusy)
 	rpc.RegisterError("COMMANDS_TOO_LARGE", ErrTooLarge)
+	rpc.RegisterError("COMMAND_MALFORMED", ErrMalformed)
 	rpc.RegisterError("NO_LEADER", ErrNoLeader)
 	rpc.RegisterError("AMBIGUOUS", ErrAmbiguous)
 }

@@ -19,7 +19,7 @@ const (
 // Propose submits command to the leader and returns the verdict when it is applied here. The command is given an id unless
 // it has one, and must not be changed afterwards. While it is certain that no leader has taken it, it is submitted again,
 // until ctx ends: ErrNoLeader. After that it may have been taken: ErrAmbiguous where ctx ends without a verdict. A refusal
-// by the state is a verdict, not an error.
+// by the state is a verdict, not an error; so is that of a command which cannot be encoded (Malformed).
 func (r *Replica) Propose(ctx context.Context, command *metapb.Command) (meta.Verdict, error) {
 	var id commandID
 	if len(command.Id) == 0 {
@@ -32,6 +32,9 @@ func (r *Replica) Propose(ctx context.Context, command *metapb.Command) (meta.Ve
 	defer forget()
 	for {
 		err := r.submitUntilTaken(ctx, []*metapb.Command{command})
+		if errors.Is(err, ErrMalformed) {
+			return meta.Verdict{Code: meta.Malformed, Message: err.Error()}, nil
+		}
 		if err != nil && !errors.Is(err, ErrAmbiguous) {
 			return meta.Verdict{}, err
 		}
@@ -85,7 +88,7 @@ func (r *Replica) submitUntilTaken(ctx context.Context, commands []*metapb.Comma
 			}
 		}
 		switch {
-		case errors.Is(err, ErrTooLarge):
+		case errors.Is(err, ErrTooLarge), errors.Is(err, ErrMalformed):
 			return err
 		case !definite(err):
 			return fmt.Errorf("%w: %w", ErrAmbiguous, err)

@@ -134,6 +134,12 @@ func (m *Remote) ask(ctx context.Context) string {
 func (m *Remote) Submit(ctx context.Context, commands []*metapb.Command) (uint64, error) {
 	var answer metapb.SubmitResponse
 	err := m.Call(ctx, MethodSubmit, &metapb.SubmitRequest{Commands: commands}, &answer)
+	switch {
+	case errors.Is(err, proto.Error) && !errors.Is(err, rpc.ErrBroken):
+		return 0, fmt.Errorf("%w: %w", ErrMalformed, err) // the request itself; it was not sent
+	case errors.Is(err, rpc.ErrTooLarge):
+		return 0, fmt.Errorf("%w: %w", ErrTooLarge, err)
+	}
 	return answer.Seq, err
 }
 
