@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -13,6 +14,17 @@ import (
 	"github.com/varvelog/varve/ingest/hotlog"
 	"github.com/varvelog/varve/ingest/lane"
 )
+
+// proposalTimeout bounds the wait for the verdict on a command: a leader that dies with it in its queue leaves it without one for
+// ever. Whoever proposed it proposes again; a repeat does no harm.
+const proposalTimeout = 10 * time.Second
+
+// propose waits for a verdict, but not for ever.
+func (n *Node) propose(ctx context.Context, command *metapb.Command) (meta.Verdict, error) {
+	ctx, cancel := context.WithTimeout(ctx, proposalTimeout)
+	defer cancel()
+	return n.replica.Propose(ctx, command)
+}
 
 // registrar gives the lanes their epochs (lane.Epochs).
 type registrar struct {
@@ -28,7 +40,7 @@ func (r *registrar) Renew(ctx context.Context) (lane.Registration, error) {
 	for _, s := range r.node.hotLog.Segments() {
 		request.Segments = append(request.Segments, s.ID)
 	}
-	verdict, err := r.node.replica.Propose(ctx, &metapb.Command{Kind: &metapb.Command_RegisterNode{RegisterNode: request}})
+	verdict, err := r.node.propose(ctx, &metapb.Command{Kind: &metapb.Command_RegisterNode{RegisterNode: request}})
 	if err != nil {
 		return lane.Registration{}, fmt.Errorf("register node: %w", err)
 	}
@@ -72,8 +84,13 @@ func (r released) Forget(ctx context.Context, segments []uint64) error {
 	if !registered {
 		return errors.New("forget released segments: not registered")
 	}
-	_, err := r.node.replica.Propose(ctx, &metapb.Command{Kind: &metapb.Command_LocalReleased{
-		LocalReleased: &metapb.LocalReleased{NodeId: int32(registration.Node), Segments: segments},
+	return r.node.forget(ctx, registration.Node, segments)
+}
+
+// forget lets the state know that released segments are gone.
+func (n *Node) forget(ctx context.Context, node meta.NodeID, segments []uint64) error {
+	_, err := n.propose(ctx, &metapb.Command{Kind: &metapb.Command_LocalReleased{
+		LocalReleased: &metapb.LocalReleased{NodeId: int32(node), Segments: segments},
 	}})
 	if err != nil {
 		return fmt.Errorf("forget released segments: %w", err)
