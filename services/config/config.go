@@ -50,6 +50,7 @@ type Config struct {
 	DeleteDelay     time.Duration `name:"delete-delay" default:"1m" usage:"how long deleted objects are left to readers under way"`
 	SnapshotEntries int           `name:"snapshot-entries" default:"10000" usage:"metadata log entries between two snapshots"`
 	ShipBytes       Bytes         `name:"ship-bytes" default:"256MiB" usage:"hot bytes that one tiering job takes at most"`
+	JobLease        time.Duration `name:"job-lease" default:"2m" usage:"how long a tiering job is one worker's alone; what a worker that died had taken waits that long"`
 	DrainTimeout    time.Duration `name:"drain-timeout" default:"10s" usage:"how long a stopping process waits for what is in flight"`
 }
 
@@ -193,6 +194,7 @@ func (c *Config) validateLimits(Role) error {
 		{"orphan-age", c.OrphanAge, time.Minute},
 		{"sweep-interval", c.SweepInterval, time.Second},
 		{"delete-delay", c.DeleteDelay, 0},
+		{"job-lease", c.JobLease, time.Second},
 		{"drain-timeout", c.DrainTimeout, 0},
 	}
 	for _, d := range durations {

@@ -60,7 +60,7 @@ func newestVersions() kgo.Opt { return kgo.MaxVersions(nil) }
 func awaitShipped(t *testing.T, n *cluster.Node, topic string, partitions int32) {
 	t.Helper()
 	client := dial(t, n, newestVersions())
-	ctx := within(t, patience)
+	ctx := within(t, 2*patience) // longer than the wait, so that what is said is why
 	ends, err := listOffsets(ctx, client, topic, partitions, latestOffset)
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package tieringd
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"os"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/infra/bus"
@@ -32,11 +34,42 @@ type Worker struct {
 	running sync.WaitGroup
 }
 
-// Start begins to take jobs.
-func Start(ctx context.Context, p *process.Process, leader Leader, hot ship.HotSource) (*Worker, error) {
-	name, err := os.Hostname()
+// Identity tells a worker apart from all others.
+type Identity struct {
+	// Name is this worker's alone.
+	Name string
+	// Left are jobs under lease that a process of this name took before it died. They are given back.
+	Left []meta.JobID
+}
+
+// NewIdentity names a worker that nobody can know again after a restart.
+func NewIdentity() (Identity, error) {
+	host, err := os.Hostname()
 	if err != nil {
-		return nil, fmt.Errorf("name worker: %w", err)
+		return Identity{}, fmt.Errorf("name worker: %w", err)
+	}
+	return Identity{Name: fmt.Sprintf("%s/%d/%s", host, os.Getpid(), rand.Text()[:8])}, nil
+}
+
+// Resume names the worker of the process that alone has a hot log: it is known again when the process is started again.
+func Resume(r *replica.Replica, disk string) Identity {
+	id := Identity{Name: "disk " + disk}
+	r.View(func(s *meta.State) {
+		for _, job := range s.Jobs() {
+			if job.Worker == id.Name {
+				id.Left = append(id.Left, job.ID)
+			}
+		}
+	})
+	return id
+}
+
+// Start gives back what the worker had taken before and begins to take jobs.
+func Start(ctx context.Context, p *process.Process, id Identity, leader Leader, hot ship.HotSource) (*Worker, error) {
+	for _, job := range id.Left {
+		if _, err := leader.FinishJob(ctx, &metapb.JobFinishRequest{Finish: &metapb.FinishJob{JobId: uint64(job), Failed: true}}); err != nil {
+			return nil, fmt.Errorf("give back job %d: %w", job, err)
+		}
 	}
 	m := newMetrics(p.Registry)
 	hints := make(chan struct{}, 1)
@@ -49,7 +82,7 @@ func Start(ctx context.Context, p *process.Process, leader Leader, hot ship.HotS
 	if err != nil {
 		return nil, fmt.Errorf("listen for jobs: %w", err)
 	}
-	shipper, err := ship.New(ship.Config{Name: fmt.Sprintf("%s/%d", name, os.Getpid()), JobBytes: uint64(p.Config.ShipBytes)}, leader, hot, p.Store, hints, m, p.Log)
+	shipper, err := ship.New(ship.Config{Name: id.Name, JobBytes: uint64(p.Config.ShipBytes), Lease: p.Config.JobLease}, leader, hot, p.Store, hints, m, p.Log)
 	if err != nil {
 		cancel()
 		return nil, err

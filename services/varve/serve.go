@@ -69,7 +69,7 @@ func serveAll(ctx context.Context, p *process.Process) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeNode(ctx, p, node)) }()
-	worker, err := tieringd.Start(ctx, p, coordinator.Leader, &tieringd.HotReader{Client: p.Client, Own: node.HotLog()})
+	worker, err := tieringd.Start(ctx, p, tieringd.Resume(coordinator.Replica, node.HotLog().DiskUUID().String()), coordinator.Leader, &tieringd.HotReader{Client: p.Client, Own: node.HotLog()})
 	if err != nil {
 		return err
 	}
@@ -116,7 +116,11 @@ func serveIngest(ctx context.Context, p *process.Process) (err error) {
 
 func serveTiering(ctx context.Context, p *process.Process) error {
 	remote := replica.NewRemote(replica.RemoteConfig{Client: p.Client, ClusterID: p.Cluster.ClusterID, Bus: p.Bus})
-	worker, err := tieringd.Start(ctx, p, tieringd.NewRemote(remote), &tieringd.HotReader{Client: p.Client})
+	id, err := tieringd.NewIdentity()
+	if err != nil {
+		return err
+	}
+	worker, err := tieringd.Start(ctx, p, id, tieringd.NewRemote(remote), &tieringd.HotReader{Client: p.Client})
 	if err != nil {
 		return err
 	}

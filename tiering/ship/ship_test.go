@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"testing"
 	"time"
 
@@ -26,6 +27,7 @@ type fixture struct {
 	job        *metapb.Job
 	containers map[uint64][]byte
 	finished   []*metapb.FinishJob
+	refusals   int // of results, before one is taken
 }
 
 func newFixture() *fixture {
@@ -77,6 +79,10 @@ func (f *fixture) LeaseJob(context.Context, *metapb.JobLeaseRequest) (*metapb.Jo
 }
 
 func (f *fixture) FinishJob(_ context.Context, r *metapb.JobFinishRequest) (*metapb.JobFinishResponse, error) {
+	if f.refusals > 0 {
+		f.refusals--
+		return nil, errors.New("no leader")
+	}
 	f.finished = append(f.finished, r.Finish)
 	return &metapb.JobFinishResponse{Accepted: !r.Finish.Failed}, nil
 }
@@ -290,5 +296,25 @@ func TestAForeignObjectUnderTheKeyFailsTheJob(t *testing.T) {
 	}
 	if len(f.finished) != 1 || !f.finished[0].Failed {
 		t.Errorf("finished %v", f.finished)
+	}
+}
+
+func TestAResultIsToldUntilALeaderTakesIt(t *testing.T) {
+	f := newFixture()
+	f.refusals = 3
+	f.add(t, 1, orders, 0, 0, 10)
+	shipped, err := f.worker(t, Config{Poll: time.Millisecond}, mem.New("ship")).Once(t.Context())
+	if err != nil || !shipped || len(f.finished) != 1 || f.finished[0].Failed {
+		t.Fatalf("shipped %v, finished %v: %v", shipped, f.finished, err)
+	}
+}
+
+func TestAResultIsGivenUpWithTheLease(t *testing.T) {
+	f := newFixture()
+	f.refusals = math.MaxInt
+	f.add(t, 1, orders, 0, 0, 10)
+	shipped, err := f.worker(t, Config{Poll: time.Millisecond, Lease: 50 * time.Millisecond}, mem.New("ship")).Once(t.Context())
+	if err == nil || shipped {
+		t.Fatalf("shipped %v: %v", shipped, err)
 	}
 }

@@ -154,7 +154,7 @@ func (w *Worker) Once(ctx context.Context) (shipped bool, err error) {
 		err = fmt.Errorf("ship job %d: %w", answer.Job.Id, errors.Join(err, context.Cause(leased)))
 		return false, errors.Join(err, w.giveBack(ctx, answer.Job.Id))
 	}
-	result, err := w.leader.FinishJob(leased, &metapb.JobFinishRequest{Finish: finish})
+	result, err := w.tell(leased, &metapb.JobFinishRequest{Finish: finish})
 	if err != nil {
 		return false, fmt.Errorf("finish job %d: %w", answer.Job.Id, err)
 	}
@@ -162,6 +162,23 @@ func (w *Worker) Once(ctx context.Context) (shipped bool, err error) {
 		"accepted", result.Accepted, "parts_taken", result.PartsTaken, "parts_dropped", result.PartsDropped)
 	w.observe.Shipped(len(finish.Objects), sizes.in, sizes.out, time.Since(started))
 	return true, nil
+}
+
+// tell brings a result to the leader, which may be restarting or moving: until the lease ends nobody else may take the job, so giving up
+// would make its records wait. Told twice, a result counts once.
+func (w *Worker) tell(leased context.Context, result *metapb.JobFinishRequest) (*metapb.JobFinishResponse, error) {
+	const maxBackOff = 5 * time.Second
+	for backOff := min(200*time.Millisecond, w.config.Poll); ; backOff = min(2*backOff, maxBackOff) {
+		answer, err := w.leader.FinishJob(leased, result)
+		if err == nil {
+			return answer, nil
+		}
+		w.log.Warn("the leader does not take a job's result; it is told again", "job", result.Finish.JobId, "error", err, "in", backOff)
+		w.wait(leased, backOff/2+rand.N(backOff), nil)
+		if leased.Err() != nil {
+			return nil, errors.Join(err, context.Cause(leased))
+		}
+	}
 }
 
 // giveBack ends the lease early, so that the containers need not wait for it to expire.
