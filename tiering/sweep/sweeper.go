@@ -63,8 +63,12 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// pageKeys is how many keys travel in one request.
-const pageKeys = 1000
+const (
+	// pageKeys is how many keys travel in one request.
+	pageKeys = 1000
+	// callTimeout bounds a question to the leader and a deletion, so that nothing that hangs ends the sweep.
+	callTimeout = 30 * time.Second
+)
 
 // Sweeper deletes garbage and orphans. It is used by one goroutine.
 type Sweeper struct {
@@ -108,7 +112,7 @@ func (s *Sweeper) Run(ctx context.Context) {
 
 // Garbage deletes what the state says is garbage and has been for the delay.
 func (s *Sweeper) Garbage(ctx context.Context) error {
-	answer, err := s.leader.Garbage(ctx, &metapb.GarbageRequest{Max: pageKeys})
+	answer, err := ask(ctx, s.leader.Garbage, &metapb.GarbageRequest{Max: pageKeys})
 	if err != nil {
 		return fmt.Errorf("ask for garbage: %w", err)
 	}
@@ -122,23 +126,27 @@ func (s *Sweeper) Garbage(ctx context.Context) error {
 		}
 		if now.Sub(since) >= s.config.DeleteDelay {
 			due = append(due, key)
-			continue
 		}
 		waiting[key] = since
 	}
 	s.seen = waiting
-	if len(due) == 0 {
-		return nil
+	deleted, failed := s.deleteAll(ctx, due)
+	if len(deleted) == 0 {
+		return failed
 	}
-	if err := s.deleteAll(ctx, due); err != nil {
-		return err
+	if _, err := ask(ctx, s.leader.ForgetGarbage, &metapb.GarbageForgetRequest{Keys: deleted}); err != nil {
+		return errors.Join(failed, fmt.Errorf("forget %d deleted objects: %w", len(deleted), err))
 	}
-	if _, err := s.leader.ForgetGarbage(ctx, &metapb.GarbageForgetRequest{Keys: due}); err != nil {
-		return fmt.Errorf("forget %d deleted objects: %w", len(due), err)
-	}
-	s.observe.Deleted(len(due), 0)
-	s.log.Debug("deleted garbage", "objects", len(due))
-	return nil
+	s.observe.Deleted(len(deleted), 0)
+	s.log.Debug("deleted garbage", "objects", len(deleted))
+	return failed
+}
+
+// ask asks the leader, but not for ever.
+func ask[Q, A any](ctx context.Context, question func(context.Context, Q) (A, error), q Q) (A, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return question(ctx, q)
 }
 
 // Orphans lists the bucket and deletes what is old and nothing refers to.
@@ -147,7 +155,18 @@ func (s *Sweeper) Orphans(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ask the store for its time: %w", err)
 	}
-	deleted := 0
+	deleted, failed := 0, error(nil)
+	// An object that cannot be deleted keeps none of those behind it.
+	sweep := func(page []string) error {
+		orphans, err := s.orphansOf(ctx, page)
+		if err != nil {
+			return err
+		}
+		gone, err := s.deleteAll(ctx, orphans)
+		deleted += len(gone)
+		failed = errors.Join(failed, err)
+		return nil
+	}
 	for _, prefix := range []string{"chunk/", "segment/"} {
 		var page []string
 		for info, err := range s.store.List(ctx, prefix, "") {
@@ -158,38 +177,34 @@ func (s *Sweeper) Orphans(ctx context.Context) error {
 				continue
 			}
 			if page = append(page, info.Key); len(page) == pageKeys {
-				n, err := s.sweepPage(ctx, page)
-				if err != nil {
+				if err := sweep(page); err != nil {
 					return err
 				}
-				deleted += n
 				page = page[:0]
 			}
 		}
-		n, err := s.sweepPage(ctx, page)
-		if err != nil {
+		if err := sweep(page); err != nil {
 			return err
 		}
-		deleted += n
 	}
 	if deleted > 0 {
 		s.observe.Deleted(0, deleted)
 		s.log.Info("deleted orphans", "objects", deleted)
 	}
-	return nil
+	return failed
 }
 
-// sweepPage deletes those of the keys that the leader knows nothing of.
-func (s *Sweeper) sweepPage(ctx context.Context, keys []string) (int, error) {
+// orphansOf returns those of the keys that the leader knows nothing of.
+func (s *Sweeper) orphansOf(ctx context.Context, keys []string) ([]string, error) {
 	if len(keys) == 0 {
-		return 0, nil
+		return nil, nil
 	}
-	answer, err := s.leader.Referenced(ctx, &metapb.ReferencedRequest{Keys: keys})
+	answer, err := ask(ctx, s.leader.Referenced, &metapb.ReferencedRequest{Keys: keys})
 	if err != nil {
-		return 0, fmt.Errorf("ask which of %d objects are referred to: %w", len(keys), err)
+		return nil, fmt.Errorf("ask which of %d objects are referred to: %w", len(keys), err)
 	}
 	if len(answer.Referenced) != len(keys) {
-		return 0, fmt.Errorf("ask which of %d objects are referred to: %d answers", len(keys), len(answer.Referenced))
+		return nil, fmt.Errorf("ask which of %d objects are referred to: %d answers", len(keys), len(answer.Referenced))
 	}
 	var orphans []string
 	for i, referenced := range answer.Referenced {
@@ -197,19 +212,39 @@ func (s *Sweeper) sweepPage(ctx context.Context, keys []string) (int, error) {
 			orphans = append(orphans, keys[i])
 		}
 	}
-	return len(orphans), s.deleteAll(ctx, orphans)
+	return orphans, nil
 }
 
-func (s *Sweeper) deleteAll(ctx context.Context, keys []string) error {
-	group, ctx := errgroup.WithContext(ctx)
+// deleteAll deletes the keys and returns those that are gone, whatever becomes of the others.
+func (s *Sweeper) deleteAll(ctx context.Context, keys []string) ([]string, error) {
+	var group errgroup.Group
 	group.SetLimit(s.config.Parallel)
-	for _, key := range keys {
+	errs := make([]error, len(keys))
+	for i, key := range keys {
 		group.Go(func() error {
+			ctx, cancel := context.WithTimeout(ctx, callTimeout)
+			defer cancel()
 			if err := s.store.Delete(ctx, key); err != nil {
-				return fmt.Errorf("delete %s: %w", key, err)
+				errs[i] = fmt.Errorf("delete %s: %w", key, err)
 			}
 			return nil
 		})
 	}
-	return group.Wait()
+	_ = group.Wait() // each error stands in its place
+	var deleted []string
+	failed, failures := error(nil), 0
+	for i, err := range errs {
+		switch {
+		case err == nil:
+			deleted = append(deleted, keys[i])
+		case failed == nil:
+			failed, failures = err, 1
+		default:
+			failures++
+		}
+	}
+	if failures > 1 {
+		failed = fmt.Errorf("%w, and %d more", failed, failures-1)
+	}
+	return deleted, failed
 }

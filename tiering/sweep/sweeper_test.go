@@ -11,6 +11,7 @@ import (
 
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/infra/objstore"
+	"github.com/varvelog/varve/infra/objstore/faulty"
 	"github.com/varvelog/varve/infra/objstore/mem"
 )
 
@@ -113,6 +114,43 @@ func TestOnlyOldObjectsThatNothingRefersToAreOrphans(t *testing.T) {
 		}
 		if counted.orphans != 2 {
 			t.Errorf("counted %+v", counted)
+		}
+	})
+}
+
+// An object that cannot be deleted (a retention lock, a missing permission) must not keep the others: garbage is told of oldest
+// first, so they would wait behind it for ever.
+func TestAnObjectThatCannotBeDeletedKeepsNoOther(t *testing.T) {
+	keys := []string{"segment/00/1-0", "segment/00/2-0", "segment/00/3-0"}
+	leader := &fakeLeader{garbage: keys}
+	s, inner, counted := newSweeper(t, Config{Parallel: 1}, leader, keys...)
+	s.store = faulty.New(inner, faulty.Config{Rules: []faulty.Rule{{
+		Ops: faulty.Delete, Key: func(key string) bool { return key == keys[0] }, Fail: true, Err: objstore.ErrAccess,
+	}}})
+	if err := s.Garbage(t.Context()); !errors.Is(err, objstore.ErrAccess) {
+		t.Errorf("got %v, want %v", err, objstore.ErrAccess)
+	}
+	if exists(t, inner, keys[1]) || exists(t, inner, keys[2]) {
+		t.Error("one object that could not be deleted kept the others")
+	}
+	if slices.Sort(leader.forgotten); !slices.Equal(leader.forgotten, keys[1:]) || counted.garbage != 2 {
+		t.Errorf("forgotten %v, counted %+v", leader.forgotten, counted)
+	}
+}
+
+// hungLeader answers nothing, as one whose machine has been frozen.
+type hungLeader struct{ Leader }
+
+func (hungLeader) Garbage(ctx context.Context, _ *metapb.GarbageRequest) (*metapb.GarbageResponse, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestALeaderThatHangsIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _, _ := newSweeper(t, Config{}, hungLeader{})
+		if err := s.Garbage(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want %v", err, context.DeadlineExceeded)
 		}
 	})
 }
