@@ -8,6 +8,7 @@ import (
 
 	"github.com/varvelog/varve/coordinator/metalog"
 	"github.com/varvelog/varve/coordinator/replica"
+	"github.com/varvelog/varve/infra/objstore"
 )
 
 // The errors with which Run ends, apart from the log's and the state's own.
@@ -69,6 +70,8 @@ type Config struct {
 	SnapshotBytes   int64
 	// NotifyInterval is how long commit notifications gather: 10 ms.
 	NotifyInterval time.Duration
+	// Archive is the bucket to which the log is copied, for a log that is kept elsewhere; nil for none.
+	Archive objstore.Store
 	// Observer is nil for none.
 	Observer Observer
 	// Now is the clock; time.Now by default.

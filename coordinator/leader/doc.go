@@ -16,7 +16,8 @@
 //   - Everything is bounded: commands and bytes that wait, the bytes of an entry.
 //   - An idle cluster writes nothing: a Tick is appended only when the state has something due.
 //
-// Snapshots are written beside it, and the log is cut behind the older of the two that are kept.
+// Snapshots are written beside it, and the log is cut behind the older of the two that are kept. A log outside the bucket is
+// copied there by coordinator/archive.
 //
 // File map: leader.go taking over and the loop; append.go one entry, settled; queue.go what waits; clock.go state time;
 // upkeep.go ticks and liveness of nodes; snapshots.go; notify.go hints; barrier.go; jobs.go tiering's questions; handlers.go

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/varvelog/varve/coordinator/archive"
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metalog"
 	"github.com/varvelog/varve/coordinator/metapb"
@@ -39,7 +40,8 @@ type Leader struct {
 	nodes     nodes
 	notifier  notifier
 	snapshots snapshots
-	nagged    atomic.Int64 // when complain last wrote, Unix nanoseconds
+	archiver  *archive.Archiver // nil for none
+	nagged    atomic.Int64      // when complain last wrote, Unix nanoseconds
 }
 
 var _ replica.Submitter = (*Leader)(nil)
@@ -54,6 +56,9 @@ func New(cfg Config) (*Leader, error) {
 	l.nodes.heard = map[meta.NodeID]sign{}
 	l.notifier.init()
 	l.snapshots.due = make(chan struct{}, 1)
+	if cfg.Archive != nil {
+		l.archiver = archive.New(archive.Config{Store: cfg.Archive, Log: cfg.Log, LogID: cfg.LogID, Many: l.snapshots.call, Logger: cfg.Logger})
+	}
 	return l, nil
 }
 
@@ -74,6 +79,12 @@ func (l *Leader) Run(ctx context.Context, started func()) error {
 	tasks.Go(func() { l.runUpkeep(ctx) })
 	tasks.Go(func() { l.runNotifier(ctx) })
 	tasks.Go(func() { l.runSnapshots(ctx) })
+	// Its end comes when nothing is appended any more.
+	archiving, stopArchiving := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopArchiving()
+	if l.archiver != nil {
+		tasks.Go(func() { l.archiver.Run(archiving) })
+	}
 	if started != nil {
 		started()
 	}
@@ -84,6 +95,7 @@ func (l *Leader) Run(ctx context.Context, started func()) error {
 	err := l.sequence(ctx, appends)
 	l.queue.close(l.begun)
 	stop()
+	stopArchiving()
 	tasks.Wait()
 	if err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("lead: %w", err)
@@ -224,6 +236,9 @@ func (l *Leader) commit(ctx context.Context, commands []*metapb.Command, kind me
 	if l.cfg.Observer != nil {
 		l.cfg.Observer.Appended(len(commands), len(encoded), time.Since(began))
 	}
+	if l.archiver != nil {
+		l.archiver.Appended(seq, encoded)
+	}
 	l.lastHash = sha256.Sum256(encoded)
 	l.publish(seq, encoded)
 	if err := l.cfg.Replica.ApplyLocal(seq, entry, l.lastHash); err != nil {
@@ -272,6 +287,14 @@ func (l *Leader) Leading() (epoch uint64, leading bool) {
 	l.queue.mu.Lock()
 	defer l.queue.mu.Unlock()
 	return l.epoch.Load(), l.queue.mu.open
+}
+
+// ArchiveLag is how many entries are durable and not archived yet.
+func (l *Leader) ArchiveLag() uint64 {
+	if l.archiver == nil {
+		return 0
+	}
+	return l.archiver.Lag()
 }
 
 // complain logs trouble that repeats, at most once in ten seconds.

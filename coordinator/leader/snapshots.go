@@ -26,6 +26,11 @@ func (s *snapshots) grown(cfg *Config, bytes int) {
 	if s.entries.Add(1) < cfg.SnapshotEntries && s.bytes.Add(int64(bytes)) < cfg.SnapshotBytes {
 		return
 	}
+	s.call()
+}
+
+// call has a snapshot written soon.
+func (s *snapshots) call() {
 	select {
 	case s.due <- struct{}{}:
 	default:
@@ -94,5 +99,8 @@ func (l *Leader) writeSnapshot(ctx context.Context) (held time.Duration, err err
 	if err := l.cfg.Log.Truncate(ctx, before); err != nil {
 		return saved.Held, fmt.Errorf("cut the metalog before %d: %w", before, err)
 	}
-	return saved.Held, nil
+	if l.archiver == nil {
+		return saved.Held, nil
+	}
+	return saved.Held, l.archiver.Prune(ctx, before)
 }

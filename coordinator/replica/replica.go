@@ -44,7 +44,7 @@ type ChunkSink interface {
 type Config struct {
 	// LogID is the log's identity, from cluster.json.
 	LogID [16]byte
-	// Log is read, never written.
+	// Log is read, never written; nil for OpenArchived alone.
 	Log metalog.Log
 	// Store holds the snapshots; nil for none.
 	Store objstore.Store
@@ -89,6 +89,15 @@ type Replica struct {
 // Open loads the newest snapshot and applies the log to its end. It refuses, naming the bucket and `varve recover`, a log
 // that is another cluster's or does not fit the snapshot. The caller must Close the replica.
 func Open(ctx context.Context, cfg Config) (*Replica, error) {
+	r := newReplica(cfg)
+	if err := r.load(ctx); err != nil {
+		r.cancel()
+		return nil, err
+	}
+	return r, nil
+}
+
+func newReplica(cfg Config) *Replica {
 	if cfg.PollInterval == 0 {
 		cfg.PollInterval = time.Second
 	}
@@ -98,11 +107,7 @@ func Open(ctx context.Context, cfg Config) (*Replica, error) {
 	_, _ = rand.Read(r.ids.prefix[:]) // never fails
 	r.verdicts.waiting = map[commandID]chan meta.Verdict{}
 	r.watchers.init()
-	if err := r.load(ctx); err != nil {
-		r.cancel()
-		return nil, err
-	}
-	return r, nil
+	return r
 }
 
 func (r *Replica) load(ctx context.Context) error {

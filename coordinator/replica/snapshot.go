@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/varvelog/varve/coordinator/archive"
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metalog"
 	"github.com/varvelog/varve/coordinator/metapb"
@@ -19,6 +20,8 @@ const (
 	snapshotPrefix = "meta/snapshot/"
 	partPrefix     = snapshotPrefix + "part/"
 	maxPartBytes   = 256 << 20
+	// restoreAttempts is how often snapshots are listed anew before what one names is held to be missing.
+	restoreAttempts = 3
 )
 
 // SnapshotKey is the key of the manifest of the state after seq.
@@ -76,18 +79,32 @@ func readObject(ctx context.Context, store objstore.Store, key string) ([]byte, 
 
 // restore replaces the state by the newest snapshot that is ahead of it and whole, and checks that the log fits it.
 func (r *Replica) restore(ctx context.Context) error {
+	err := r.tryRestore(ctx)
+	for range restoreAttempts - 1 {
+		// A leader that goes on may have replaced what was listed by the time it is read.
+		if !errors.Is(err, ErrNoSnapshot) && !errors.Is(err, objstore.ErrNotFound) {
+			break
+		}
+		err = r.tryRestore(ctx)
+	}
+	return err
+}
+
+func (r *Replica) tryRestore(ctx context.Context) error {
+	// The log's end is asked for last: it only grows beyond what the bucket knew before.
+	seqs, archived, err := r.inBucket(ctx)
+	if err != nil {
+		return err
+	}
 	first, next, err := r.cfg.Log.Bounds(ctx)
 	if err != nil {
 		return fmt.Errorf("find metalog's bounds: %w", err)
 	}
-	var seqs []uint64
-	if r.cfg.Store != nil {
-		if seqs, err = listManifests(ctx, r.cfg.Store); err != nil {
-			return err
-		}
-	}
 	if n := len(seqs); n > 0 && seqs[n-1] >= next {
 		return fmt.Errorf("the log ends at %d, its snapshot is of %d: %w", next, seqs[n-1], ErrLogShort)
+	}
+	if archived > next {
+		return fmt.Errorf("the log ends at %d, its archive at %d: %w", next, archived, ErrLogShort)
 	}
 	for i := len(seqs) - 1; i >= 0 && seqs[i] > r.Seq() && seqs[i]+1 >= first; i-- {
 		err := r.restoreFrom(ctx, seqs[i])
@@ -106,6 +123,18 @@ func (r *Replica) restore(ctx context.Context) error {
 		return fmt.Errorf("the log begins at %d: %w", first, ErrNoSnapshot)
 	}
 	return nil
+}
+
+// inBucket lists what the bucket has of the log: snapshots, ascending, and the sequence behind the archive's last entry.
+func (r *Replica) inBucket(ctx context.Context) (seqs []uint64, archived uint64, err error) {
+	if r.cfg.Store == nil {
+		return nil, 0, nil
+	}
+	if seqs, err = listManifests(ctx, r.cfg.Store); err != nil {
+		return nil, 0, err
+	}
+	archived, err = archive.End(ctx, r.cfg.Store)
+	return seqs, archived, err
 }
 
 func (r *Replica) restoreFrom(ctx context.Context, seq uint64) error {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/infra/bus"
+	"github.com/varvelog/varve/infra/objstore"
 	"github.com/varvelog/varve/services/process"
 )
 
@@ -85,6 +87,9 @@ func Start(ctx context.Context, p *process.Process, alone bool) (_ *Coordinator,
 		return nil, fmt.Errorf("configure leader: %w", err)
 	}
 	c.Replica.SetSubmitter(c.Leader)
+	p.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "varve_metalog_archive_lag_entries", Help: "Metadata entries that are durable and not in the bucket's archive yet.",
+	}, func() float64 { return float64(c.Leader.ArchiveLag()) }))
 	if err := c.lead(ctx, background); err != nil {
 		return nil, err
 	}
@@ -105,9 +110,13 @@ func (c *Coordinator) leaderConfig(p *process.Process, alone bool) leader.Config
 	if err != nil {
 		hostname = "coordinator" // for people only
 	}
+	var archive objstore.Store
+	if p.Cluster.Metalog != identity.MetalogBucket {
+		archive = p.Store // the bucket is to know what a log elsewhere says
+	}
 	return leader.Config{
-		ClusterID: p.Cluster.ClusterID, LogID: p.Cluster.LogID, Log: c.log, Replica: c.Replica, Bus: p.Bus,
-		InternalAddress: p.Config.AdvertisedInternalAddr, Name: fmt.Sprintf("%s/%d", hostname, os.Getpid()),
+		Archive: archive, ClusterID: p.Cluster.ClusterID, LogID: p.Cluster.LogID, Log: c.log, Replica: c.Replica, Bus: p.Bus,
+		InternalAddress: p.Config.AdvertisedInternalAddr, Name: strings.ToValidUTF8(fmt.Sprintf("%s/%d", hostname, os.Getpid()), "?"),
 		Exclusive:   alone && p.HasOwnLog(),
 		LeaderAlive: func(ctx context.Context, address string) bool { return leads(ctx, p, address) },
 		StoreTime:   p.Store.Now, SnapshotEntries: uint64(p.Config.SnapshotEntries), Logger: p.Log,
