@@ -63,6 +63,13 @@ func (w *world) append(entries, size int) {
 	}
 }
 
+// held is what stands in memory.
+func (w *world) held() (bytes, entries int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.mu.bytes, len(w.mu.pending)
+}
+
 func (w *world) objects() []Object {
 	w.t.Helper()
 	objects, err := List(context.Background(), w.store)
@@ -127,19 +134,16 @@ func TestBehindAFailingStoreMemoryIsBoundedAndTheLogReadAgain(t *testing.T) {
 		w.store.AddRule(faulty.Rule{Ops: faulty.PutIfAbsent, Fail: true})
 		w.append(40, metalog.MaxEntryBytes)
 		time.Sleep(time.Minute)
-		w.mu.Lock()
-		held := w.mu.bytes
-		w.mu.Unlock()
-		if held > pendingBytes || w.Lag() != 40 {
-			t.Fatalf("%d bytes are held, %d entries wait; want at most %d, and 40", held, w.Lag(), pendingBytes)
+		if bytes, _ := w.held(); bytes > pendingBytes || w.Lag() != 40 {
+			t.Fatalf("%d bytes are held, %d entries wait; want at most %d, and 40", bytes, w.Lag(), pendingBytes)
 		}
 		w.store.SetRules()
 		time.Sleep(2 * lastRetry)
 		w.append(1, 0)
 		time.Sleep(1100 * time.Millisecond)
 		w.archived(1)
-		if w.mu.bytes != 0 || len(w.mu.pending) != 0 {
-			t.Errorf("%d bytes and %d entries are held when all is archived", w.mu.bytes, len(w.mu.pending))
+		if bytes, entries := w.held(); bytes != 0 || entries != 0 {
+			t.Errorf("%d bytes and %d entries are held when all is archived", bytes, entries)
 		}
 	})
 }
