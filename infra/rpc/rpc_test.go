@@ -287,3 +287,20 @@ func BenchmarkCall(b *testing.B) {
 		b.Fatal(err)
 	}
 }
+
+func TestAServerThatNeverServedGivesItsPortBack(t *testing.T) {
+	s, err := Listen(ServerConfig{Secret: []byte("secret"), ClusterID: cluster})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Listen(ServerConfig{Secret: []byte("secret"), ClusterID: cluster, Addr: s.Addr()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

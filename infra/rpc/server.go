@@ -104,6 +104,7 @@ type Server struct {
 	bytes    atomic.Int64
 	bodies   sync.Pool // of *[]byte
 	seenBad  sync.Map  // kind of bad request → true once logged
+	serving  atomic.Bool
 	served   chan error
 }
 
@@ -157,12 +158,16 @@ func (s *Server) HandleGet(pattern string, h http.Handler) { s.mux.Handle("GET "
 
 // Serve begins to answer calls. The caller must Shutdown.
 func (s *Server) Serve() {
+	s.serving.Store(true)
 	go func() { s.served <- s.http.Serve(s.listener) }()
 }
 
 // Shutdown stops accepting and waits for calls under way until ctx ends, then cuts them off. Handlers see their context end
-// only when their caller goes or they are cut off.
+// only when their caller goes or they are cut off. A server that never began to Serve only gives its port back.
 func (s *Server) Shutdown(ctx context.Context) error {
+	if !s.serving.Load() {
+		return s.listener.Close()
+	}
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(fmt.Errorf("stop internal listener: %w", err), s.http.Close())

@@ -101,10 +101,20 @@ func (p *Process) openBucket(ctx context.Context, role config.Role) error {
 	if err := p.Registry.Register(p.Store); err != nil {
 		return fmt.Errorf("register metrics of the bucket: %w", err)
 	}
+	found, err := p.findOwner(role)
+	if err != nil {
+		return err
+	}
 	if role&config.RoleCoordinator == 0 {
-		return p.awaitCluster(ctx)
+		if err := p.awaitCluster(ctx); err != nil {
+			return err
+		}
+		return p.own(role, found)
 	}
 	if _, err := identity.Load(ctx, p.Store); errors.Is(err, identity.ErrNone) {
+		if found != (owner{}) {
+			return identity.Refuse(p.Store, fmt.Errorf("it is empty, while --data-dir %s holds data of cluster %s", p.Config.DataDir, found.clusterID))
+		}
 		// A new bucket. What fences must be fenced by conditions that the store honours.
 		if err := objstore.Probe(ctx, p.Store); err != nil {
 			return fmt.Errorf("probe bucket %s: %w", p.Store, err)
@@ -113,7 +123,7 @@ func (p *Process) openBucket(ctx context.Context, role config.Role) error {
 	if p.Cluster, err = identity.LoadOrCreate(ctx, p.Store, p.Config.Metalog); err != nil {
 		return fmt.Errorf("identify cluster: %w", err)
 	}
-	return nil
+	return p.own(role, found)
 }
 
 func (p *Process) awaitCluster(ctx context.Context) error {
