@@ -25,6 +25,20 @@ type builder struct {
 	last      run  // the run added last
 	buf       []byte
 	undecoded int
+	left      left
+}
+
+// left is what could not be read and is not shipped: a run whose bytes are missing must not keep those that are there, which would
+// fill disks for as long as it is missing.
+type left struct {
+	runs  int
+	first error
+}
+
+func (l *left) add(err error) {
+	if l.runs++; l.first == nil {
+		l.first = err
+	}
 }
 
 // build reads every run once and emits the objects in order.
@@ -48,7 +62,16 @@ func (b *builder) build(ctx context.Context, runs []run) error {
 	return b.endObject(ctx)
 }
 
+// addRun adds the run, unless its bytes cannot be had.
 func (b *builder) addRun(ctx context.Context, r run) error {
+	data, err := b.read(ctx, r)
+	if err != nil {
+		if ctx.Err() == nil {
+			b.left.add(err)
+			return nil
+		}
+		return err
+	}
 	continues := b.open && r.samePartition(b.last) && r.BaseOffset == b.last.nextOffset()
 	if !continues {
 		if err := b.endPart(); err != nil {
@@ -72,10 +95,6 @@ func (b *builder) addRun(ctx context.Context, r run) error {
 		b.open = true
 	}
 	b.last = r
-	data, err := b.read(ctx, r)
-	if err != nil {
-		return err
-	}
 	return b.rebatcher.Add(data)
 }
 

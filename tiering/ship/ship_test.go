@@ -318,3 +318,39 @@ func TestAResultIsGivenUpWithTheLease(t *testing.T) {
 		t.Fatalf("shipped %v: %v", shipped, err)
 	}
 }
+
+// Jobs hold many containers. One that is missing failed them all, and since all of them then waited equally long, they met again in
+// the next job: nothing of them was ever shipped, and the disk filled.
+func TestAMissingContainerKeepsNoOther(t *testing.T) {
+	f := newFixture()
+	f.add(t, 1, orders, 0, 0, 5)
+	f.add(t, 2, orders, 0, 5, 5)
+	f.add(t, 3, orders, 0, 10, 5)
+	delete(f.containers, 2)
+	store := mem.New("ship")
+	if shipped, err := f.worker(t, Config{}, store).Once(t.Context()); err != nil || !shipped {
+		t.Fatal(shipped, err)
+	}
+	finish := f.finished[0]
+	if len(f.finished) != 1 || !finish.Failed || len(finish.Objects) != 1 || len(finish.Objects[0].Parts) != 2 {
+		t.Fatalf("finished %v", f.finished)
+	}
+	found := readBack(t, store, finish)
+	expect(t, found["orders-0"][:5], 0, 5)
+	expect(t, found["orders-0"][5:], 10, 15)
+}
+
+func TestARunOfGarbageKeepsNoOther(t *testing.T) {
+	f := newFixture()
+	f.add(t, 1, orders, 0, 0, 5)
+	f.add(t, 1, payments, 0, 0, 5)
+	clear(f.containers[1][:20])
+	store := mem.New("ship")
+	if shipped, err := f.worker(t, Config{}, store).Once(t.Context()); err != nil || !shipped {
+		t.Fatal(shipped, err)
+	}
+	if finish := f.finished[0]; !finish.Failed {
+		t.Errorf("finished %v", finish)
+	}
+	expect(t, readBack(t, store, f.finished[0])["payments-0"], 0, 5)
+}

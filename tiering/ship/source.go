@@ -38,25 +38,42 @@ func (m memoryContainer) ReadAt(_ context.Context, p []byte, position int64) err
 
 func (memoryContainer) Close() error { return nil }
 
-// openAll opens the job's containers; the caller closes those returned even with an error.
+// missingContainer is one that could not be opened.
+type missingContainer struct{ err error }
+
+func (m missingContainer) ReadAt(context.Context, []byte, int64) error { return m.err }
+
+func (missingContainer) Close() error { return nil }
+
+// openAll opens the job's containers; reading from one that cannot be opened tells why. The caller closes those returned, even
+// with an error, which means that ctx has ended.
 func (w *Worker) openAll(ctx context.Context, job *metapb.Job) ([]Container, error) {
 	opened := make([]Container, 0, len(job.Containers))
 	for _, c := range job.Containers {
-		var container Container
-		var err error
-		if c.ObjectKey != "" {
-			var body []byte
-			body, _, err = objstore.ReadAll(ctx, w.store, c.ObjectKey, maxChunkObjectBytes)
-			container = memoryContainer(body)
-		} else {
-			container, err = w.hot.OpenHot(ctx, c)
-		}
+		container, err := w.open(ctx, c)
 		if err != nil {
-			return opened, fmt.Errorf("open container %d (%s): %w", c.Container, describe(c), err)
+			if ctx.Err() != nil {
+				return opened, err
+			}
+			container = missingContainer{err}
 		}
 		opened = append(opened, container)
 	}
 	return opened, nil
+}
+
+func (w *Worker) open(ctx context.Context, c *metapb.JobContainer) (container Container, err error) {
+	if c.ObjectKey != "" {
+		var body []byte
+		body, _, err = objstore.ReadAll(ctx, w.store, c.ObjectKey, maxChunkObjectBytes)
+		container = memoryContainer(body)
+	} else {
+		container, err = w.hot.OpenHot(ctx, c)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open container %d (%s): %w", c.Container, describe(c), err)
+	}
+	return container, nil
 }
 
 func describe(c *metapb.JobContainer) string {

@@ -191,7 +191,7 @@ func (w *Worker) giveBack(ctx context.Context, job uint64) error {
 
 type shippedBytes struct{ in, out int64 }
 
-// ship stores the job's runs and returns what the leader is to be told.
+// ship stores the job's runs, as far as they can be read, and returns what the leader is to be told.
 func (w *Worker) ship(ctx context.Context, job *metapb.Job) (*metapb.FinishJob, shippedBytes, error) {
 	var sizes shippedBytes
 	described, err := newTopics(job)
@@ -223,7 +223,14 @@ func (w *Worker) ship(ctx context.Context, job *metapb.Job) (*metapb.FinishJob, 
 	for _, o := range objects {
 		sizes.out += int64(o.SizeBytes)
 	}
-	return &metapb.FinishJob{JobId: job.Id, Objects: objects}, sizes, nil
+	if b.left.runs > 0 {
+		if len(objects) == 0 {
+			return nil, sizes, b.left.first
+		}
+		w.log.Warn("runs could not be read and are left for another job", "job", job.Id, "runs", b.left.runs, "of", len(runs), "error", b.left.first)
+	}
+	// What is left waits a while, longer each time: the containers that are whole are gone from the job.
+	return &metapb.FinishJob{JobId: job.Id, Objects: objects, Failed: b.left.runs > 0}, sizes, nil
 }
 
 // uploads puts finished objects while the next one is built, a bounded number at once.
