@@ -113,10 +113,15 @@ type Remote struct{ leader *replica.Remote }
 // NewRemote returns a Remote.
 func NewRemote(leader *replica.Remote) *Remote { return &Remote{leader} }
 
+// askTimeout bounds a question: a leader on a machine that hangs neither answers nor breaks the connection.
+const askTimeout = 30 * time.Second
+
 func ask[R any, P interface {
 	*R
 	proto.Message
 }](ctx context.Context, r *Remote, method string, request proto.Message) (P, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
 	answer := P(new(R))
 	if err := r.leader.Call(ctx, method, request, answer); err != nil {
 		return nil, err
