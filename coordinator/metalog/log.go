@@ -19,6 +19,8 @@ var (
 	ErrCorrupt = errors.New("metalog is corrupt")
 	// ErrForeign: the log is another cluster's.
 	ErrForeign = errors.New("metalog belongs to another cluster")
+	// ErrUnfit: the backend is set up in a way that would lose entries or cannot be read.
+	ErrUnfit = errors.New("metalog is not set up as Varve needs it")
 	// ErrTooLarge: the entry is above MaxEntryBytes. Nothing was appended.
 	ErrTooLarge = errors.New("metalog entry is too large")
 )

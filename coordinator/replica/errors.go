@@ -26,7 +26,7 @@ var (
 	// ErrForked: an entry does not continue the log this replica has applied.
 	ErrForked = errors.New("metalog entry does not follow its predecessor")
 	// ErrLogShort: the log ends before the newest snapshot or the archive of it.
-	ErrLogShort = errors.New("metalog has lost its tail: it is shorter than what the bucket has of it")
+	ErrLogShort = errors.New("metalog has lost its tail, or --data-dir or --nats-url is not this cluster's")
 	// ErrNoSnapshot: the log's beginning was truncated and the snapshot that stands for it is missing.
 	ErrNoSnapshot = errors.New("snapshot that the metalog continues is missing")
 )

@@ -58,16 +58,32 @@ func OpenLog(ctx context.Context, p *process.Process) (metalog.Log, error) {
 
 // OpenReplica opens the metadata log and a replica of its state.
 func OpenReplica(ctx context.Context, p *process.Process) (*replica.Replica, metalog.Log, error) {
-	log, err := OpenLog(ctx, p)
+	var log metalog.Log
+	err := p.Patiently(ctx, "open the metadata log", func(ctx context.Context) (err error) {
+		log, err = OpenLog(ctx, p)
+		return err
+	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, refuse(p, err)
 	}
-	r, err := replica.Open(ctx, replica.Config{LogID: p.Cluster.LogID, Log: log, Store: p.Store, Logger: p.Log})
+	var r *replica.Replica
+	err = p.Patiently(ctx, "read the metadata", func(ctx context.Context) (err error) {
+		r, err = replica.Open(ctx, replica.Config{LogID: p.Cluster.LogID, Log: log, Store: p.Store, Logger: p.Log})
+		return err
+	})
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("open metadata: %w", err), log.Close())
 	}
 	observe(p.Registry, r)
 	return r, log, nil
+}
+
+// refuse turns a log that does not fit the bucket into the line that says what to do.
+func refuse(p *process.Process, err error) error {
+	if replica.Final(err) {
+		return identity.Refuse(p.Store, err)
+	}
+	return err
 }
 
 // Start takes over as leader. alone says that every role runs in this process, so that nobody else reads the log.

@@ -49,8 +49,14 @@ type Process struct {
 	serving atomic.Bool
 }
 
-// bucketPatience is how long a process waits for the bucket and the cluster at its start before it says so again.
-const bucketPatience = 5 * time.Second
+// How long a process waits at its start, for a coordinator that makes the bucket a cluster's and for NATS, before it says so.
+const (
+	bucketPatience = 5 * time.Second
+	natsPatience   = 2 * time.Second
+)
+
+// bucketTimeout bounds one attempt at the bucket's identity, so that one lost answer does not take all patience.
+const bucketTimeout = 15 * time.Second
 
 // Start opens the parts that role needs. On an error, what was opened is closed.
 func Start(ctx context.Context, c *config.Config, role config.Role, log *slog.Logger) (_ *Process, err error) {
@@ -95,7 +101,7 @@ func (p *Process) ready() error {
 func (p *Process) openBucket(ctx context.Context, role config.Role) error {
 	store, err := open.URL(ctx, p.Config.Bucket)
 	if err != nil {
-		return fmt.Errorf("open bucket (--bucket %s): %w", p.Config.Bucket, err)
+		return fmt.Errorf("open --bucket: %w", err) // names it, without what should not be in the URL
 	}
 	p.Store = metered.New(store)
 	if err := p.Registry.Register(p.Store); err != nil {
@@ -111,35 +117,55 @@ func (p *Process) openBucket(ctx context.Context, role config.Role) error {
 		}
 		return p.own(role, found)
 	}
-	if _, err := identity.Load(ctx, p.Store); errors.Is(err, identity.ErrNone) {
-		if found != (owner{}) {
-			return identity.Refuse(p.Store, fmt.Errorf("it is empty, while --data-dir %s holds data of cluster %s", p.Config.DataDir, found.clusterID))
-		}
-		// A new bucket. What fences must be fenced by conditions that the store honours.
-		if err := objstore.Probe(ctx, p.Store); err != nil {
-			return fmt.Errorf("probe bucket %s: %w", p.Store, err)
-		}
-	}
-	if p.Cluster, err = identity.LoadOrCreate(ctx, p.Store, p.Config.Metalog); err != nil {
-		return fmt.Errorf("identify cluster: %w", err)
-	}
-	return p.own(role, found)
+	return p.makeCluster(ctx)
 }
 
-func (p *Process) awaitCluster(ctx context.Context) error {
-	told := time.Time{}
-	for {
-		cluster, err := identity.Load(ctx, p.Store)
-		if err == nil {
-			p.Cluster = cluster
-			return nil
+// makeCluster learns whose the bucket is, and makes it this cluster's where it is nobody's.
+func (p *Process) makeCluster(ctx context.Context) error {
+	return p.Patiently(ctx, "use the bucket", func(ctx context.Context) (err error) {
+		ctx, cancel := context.WithTimeout(ctx, bucketTimeout)
+		defer cancel()
+		p.Cluster, err = identify(ctx, p.Store, p.Config.Metalog)
+		return err
+	})
+}
+
+func identify(ctx context.Context, store objstore.Store, metalog string) (*identity.Cluster, error) {
+	if _, err := identity.Load(ctx, store); errors.Is(err, identity.ErrNone) {
+		// What fences must be fenced by conditions that the store honours.
+		if err := objstore.Probe(ctx, store); err != nil {
+			return nil, fmt.Errorf("probe bucket %s: %w", store, err)
 		}
-		if !errors.Is(err, identity.ErrNone) {
+	}
+	cluster, err := identity.LoadOrCreate(ctx, store, metalog)
+	if err != nil {
+		return nil, fmt.Errorf("identify cluster: %w", err)
+	}
+	return cluster, nil
+}
+
+// awaitCluster waits for a coordinator to make the bucket its own, as long as it takes.
+func (p *Process) awaitCluster(ctx context.Context) error {
+	told := time.Now()
+	for {
+		err := p.Patiently(ctx, "read the bucket", func(ctx context.Context) (err error) {
+			ctx, cancel := context.WithTimeout(ctx, bucketTimeout)
+			defer cancel()
+			p.Cluster, err = identity.Load(ctx, p.Store)
+			if errors.Is(err, identity.ErrNone) {
+				return nil
+			}
+			return err
+		})
+		if err != nil {
 			return fmt.Errorf("identify cluster: %w", err)
+		}
+		if p.Cluster != nil {
+			return nil
 		}
 		if time.Since(told) > bucketPatience {
 			p.Log.Info("waiting for a coordinator to make the bucket a cluster's", "bucket", p.Store.String())
-			told = time.Now()
+			told = time.Now().Add(time.Minute)
 		}
 		select {
 		case <-ctx.Done():
@@ -169,9 +195,15 @@ func (p *Process) openBus(ctx context.Context, role config.Role) error {
 		}
 		connect.Server, connect.URL, connect.Secret = p.server, "", ""
 	}
+	// Roles and servers start in any order: only ctx ends the wait.
+	slow := time.AfterFunc(natsPatience, func() { p.Log.Warn("waiting for NATS (--nats-url)") })
+	defer slow.Stop()
 	conn, err := bus.Connect(ctx, connect)
-	if err != nil {
-		return fmt.Errorf("connect to NATS (%s): %w", p.Config.NATSURL, err)
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("connect to NATS: %w", ctx.Err())
+	case err != nil:
+		return err // names the server, without the credentials that may be in the URL
 	}
 	p.Bus = conn
 	p.Readiness.Add("nats", conn.Ready)

@@ -104,13 +104,13 @@ func (l *Log) Verify(ctx context.Context) error {
 	}
 	switch {
 	case cfg.Storage != jetstream.FileStorage:
-		return fmt.Errorf("stream %s is not stored in files", l.stream)
+		return fmt.Errorf("stream %s is not stored in files: %w", l.stream, metalog.ErrUnfit)
 	case cfg.Retention != jetstream.LimitsPolicy, cfg.MaxMsgs > 0, cfg.MaxBytes > 0, cfg.MaxAge > 0, cfg.MaxMsgsPerSubject > 0:
-		return fmt.Errorf("stream %s has limits that would drop entries", l.stream)
+		return fmt.Errorf("stream %s has limits that would drop entries: %w", l.stream, metalog.ErrUnfit)
 	case len(cfg.Subjects) != 1 || cfg.Subjects[0] != l.subject:
-		return fmt.Errorf("stream %s captures %v, expected %s alone", l.stream, cfg.Subjects, l.subject)
+		return fmt.Errorf("stream %s captures %v, expected %s alone: %w", l.stream, cfg.Subjects, l.subject, metalog.ErrUnfit)
 	case !cfg.AllowDirect:
-		return fmt.Errorf("stream %s does not allow direct get", l.stream)
+		return fmt.Errorf("stream %s does not allow direct get: %w", l.stream, metalog.ErrUnfit)
 	}
 	return nil
 }
