@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"path"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -99,7 +100,7 @@ func (p *Process) ready() error {
 
 // openBucket opens the store and learns whose it is. A coordinator makes an empty bucket its own; others wait for one.
 func (p *Process) openBucket(ctx context.Context, role config.Role) error {
-	store, err := open.URL(ctx, p.Config.Bucket)
+	store, err := p.reachBucket(ctx)
 	if err != nil {
 		return fmt.Errorf("open --bucket: %w", err) // names it, without what should not be in the URL
 	}
@@ -118,6 +119,23 @@ func (p *Process) openBucket(ctx context.Context, role config.Role) error {
 		return p.own(role, found)
 	}
 	return p.makeCluster(ctx)
+}
+
+// reachBucket opens the store, and waits for one that comes up later. A directory is there or it is not.
+func (p *Process) reachBucket(ctx context.Context) (store objstore.Store, err error) {
+	if err := open.Validate(p.Config.Bucket); err != nil {
+		return nil, err
+	}
+	if strings.HasPrefix(p.Config.Bucket, "file:") {
+		return open.URL(ctx, p.Config.Bucket)
+	}
+	err = p.Patiently(ctx, "reach the bucket", func(ctx context.Context) (err error) {
+		ctx, cancel := context.WithTimeout(ctx, bucketTimeout)
+		defer cancel()
+		store, err = open.URL(ctx, p.Config.Bucket)
+		return err
+	})
+	return store, err
 }
 
 // makeCluster learns whose the bucket is, and makes it this cluster's where it is nobody's.
