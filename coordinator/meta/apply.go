@@ -54,6 +54,14 @@ func (a *applier) decide(c *metapb.Command, first bool) Verdict {
 	case *metapb.Command_AllocateProducerId:
 		a.nextProducerID++
 		return Verdict{ProducerID: a.nextProducerID - 1}
+	case *metapb.Command_InitTransactionalProducer:
+		return a.initTransactionalProducer(k.InitTransactionalProducer)
+	case *metapb.Command_AddToTransaction:
+		return a.addToTransaction(k.AddToTransaction)
+	case *metapb.Command_CommitTransactionOffsets:
+		return a.commitTransactionOffsets(k.CommitTransactionOffsets)
+	case *metapb.Command_EndTransaction:
+		return a.endTransaction(k.EndTransaction)
 	case *metapb.Command_StoreGroup:
 		return a.storeGroup(k.StoreGroup)
 	case *metapb.Command_CommitOffsets:

@@ -148,11 +148,12 @@ func (k *committer) detailedRun(p *Partition, t chunk.Table, r *chunk.Run, verdi
 	}
 	for i := range r.Details {
 		d := t.Detail(int(r.FirstDetail + i))
-		code, offset := p.producers.judge(&d)
+		code, offset := k.judge(p, &d)
 		if code == OK {
 			offset = p.next + int64(piece.Records)
 			if d.ProducerID >= 0 {
 				p.remember(&d, offset, k.timeMillis)
+				k.join(p, &d, offset)
 				k.dueBy(addMillis(k.timeMillis, k.cluster.ProducerIDExpirationMillis))
 			}
 			piece.Length += d.Length
@@ -169,17 +170,71 @@ func (k *committer) detailedRun(p *Partition, t chunk.Table, r *chunk.Run, verdi
 	return verdicts
 }
 
+// judge decides on one batch. A duplicate is one whatever has become of its transaction.
+func (k *committer) judge(p *Partition, d *chunk.Detail) (Code, int64) {
+	code, offset := p.producers.judge(d)
+	switch {
+	case code == TransactionUnsupported || code == DuplicateSequence || d.ProducerID < 0:
+		return code, offset
+	case d.Attributes&attrTransactional != 0:
+		if transactional := k.judgeTransactional(p, d); transactional != OK {
+			return transactional, -1
+		}
+	case len(p.open) > 0:
+		if _, open := p.openSince(d.ProducerID); open {
+			return InvalidTransactionState, -1
+		}
+	}
+	return code, offset
+}
+
+// judgeTransactional demands the present epoch, and that the partition is in the open transaction or may join one.
+func (k *committer) judgeTransactional(p *Partition, d *chunk.Detail) Code {
+	t := k.transactionOf[d.ProducerID]
+	joins := d.Attributes&chunk.AttrJoinsTransaction != 0
+	switch {
+	case t == nil:
+		return InvalidProducerIDMapping
+	case t.epoch != d.ProducerEpoch:
+		return InvalidProducerEpoch
+	case joins && d.BaseSequence != 0 && p.producers[d.ProducerID] == nil:
+		return OutOfOrderSequence // an epoch begins at 0: what came before it is missing
+	case joins:
+		return OK
+	}
+	if _, in := t.partitions[p]; !in || t.state != TransactionOngoing {
+		return InvalidTransactionState
+	}
+	return OK
+}
+
+// join notes that an accepted batch is the first of its transaction in the partition, or even at all.
+func (k *committer) join(p *Partition, d *chunk.Detail, offset int64) {
+	if d.Attributes&attrTransactional == 0 {
+		return
+	}
+	t := k.transactionOf[d.ProducerID]
+	k.beginIfNone(t)
+	if first, in := t.partitions[p]; !in || first < 0 {
+		t.partitions[p] = offset
+		p.begin(d.ProducerID, offset)
+	}
+}
+
 // accept appends a run to the partition. position counts from the chunk's first byte.
 func (k *committer) accept(p *Partition, position, length, records uint32, maxTimestamp int64) {
 	c := k.container
 	if c == nil {
 		c = k.open()
 	}
-	first := len(p.runs) == 0 && len(p.parts) == 0
+	first := len(p.runs)+len(p.parts)+len(p.markers) == 0
 	p.runs = appendRun(p.runs, run{
 		base: p.next, maxTimestamp: maxTimestamp, container: c.slot, position: k.command.Position + position, length: length, records: records,
 	})
 	p.next += int64(records)
+	if p.held(&p.runs[len(p.runs)-1]) {
+		c.heldRuns++
+	}
 	p.runBytes += uint64(length)
 	c.liveRuns++
 	c.liveBytes += uint64(length)

@@ -38,6 +38,8 @@ type ClusterConfig struct {
 	OffsetMetadataMaxBytes           int32
 	OffsetsRetentionMillis           int64
 	ProducerIDExpirationMillis       int64
+	TransactionalIDExpirationMillis  int64
+	TransactionMaxTimeoutMillis      int64
 	RetentionCheckMillis             int64
 	GroupInitialRebalanceDelayMillis int32
 	GroupMinSessionTimeoutMillis     int32
@@ -297,6 +299,8 @@ func clusterConfig(own map[string]string) ClusterConfig {
 		OffsetMetadataMaxBytes:           int32(e.number("offset.metadata.max.bytes")),
 		OffsetsRetentionMillis:           e.number("offsets.retention.minutes") * 60_000,
 		ProducerIDExpirationMillis:       e.number("producer.id.expiration.ms"),
+		TransactionalIDExpirationMillis:  e.number("transactional.id.expiration.ms"),
+		TransactionMaxTimeoutMillis:      e.number("transaction.max.timeout.ms"),
 		RetentionCheckMillis:             e.number("log.retention.check.interval.ms"),
 		GroupInitialRebalanceDelayMillis: int32(e.number("group.initial.rebalance.delay.ms")),
 		GroupMinSessionTimeoutMillis:     int32(e.number("group.min.session.timeout.ms")),

@@ -30,6 +30,7 @@ type container struct {
 
 	// What is derived from the partitions' runs.
 	liveRuns, localRuns int
+	heldRuns            int // of the live ones, those that open transactions keep from being shipped
 	liveBytes           uint64
 	partitions          []uint32 // slots of partitions that may have runs here; may be stale or double
 }
@@ -44,7 +45,7 @@ func (c *container) chunkID() ChunkID { return ChunkID{c.node, c.epoch, c.lane, 
 
 // waits says whether a job may take the container.
 func (c *container) waits(nowMillis int64) bool {
-	return c.sealed && c.job == 0 && c.liveRuns > 0 && c.notBeforeMillis <= nowMillis
+	return c.sealed && c.job == 0 && c.liveRuns > c.heldRuns && c.notBeforeMillis <= nowMillis
 }
 
 // addContainer enters a container whose identity is set.
@@ -125,6 +126,7 @@ type ContainerRun struct {
 	Records    uint32
 	Position   uint32
 	Length     uint32
+	Marker     *TransactionMarker // nil, or what stands at the offset: there are no bytes
 }
 
 // Container is a view of a container for readers.
@@ -174,6 +176,16 @@ func (s *State) UnshippedRuns() (runs int) {
 
 // ContainerRuns are the live runs of a container in order of position. The slice is the caller's.
 func (s *State) ContainerRuns(id ContainerID) []ContainerRun {
+	return s.containerRuns(id, false)
+}
+
+// ShippableRuns are the live runs of a container that no open transaction holds, in order of position, and behind them the
+// transaction markers that go to the bucket with them. The slice is the caller's.
+func (s *State) ShippableRuns(id ContainerID) []ContainerRun {
+	return s.containerRuns(id, true)
+}
+
+func (s *State) containerRuns(id ContainerID, shippable bool) []ContainerRun {
 	c := s.containers[id]
 	if c == nil {
 		return nil
@@ -181,18 +193,24 @@ func (s *State) ContainerRuns(id ContainerID) []ContainerRun {
 	slots := slices.Clone(c.partitions)
 	slices.Sort(slots)
 	out := make([]ContainerRun, 0, c.liveRuns)
+	var markers []ContainerRun
 	for _, slot := range slices.Compact(slots) {
 		p := s.partitions[slot]
 		if p == nil {
 			continue
 		}
 		for i := range p.runs {
-			if r := &p.runs[i]; r.container == c.slot {
+			if r := &p.runs[i]; r.container == c.slot && !(shippable && p.held(r)) {
 				tp := TopicPartition{p.topic.ID, p.index}
+				if shippable {
+					p.markersWith(r, func(m TransactionMarker) {
+						markers = append(markers, ContainerRun{Partition: tp, BaseOffset: m.Offset, Records: 1, Marker: &m})
+					})
+				}
 				out = append(out, ContainerRun{Partition: tp, BaseOffset: r.base, Records: r.records, Position: r.position, Length: r.length})
 			}
 		}
 	}
 	slices.SortFunc(out, func(x, y ContainerRun) int { return cmp.Compare(x.Position, y.Position) })
-	return out
+	return append(out, markers...)
 }

@@ -51,6 +51,9 @@ func (s *State) Dump(w io.Writer, extents bool) error {
 			s.dumpPartition(b, p, extents)
 		}
 	}
+	for _, t := range s.transactionsInOrder() {
+		s.dumpTransaction(b, t)
+	}
 	for _, g := range s.Groups() {
 		fmt.Fprintf(b, "group %q kind %q generation %d members %d\n", g.Name, g.Stored.GetKind(), g.Stored.GetGeneration(), len(g.Stored.GetMembers()))
 		for _, tp := range g.Partitions() {
@@ -67,8 +70,17 @@ func (s *State) Dump(w io.Writer, extents bool) error {
 func (s *State) dumpPartition(b *bufio.Writer, p *Partition, extents bool) {
 	fmt.Fprintf(b, "  %s-%d [%d, %d) runs %d (%d bytes) parts %d (%d bytes) local %d (%d bytes) producers %d\n", p.topic.Name, p.index,
 		p.logStart, p.next, len(p.runs), p.runBytes, len(p.parts), p.partBytes, len(p.local), p.localBytes, len(p.producers))
+	if len(p.markers)+len(p.open)+len(p.aborted) > 0 {
+		fmt.Fprintf(b, "    stable below %d, open %d, aborted %d, markers %d\n", p.LastStableOffset(), len(p.open), len(p.aborted), len(p.markers))
+	}
 	if !extents {
 		return
+	}
+	for _, m := range p.markers {
+		fmt.Fprintf(b, "    marker %d %s producer %d epoch %d\n", m.Offset, map[bool]string{true: "commit", false: "abort"}[m.Commit], m.ProducerID, m.ProducerEpoch)
+	}
+	for _, t := range p.aborted {
+		fmt.Fprintf(b, "    aborted [%d, %d] producer %d\n", t.FirstOffset, t.LastOffset, t.ProducerID)
 	}
 	for i := range p.parts {
 		t := &p.parts[i]
@@ -87,6 +99,17 @@ func (s *State) dumpPartition(b *bufio.Writer, p *Partition, extents bool) {
 func dumpOverrides(b *bufio.Writer, overrides map[string]string) {
 	for _, name := range slices.Sorted(maps.Keys(overrides)) {
 		fmt.Fprintf(b, " %s=%s", name, overrides[name])
+	}
+	fmt.Fprintln(b)
+}
+
+func (s *State) dumpTransaction(b *bufio.Writer, t *transaction) {
+	v, _ := s.Transaction(t.id)
+	fmt.Fprintf(b, "transaction %q %s producer %d epoch %d last %d previous %d timeout %d ms start %d groups %v", t.id, t.state, t.producerID, t.epoch,
+		t.lastEpoch, t.previousProducerID, t.timeoutMillis, v.StartMillis, v.Groups)
+	for _, tp := range v.Partitions {
+		p := s.Partition(tp)
+		fmt.Fprintf(b, " %s-%d@%d", p.topic.Name, p.index, t.partitions[p])
 	}
 	fmt.Fprintln(b)
 }

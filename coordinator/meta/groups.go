@@ -15,6 +15,7 @@ type Group struct {
 	Stored *metapb.StoreGroup
 
 	offsets map[TopicPartition]CommittedOffset
+	pending pendingOffsets
 }
 
 // CommittedOffset is a group's offset in one partition.
@@ -152,16 +153,19 @@ func (a *applier) dropTopicOffsets(topic TopicID) {
 				delete(g.offsets, tp)
 			}
 		}
-		if len(g.offsets) < before {
+		if g.dropPendingTopic(topic) || len(g.offsets) < before {
 			a.dropIfForgotten(g)
 			a.changed(ChangedGroups)
 		}
 	}
 }
 
+// expires says whether the group may lose offsets to age: it has no members, and no transaction that may bring others.
+func (g *Group) expires() bool { return g.Empty() && len(g.pending) == 0 }
+
 // dropIfForgotten drops a group that has neither members nor offsets.
 func (a *applier) dropIfForgotten(g *Group) {
-	if g.Empty() && len(g.offsets) == 0 {
+	if g.expires() && len(g.offsets) == 0 {
 		delete(a.groups, g.Name)
 	}
 }
@@ -183,7 +187,7 @@ func (s *State) expiresMillis(g *Group, o CommittedOffset) int64 {
 }
 
 func (a *applier) soonestOffsetExpiry(g *Group) {
-	if g.Empty() {
+	if g.expires() {
 		for _, o := range g.offsets {
 			a.dueBy(a.expiresMillis(g, o))
 		}
@@ -201,7 +205,7 @@ func (s *State) emptyGroupExpiresMillis(g *Group) int64 {
 // expireOffsets forgets what has expired.
 func (a *applier) expireOffsets() {
 	for _, g := range a.groups {
-		if !g.Empty() {
+		if !g.expires() {
 			continue
 		}
 		before := len(g.offsets)

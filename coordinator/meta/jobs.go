@@ -52,7 +52,7 @@ func (s *State) Jobs() []Job {
 	return out
 }
 
-// JobContainers calls yield for the containers of a job, oldest first, each with its live runs in order of position.
+// JobContainers calls yield for the containers of a job, oldest first, each with its ShippableRuns.
 func (s *State) JobContainers(id JobID) func(yield func(Container, []ContainerRun) bool) {
 	return func(yield func(Container, []ContainerRun) bool) {
 		j := s.jobs[id]
@@ -60,7 +60,7 @@ func (s *State) JobContainers(id JobID) func(yield func(Container, []ContainerRu
 			return
 		}
 		for _, held := range j.containers {
-			if c := s.containers[held]; c != nil && !yield(c.view(), s.ContainerRuns(held)) {
+			if c := s.containers[held]; c != nil && !yield(c.view(), s.ShippableRuns(held)) {
 				return
 			}
 		}
@@ -186,15 +186,15 @@ func malformedObjects(c *metapb.FinishJob) string {
 	return ""
 }
 
-// acceptPart puts a part in the place of the unshipped runs it covers. They must be the job's own and cover it exactly, but
-// for what retention has taken from below meanwhile.
+// acceptPart puts a part in the place of the unshipped runs and markers it covers. They must be the job's own, below the last stable
+// offset, and cover it exactly, but for what retention has taken from below meanwhile.
 func (a *applier) acceptPart(j *job, o *object, c *metapb.Part) bool {
 	t := a.topicOf(c.GetTopicId())
 	if t == nil {
 		return false
 	}
 	p := t.Partition(c.Partition)
-	if p == nil || c.BaseOffset < 0 || c.NextOffset <= c.BaseOffset || c.NextOffset > p.next || c.Length > maxOffsetDistance {
+	if p == nil || c.BaseOffset < 0 || c.NextOffset <= c.BaseOffset || c.NextOffset > p.LastStableOffset() || c.Length > maxOffsetDistance {
 		return false
 	}
 	from, to, ok := a.coveredRuns(j, p, c.BaseOffset, c.NextOffset)
@@ -203,6 +203,7 @@ func (a *applier) acceptPart(j *job, o *object, c *metapb.Part) bool {
 	}
 	covered := slices.Clone(p.runs[from:to])
 	p.runs = cutRuns(p.runs, from, to)
+	p.cutMarkers(c.BaseOffset, c.NextOffset)
 	p.runBytes -= sumLengths(covered)
 
 	at := firstPart(p.parts, c.BaseOffset)
@@ -219,22 +220,31 @@ func (a *applier) acceptPart(j *job, o *object, c *metapb.Part) bool {
 	return true
 }
 
-// coveredRuns finds the runs [from, to) that tile [base, next), or what the log start has left of it.
+// coveredRuns finds the runs [from, to) that, with the markers between them, tile [base, next), or what the log start has left of it.
 func (s *State) coveredRuns(j *job, p *Partition, base, next int64) (from, to int, ok bool) {
 	if next <= p.logStart {
 		return 0, 0, false
 	}
 	from = firstRun(p.runs, max(base, p.logStart))
-	at := base
-	for to = from; to < len(p.runs) && at < next; to++ {
-		r := &p.runs[to]
-		trimmed := to == from && r.base > base && r.base <= p.logStart
-		if r.base != at && !trimmed || s.containerSlots[r.container].job != j.id {
+	to = from
+	markers := p.markers[firstMarker(p.markers, max(base, p.logStart)):]
+	for at, first := base, true; at < next; first = false {
+		var b, n int64
+		switch {
+		case len(markers) > 0 && (to == len(p.runs) || markers[0].Offset < p.runs[to].base):
+			b, n, markers = markers[0].Offset, markers[0].Offset+1, markers[1:]
+		case to < len(p.runs) && s.containerSlots[p.runs[to].container].job == j.id:
+			b, n = p.runs[to].base, p.runs[to].next()
+			to++
+		default:
 			return 0, 0, false
 		}
-		at = r.next()
+		if trimmed := first && b > base && b <= p.logStart; b != at && !trimmed || n > next {
+			return 0, 0, false
+		}
+		at = n
 	}
-	return from, to, at == next && to > from
+	return from, to, true
 }
 
 // keepLocal keeps shipped runs readable in their containers where local retention says so. Called before the runs are

@@ -8,6 +8,7 @@ const (
 	TierHot     Tier = iota + 1 // a hot segment on a node's disk
 	TierChunk                   // an object chunk, not yet shipped
 	TierSegment                 // a stored segment object
+	TierMarker                  // a transaction's marker, which has no bytes: Location.Marker is all there is
 )
 
 // Location is where an extent of a partition is: a run or a part.
@@ -31,6 +32,8 @@ type Location struct {
 	IndexPosition, IndexLength uint64
 	MaxTimestampOffset         int64
 	Records                    uint64
+
+	Marker TransactionMarker // TierMarker
 }
 
 // Key is the object's key for TierChunk and TierSegment, empty for TierHot.
@@ -59,7 +62,14 @@ func (s *State) Locate(tp TopicPartition, offset int64) (Location, bool) {
 	if l, ok := p.locatePart(offset); ok && (!found || nearer(l, best, offset)) {
 		best, found = l, true
 	}
+	if i := firstMarker(p.markers, offset); i < len(p.markers) && (!found || p.markers[i].Offset < max(best.BaseOffset, offset)) {
+		best, found = p.markers[i].location(), true
+	}
 	return best, found
+}
+
+func (m *TransactionMarker) location() Location {
+	return Location{Tier: TierMarker, BaseOffset: m.Offset, NextOffset: m.Offset + 1, MaxTimestamp: -1, MaxTimestampOffset: -1, Marker: *m}
 }
 
 // LocateStored is Locate for parts alone: where to read when a local copy cannot be had.

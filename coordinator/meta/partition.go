@@ -1,14 +1,16 @@
 package meta
 
 import (
+	"math"
 	"slices"
 	"sort"
 )
 
 // Partition is one partition: its offsets and the index of where they are.
 //
-// Extents are of two kinds. A run is in a container and not yet shipped; a part is in a stored object. Both lists are in
-// order of offsets, and together they tile [logStart, next), interleaved where containers were shipped out of order. The
+// Extents are of three kinds. A run is in a container and not yet shipped; a marker is the end of a transaction, not yet shipped and
+// nowhere but here; a part is in a stored object. The lists are in order of offsets, and together they tile [logStart, next),
+// interleaved where containers were shipped out of order. The
 // first extent may begin below logStart. local holds copies of shipped runs that local retention still keeps: parts cover
 // the same offsets.
 type Partition struct {
@@ -19,9 +21,12 @@ type Partition struct {
 	logStart    int64
 	next        int64
 
-	runs  []run
-	parts []part
-	local []run
+	runs    []run
+	parts   []part
+	local   []run
+	markers []TransactionMarker
+	open    []openTransaction    // in order of first offset
+	aborted []AbortedTransaction // in order of last offset; kept until the log start has passed it
 
 	runBytes, partBytes, localBytes uint64
 
@@ -85,10 +90,7 @@ func (p *Partition) StoredParts() int { return len(p.parts) }
 
 // EarliestLocalOffset is the first offset that is still in a container (ListOffsets' earliest local).
 func (p *Partition) EarliestLocalOffset() int64 {
-	first := p.next
-	if len(p.runs) > 0 {
-		first = p.runs[0].base
-	}
+	first := min(p.next, p.firstHot())
 	if len(p.local) > 0 {
 		first = min(first, p.local[0].base)
 	}
@@ -101,11 +103,11 @@ func (p *Partition) LatestTieredOffset() int64 {
 	if len(p.parts) == 0 {
 		return -1
 	}
-	if len(p.runs) > 0 {
-		if first := p.runs[0].base; first <= p.parts[0].base {
-			return -1
-		}
-		return p.runs[0].base - 1
+	switch first := p.firstHot(); {
+	case first <= p.parts[0].base:
+		return -1
+	case first < p.next:
+		return first - 1
 	}
 	return p.parts[len(p.parts)-1].next - 1
 }
@@ -149,4 +151,26 @@ func cutRuns(runs []run, from, to int) []run {
 		return runs[to:]
 	}
 	return slices.Delete(runs, from, to)
+}
+
+// Which of a partition's lists begins first.
+const (
+	earliestRun = iota
+	earliestPart
+	earliestMarker
+)
+
+// earliest says which of the lists, not all of them empty, begins first.
+func earliest(runs []run, parts []part, markers []TransactionMarker) (list int) {
+	at := int64(math.MaxInt64)
+	if len(parts) > 0 {
+		list, at = earliestPart, parts[0].base
+	}
+	if len(runs) > 0 && runs[0].base < at {
+		list, at = earliestRun, runs[0].base
+	}
+	if len(markers) > 0 && markers[0].Offset < at {
+		list = earliestMarker
+	}
+	return list
 }

@@ -31,11 +31,15 @@ type sequenceRange struct {
 	baseOffset  int64
 }
 
-const transactionalOrControl = 0x10 | 0x20 // bits of a batch's attributes
+// Bits of a batch's attributes.
+const (
+	attrTransactional = 0x10
+	attrControl       = 0x20
+)
 
 // judge decides on one batch by the rules of Kafka 4.1's ProducerAppendInfo. For a duplicate it gives the first copy's offset.
 func (ps producers) judge(d *chunk.Detail) (Code, int64) {
-	if d.Attributes&transactionalOrControl != 0 {
+	if d.Attributes&attrControl != 0 {
 		return TransactionUnsupported, -1
 	}
 	if d.ProducerID < 0 {

@@ -108,6 +108,12 @@ func (r *restorer) part(p *metapb.SnapshotPart) error {
 				return err
 			}
 		}
+	case *metapb.SnapshotPart_Transactions:
+		for _, t := range k.Transactions.GetTransactions() {
+			if err := r.transaction(t); err != nil {
+				return err
+			}
+		}
 	default:
 		return bad("a part of unknown kind")
 	}
@@ -260,6 +266,9 @@ func (r *restorer) partition(p *Partition, from *metapb.SnapshotPartition) (err 
 		return bad("producers of %d bytes", len(from.Producers))
 	}
 	p.producers = ps
+	if err := r.transactional(p, from); err != nil {
+		return err
+	}
 	return r.tiles(p)
 }
 
@@ -289,13 +298,16 @@ func (r *restorer) runs(p *Partition, b []byte) ([]run, error) {
 // tiles checks that the extents tile [log start, next offset).
 func (r *restorer) tiles(p *Partition) error {
 	at, first := p.logStart, true
-	runs, parts := p.runs, p.parts
-	for len(runs)+len(parts) > 0 {
+	runs, parts, markers := p.runs, p.parts, p.markers
+	for len(runs)+len(parts)+len(markers) > 0 {
 		var base, next int64
-		if len(parts) == 0 || len(runs) > 0 && runs[0].base < parts[0].base {
+		switch earliest(runs, parts, markers) {
+		case earliestRun:
 			base, next, runs = runs[0].base, runs[0].next(), runs[1:]
-		} else {
+		case earliestPart:
 			base, next, parts = parts[0].base, parts[0].next, parts[1:]
+		case earliestMarker:
+			base, next, markers = markers[0].Offset, markers[0].Offset+1, markers[1:]
 		}
 		if first && base > at || !first && base != at || next <= base || next <= p.logStart {
 			return bad("extents do not tile at offset %d", at)
@@ -333,6 +345,7 @@ func (r *restorer) finish() error {
 	if r.s == nil {
 		return bad("no core")
 	}
+	r.hold()
 	for _, o := range r.s.objects {
 		if o.refs == 0 {
 			return bad("no part in object %d-%d", o.id.Job, o.id.Ordinal)

@@ -202,6 +202,9 @@ func (p *player) line(line string) string {
 	case "state": // the topics, containers and groups
 		return p.state()
 	}
+	if answer, ok := p.transactionLine(f[0], args); ok {
+		return answer
+	}
 	p.t.Fatalf("no such word: %s", line)
 	return ""
 }
@@ -223,7 +226,7 @@ func (p *player) state() string {
 }
 
 // chunk NODE LANE[/SEQ] SEGMENT [epoch=E] RUN...; segment 0 is an object chunk. A run is TOPIC-PARTITION:BATCH[,BATCH...], a batch
-// RECORDS[@TIMESTAMP] or RECORDS/pPRODUCERsSEQUENCE[eEPOCH], each of 100 bytes.
+// RECORDS[@TIMESTAMP] or RECORDS/pPRODUCERsSEQUENCE[eEPOCH][t|j], each of 100 bytes: t is transactional, j joins its transaction too.
 func (p *player) chunk(args []string) string {
 	node, segment := NodeID(number(args[0])), uint64(number(args[2]))
 	epoch := p.s.Node(node).Epoch
@@ -265,6 +268,13 @@ func (p *player) chunk(args []string) string {
 
 func batchOf(tp TopicPartition, text string) chunk.Batch {
 	b := chunk.Batch{Topic: tp.Topic, Partition: tp.Partition, ProducerID: -1, MaxTimestamp: -1}
+	text, joins := strings.CutSuffix(text, "j")
+	text, transactional := strings.CutSuffix(text, "t")
+	if joins {
+		b.Attributes = attrTransactional | chunk.AttrJoinsTransaction
+	} else if transactional {
+		b.Attributes = attrTransactional
+	}
 	count, rest, idempotent := strings.Cut(text, "/p")
 	count, timestamp, timed := strings.Cut(count, "@")
 	b.Records = uint32(number(count))
@@ -322,6 +332,10 @@ func (p *player) lease(args []string) string {
 	for c, runs := range p.s.JobContainers(v.JobID) {
 		out += fmt.Sprintf("\ncontainer %d:", c.ID)
 		for _, r := range runs {
+			if r.Marker != nil {
+				out += fmt.Sprintf(" %s-%d marker %d;", p.s.Topic(r.Partition.Topic).Name, r.Partition.Partition, r.BaseOffset)
+				continue
+			}
 			out += fmt.Sprintf(" %s-%d [%d, %d) at %d+%d;", p.s.Topic(r.Partition.Topic).Name, r.Partition.Partition, r.BaseOffset, r.BaseOffset+int64(r.Records), r.Position, r.Length)
 		}
 	}
@@ -367,6 +381,8 @@ func describeLocation(l Location, ok bool) string {
 	switch {
 	case !ok:
 		return "nowhere"
+	case l.Tier == TierMarker:
+		return fmt.Sprintf("[%d, %d) marker of producer %d", l.BaseOffset, l.NextOffset, l.Marker.ProducerID)
 	case l.Tier == TierHot:
 		return fmt.Sprintf("[%d, %d) on node %d in segment %d at %d+%d", l.BaseOffset, l.NextOffset, l.Node, l.Segment, l.Position, l.Length)
 	}

@@ -35,6 +35,7 @@ func (s *State) WriteSnapshot(emit func(part []byte) error) error {
 	s.writeObjects(&w)
 	s.writeTopics(&w)
 	s.writeGroups(&w)
+	s.writeTransactions(&w)
 	if w.err != nil {
 		return fmt.Errorf("write snapshot at %d: %w", s.seq, w.err)
 	}
@@ -233,6 +234,7 @@ func (s *State) snapshotTopic(t *Topic, from, to int) *metapb.SnapshotTopic {
 		out.Partitions = append(out.Partitions, &metapb.SnapshotPartition{
 			Index: p.index, LogStart: p.logStart, NextOffset: p.next, LeaderEpoch: p.leaderEpoch,
 			Runs: s.packRuns(p.runs), Segments: packParts(p.parts), Producers: packProducers(p.producers), Local: s.packRuns(p.local),
+			Markers: packMarkers(p.markers), Aborted: packAborted(p.aborted),
 		})
 	}
 	return out
@@ -254,10 +256,7 @@ func (s *State) writeGroups(w *snapshotWriter) {
 		}
 		for _, tp := range g.Partitions() {
 			o := g.offsets[tp]
-			out.Offsets = append(out.Offsets, &metapb.CommittedOffset{
-				TopicId: tp.Topic[:], Partition: tp.Partition, Offset: o.Offset, LeaderEpoch: o.LeaderEpoch, Metadata: o.Metadata,
-				CommitMillis: o.CommitMillis, ExpireMillis: o.ExpireMillis,
-			})
+			out.Offsets = append(out.Offsets, packOffset(tp, o))
 		}
 		part = append(part, out)
 		if size += proto.Size(out); size >= partGroupBytes {

@@ -62,6 +62,9 @@ type State struct {
 	cluster ClusterConfig
 	jobs    map[JobID]*job
 
+	transactions  map[string]*transaction // by transactional id
+	transactionOf map[int64]*transaction  // by present producer id
+
 	lastRetentionMillis int64
 
 	commit commitScratch
@@ -85,7 +88,7 @@ func New(logID [16]byte) *State {
 		containers: map[ContainerID]*container{}, hot: map[hotKey]*container{}, chunks: map[ChunkID]*container{},
 		objects: map[SegmentID]*object{}, garbageKeys: map[string]struct{}{},
 		groups: map[string]*Group{}, configs: map[configKey]map[string]string{}, cluster: defaultClusterConfig(),
-		jobs: map[JobID]*job{},
+		jobs: map[JobID]*job{}, transactions: map[string]*transaction{}, transactionOf: map[int64]*transaction{},
 	}
 }
 

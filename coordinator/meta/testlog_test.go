@@ -138,7 +138,7 @@ func commitOf(node NodeID, epoch uint64, lane uint32, seq, segment uint64, posit
 
 // invariants recomputes what the state derives, and says where it is wrong.
 func (s *State) invariants() error {
-	type count struct{ live, local, bytes int }
+	type count struct{ live, local, bytes, held int }
 	counts := map[uint32]count{}
 	refs := map[*object]int{}
 	partitions := 0
@@ -156,14 +156,18 @@ func (s *State) invariants() error {
 			}
 			for _, r := range p.runs {
 				c := counts[r.container]
-				counts[r.container] = count{c.live + 1, c.local, c.bytes + int(r.length)}
+				held := 0
+				if p.held(&r) {
+					held = 1
+				}
+				counts[r.container] = count{c.live + 1, c.local, c.bytes + int(r.length), c.held + held}
 				if !slices.Contains(s.containerSlots[r.container].partitions, p.slot) {
 					return fmt.Errorf("%s-%d has a run in container %d, which does not know", t.Name, i, s.containerSlots[r.container].id)
 				}
 			}
 			for j, r := range p.local {
 				c := counts[r.container]
-				counts[r.container] = count{c.live, c.local + 1, c.bytes}
+				counts[r.container] = count{c.live, c.local + 1, c.bytes, c.held}
 				if k := firstPart(p.parts, r.base); k == len(p.parts) || p.parts[k].base > max(r.base, p.logStart) || j > 0 && p.local[j-1].next() > r.base {
 					return fmt.Errorf("%s-%d: local copy at %d without a part", t.Name, i, r.base)
 				}
@@ -182,8 +186,8 @@ func (s *State) invariants() error {
 		return fmt.Errorf("%d partitions, counted %d", partitions, s.PartitionCount())
 	}
 	for _, c := range s.containerOrder {
-		if got := counts[c.slot]; got.live != c.liveRuns || got.local != c.localRuns || uint64(got.bytes) != c.liveBytes {
-			return fmt.Errorf("container %d: live %d local %d bytes %d, counted %+v", c.id, c.liveRuns, c.localRuns, c.liveBytes, got)
+		if got := counts[c.slot]; got.live != c.liveRuns || got.local != c.localRuns || uint64(got.bytes) != c.liveBytes || got.held != c.heldRuns {
+			return fmt.Errorf("container %d: live %d local %d bytes %d held %d, counted %+v", c.id, c.liveRuns, c.localRuns, c.liveBytes, c.heldRuns, got)
 		}
 		if c.sealed && c.liveRuns+c.localRuns == 0 {
 			return fmt.Errorf("container %d is done and still there", c.id)
@@ -209,6 +213,9 @@ func (s *State) invariants() error {
 		if s.Referenced(g.Key) && s.jobs[jobOfKey(g.Key)] == nil {
 			return fmt.Errorf("garbage %s is referred to", g.Key)
 		}
+	}
+	if err := s.transactionInvariants(); err != nil {
+		return err
 	}
 	if len(s.garbage) != len(s.garbageKeys) {
 		return fmt.Errorf("%d of garbage, %d keys", len(s.garbage), len(s.garbageKeys))

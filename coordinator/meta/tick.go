@@ -64,7 +64,10 @@ func (s *State) nextTickMillis() int64 {
 	}
 	for _, t := range s.topicOrder {
 		for _, p := range t.partitions {
-			for _, e := range p.producers {
+			for id, e := range p.producers {
+				if s.transacts(id, p) {
+					continue
+				}
 				next = min(next, addMillis(e.lastMillis, s.cluster.ProducerIDExpirationMillis))
 			}
 			if bound := t.Config.LocalRetentionBytes; bound >= 0 && p.localBytes > uint64(bound) {
@@ -75,8 +78,11 @@ func (s *State) nextTickMillis() int64 {
 			}
 		}
 	}
+	for _, t := range s.transactions {
+		next = min(next, t.dueMillis(&s.cluster))
+	}
 	for _, g := range s.groups {
-		if !g.Empty() {
+		if !g.expires() {
 			continue
 		}
 		for _, o := range g.offsets {
@@ -95,6 +101,7 @@ func (a *applier) tick(c *metapb.Tick) Verdict {
 			a.endJob(a.jobs[j.ID], true)
 		}
 	}
+	a.tickTransactions()
 	if c.GetRetention() {
 		a.lastRetentionMillis = a.timeMillis
 		for _, t := range a.topicOrder {
@@ -123,19 +130,23 @@ type extent struct {
 	length uint64
 }
 
-// extents calls yield for runs and parts in order of offsets until it answers false.
+// extents calls yield for runs, parts and markers in order of offsets until it answers false.
 func (s *State) extents(p *Partition, yield func(extent) bool) {
-	runs, parts := p.runs, p.parts
-	for len(runs)+len(parts) > 0 {
+	runs, parts, markers := p.runs, p.parts, p.markers
+	for len(runs)+len(parts)+len(markers) > 0 {
 		var e extent
-		if len(parts) == 0 || len(runs) > 0 && runs[0].base < parts[0].base {
+		switch earliest(runs, parts, markers) {
+		case earliestMarker:
+			e = extent{next: markers[0].Offset + 1, fromMs: markers[0].TimestampMillis}
+			markers = markers[1:]
+		case earliestRun:
 			r := &runs[0]
 			e = extent{r.next(), r.maxTimestamp, uint64(r.length)}
 			if e.fromMs < 0 {
 				e.fromMs = s.containerSlots[r.container].createdMillis
 			}
 			runs = runs[1:]
-		} else {
+		case earliestPart:
 			t := &parts[0]
 			e = extent{t.next, t.maxTimestamp, t.length}
 			if e.fromMs < 0 {
@@ -204,11 +215,20 @@ func (a *applier) releaseLocal(p *Partition) {
 
 func (a *applier) expireProducers(p *Partition) {
 	for id, e := range p.producers {
-		if addMillis(e.lastMillis, a.cluster.ProducerIDExpirationMillis) <= a.timeMillis {
+		if !a.transacts(id, p) && addMillis(e.lastMillis, a.cluster.ProducerIDExpirationMillis) <= a.timeMillis {
 			delete(p.producers, id)
 		}
 	}
 	if len(p.producers) == 0 {
 		p.producers = nil
 	}
+}
+
+// transacts says whether the producer has an open transaction in the partition: its sequences are kept as long.
+func (s *State) transacts(producerID int64, p *Partition) bool {
+	if len(p.open) == 0 {
+		return false
+	}
+	_, open := p.openSince(producerID)
+	return open
 }

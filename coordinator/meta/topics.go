@@ -208,6 +208,7 @@ func (a *applier) deleteTopic(c *metapb.DeleteTopic) Verdict {
 		return Verdict{Code: UnknownTopic}
 	}
 	for _, p := range t.partitions {
+		a.leaveTransactions(p)
 		a.emptyPartition(p)
 		a.partitions[p.slot] = nil
 		a.freePartitions = append(a.freePartitions, p.slot)
@@ -225,7 +226,7 @@ func (a *applier) deleteTopic(c *metapb.DeleteTopic) Verdict {
 // emptyPartition lets go of all its extents.
 func (a *applier) emptyPartition(p *Partition) {
 	runs, local, parts := p.runs, p.local, p.parts
-	p.runs, p.local, p.parts = nil, nil, nil
+	p.runs, p.local, p.parts, p.markers = nil, nil, nil, nil
 	p.runBytes, p.localBytes, p.partBytes = 0, 0, 0
 	a.dropLocal(local)
 	a.dropLive(runs)
@@ -252,7 +253,10 @@ func (a *applier) raiseLogStart(p *Partition, offset int64) {
 	if offset <= p.logStart {
 		return
 	}
+	before := p.LastStableOffset()
 	p.logStart = offset
+	a.settle(p, before)
+	p.dropMarkers()
 	if n := firstRun(p.local, offset); n > 0 {
 		gone := slices.Clone(p.local[:n])
 		p.localBytes -= sumLengths(gone)

@@ -25,7 +25,7 @@ const (
 	OutOfOrderSequence          // Kafka's OUT_OF_ORDER_SEQUENCE_NUMBER
 	DuplicateSequence           // the batch had been committed: its first offset is given
 	InvalidProducerEpoch        // Kafka's INVALID_PRODUCER_EPOCH
-	TransactionUnsupported      // a transactional or control batch
+	TransactionUnsupported      // a control batch
 	UnknownNode                 //
 	UnknownContainer            //
 	UnknownGroup                //
@@ -33,6 +33,11 @@ const (
 	UnknownJob                  // the job has ended, by lease or by a result
 	NothingWaits                // LeaseJob found no sealed container
 	OffsetOutOfRange            //
+
+	InvalidTransactionState   // Kafka's INVALID_TXN_STATE
+	InvalidProducerIDMapping  // the transactional id is not known, or has another producer id
+	ProducerFenced            // an epoch of the transactional id that is not its present one
+	InvalidTransactionTimeout //
 )
 
 var codeNames = [...]string{
@@ -40,6 +45,7 @@ var codeNames = [...]string{
 	"topic-exists", "invalid-topic-name", "invalid-partitions", "policy-violation", "invalid-config", "wrong-durability",
 	"out-of-order-sequence", "duplicate-sequence", "invalid-producer-epoch", "transaction-unsupported", "unknown-node",
 	"unknown-container", "unknown-group", "group-not-empty", "unknown-job", "nothing-waits", "offset-out-of-range",
+	"invalid-transaction-state", "invalid-producer-id-mapping", "producer-fenced", "invalid-transaction-timeout",
 }
 
 func (c Code) String() string {
@@ -60,7 +66,8 @@ type Verdict struct {
 	UnreferencedSegments []uint64
 	MissingSegments      []uint64
 
-	ProducerID     int64  // AllocateProducerId
+	ProducerID     int64  // AllocateProducerId, InitTransactionalProducer, EndTransaction
+	ProducerEpoch  int16  // InitTransactionalProducer, EndTransaction
 	JobID          JobID  // LeaseJob
 	LogStartOffset int64  // AdvanceLogStart
 	Expected       uint64 // CommitChunk: the seq that the lane's next chunk must have

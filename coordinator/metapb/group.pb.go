@@ -27,21 +27,24 @@ const (
 type GroupCode int32
 
 const (
-	GroupCode_GROUP_OK                      GroupCode = 0
-	GroupCode_GROUP_INVALID_ID              GroupCode = 1
-	GroupCode_GROUP_INVALID_SESSION_TIMEOUT GroupCode = 2
-	GroupCode_GROUP_MEMBER_ID_REQUIRED      GroupCode = 3
-	GroupCode_GROUP_UNKNOWN_MEMBER          GroupCode = 4
-	GroupCode_GROUP_ILLEGAL_GENERATION      GroupCode = 5
-	GroupCode_GROUP_REBALANCE_IN_PROGRESS   GroupCode = 6
-	GroupCode_GROUP_INCONSISTENT_PROTOCOL   GroupCode = 7
-	GroupCode_GROUP_FENCED_INSTANCE         GroupCode = 8
-	GroupCode_GROUP_MAX_SIZE_REACHED        GroupCode = 9
-	GroupCode_GROUP_NOT_EMPTY               GroupCode = 10
-	GroupCode_GROUP_NOT_FOUND               GroupCode = 11
-	GroupCode_GROUP_UNAVAILABLE             GroupCode = 12 // no leader just now, or the log did not answer: retriable
-	GroupCode_GROUP_UNKNOWN_TOPIC           GroupCode = 13
-	GroupCode_GROUP_METADATA_TOO_LARGE      GroupCode = 14
+	GroupCode_GROUP_OK                          GroupCode = 0
+	GroupCode_GROUP_INVALID_ID                  GroupCode = 1
+	GroupCode_GROUP_INVALID_SESSION_TIMEOUT     GroupCode = 2
+	GroupCode_GROUP_MEMBER_ID_REQUIRED          GroupCode = 3
+	GroupCode_GROUP_UNKNOWN_MEMBER              GroupCode = 4
+	GroupCode_GROUP_ILLEGAL_GENERATION          GroupCode = 5
+	GroupCode_GROUP_REBALANCE_IN_PROGRESS       GroupCode = 6
+	GroupCode_GROUP_INCONSISTENT_PROTOCOL       GroupCode = 7
+	GroupCode_GROUP_FENCED_INSTANCE             GroupCode = 8
+	GroupCode_GROUP_MAX_SIZE_REACHED            GroupCode = 9
+	GroupCode_GROUP_NOT_EMPTY                   GroupCode = 10
+	GroupCode_GROUP_NOT_FOUND                   GroupCode = 11
+	GroupCode_GROUP_UNAVAILABLE                 GroupCode = 12 // no leader just now, or the log did not answer: retriable
+	GroupCode_GROUP_UNKNOWN_TOPIC               GroupCode = 13
+	GroupCode_GROUP_METADATA_TOO_LARGE          GroupCode = 14
+	GroupCode_GROUP_INVALID_PRODUCER_ID_MAPPING GroupCode = 40
+	GroupCode_GROUP_INVALID_PRODUCER_EPOCH      GroupCode = 41
+	GroupCode_GROUP_INVALID_TXN_STATE           GroupCode = 42
 )
 
 // Enum value maps for GroupCode.
@@ -62,23 +65,29 @@ var (
 		12: "GROUP_UNAVAILABLE",
 		13: "GROUP_UNKNOWN_TOPIC",
 		14: "GROUP_METADATA_TOO_LARGE",
+		40: "GROUP_INVALID_PRODUCER_ID_MAPPING",
+		41: "GROUP_INVALID_PRODUCER_EPOCH",
+		42: "GROUP_INVALID_TXN_STATE",
 	}
 	GroupCode_value = map[string]int32{
-		"GROUP_OK":                      0,
-		"GROUP_INVALID_ID":              1,
-		"GROUP_INVALID_SESSION_TIMEOUT": 2,
-		"GROUP_MEMBER_ID_REQUIRED":      3,
-		"GROUP_UNKNOWN_MEMBER":          4,
-		"GROUP_ILLEGAL_GENERATION":      5,
-		"GROUP_REBALANCE_IN_PROGRESS":   6,
-		"GROUP_INCONSISTENT_PROTOCOL":   7,
-		"GROUP_FENCED_INSTANCE":         8,
-		"GROUP_MAX_SIZE_REACHED":        9,
-		"GROUP_NOT_EMPTY":               10,
-		"GROUP_NOT_FOUND":               11,
-		"GROUP_UNAVAILABLE":             12,
-		"GROUP_UNKNOWN_TOPIC":           13,
-		"GROUP_METADATA_TOO_LARGE":      14,
+		"GROUP_OK":                          0,
+		"GROUP_INVALID_ID":                  1,
+		"GROUP_INVALID_SESSION_TIMEOUT":     2,
+		"GROUP_MEMBER_ID_REQUIRED":          3,
+		"GROUP_UNKNOWN_MEMBER":              4,
+		"GROUP_ILLEGAL_GENERATION":          5,
+		"GROUP_REBALANCE_IN_PROGRESS":       6,
+		"GROUP_INCONSISTENT_PROTOCOL":       7,
+		"GROUP_FENCED_INSTANCE":             8,
+		"GROUP_MAX_SIZE_REACHED":            9,
+		"GROUP_NOT_EMPTY":                   10,
+		"GROUP_NOT_FOUND":                   11,
+		"GROUP_UNAVAILABLE":                 12,
+		"GROUP_UNKNOWN_TOPIC":               13,
+		"GROUP_METADATA_TOO_LARGE":          14,
+		"GROUP_INVALID_PRODUCER_ID_MAPPING": 40,
+		"GROUP_INVALID_PRODUCER_EPOCH":      41,
+		"GROUP_INVALID_TXN_STATE":           42,
 	}
 )
 
@@ -956,6 +965,7 @@ type GroupCommitRequest struct {
 	MemberId      string                 `protobuf:"bytes,3,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
 	InstanceId    *string                `protobuf:"bytes,4,opt,name=instance_id,json=instanceId,proto3,oneof" json:"instance_id,omitempty"`
 	Offsets       []*CommittedOffset     `protobuf:"bytes,5,rep,name=offsets,proto3" json:"offsets,omitempty"`
+	Transaction   *GroupTransaction      `protobuf:"bytes,40,opt,name=transaction,proto3" json:"transaction,omitempty"` // set: the offsets count once the transaction is committed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1025,6 +1035,81 @@ func (x *GroupCommitRequest) GetOffsets() []*CommittedOffset {
 	return nil
 }
 
+func (x *GroupCommitRequest) GetTransaction() *GroupTransaction {
+	if x != nil {
+		return x.Transaction
+	}
+	return nil
+}
+
+type GroupTransaction struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	TransactionalId string                 `protobuf:"bytes,1,opt,name=transactional_id,json=transactionalId,proto3" json:"transactional_id,omitempty"`
+	ProducerId      int64                  `protobuf:"varint,2,opt,name=producer_id,json=producerId,proto3" json:"producer_id,omitempty"`
+	ProducerEpoch   int32                  `protobuf:"varint,3,opt,name=producer_epoch,json=producerEpoch,proto3" json:"producer_epoch,omitempty"`
+	Joins           bool                   `protobuf:"varint,4,opt,name=joins,proto3" json:"joins,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *GroupTransaction) Reset() {
+	*x = GroupTransaction{}
+	mi := &file_group_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupTransaction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupTransaction) ProtoMessage() {}
+
+func (x *GroupTransaction) ProtoReflect() protoreflect.Message {
+	mi := &file_group_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupTransaction.ProtoReflect.Descriptor instead.
+func (*GroupTransaction) Descriptor() ([]byte, []int) {
+	return file_group_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *GroupTransaction) GetTransactionalId() string {
+	if x != nil {
+		return x.TransactionalId
+	}
+	return ""
+}
+
+func (x *GroupTransaction) GetProducerId() int64 {
+	if x != nil {
+		return x.ProducerId
+	}
+	return 0
+}
+
+func (x *GroupTransaction) GetProducerEpoch() int32 {
+	if x != nil {
+		return x.ProducerEpoch
+	}
+	return 0
+}
+
+func (x *GroupTransaction) GetJoins() bool {
+	if x != nil {
+		return x.Joins
+	}
+	return false
+}
+
 type GroupCommitResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Codes         []GroupCode            `protobuf:"varint,1,rep,packed,name=codes,proto3,enum=varve.meta.v1.GroupCode" json:"codes,omitempty"`
@@ -1034,7 +1119,7 @@ type GroupCommitResponse struct {
 
 func (x *GroupCommitResponse) Reset() {
 	*x = GroupCommitResponse{}
-	mi := &file_group_proto_msgTypes[13]
+	mi := &file_group_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1046,7 +1131,7 @@ func (x *GroupCommitResponse) String() string {
 func (*GroupCommitResponse) ProtoMessage() {}
 
 func (x *GroupCommitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_group_proto_msgTypes[13]
+	mi := &file_group_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1059,7 +1144,7 @@ func (x *GroupCommitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupCommitResponse.ProtoReflect.Descriptor instead.
 func (*GroupCommitResponse) Descriptor() ([]byte, []int) {
-	return file_group_proto_rawDescGZIP(), []int{13}
+	return file_group_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GroupCommitResponse) GetCodes() []GroupCode {
@@ -1078,7 +1163,7 @@ type GroupDescribeRequest struct {
 
 func (x *GroupDescribeRequest) Reset() {
 	*x = GroupDescribeRequest{}
-	mi := &file_group_proto_msgTypes[14]
+	mi := &file_group_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1090,7 +1175,7 @@ func (x *GroupDescribeRequest) String() string {
 func (*GroupDescribeRequest) ProtoMessage() {}
 
 func (x *GroupDescribeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_group_proto_msgTypes[14]
+	mi := &file_group_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1103,7 +1188,7 @@ func (x *GroupDescribeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupDescribeRequest.ProtoReflect.Descriptor instead.
 func (*GroupDescribeRequest) Descriptor() ([]byte, []int) {
-	return file_group_proto_rawDescGZIP(), []int{14}
+	return file_group_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GroupDescribeRequest) GetGroups() []string {
@@ -1127,7 +1212,7 @@ type GroupDescribed struct {
 
 func (x *GroupDescribed) Reset() {
 	*x = GroupDescribed{}
-	mi := &file_group_proto_msgTypes[15]
+	mi := &file_group_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1139,7 +1224,7 @@ func (x *GroupDescribed) String() string {
 func (*GroupDescribed) ProtoMessage() {}
 
 func (x *GroupDescribed) ProtoReflect() protoreflect.Message {
-	mi := &file_group_proto_msgTypes[15]
+	mi := &file_group_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1152,7 +1237,7 @@ func (x *GroupDescribed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupDescribed.ProtoReflect.Descriptor instead.
 func (*GroupDescribed) Descriptor() ([]byte, []int) {
-	return file_group_proto_rawDescGZIP(), []int{15}
+	return file_group_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GroupDescribed) GetGroup() string {
@@ -1206,7 +1291,7 @@ type GroupDescribeResponse struct {
 
 func (x *GroupDescribeResponse) Reset() {
 	*x = GroupDescribeResponse{}
-	mi := &file_group_proto_msgTypes[16]
+	mi := &file_group_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1218,7 +1303,7 @@ func (x *GroupDescribeResponse) String() string {
 func (*GroupDescribeResponse) ProtoMessage() {}
 
 func (x *GroupDescribeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_group_proto_msgTypes[16]
+	mi := &file_group_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1231,7 +1316,7 @@ func (x *GroupDescribeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupDescribeResponse.ProtoReflect.Descriptor instead.
 func (*GroupDescribeResponse) Descriptor() ([]byte, []int) {
-	return file_group_proto_rawDescGZIP(), []int{16}
+	return file_group_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GroupDescribeResponse) GetGroups() []*GroupDescribed {
@@ -1251,7 +1336,7 @@ type GroupListRequest struct {
 
 func (x *GroupListRequest) Reset() {
 	*x = GroupListRequest{}
-	mi := &file_group_proto_msgTypes[17]
+	mi := &file_group_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1263,7 +1348,7 @@ func (x *GroupListRequest) String() string {
 func (*GroupListRequest) ProtoMessage() {}
 
 func (x *GroupListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_group_proto_msgTypes[17]
+	mi := &file_group_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1276,7 +1361,7 @@ func (x *GroupListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupListRequest.ProtoReflect.Descriptor instead.
 func (*GroupListRequest) Descriptor() ([]byte, []int) {
-	return file_group_proto_rawDescGZIP(), []int{17}
+	return file_group_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GroupListRequest) GetStates() []string {
@@ -1305,7 +1390,7 @@ type GroupListed struct {
 
 func (x *GroupListed) Reset() {
 	*x = GroupListed{}
-	mi := &file_group_proto_msgTypes[18]
+	mi := &file_group_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1317,7 +1402,7 @@ func (x *GroupListed) String() string {
 func (*GroupListed) ProtoMessage() {}
 
 func (x *GroupListed) ProtoReflect() protoreflect.Message {
-	mi := &file_group_proto_msgTypes[18]
+	mi := &file_group_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1330,7 +1415,7 @@ func (x *GroupListed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupListed.ProtoReflect.Descriptor instead.
 func (*GroupListed) Descriptor() ([]byte, []int) {
-	return file_group_proto_rawDescGZIP(), []int{18}
+	return file_group_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GroupListed) GetGroup() string {
@@ -1370,7 +1455,7 @@ type GroupListResponse struct {
 
 func (x *GroupListResponse) Reset() {
 	*x = GroupListResponse{}
-	mi := &file_group_proto_msgTypes[19]
+	mi := &file_group_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1382,7 +1467,7 @@ func (x *GroupListResponse) String() string {
 func (*GroupListResponse) ProtoMessage() {}
 
 func (x *GroupListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_group_proto_msgTypes[19]
+	mi := &file_group_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1395,7 +1480,7 @@ func (x *GroupListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupListResponse.ProtoReflect.Descriptor instead.
 func (*GroupListResponse) Descriptor() ([]byte, []int) {
-	return file_group_proto_rawDescGZIP(), []int{19}
+	return file_group_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GroupListResponse) GetGroups() []*GroupListed {
@@ -1414,7 +1499,7 @@ type GroupDeleteRequest struct {
 
 func (x *GroupDeleteRequest) Reset() {
 	*x = GroupDeleteRequest{}
-	mi := &file_group_proto_msgTypes[20]
+	mi := &file_group_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1426,7 +1511,7 @@ func (x *GroupDeleteRequest) String() string {
 func (*GroupDeleteRequest) ProtoMessage() {}
 
 func (x *GroupDeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_group_proto_msgTypes[20]
+	mi := &file_group_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1439,7 +1524,7 @@ func (x *GroupDeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupDeleteRequest.ProtoReflect.Descriptor instead.
 func (*GroupDeleteRequest) Descriptor() ([]byte, []int) {
-	return file_group_proto_rawDescGZIP(), []int{20}
+	return file_group_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GroupDeleteRequest) GetGroups() []string {
@@ -1458,7 +1543,7 @@ type GroupDeleteResponse struct {
 
 func (x *GroupDeleteResponse) Reset() {
 	*x = GroupDeleteResponse{}
-	mi := &file_group_proto_msgTypes[21]
+	mi := &file_group_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1470,7 +1555,7 @@ func (x *GroupDeleteResponse) String() string {
 func (*GroupDeleteResponse) ProtoMessage() {}
 
 func (x *GroupDeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_group_proto_msgTypes[21]
+	mi := &file_group_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1483,7 +1568,7 @@ func (x *GroupDeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupDeleteResponse.ProtoReflect.Descriptor instead.
 func (*GroupDeleteResponse) Descriptor() ([]byte, []int) {
-	return file_group_proto_rawDescGZIP(), []int{21}
+	return file_group_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GroupDeleteResponse) GetCodes() []GroupCode {
@@ -1587,7 +1672,7 @@ const file_group_proto_rawDesc = "" +
 	"\f_instance_id\"v\n" +
 	"\x12GroupLeaveResponse\x12,\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x18.varve.meta.v1.GroupCodeR\x04code\x122\n" +
-	"\amembers\x18\x02 \x03(\v2\x18.varve.meta.v1.GroupLeftR\amembers\"\xd7\x01\n" +
+	"\amembers\x18\x02 \x03(\v2\x18.varve.meta.v1.GroupLeftR\amembers\"\x9a\x02\n" +
 	"\x12GroupCommitRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x1e\n" +
 	"\n" +
@@ -1596,8 +1681,15 @@ const file_group_proto_rawDesc = "" +
 	"\tmember_id\x18\x03 \x01(\tR\bmemberId\x12$\n" +
 	"\vinstance_id\x18\x04 \x01(\tH\x00R\n" +
 	"instanceId\x88\x01\x01\x128\n" +
-	"\aoffsets\x18\x05 \x03(\v2\x1e.varve.meta.v1.CommittedOffsetR\aoffsetsB\x0e\n" +
-	"\f_instance_id\"E\n" +
+	"\aoffsets\x18\x05 \x03(\v2\x1e.varve.meta.v1.CommittedOffsetR\aoffsets\x12A\n" +
+	"\vtransaction\x18( \x01(\v2\x1f.varve.meta.v1.GroupTransactionR\vtransactionB\x0e\n" +
+	"\f_instance_id\"\x9b\x01\n" +
+	"\x10GroupTransaction\x12)\n" +
+	"\x10transactional_id\x18\x01 \x01(\tR\x0ftransactionalId\x12\x1f\n" +
+	"\vproducer_id\x18\x02 \x01(\x03R\n" +
+	"producerId\x12%\n" +
+	"\x0eproducer_epoch\x18\x03 \x01(\x05R\rproducerEpoch\x12\x14\n" +
+	"\x05joins\x18\x04 \x01(\bR\x05joins\"E\n" +
 	"\x13GroupCommitResponse\x12.\n" +
 	"\x05codes\x18\x01 \x03(\x0e2\x18.varve.meta.v1.GroupCodeR\x05codes\".\n" +
 	"\x14GroupDescribeRequest\x12\x16\n" +
@@ -1624,7 +1716,7 @@ const file_group_proto_rawDesc = "" +
 	"\x12GroupDeleteRequest\x12\x16\n" +
 	"\x06groups\x18\x01 \x03(\tR\x06groups\"E\n" +
 	"\x13GroupDeleteResponse\x12.\n" +
-	"\x05codes\x18\x01 \x03(\x0e2\x18.varve.meta.v1.GroupCodeR\x05codes*\x99\x03\n" +
+	"\x05codes\x18\x01 \x03(\x0e2\x18.varve.meta.v1.GroupCodeR\x05codes*\xff\x03\n" +
 	"\tGroupCode\x12\f\n" +
 	"\bGROUP_OK\x10\x00\x12\x14\n" +
 	"\x10GROUP_INVALID_ID\x10\x01\x12!\n" +
@@ -1641,7 +1733,10 @@ const file_group_proto_rawDesc = "" +
 	"\x0fGROUP_NOT_FOUND\x10\v\x12\x15\n" +
 	"\x11GROUP_UNAVAILABLE\x10\f\x12\x17\n" +
 	"\x13GROUP_UNKNOWN_TOPIC\x10\r\x12\x1c\n" +
-	"\x18GROUP_METADATA_TOO_LARGE\x10\x0eB.Z,github.com/varvelog/varve/coordinator/metapbb\x06proto3"
+	"\x18GROUP_METADATA_TOO_LARGE\x10\x0e\x12%\n" +
+	"!GROUP_INVALID_PRODUCER_ID_MAPPING\x10(\x12 \n" +
+	"\x1cGROUP_INVALID_PRODUCER_EPOCH\x10)\x12\x1b\n" +
+	"\x17GROUP_INVALID_TXN_STATE\x10*B.Z,github.com/varvelog/varve/coordinator/metapbb\x06proto3"
 
 var (
 	file_group_proto_rawDescOnce sync.Once
@@ -1656,7 +1751,7 @@ func file_group_proto_rawDescGZIP() []byte {
 }
 
 var file_group_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_group_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_group_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_group_proto_goTypes = []any{
 	(GroupCode)(0),                 // 0: varve.meta.v1.GroupCode
 	(*GroupJoinRequest)(nil),       // 1: varve.meta.v1.GroupJoinRequest
@@ -1672,21 +1767,22 @@ var file_group_proto_goTypes = []any{
 	(*GroupLeft)(nil),              // 11: varve.meta.v1.GroupLeft
 	(*GroupLeaveResponse)(nil),     // 12: varve.meta.v1.GroupLeaveResponse
 	(*GroupCommitRequest)(nil),     // 13: varve.meta.v1.GroupCommitRequest
-	(*GroupCommitResponse)(nil),    // 14: varve.meta.v1.GroupCommitResponse
-	(*GroupDescribeRequest)(nil),   // 15: varve.meta.v1.GroupDescribeRequest
-	(*GroupDescribed)(nil),         // 16: varve.meta.v1.GroupDescribed
-	(*GroupDescribeResponse)(nil),  // 17: varve.meta.v1.GroupDescribeResponse
-	(*GroupListRequest)(nil),       // 18: varve.meta.v1.GroupListRequest
-	(*GroupListed)(nil),            // 19: varve.meta.v1.GroupListed
-	(*GroupListResponse)(nil),      // 20: varve.meta.v1.GroupListResponse
-	(*GroupDeleteRequest)(nil),     // 21: varve.meta.v1.GroupDeleteRequest
-	(*GroupDeleteResponse)(nil),    // 22: varve.meta.v1.GroupDeleteResponse
-	(*GroupProtocol)(nil),          // 23: varve.meta.v1.GroupProtocol
-	(*CommittedOffset)(nil),        // 24: varve.meta.v1.CommittedOffset
-	(*GroupMember)(nil),            // 25: varve.meta.v1.GroupMember
+	(*GroupTransaction)(nil),       // 14: varve.meta.v1.GroupTransaction
+	(*GroupCommitResponse)(nil),    // 15: varve.meta.v1.GroupCommitResponse
+	(*GroupDescribeRequest)(nil),   // 16: varve.meta.v1.GroupDescribeRequest
+	(*GroupDescribed)(nil),         // 17: varve.meta.v1.GroupDescribed
+	(*GroupDescribeResponse)(nil),  // 18: varve.meta.v1.GroupDescribeResponse
+	(*GroupListRequest)(nil),       // 19: varve.meta.v1.GroupListRequest
+	(*GroupListed)(nil),            // 20: varve.meta.v1.GroupListed
+	(*GroupListResponse)(nil),      // 21: varve.meta.v1.GroupListResponse
+	(*GroupDeleteRequest)(nil),     // 22: varve.meta.v1.GroupDeleteRequest
+	(*GroupDeleteResponse)(nil),    // 23: varve.meta.v1.GroupDeleteResponse
+	(*GroupProtocol)(nil),          // 24: varve.meta.v1.GroupProtocol
+	(*CommittedOffset)(nil),        // 25: varve.meta.v1.CommittedOffset
+	(*GroupMember)(nil),            // 26: varve.meta.v1.GroupMember
 }
 var file_group_proto_depIdxs = []int32{
-	23, // 0: varve.meta.v1.GroupJoinRequest.protocols:type_name -> varve.meta.v1.GroupProtocol
+	24, // 0: varve.meta.v1.GroupJoinRequest.protocols:type_name -> varve.meta.v1.GroupProtocol
 	0,  // 1: varve.meta.v1.GroupJoinResponse.code:type_name -> varve.meta.v1.GroupCode
 	2,  // 2: varve.meta.v1.GroupJoinResponse.members:type_name -> varve.meta.v1.GroupJoinMember
 	4,  // 3: varve.meta.v1.GroupSyncRequest.assignments:type_name -> varve.meta.v1.GroupAssignment
@@ -1696,18 +1792,19 @@ var file_group_proto_depIdxs = []int32{
 	0,  // 7: varve.meta.v1.GroupLeft.code:type_name -> varve.meta.v1.GroupCode
 	0,  // 8: varve.meta.v1.GroupLeaveResponse.code:type_name -> varve.meta.v1.GroupCode
 	11, // 9: varve.meta.v1.GroupLeaveResponse.members:type_name -> varve.meta.v1.GroupLeft
-	24, // 10: varve.meta.v1.GroupCommitRequest.offsets:type_name -> varve.meta.v1.CommittedOffset
-	0,  // 11: varve.meta.v1.GroupCommitResponse.codes:type_name -> varve.meta.v1.GroupCode
-	0,  // 12: varve.meta.v1.GroupDescribed.code:type_name -> varve.meta.v1.GroupCode
-	25, // 13: varve.meta.v1.GroupDescribed.members:type_name -> varve.meta.v1.GroupMember
-	16, // 14: varve.meta.v1.GroupDescribeResponse.groups:type_name -> varve.meta.v1.GroupDescribed
-	19, // 15: varve.meta.v1.GroupListResponse.groups:type_name -> varve.meta.v1.GroupListed
-	0,  // 16: varve.meta.v1.GroupDeleteResponse.codes:type_name -> varve.meta.v1.GroupCode
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	25, // 10: varve.meta.v1.GroupCommitRequest.offsets:type_name -> varve.meta.v1.CommittedOffset
+	14, // 11: varve.meta.v1.GroupCommitRequest.transaction:type_name -> varve.meta.v1.GroupTransaction
+	0,  // 12: varve.meta.v1.GroupCommitResponse.codes:type_name -> varve.meta.v1.GroupCode
+	0,  // 13: varve.meta.v1.GroupDescribed.code:type_name -> varve.meta.v1.GroupCode
+	26, // 14: varve.meta.v1.GroupDescribed.members:type_name -> varve.meta.v1.GroupMember
+	17, // 15: varve.meta.v1.GroupDescribeResponse.groups:type_name -> varve.meta.v1.GroupDescribed
+	20, // 16: varve.meta.v1.GroupListResponse.groups:type_name -> varve.meta.v1.GroupListed
+	0,  // 17: varve.meta.v1.GroupDeleteResponse.codes:type_name -> varve.meta.v1.GroupCode
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_group_proto_init() }
@@ -1729,7 +1826,7 @@ func file_group_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_group_proto_rawDesc), len(file_group_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -635,6 +635,7 @@ type JobRun struct {
 	Position      uint32                 `protobuf:"varint,5,opt,name=position,proto3" json:"position,omitempty"`
 	Length        uint32                 `protobuf:"varint,6,opt,name=length,proto3" json:"length,omitempty"`
 	LeaderEpoch   int32                  `protobuf:"varint,7,opt,name=leader_epoch,json=leaderEpoch,proto3" json:"leader_epoch,omitempty"`
+	Marker        *JobMarker             `protobuf:"bytes,8,opt,name=marker,proto3" json:"marker,omitempty"` // set: no bytes anywhere, the offset is that of a transaction's marker
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -718,6 +719,89 @@ func (x *JobRun) GetLeaderEpoch() int32 {
 	return 0
 }
 
+func (x *JobRun) GetMarker() *JobMarker {
+	if x != nil {
+		return x.Marker
+	}
+	return nil
+}
+
+type JobMarker struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	ProducerId       int64                  `protobuf:"varint,1,opt,name=producer_id,json=producerId,proto3" json:"producer_id,omitempty"`
+	ProducerEpoch    int32                  `protobuf:"varint,2,opt,name=producer_epoch,json=producerEpoch,proto3" json:"producer_epoch,omitempty"`
+	CoordinatorEpoch int32                  `protobuf:"varint,3,opt,name=coordinator_epoch,json=coordinatorEpoch,proto3" json:"coordinator_epoch,omitempty"`
+	Commit           bool                   `protobuf:"varint,4,opt,name=commit,proto3" json:"commit,omitempty"`
+	TimestampMillis  int64                  `protobuf:"varint,5,opt,name=timestamp_millis,json=timestampMillis,proto3" json:"timestamp_millis,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *JobMarker) Reset() {
+	*x = JobMarker{}
+	mi := &file_internal_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobMarker) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobMarker) ProtoMessage() {}
+
+func (x *JobMarker) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobMarker.ProtoReflect.Descriptor instead.
+func (*JobMarker) Descriptor() ([]byte, []int) {
+	return file_internal_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *JobMarker) GetProducerId() int64 {
+	if x != nil {
+		return x.ProducerId
+	}
+	return 0
+}
+
+func (x *JobMarker) GetProducerEpoch() int32 {
+	if x != nil {
+		return x.ProducerEpoch
+	}
+	return 0
+}
+
+func (x *JobMarker) GetCoordinatorEpoch() int32 {
+	if x != nil {
+		return x.CoordinatorEpoch
+	}
+	return 0
+}
+
+func (x *JobMarker) GetCommit() bool {
+	if x != nil {
+		return x.Commit
+	}
+	return false
+}
+
+func (x *JobMarker) GetTimestampMillis() int64 {
+	if x != nil {
+		return x.TimestampMillis
+	}
+	return 0
+}
+
 // job/finish carries FinishJob through the log; the answer says what became of it.
 type JobFinishRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -728,7 +812,7 @@ type JobFinishRequest struct {
 
 func (x *JobFinishRequest) Reset() {
 	*x = JobFinishRequest{}
-	mi := &file_internal_proto_msgTypes[12]
+	mi := &file_internal_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -740,7 +824,7 @@ func (x *JobFinishRequest) String() string {
 func (*JobFinishRequest) ProtoMessage() {}
 
 func (x *JobFinishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_proto_msgTypes[12]
+	mi := &file_internal_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -753,7 +837,7 @@ func (x *JobFinishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobFinishRequest.ProtoReflect.Descriptor instead.
 func (*JobFinishRequest) Descriptor() ([]byte, []int) {
-	return file_internal_proto_rawDescGZIP(), []int{12}
+	return file_internal_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *JobFinishRequest) GetFinish() *FinishJob {
@@ -774,7 +858,7 @@ type JobFinishResponse struct {
 
 func (x *JobFinishResponse) Reset() {
 	*x = JobFinishResponse{}
-	mi := &file_internal_proto_msgTypes[13]
+	mi := &file_internal_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -786,7 +870,7 @@ func (x *JobFinishResponse) String() string {
 func (*JobFinishResponse) ProtoMessage() {}
 
 func (x *JobFinishResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_proto_msgTypes[13]
+	mi := &file_internal_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -799,7 +883,7 @@ func (x *JobFinishResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobFinishResponse.ProtoReflect.Descriptor instead.
 func (*JobFinishResponse) Descriptor() ([]byte, []int) {
-	return file_internal_proto_rawDescGZIP(), []int{13}
+	return file_internal_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *JobFinishResponse) GetAccepted() bool {
@@ -833,7 +917,7 @@ type GarbageRequest struct {
 
 func (x *GarbageRequest) Reset() {
 	*x = GarbageRequest{}
-	mi := &file_internal_proto_msgTypes[14]
+	mi := &file_internal_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -845,7 +929,7 @@ func (x *GarbageRequest) String() string {
 func (*GarbageRequest) ProtoMessage() {}
 
 func (x *GarbageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_proto_msgTypes[14]
+	mi := &file_internal_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -858,7 +942,7 @@ func (x *GarbageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GarbageRequest.ProtoReflect.Descriptor instead.
 func (*GarbageRequest) Descriptor() ([]byte, []int) {
-	return file_internal_proto_rawDescGZIP(), []int{14}
+	return file_internal_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GarbageRequest) GetMax() uint32 {
@@ -877,7 +961,7 @@ type GarbageResponse struct {
 
 func (x *GarbageResponse) Reset() {
 	*x = GarbageResponse{}
-	mi := &file_internal_proto_msgTypes[15]
+	mi := &file_internal_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -889,7 +973,7 @@ func (x *GarbageResponse) String() string {
 func (*GarbageResponse) ProtoMessage() {}
 
 func (x *GarbageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_proto_msgTypes[15]
+	mi := &file_internal_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -902,7 +986,7 @@ func (x *GarbageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GarbageResponse.ProtoReflect.Descriptor instead.
 func (*GarbageResponse) Descriptor() ([]byte, []int) {
-	return file_internal_proto_rawDescGZIP(), []int{15}
+	return file_internal_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GarbageResponse) GetKeys() []string {
@@ -921,7 +1005,7 @@ type GarbageForgetRequest struct {
 
 func (x *GarbageForgetRequest) Reset() {
 	*x = GarbageForgetRequest{}
-	mi := &file_internal_proto_msgTypes[16]
+	mi := &file_internal_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -933,7 +1017,7 @@ func (x *GarbageForgetRequest) String() string {
 func (*GarbageForgetRequest) ProtoMessage() {}
 
 func (x *GarbageForgetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_proto_msgTypes[16]
+	mi := &file_internal_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -946,7 +1030,7 @@ func (x *GarbageForgetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GarbageForgetRequest.ProtoReflect.Descriptor instead.
 func (*GarbageForgetRequest) Descriptor() ([]byte, []int) {
-	return file_internal_proto_rawDescGZIP(), []int{16}
+	return file_internal_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GarbageForgetRequest) GetKeys() []string {
@@ -964,7 +1048,7 @@ type GarbageForgetResponse struct {
 
 func (x *GarbageForgetResponse) Reset() {
 	*x = GarbageForgetResponse{}
-	mi := &file_internal_proto_msgTypes[17]
+	mi := &file_internal_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -976,7 +1060,7 @@ func (x *GarbageForgetResponse) String() string {
 func (*GarbageForgetResponse) ProtoMessage() {}
 
 func (x *GarbageForgetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_proto_msgTypes[17]
+	mi := &file_internal_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -989,7 +1073,7 @@ func (x *GarbageForgetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GarbageForgetResponse.ProtoReflect.Descriptor instead.
 func (*GarbageForgetResponse) Descriptor() ([]byte, []int) {
-	return file_internal_proto_rawDescGZIP(), []int{17}
+	return file_internal_proto_rawDescGZIP(), []int{18}
 }
 
 // referenced: which of these keys the state refers to, or may come to refer to (a job under lease, an epoch not fenced).
@@ -1002,7 +1086,7 @@ type ReferencedRequest struct {
 
 func (x *ReferencedRequest) Reset() {
 	*x = ReferencedRequest{}
-	mi := &file_internal_proto_msgTypes[18]
+	mi := &file_internal_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1014,7 +1098,7 @@ func (x *ReferencedRequest) String() string {
 func (*ReferencedRequest) ProtoMessage() {}
 
 func (x *ReferencedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_proto_msgTypes[18]
+	mi := &file_internal_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1027,7 +1111,7 @@ func (x *ReferencedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReferencedRequest.ProtoReflect.Descriptor instead.
 func (*ReferencedRequest) Descriptor() ([]byte, []int) {
-	return file_internal_proto_rawDescGZIP(), []int{18}
+	return file_internal_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReferencedRequest) GetKeys() []string {
@@ -1046,7 +1130,7 @@ type ReferencedResponse struct {
 
 func (x *ReferencedResponse) Reset() {
 	*x = ReferencedResponse{}
-	mi := &file_internal_proto_msgTypes[19]
+	mi := &file_internal_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1058,7 +1142,7 @@ func (x *ReferencedResponse) String() string {
 func (*ReferencedResponse) ProtoMessage() {}
 
 func (x *ReferencedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_proto_msgTypes[19]
+	mi := &file_internal_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1071,7 +1155,7 @@ func (x *ReferencedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReferencedResponse.ProtoReflect.Descriptor instead.
 func (*ReferencedResponse) Descriptor() ([]byte, []int) {
-	return file_internal_proto_rawDescGZIP(), []int{19}
+	return file_internal_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReferencedResponse) GetReferenced() []bool {
@@ -1129,7 +1213,7 @@ const file_internal_proto_rawDesc = "" +
 	"\asegment\x18\x04 \x01(\x04R\asegment\x12\x1d\n" +
 	"\n" +
 	"object_key\x18\x05 \x01(\tR\tobjectKey\x12)\n" +
-	"\x04runs\x18\x06 \x03(\v2\x15.varve.meta.v1.JobRunR\x04runs\"\xd3\x01\n" +
+	"\x04runs\x18\x06 \x03(\v2\x15.varve.meta.v1.JobRunR\x04runs\"\x85\x02\n" +
 	"\x06JobRun\x12\x19\n" +
 	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x1f\n" +
@@ -1138,7 +1222,15 @@ const file_internal_proto_rawDesc = "" +
 	"\arecords\x18\x04 \x01(\rR\arecords\x12\x1a\n" +
 	"\bposition\x18\x05 \x01(\rR\bposition\x12\x16\n" +
 	"\x06length\x18\x06 \x01(\rR\x06length\x12!\n" +
-	"\fleader_epoch\x18\a \x01(\x05R\vleaderEpoch\"D\n" +
+	"\fleader_epoch\x18\a \x01(\x05R\vleaderEpoch\x120\n" +
+	"\x06marker\x18\b \x01(\v2\x18.varve.meta.v1.JobMarkerR\x06marker\"\xc3\x01\n" +
+	"\tJobMarker\x12\x1f\n" +
+	"\vproducer_id\x18\x01 \x01(\x03R\n" +
+	"producerId\x12%\n" +
+	"\x0eproducer_epoch\x18\x02 \x01(\x05R\rproducerEpoch\x12+\n" +
+	"\x11coordinator_epoch\x18\x03 \x01(\x05R\x10coordinatorEpoch\x12\x16\n" +
+	"\x06commit\x18\x04 \x01(\bR\x06commit\x12)\n" +
+	"\x10timestamp_millis\x18\x05 \x01(\x03R\x0ftimestampMillis\"D\n" +
 	"\x10JobFinishRequest\x120\n" +
 	"\x06finish\x18\x01 \x01(\v2\x18.varve.meta.v1.FinishJobR\x06finish\"u\n" +
 	"\x11JobFinishResponse\x12\x1a\n" +
@@ -1172,7 +1264,7 @@ func file_internal_proto_rawDescGZIP() []byte {
 	return file_internal_proto_rawDescData
 }
 
-var file_internal_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_internal_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_internal_proto_goTypes = []any{
 	(*SubmitRequest)(nil),         // 0: varve.meta.v1.SubmitRequest
 	(*SubmitResponse)(nil),        // 1: varve.meta.v1.SubmitResponse
@@ -1186,31 +1278,33 @@ var file_internal_proto_goTypes = []any{
 	(*JobTopic)(nil),              // 9: varve.meta.v1.JobTopic
 	(*JobContainer)(nil),          // 10: varve.meta.v1.JobContainer
 	(*JobRun)(nil),                // 11: varve.meta.v1.JobRun
-	(*JobFinishRequest)(nil),      // 12: varve.meta.v1.JobFinishRequest
-	(*JobFinishResponse)(nil),     // 13: varve.meta.v1.JobFinishResponse
-	(*GarbageRequest)(nil),        // 14: varve.meta.v1.GarbageRequest
-	(*GarbageResponse)(nil),       // 15: varve.meta.v1.GarbageResponse
-	(*GarbageForgetRequest)(nil),  // 16: varve.meta.v1.GarbageForgetRequest
-	(*GarbageForgetResponse)(nil), // 17: varve.meta.v1.GarbageForgetResponse
-	(*ReferencedRequest)(nil),     // 18: varve.meta.v1.ReferencedRequest
-	(*ReferencedResponse)(nil),    // 19: varve.meta.v1.ReferencedResponse
-	nil,                           // 20: varve.meta.v1.JobTopic.ConfigsEntry
-	(*Command)(nil),               // 21: varve.meta.v1.Command
-	(*FinishJob)(nil),             // 22: varve.meta.v1.FinishJob
+	(*JobMarker)(nil),             // 12: varve.meta.v1.JobMarker
+	(*JobFinishRequest)(nil),      // 13: varve.meta.v1.JobFinishRequest
+	(*JobFinishResponse)(nil),     // 14: varve.meta.v1.JobFinishResponse
+	(*GarbageRequest)(nil),        // 15: varve.meta.v1.GarbageRequest
+	(*GarbageResponse)(nil),       // 16: varve.meta.v1.GarbageResponse
+	(*GarbageForgetRequest)(nil),  // 17: varve.meta.v1.GarbageForgetRequest
+	(*GarbageForgetResponse)(nil), // 18: varve.meta.v1.GarbageForgetResponse
+	(*ReferencedRequest)(nil),     // 19: varve.meta.v1.ReferencedRequest
+	(*ReferencedResponse)(nil),    // 20: varve.meta.v1.ReferencedResponse
+	nil,                           // 21: varve.meta.v1.JobTopic.ConfigsEntry
+	(*Command)(nil),               // 22: varve.meta.v1.Command
+	(*FinishJob)(nil),             // 23: varve.meta.v1.FinishJob
 }
 var file_internal_proto_depIdxs = []int32{
-	21, // 0: varve.meta.v1.SubmitRequest.commands:type_name -> varve.meta.v1.Command
+	22, // 0: varve.meta.v1.SubmitRequest.commands:type_name -> varve.meta.v1.Command
 	8,  // 1: varve.meta.v1.JobLeaseResponse.job:type_name -> varve.meta.v1.Job
 	10, // 2: varve.meta.v1.Job.containers:type_name -> varve.meta.v1.JobContainer
 	9,  // 3: varve.meta.v1.Job.topics:type_name -> varve.meta.v1.JobTopic
-	20, // 4: varve.meta.v1.JobTopic.configs:type_name -> varve.meta.v1.JobTopic.ConfigsEntry
+	21, // 4: varve.meta.v1.JobTopic.configs:type_name -> varve.meta.v1.JobTopic.ConfigsEntry
 	11, // 5: varve.meta.v1.JobContainer.runs:type_name -> varve.meta.v1.JobRun
-	22, // 6: varve.meta.v1.JobFinishRequest.finish:type_name -> varve.meta.v1.FinishJob
-	7,  // [7:7] is the sub-list for method output_type
-	7,  // [7:7] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	12, // 6: varve.meta.v1.JobRun.marker:type_name -> varve.meta.v1.JobMarker
+	23, // 7: varve.meta.v1.JobFinishRequest.finish:type_name -> varve.meta.v1.FinishJob
+	8,  // [8:8] is the sub-list for method output_type
+	8,  // [8:8] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_internal_proto_init() }
@@ -1225,7 +1319,7 @@ func file_internal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_proto_rawDesc), len(file_internal_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

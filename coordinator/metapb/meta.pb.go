@@ -248,6 +248,10 @@ type Command struct {
 	//	*Command_Noop
 	//	*Command_DeleteOffsets
 	//	*Command_LocalReleased
+	//	*Command_InitTransactionalProducer
+	//	*Command_AddToTransaction
+	//	*Command_CommitTransactionOffsets
+	//	*Command_EndTransaction
 	Kind isCommand_Kind `protobuf_oneof:"kind"`
 	// Continuation frames: a command above the frame limit travels as parts in consecutive commands with the same id,
 	// applied with the last, void after a LeaderStart. part_count 0: the command is whole and kind is set.
@@ -491,6 +495,42 @@ func (x *Command) GetLocalReleased() *LocalReleased {
 	return nil
 }
 
+func (x *Command) GetInitTransactionalProducer() *InitTransactionalProducer {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_InitTransactionalProducer); ok {
+			return x.InitTransactionalProducer
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetAddToTransaction() *AddToTransaction {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_AddToTransaction); ok {
+			return x.AddToTransaction
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetCommitTransactionOffsets() *CommitTransactionOffsets {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_CommitTransactionOffsets); ok {
+			return x.CommitTransactionOffsets
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetEndTransaction() *EndTransaction {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_EndTransaction); ok {
+			return x.EndTransaction
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetPartCount() uint32 {
 	if x != nil {
 		return x.PartCount
@@ -600,6 +640,22 @@ type Command_LocalReleased struct {
 	LocalReleased *LocalReleased `protobuf:"bytes,22,opt,name=local_released,json=localReleased,proto3,oneof"`
 }
 
+type Command_InitTransactionalProducer struct {
+	InitTransactionalProducer *InitTransactionalProducer `protobuf:"bytes,40,opt,name=init_transactional_producer,json=initTransactionalProducer,proto3,oneof"`
+}
+
+type Command_AddToTransaction struct {
+	AddToTransaction *AddToTransaction `protobuf:"bytes,41,opt,name=add_to_transaction,json=addToTransaction,proto3,oneof"`
+}
+
+type Command_CommitTransactionOffsets struct {
+	CommitTransactionOffsets *CommitTransactionOffsets `protobuf:"bytes,42,opt,name=commit_transaction_offsets,json=commitTransactionOffsets,proto3,oneof"`
+}
+
+type Command_EndTransaction struct {
+	EndTransaction *EndTransaction `protobuf:"bytes,43,opt,name=end_transaction,json=endTransaction,proto3,oneof"`
+}
+
 func (*Command_LeaderStart) isCommand_Kind() {}
 
 func (*Command_RegisterNode) isCommand_Kind() {}
@@ -641,6 +697,14 @@ func (*Command_Noop) isCommand_Kind() {}
 func (*Command_DeleteOffsets) isCommand_Kind() {}
 
 func (*Command_LocalReleased) isCommand_Kind() {}
+
+func (*Command_InitTransactionalProducer) isCommand_Kind() {}
+
+func (*Command_AddToTransaction) isCommand_Kind() {}
+
+func (*Command_CommitTransactionOffsets) isCommand_Kind() {}
+
+func (*Command_EndTransaction) isCommand_Kind() {}
 
 type LeaderStart struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -1887,6 +1951,375 @@ func (x *DeleteGroups) GetGroups() []string {
 	return nil
 }
 
+// InitTransactionalProducer gives a transactional id its producer id and next epoch, which fences every earlier one; a transaction
+// that is open is aborted.
+type InitTransactionalProducer struct {
+	state                 protoimpl.MessageState `protogen:"open.v1"`
+	TransactionalId       string                 `protobuf:"bytes,1,opt,name=transactional_id,json=transactionalId,proto3" json:"transactional_id,omitempty"`
+	TimeoutMillis         int32                  `protobuf:"varint,2,opt,name=timeout_millis,json=timeoutMillis,proto3" json:"timeout_millis,omitempty"`
+	ExpectedProducerId    int64                  `protobuf:"varint,3,opt,name=expected_producer_id,json=expectedProducerId,proto3" json:"expected_producer_id,omitempty"`          // -1: none (KIP-360)
+	ExpectedProducerEpoch int32                  `protobuf:"varint,4,opt,name=expected_producer_epoch,json=expectedProducerEpoch,proto3" json:"expected_producer_epoch,omitempty"` // -1: none
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
+}
+
+func (x *InitTransactionalProducer) Reset() {
+	*x = InitTransactionalProducer{}
+	mi := &file_meta_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InitTransactionalProducer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InitTransactionalProducer) ProtoMessage() {}
+
+func (x *InitTransactionalProducer) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InitTransactionalProducer.ProtoReflect.Descriptor instead.
+func (*InitTransactionalProducer) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *InitTransactionalProducer) GetTransactionalId() string {
+	if x != nil {
+		return x.TransactionalId
+	}
+	return ""
+}
+
+func (x *InitTransactionalProducer) GetTimeoutMillis() int32 {
+	if x != nil {
+		return x.TimeoutMillis
+	}
+	return 0
+}
+
+func (x *InitTransactionalProducer) GetExpectedProducerId() int64 {
+	if x != nil {
+		return x.ExpectedProducerId
+	}
+	return 0
+}
+
+func (x *InitTransactionalProducer) GetExpectedProducerEpoch() int32 {
+	if x != nil {
+		return x.ExpectedProducerEpoch
+	}
+	return 0
+}
+
+// AddToTransaction adds partitions and groups to the transaction, and begins it where none is open. All of them are added, or none.
+type AddToTransaction struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	TransactionalId string                 `protobuf:"bytes,1,opt,name=transactional_id,json=transactionalId,proto3" json:"transactional_id,omitempty"`
+	ProducerId      int64                  `protobuf:"varint,2,opt,name=producer_id,json=producerId,proto3" json:"producer_id,omitempty"`
+	ProducerEpoch   int32                  `protobuf:"varint,3,opt,name=producer_epoch,json=producerEpoch,proto3" json:"producer_epoch,omitempty"`
+	Topics          []*TransactionTopic    `protobuf:"bytes,4,rep,name=topics,proto3" json:"topics,omitempty"`
+	Groups          []string               `protobuf:"bytes,5,rep,name=groups,proto3" json:"groups,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *AddToTransaction) Reset() {
+	*x = AddToTransaction{}
+	mi := &file_meta_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddToTransaction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddToTransaction) ProtoMessage() {}
+
+func (x *AddToTransaction) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddToTransaction.ProtoReflect.Descriptor instead.
+func (*AddToTransaction) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *AddToTransaction) GetTransactionalId() string {
+	if x != nil {
+		return x.TransactionalId
+	}
+	return ""
+}
+
+func (x *AddToTransaction) GetProducerId() int64 {
+	if x != nil {
+		return x.ProducerId
+	}
+	return 0
+}
+
+func (x *AddToTransaction) GetProducerEpoch() int32 {
+	if x != nil {
+		return x.ProducerEpoch
+	}
+	return 0
+}
+
+func (x *AddToTransaction) GetTopics() []*TransactionTopic {
+	if x != nil {
+		return x.Topics
+	}
+	return nil
+}
+
+func (x *AddToTransaction) GetGroups() []string {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+type TransactionTopic struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TopicId       []byte                 `protobuf:"bytes,1,opt,name=topic_id,json=topicId,proto3" json:"topic_id,omitempty"`
+	Partitions    []int32                `protobuf:"varint,2,rep,packed,name=partitions,proto3" json:"partitions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransactionTopic) Reset() {
+	*x = TransactionTopic{}
+	mi := &file_meta_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransactionTopic) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransactionTopic) ProtoMessage() {}
+
+func (x *TransactionTopic) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransactionTopic.ProtoReflect.Descriptor instead.
+func (*TransactionTopic) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *TransactionTopic) GetTopicId() []byte {
+	if x != nil {
+		return x.TopicId
+	}
+	return nil
+}
+
+func (x *TransactionTopic) GetPartitions() []int32 {
+	if x != nil {
+		return x.Partitions
+	}
+	return nil
+}
+
+// CommitTransactionOffsets puts a group's offsets into the transaction: they become the group's when it is committed.
+type CommitTransactionOffsets struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	TransactionalId string                 `protobuf:"bytes,1,opt,name=transactional_id,json=transactionalId,proto3" json:"transactional_id,omitempty"`
+	ProducerId      int64                  `protobuf:"varint,2,opt,name=producer_id,json=producerId,proto3" json:"producer_id,omitempty"`
+	ProducerEpoch   int32                  `protobuf:"varint,3,opt,name=producer_epoch,json=producerEpoch,proto3" json:"producer_epoch,omitempty"`
+	Group           string                 `protobuf:"bytes,4,opt,name=group,proto3" json:"group,omitempty"`
+	Offsets         []*CommittedOffset     `protobuf:"bytes,5,rep,name=offsets,proto3" json:"offsets,omitempty"`
+	Joins           bool                   `protobuf:"varint,6,opt,name=joins,proto3" json:"joins,omitempty"` // the group is added to the transaction, which begins where none is open (KIP-890)
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *CommitTransactionOffsets) Reset() {
+	*x = CommitTransactionOffsets{}
+	mi := &file_meta_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommitTransactionOffsets) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommitTransactionOffsets) ProtoMessage() {}
+
+func (x *CommitTransactionOffsets) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommitTransactionOffsets.ProtoReflect.Descriptor instead.
+func (*CommitTransactionOffsets) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *CommitTransactionOffsets) GetTransactionalId() string {
+	if x != nil {
+		return x.TransactionalId
+	}
+	return ""
+}
+
+func (x *CommitTransactionOffsets) GetProducerId() int64 {
+	if x != nil {
+		return x.ProducerId
+	}
+	return 0
+}
+
+func (x *CommitTransactionOffsets) GetProducerEpoch() int32 {
+	if x != nil {
+		return x.ProducerEpoch
+	}
+	return 0
+}
+
+func (x *CommitTransactionOffsets) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *CommitTransactionOffsets) GetOffsets() []*CommittedOffset {
+	if x != nil {
+		return x.Offsets
+	}
+	return nil
+}
+
+func (x *CommitTransactionOffsets) GetJoins() bool {
+	if x != nil {
+		return x.Joins
+	}
+	return false
+}
+
+// EndTransaction commits or aborts: in every partition of the transaction a marker takes one offset.
+type EndTransaction struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	TransactionalId string                 `protobuf:"bytes,1,opt,name=transactional_id,json=transactionalId,proto3" json:"transactional_id,omitempty"`
+	ProducerId      int64                  `protobuf:"varint,2,opt,name=producer_id,json=producerId,proto3" json:"producer_id,omitempty"`
+	ProducerEpoch   int32                  `protobuf:"varint,3,opt,name=producer_epoch,json=producerEpoch,proto3" json:"producer_epoch,omitempty"`
+	Commit          bool                   `protobuf:"varint,4,opt,name=commit,proto3" json:"commit,omitempty"`
+	BumpsEpoch      bool                   `protobuf:"varint,5,opt,name=bumps_epoch,json=bumpsEpoch,proto3" json:"bumps_epoch,omitempty"` // the producer goes on with the next epoch (KIP-890)
+	Fences          bool                   `protobuf:"varint,6,opt,name=fences,proto3" json:"fences,omitempty"`                           // an administrator's abort: the producer is fenced
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *EndTransaction) Reset() {
+	*x = EndTransaction{}
+	mi := &file_meta_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndTransaction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndTransaction) ProtoMessage() {}
+
+func (x *EndTransaction) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndTransaction.ProtoReflect.Descriptor instead.
+func (*EndTransaction) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *EndTransaction) GetTransactionalId() string {
+	if x != nil {
+		return x.TransactionalId
+	}
+	return ""
+}
+
+func (x *EndTransaction) GetProducerId() int64 {
+	if x != nil {
+		return x.ProducerId
+	}
+	return 0
+}
+
+func (x *EndTransaction) GetProducerEpoch() int32 {
+	if x != nil {
+		return x.ProducerEpoch
+	}
+	return 0
+}
+
+func (x *EndTransaction) GetCommit() bool {
+	if x != nil {
+		return x.Commit
+	}
+	return false
+}
+
+func (x *EndTransaction) GetBumpsEpoch() bool {
+	if x != nil {
+		return x.BumpsEpoch
+	}
+	return false
+}
+
+func (x *EndTransaction) GetFences() bool {
+	if x != nil {
+		return x.Fences
+	}
+	return false
+}
+
 // LeaseJob takes the next job that waits, for a worker.
 type LeaseJob struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1900,7 +2333,7 @@ type LeaseJob struct {
 
 func (x *LeaseJob) Reset() {
 	*x = LeaseJob{}
-	mi := &file_meta_proto_msgTypes[20]
+	mi := &file_meta_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1912,7 +2345,7 @@ func (x *LeaseJob) String() string {
 func (*LeaseJob) ProtoMessage() {}
 
 func (x *LeaseJob) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[20]
+	mi := &file_meta_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1925,7 +2358,7 @@ func (x *LeaseJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseJob.ProtoReflect.Descriptor instead.
 func (*LeaseJob) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{20}
+	return file_meta_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *LeaseJob) GetWorker() string {
@@ -1977,7 +2410,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_meta_proto_msgTypes[21]
+	mi := &file_meta_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1989,7 +2422,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[21]
+	mi := &file_meta_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2002,7 +2435,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{21}
+	return file_meta_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Part) GetTopicId() []byte {
@@ -2101,7 +2534,7 @@ type SegmentObject struct {
 
 func (x *SegmentObject) Reset() {
 	*x = SegmentObject{}
-	mi := &file_meta_proto_msgTypes[22]
+	mi := &file_meta_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2113,7 +2546,7 @@ func (x *SegmentObject) String() string {
 func (*SegmentObject) ProtoMessage() {}
 
 func (x *SegmentObject) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[22]
+	mi := &file_meta_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2126,7 +2559,7 @@ func (x *SegmentObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SegmentObject.ProtoReflect.Descriptor instead.
 func (*SegmentObject) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{22}
+	return file_meta_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SegmentObject) GetJobId() uint64 {
@@ -2169,7 +2602,7 @@ type FinishJob struct {
 
 func (x *FinishJob) Reset() {
 	*x = FinishJob{}
-	mi := &file_meta_proto_msgTypes[23]
+	mi := &file_meta_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2181,7 +2614,7 @@ func (x *FinishJob) String() string {
 func (*FinishJob) ProtoMessage() {}
 
 func (x *FinishJob) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[23]
+	mi := &file_meta_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2194,7 +2627,7 @@ func (x *FinishJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishJob.ProtoReflect.Descriptor instead.
 func (*FinishJob) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{23}
+	return file_meta_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *FinishJob) GetJobId() uint64 {
@@ -2228,7 +2661,7 @@ type Tick struct {
 
 func (x *Tick) Reset() {
 	*x = Tick{}
-	mi := &file_meta_proto_msgTypes[24]
+	mi := &file_meta_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2240,7 +2673,7 @@ func (x *Tick) String() string {
 func (*Tick) ProtoMessage() {}
 
 func (x *Tick) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[24]
+	mi := &file_meta_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2253,7 +2686,7 @@ func (x *Tick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tick.ProtoReflect.Descriptor instead.
 func (*Tick) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{24}
+	return file_meta_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Tick) GetRetention() bool {
@@ -2274,7 +2707,7 @@ type LocalReleased struct {
 
 func (x *LocalReleased) Reset() {
 	*x = LocalReleased{}
-	mi := &file_meta_proto_msgTypes[25]
+	mi := &file_meta_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2286,7 +2719,7 @@ func (x *LocalReleased) String() string {
 func (*LocalReleased) ProtoMessage() {}
 
 func (x *LocalReleased) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[25]
+	mi := &file_meta_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2299,7 +2732,7 @@ func (x *LocalReleased) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalReleased.ProtoReflect.Descriptor instead.
 func (*LocalReleased) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{25}
+	return file_meta_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *LocalReleased) GetNodeId() int32 {
@@ -2326,7 +2759,7 @@ type ForgetGarbage struct {
 
 func (x *ForgetGarbage) Reset() {
 	*x = ForgetGarbage{}
-	mi := &file_meta_proto_msgTypes[26]
+	mi := &file_meta_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2338,7 +2771,7 @@ func (x *ForgetGarbage) String() string {
 func (*ForgetGarbage) ProtoMessage() {}
 
 func (x *ForgetGarbage) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[26]
+	mi := &file_meta_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2351,7 +2784,7 @@ func (x *ForgetGarbage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetGarbage.ProtoReflect.Descriptor instead.
 func (*ForgetGarbage) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{26}
+	return file_meta_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ForgetGarbage) GetKeys() []string {
@@ -2372,7 +2805,7 @@ type AdvanceLogStart struct {
 
 func (x *AdvanceLogStart) Reset() {
 	*x = AdvanceLogStart{}
-	mi := &file_meta_proto_msgTypes[27]
+	mi := &file_meta_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2384,7 +2817,7 @@ func (x *AdvanceLogStart) String() string {
 func (*AdvanceLogStart) ProtoMessage() {}
 
 func (x *AdvanceLogStart) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[27]
+	mi := &file_meta_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2397,7 +2830,7 @@ func (x *AdvanceLogStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceLogStart.ProtoReflect.Descriptor instead.
 func (*AdvanceLogStart) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{27}
+	return file_meta_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AdvanceLogStart) GetTopicId() []byte {
@@ -2429,7 +2862,7 @@ type Noop struct {
 
 func (x *Noop) Reset() {
 	*x = Noop{}
-	mi := &file_meta_proto_msgTypes[28]
+	mi := &file_meta_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2441,7 +2874,7 @@ func (x *Noop) String() string {
 func (*Noop) ProtoMessage() {}
 
 func (x *Noop) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[28]
+	mi := &file_meta_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2454,7 +2887,7 @@ func (x *Noop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Noop.ProtoReflect.Descriptor instead.
 func (*Noop) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{28}
+	return file_meta_proto_rawDescGZIP(), []int{33}
 }
 
 // Manifest lists the parts of one snapshot; a part is stored under the hash of its content.
@@ -2475,7 +2908,7 @@ type Manifest struct {
 
 func (x *Manifest) Reset() {
 	*x = Manifest{}
-	mi := &file_meta_proto_msgTypes[29]
+	mi := &file_meta_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2487,7 +2920,7 @@ func (x *Manifest) String() string {
 func (*Manifest) ProtoMessage() {}
 
 func (x *Manifest) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[29]
+	mi := &file_meta_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2500,7 +2933,7 @@ func (x *Manifest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Manifest.ProtoReflect.Descriptor instead.
 func (*Manifest) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{29}
+	return file_meta_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Manifest) GetFormat() uint32 {
@@ -2576,6 +3009,7 @@ type SnapshotPart struct {
 	//	*SnapshotPart_Groups
 	//	*SnapshotPart_Containers
 	//	*SnapshotPart_Objects
+	//	*SnapshotPart_Transactions
 	Kind          isSnapshotPart_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2583,7 +3017,7 @@ type SnapshotPart struct {
 
 func (x *SnapshotPart) Reset() {
 	*x = SnapshotPart{}
-	mi := &file_meta_proto_msgTypes[30]
+	mi := &file_meta_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2595,7 +3029,7 @@ func (x *SnapshotPart) String() string {
 func (*SnapshotPart) ProtoMessage() {}
 
 func (x *SnapshotPart) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[30]
+	mi := &file_meta_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2608,7 +3042,7 @@ func (x *SnapshotPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotPart.ProtoReflect.Descriptor instead.
 func (*SnapshotPart) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{30}
+	return file_meta_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SnapshotPart) GetFormat() uint32 {
@@ -2670,6 +3104,15 @@ func (x *SnapshotPart) GetObjects() *SnapshotObjects {
 	return nil
 }
 
+func (x *SnapshotPart) GetTransactions() *SnapshotTransactions {
+	if x != nil {
+		if x, ok := x.Kind.(*SnapshotPart_Transactions); ok {
+			return x.Transactions
+		}
+	}
+	return nil
+}
+
 type isSnapshotPart_Kind interface {
 	isSnapshotPart_Kind()
 }
@@ -2694,6 +3137,10 @@ type SnapshotPart_Objects struct {
 	Objects *SnapshotObjects `protobuf:"bytes,6,opt,name=objects,proto3,oneof"`
 }
 
+type SnapshotPart_Transactions struct {
+	Transactions *SnapshotTransactions `protobuf:"bytes,20,opt,name=transactions,proto3,oneof"`
+}
+
 func (*SnapshotPart_Core) isSnapshotPart_Kind() {}
 
 func (*SnapshotPart_Topics) isSnapshotPart_Kind() {}
@@ -2703,6 +3150,8 @@ func (*SnapshotPart_Groups) isSnapshotPart_Kind() {}
 func (*SnapshotPart_Containers) isSnapshotPart_Kind() {}
 
 func (*SnapshotPart_Objects) isSnapshotPart_Kind() {}
+
+func (*SnapshotPart_Transactions) isSnapshotPart_Kind() {}
 
 type SnapshotCore struct {
 	state               protoimpl.MessageState `protogen:"open.v1"`
@@ -2735,7 +3184,7 @@ type SnapshotCore struct {
 
 func (x *SnapshotCore) Reset() {
 	*x = SnapshotCore{}
-	mi := &file_meta_proto_msgTypes[31]
+	mi := &file_meta_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2747,7 +3196,7 @@ func (x *SnapshotCore) String() string {
 func (*SnapshotCore) ProtoMessage() {}
 
 func (x *SnapshotCore) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[31]
+	mi := &file_meta_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2760,7 +3209,7 @@ func (x *SnapshotCore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotCore.ProtoReflect.Descriptor instead.
 func (*SnapshotCore) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{31}
+	return file_meta_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SnapshotCore) GetNextProducerId() uint64 {
@@ -2937,7 +3386,7 @@ type SnapshotNode struct {
 
 func (x *SnapshotNode) Reset() {
 	*x = SnapshotNode{}
-	mi := &file_meta_proto_msgTypes[32]
+	mi := &file_meta_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2949,7 +3398,7 @@ func (x *SnapshotNode) String() string {
 func (*SnapshotNode) ProtoMessage() {}
 
 func (x *SnapshotNode) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[32]
+	mi := &file_meta_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2962,7 +3411,7 @@ func (x *SnapshotNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotNode.ProtoReflect.Descriptor instead.
 func (*SnapshotNode) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{32}
+	return file_meta_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SnapshotNode) GetId() int32 {
@@ -3061,7 +3510,7 @@ type SnapshotJob struct {
 
 func (x *SnapshotJob) Reset() {
 	*x = SnapshotJob{}
-	mi := &file_meta_proto_msgTypes[33]
+	mi := &file_meta_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3073,7 +3522,7 @@ func (x *SnapshotJob) String() string {
 func (*SnapshotJob) ProtoMessage() {}
 
 func (x *SnapshotJob) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[33]
+	mi := &file_meta_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3086,7 +3535,7 @@ func (x *SnapshotJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotJob.ProtoReflect.Descriptor instead.
 func (*SnapshotJob) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{33}
+	return file_meta_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SnapshotJob) GetId() uint64 {
@@ -3128,7 +3577,7 @@ type SnapshotConfig struct {
 
 func (x *SnapshotConfig) Reset() {
 	*x = SnapshotConfig{}
-	mi := &file_meta_proto_msgTypes[34]
+	mi := &file_meta_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3140,7 +3589,7 @@ func (x *SnapshotConfig) String() string {
 func (*SnapshotConfig) ProtoMessage() {}
 
 func (x *SnapshotConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[34]
+	mi := &file_meta_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3153,7 +3602,7 @@ func (x *SnapshotConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotConfig.ProtoReflect.Descriptor instead.
 func (*SnapshotConfig) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{34}
+	return file_meta_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SnapshotConfig) GetResource() int32 {
@@ -3186,7 +3635,7 @@ type SnapshotTopics struct {
 
 func (x *SnapshotTopics) Reset() {
 	*x = SnapshotTopics{}
-	mi := &file_meta_proto_msgTypes[35]
+	mi := &file_meta_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3198,7 +3647,7 @@ func (x *SnapshotTopics) String() string {
 func (*SnapshotTopics) ProtoMessage() {}
 
 func (x *SnapshotTopics) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[35]
+	mi := &file_meta_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3211,7 +3660,7 @@ func (x *SnapshotTopics) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTopics.ProtoReflect.Descriptor instead.
 func (*SnapshotTopics) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{35}
+	return file_meta_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SnapshotTopics) GetTopics() []*SnapshotTopic {
@@ -3234,7 +3683,7 @@ type SnapshotTopic struct {
 
 func (x *SnapshotTopic) Reset() {
 	*x = SnapshotTopic{}
-	mi := &file_meta_proto_msgTypes[36]
+	mi := &file_meta_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3246,7 +3695,7 @@ func (x *SnapshotTopic) String() string {
 func (*SnapshotTopic) ProtoMessage() {}
 
 func (x *SnapshotTopic) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[36]
+	mi := &file_meta_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3259,7 +3708,7 @@ func (x *SnapshotTopic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTopic.ProtoReflect.Descriptor instead.
 func (*SnapshotTopic) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{36}
+	return file_meta_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SnapshotTopic) GetName() string {
@@ -3307,13 +3756,15 @@ type SnapshotPartition struct {
 	Segments      []byte                 `protobuf:"bytes,6,opt,name=segments,proto3" json:"segments,omitempty"`   // packed
 	Producers     []byte                 `protobuf:"bytes,7,opt,name=producers,proto3" json:"producers,omitempty"` // packed
 	Local         []byte                 `protobuf:"bytes,8,opt,name=local,proto3" json:"local,omitempty"`         // packed like runs: copies that local retention keeps
+	Markers       []byte                 `protobuf:"bytes,20,opt,name=markers,proto3" json:"markers,omitempty"`    // packed
+	Aborted       []byte                 `protobuf:"bytes,21,opt,name=aborted,proto3" json:"aborted,omitempty"`    // packed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SnapshotPartition) Reset() {
 	*x = SnapshotPartition{}
-	mi := &file_meta_proto_msgTypes[37]
+	mi := &file_meta_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3325,7 +3776,7 @@ func (x *SnapshotPartition) String() string {
 func (*SnapshotPartition) ProtoMessage() {}
 
 func (x *SnapshotPartition) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[37]
+	mi := &file_meta_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3338,7 +3789,7 @@ func (x *SnapshotPartition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotPartition.ProtoReflect.Descriptor instead.
 func (*SnapshotPartition) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{37}
+	return file_meta_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SnapshotPartition) GetIndex() int32 {
@@ -3397,6 +3848,20 @@ func (x *SnapshotPartition) GetLocal() []byte {
 	return nil
 }
 
+func (x *SnapshotPartition) GetMarkers() []byte {
+	if x != nil {
+		return x.Markers
+	}
+	return nil
+}
+
+func (x *SnapshotPartition) GetAborted() []byte {
+	if x != nil {
+		return x.Aborted
+	}
+	return nil
+}
+
 type SnapshotGroups struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Groups        []*SnapshotGroup       `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
@@ -3406,7 +3871,7 @@ type SnapshotGroups struct {
 
 func (x *SnapshotGroups) Reset() {
 	*x = SnapshotGroups{}
-	mi := &file_meta_proto_msgTypes[38]
+	mi := &file_meta_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3418,7 +3883,7 @@ func (x *SnapshotGroups) String() string {
 func (*SnapshotGroups) ProtoMessage() {}
 
 func (x *SnapshotGroups) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[38]
+	mi := &file_meta_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3431,7 +3896,7 @@ func (x *SnapshotGroups) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotGroups.ProtoReflect.Descriptor instead.
 func (*SnapshotGroups) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{38}
+	return file_meta_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SnapshotGroups) GetGroups() []*SnapshotGroup {
@@ -3451,7 +3916,7 @@ type SnapshotGroup struct {
 
 func (x *SnapshotGroup) Reset() {
 	*x = SnapshotGroup{}
-	mi := &file_meta_proto_msgTypes[39]
+	mi := &file_meta_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3463,7 +3928,7 @@ func (x *SnapshotGroup) String() string {
 func (*SnapshotGroup) ProtoMessage() {}
 
 func (x *SnapshotGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[39]
+	mi := &file_meta_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3476,7 +3941,7 @@ func (x *SnapshotGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotGroup.ProtoReflect.Descriptor instead.
 func (*SnapshotGroup) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{39}
+	return file_meta_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SnapshotGroup) GetGroup() *StoreGroup {
@@ -3502,7 +3967,7 @@ type SnapshotContainers struct {
 
 func (x *SnapshotContainers) Reset() {
 	*x = SnapshotContainers{}
-	mi := &file_meta_proto_msgTypes[40]
+	mi := &file_meta_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3514,7 +3979,7 @@ func (x *SnapshotContainers) String() string {
 func (*SnapshotContainers) ProtoMessage() {}
 
 func (x *SnapshotContainers) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[40]
+	mi := &file_meta_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3527,7 +3992,7 @@ func (x *SnapshotContainers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotContainers.ProtoReflect.Descriptor instead.
 func (*SnapshotContainers) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{40}
+	return file_meta_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SnapshotContainers) GetContainers() []byte {
@@ -3546,7 +4011,7 @@ type SnapshotObjects struct {
 
 func (x *SnapshotObjects) Reset() {
 	*x = SnapshotObjects{}
-	mi := &file_meta_proto_msgTypes[41]
+	mi := &file_meta_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3558,7 +4023,7 @@ func (x *SnapshotObjects) String() string {
 func (*SnapshotObjects) ProtoMessage() {}
 
 func (x *SnapshotObjects) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[41]
+	mi := &file_meta_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3571,12 +4036,300 @@ func (x *SnapshotObjects) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotObjects.ProtoReflect.Descriptor instead.
 func (*SnapshotObjects) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{41}
+	return file_meta_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SnapshotObjects) GetObjects() []byte {
 	if x != nil {
 		return x.Objects
+	}
+	return nil
+}
+
+type SnapshotTransactions struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Transactions  []*SnapshotTransaction `protobuf:"bytes,1,rep,name=transactions,proto3" json:"transactions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotTransactions) Reset() {
+	*x = SnapshotTransactions{}
+	mi := &file_meta_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotTransactions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotTransactions) ProtoMessage() {}
+
+func (x *SnapshotTransactions) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotTransactions.ProtoReflect.Descriptor instead.
+func (*SnapshotTransactions) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *SnapshotTransactions) GetTransactions() []*SnapshotTransaction {
+	if x != nil {
+		return x.Transactions
+	}
+	return nil
+}
+
+type SnapshotTransaction struct {
+	state              protoimpl.MessageState          `protogen:"open.v1"`
+	TransactionalId    string                          `protobuf:"bytes,1,opt,name=transactional_id,json=transactionalId,proto3" json:"transactional_id,omitempty"`
+	ProducerId         int64                           `protobuf:"varint,2,opt,name=producer_id,json=producerId,proto3" json:"producer_id,omitempty"`
+	ProducerEpoch      int32                           `protobuf:"varint,3,opt,name=producer_epoch,json=producerEpoch,proto3" json:"producer_epoch,omitempty"`
+	PreviousProducerId int64                           `protobuf:"varint,4,opt,name=previous_producer_id,json=previousProducerId,proto3" json:"previous_producer_id,omitempty"` // -1 for none
+	LastEpoch          int32                           `protobuf:"varint,5,opt,name=last_epoch,json=lastEpoch,proto3" json:"last_epoch,omitempty"`                              // -1 for none
+	TimeoutMillis      int32                           `protobuf:"varint,6,opt,name=timeout_millis,json=timeoutMillis,proto3" json:"timeout_millis,omitempty"`
+	State              uint32                          `protobuf:"varint,7,opt,name=state,proto3" json:"state,omitempty"` // 0 empty, 1 ongoing, 2 committed, 3 aborted
+	StartMillis        int64                           `protobuf:"varint,8,opt,name=start_millis,json=startMillis,proto3" json:"start_millis,omitempty"`
+	UpdateMillis       int64                           `protobuf:"varint,9,opt,name=update_millis,json=updateMillis,proto3" json:"update_millis,omitempty"`
+	Bumped             bool                            `protobuf:"varint,10,opt,name=bumped,proto3" json:"bumped,omitempty"`
+	Partitions         []*SnapshotTransactionPartition `protobuf:"bytes,11,rep,name=partitions,proto3" json:"partitions,omitempty"`
+	Groups             []*SnapshotTransactionGroup     `protobuf:"bytes,12,rep,name=groups,proto3" json:"groups,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *SnapshotTransaction) Reset() {
+	*x = SnapshotTransaction{}
+	mi := &file_meta_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotTransaction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotTransaction) ProtoMessage() {}
+
+func (x *SnapshotTransaction) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotTransaction.ProtoReflect.Descriptor instead.
+func (*SnapshotTransaction) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *SnapshotTransaction) GetTransactionalId() string {
+	if x != nil {
+		return x.TransactionalId
+	}
+	return ""
+}
+
+func (x *SnapshotTransaction) GetProducerId() int64 {
+	if x != nil {
+		return x.ProducerId
+	}
+	return 0
+}
+
+func (x *SnapshotTransaction) GetProducerEpoch() int32 {
+	if x != nil {
+		return x.ProducerEpoch
+	}
+	return 0
+}
+
+func (x *SnapshotTransaction) GetPreviousProducerId() int64 {
+	if x != nil {
+		return x.PreviousProducerId
+	}
+	return 0
+}
+
+func (x *SnapshotTransaction) GetLastEpoch() int32 {
+	if x != nil {
+		return x.LastEpoch
+	}
+	return 0
+}
+
+func (x *SnapshotTransaction) GetTimeoutMillis() int32 {
+	if x != nil {
+		return x.TimeoutMillis
+	}
+	return 0
+}
+
+func (x *SnapshotTransaction) GetState() uint32 {
+	if x != nil {
+		return x.State
+	}
+	return 0
+}
+
+func (x *SnapshotTransaction) GetStartMillis() int64 {
+	if x != nil {
+		return x.StartMillis
+	}
+	return 0
+}
+
+func (x *SnapshotTransaction) GetUpdateMillis() int64 {
+	if x != nil {
+		return x.UpdateMillis
+	}
+	return 0
+}
+
+func (x *SnapshotTransaction) GetBumped() bool {
+	if x != nil {
+		return x.Bumped
+	}
+	return false
+}
+
+func (x *SnapshotTransaction) GetPartitions() []*SnapshotTransactionPartition {
+	if x != nil {
+		return x.Partitions
+	}
+	return nil
+}
+
+func (x *SnapshotTransaction) GetGroups() []*SnapshotTransactionGroup {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+type SnapshotTransactionPartition struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TopicId       []byte                 `protobuf:"bytes,1,opt,name=topic_id,json=topicId,proto3" json:"topic_id,omitempty"`
+	Partition     int32                  `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	FirstOffset   int64                  `protobuf:"varint,3,opt,name=first_offset,json=firstOffset,proto3" json:"first_offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotTransactionPartition) Reset() {
+	*x = SnapshotTransactionPartition{}
+	mi := &file_meta_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotTransactionPartition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotTransactionPartition) ProtoMessage() {}
+
+func (x *SnapshotTransactionPartition) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotTransactionPartition.ProtoReflect.Descriptor instead.
+func (*SnapshotTransactionPartition) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *SnapshotTransactionPartition) GetTopicId() []byte {
+	if x != nil {
+		return x.TopicId
+	}
+	return nil
+}
+
+func (x *SnapshotTransactionPartition) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *SnapshotTransactionPartition) GetFirstOffset() int64 {
+	if x != nil {
+		return x.FirstOffset
+	}
+	return 0
+}
+
+type SnapshotTransactionGroup struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Offsets       []*CommittedOffset     `protobuf:"bytes,2,rep,name=offsets,proto3" json:"offsets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotTransactionGroup) Reset() {
+	*x = SnapshotTransactionGroup{}
+	mi := &file_meta_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotTransactionGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotTransactionGroup) ProtoMessage() {}
+
+func (x *SnapshotTransactionGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotTransactionGroup.ProtoReflect.Descriptor instead.
+func (*SnapshotTransactionGroup) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *SnapshotTransactionGroup) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *SnapshotTransactionGroup) GetOffsets() []*CommittedOffset {
+	if x != nil {
+		return x.Offsets
 	}
 	return nil
 }
@@ -3596,7 +4349,7 @@ const file_meta_proto_rawDesc = "" +
 	"timeMillis\x122\n" +
 	"\bcommands\x18\x06 \x03(\v2\x16.varve.meta.v1.CommandR\bcommands\x12\x1f\n" +
 	"\ventry_nonce\x18\a \x01(\x04R\n" +
-	"entryNonce\"\xe1\v\n" +
+	"entryNonce\"\xd1\x0e\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12?\n" +
 	"\fleader_start\x18\x02 \x01(\v2\x1a.varve.meta.v1.LeaderStartH\x00R\vleaderStart\x12B\n" +
@@ -3622,7 +4375,11 @@ const file_meta_proto_rawDesc = "" +
 	"\x11advance_log_start\x18\x13 \x01(\v2\x1e.varve.meta.v1.AdvanceLogStartH\x00R\x0fadvanceLogStart\x12)\n" +
 	"\x04noop\x18\x14 \x01(\v2\x13.varve.meta.v1.NoopH\x00R\x04noop\x12E\n" +
 	"\x0edelete_offsets\x18\x15 \x01(\v2\x1c.varve.meta.v1.DeleteOffsetsH\x00R\rdeleteOffsets\x12E\n" +
-	"\x0elocal_released\x18\x16 \x01(\v2\x1c.varve.meta.v1.LocalReleasedH\x00R\rlocalReleased\x12\x1d\n" +
+	"\x0elocal_released\x18\x16 \x01(\v2\x1c.varve.meta.v1.LocalReleasedH\x00R\rlocalReleased\x12j\n" +
+	"\x1binit_transactional_producer\x18( \x01(\v2(.varve.meta.v1.InitTransactionalProducerH\x00R\x19initTransactionalProducer\x12O\n" +
+	"\x12add_to_transaction\x18) \x01(\v2\x1f.varve.meta.v1.AddToTransactionH\x00R\x10addToTransaction\x12g\n" +
+	"\x1acommit_transaction_offsets\x18* \x01(\v2'.varve.meta.v1.CommitTransactionOffsetsH\x00R\x18commitTransactionOffsets\x12H\n" +
+	"\x0fend_transaction\x18+ \x01(\v2\x1d.varve.meta.v1.EndTransactionH\x00R\x0eendTransaction\x12\x1d\n" +
 	"\n" +
 	"part_count\x18\x1e \x01(\rR\tpartCount\x12\x1d\n" +
 	"\n" +
@@ -3746,7 +4503,41 @@ const file_meta_proto_rawDesc = "" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x128\n" +
 	"\aoffsets\x18\x02 \x03(\v2\x1e.varve.meta.v1.CommittedOffsetR\aoffsets\"&\n" +
 	"\fDeleteGroups\x12\x16\n" +
-	"\x06groups\x18\x01 \x03(\tR\x06groups\"\x89\x01\n" +
+	"\x06groups\x18\x01 \x03(\tR\x06groups\"\xd7\x01\n" +
+	"\x19InitTransactionalProducer\x12)\n" +
+	"\x10transactional_id\x18\x01 \x01(\tR\x0ftransactionalId\x12%\n" +
+	"\x0etimeout_millis\x18\x02 \x01(\x05R\rtimeoutMillis\x120\n" +
+	"\x14expected_producer_id\x18\x03 \x01(\x03R\x12expectedProducerId\x126\n" +
+	"\x17expected_producer_epoch\x18\x04 \x01(\x05R\x15expectedProducerEpoch\"\xd6\x01\n" +
+	"\x10AddToTransaction\x12)\n" +
+	"\x10transactional_id\x18\x01 \x01(\tR\x0ftransactionalId\x12\x1f\n" +
+	"\vproducer_id\x18\x02 \x01(\x03R\n" +
+	"producerId\x12%\n" +
+	"\x0eproducer_epoch\x18\x03 \x01(\x05R\rproducerEpoch\x127\n" +
+	"\x06topics\x18\x04 \x03(\v2\x1f.varve.meta.v1.TransactionTopicR\x06topics\x12\x16\n" +
+	"\x06groups\x18\x05 \x03(\tR\x06groups\"M\n" +
+	"\x10TransactionTopic\x12\x19\n" +
+	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1e\n" +
+	"\n" +
+	"partitions\x18\x02 \x03(\x05R\n" +
+	"partitions\"\xf3\x01\n" +
+	"\x18CommitTransactionOffsets\x12)\n" +
+	"\x10transactional_id\x18\x01 \x01(\tR\x0ftransactionalId\x12\x1f\n" +
+	"\vproducer_id\x18\x02 \x01(\x03R\n" +
+	"producerId\x12%\n" +
+	"\x0eproducer_epoch\x18\x03 \x01(\x05R\rproducerEpoch\x12\x14\n" +
+	"\x05group\x18\x04 \x01(\tR\x05group\x128\n" +
+	"\aoffsets\x18\x05 \x03(\v2\x1e.varve.meta.v1.CommittedOffsetR\aoffsets\x12\x14\n" +
+	"\x05joins\x18\x06 \x01(\bR\x05joins\"\xd4\x01\n" +
+	"\x0eEndTransaction\x12)\n" +
+	"\x10transactional_id\x18\x01 \x01(\tR\x0ftransactionalId\x12\x1f\n" +
+	"\vproducer_id\x18\x02 \x01(\x03R\n" +
+	"producerId\x12%\n" +
+	"\x0eproducer_epoch\x18\x03 \x01(\x05R\rproducerEpoch\x12\x16\n" +
+	"\x06commit\x18\x04 \x01(\bR\x06commit\x12\x1f\n" +
+	"\vbumps_epoch\x18\x05 \x01(\bR\n" +
+	"bumpsEpoch\x12\x16\n" +
+	"\x06fences\x18\x06 \x01(\bR\x06fences\"\x89\x01\n" +
 	"\bLeaseJob\x12\x16\n" +
 	"\x06worker\x18\x01 \x01(\tR\x06worker\x12!\n" +
 	"\flease_millis\x18\x02 \x01(\x03R\vleaseMillis\x12%\n" +
@@ -3802,7 +4593,7 @@ const file_meta_proto_rawDesc = "" +
 	"\vtime_millis\x18\a \x01(\x03R\n" +
 	"timeMillis\x12\x14\n" +
 	"\x05parts\x18\b \x03(\fR\x05parts\x12#\n" +
-	"\rfeature_level\x18\t \x01(\rR\ffeatureLevel\"\xd4\x02\n" +
+	"\rfeature_level\x18\t \x01(\rR\ffeatureLevel\"\x9f\x03\n" +
 	"\fSnapshotPart\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x121\n" +
 	"\x04core\x18\x02 \x01(\v2\x1b.varve.meta.v1.SnapshotCoreH\x00R\x04core\x127\n" +
@@ -3811,7 +4602,8 @@ const file_meta_proto_rawDesc = "" +
 	"\n" +
 	"containers\x18\x05 \x01(\v2!.varve.meta.v1.SnapshotContainersH\x00R\n" +
 	"containers\x12:\n" +
-	"\aobjects\x18\x06 \x01(\v2\x1e.varve.meta.v1.SnapshotObjectsH\x00R\aobjectsB\x06\n" +
+	"\aobjects\x18\x06 \x01(\v2\x1e.varve.meta.v1.SnapshotObjectsH\x00R\aobjects\x12I\n" +
+	"\ftransactions\x18\x14 \x01(\v2#.varve.meta.v1.SnapshotTransactionsH\x00R\ftransactionsB\x06\n" +
 	"\x04kind\"\xb6\x06\n" +
 	"\fSnapshotCore\x12(\n" +
 	"\x10next_producer_id\x18\x01 \x01(\x04R\x0enextProducerId\x12%\n" +
@@ -3877,7 +4669,7 @@ const file_meta_proto_rawDesc = "" +
 	"\n" +
 	"partitions\x18\x04 \x03(\v2 .varve.meta.v1.SnapshotPartitionR\n" +
 	"partitions\x12'\n" +
-	"\x0fpartition_count\x18\x05 \x01(\x05R\x0epartitionCount\"\xee\x01\n" +
+	"\x0fpartition_count\x18\x05 \x01(\x05R\x0epartitionCount\"\xa2\x02\n" +
 	"\x11SnapshotPartition\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x1b\n" +
 	"\tlog_start\x18\x02 \x01(\x03R\blogStart\x12\x1f\n" +
@@ -3887,7 +4679,9 @@ const file_meta_proto_rawDesc = "" +
 	"\x04runs\x18\x05 \x01(\fR\x04runs\x12\x1a\n" +
 	"\bsegments\x18\x06 \x01(\fR\bsegments\x12\x1c\n" +
 	"\tproducers\x18\a \x01(\fR\tproducers\x12\x14\n" +
-	"\x05local\x18\b \x01(\fR\x05local\"F\n" +
+	"\x05local\x18\b \x01(\fR\x05local\x12\x18\n" +
+	"\amarkers\x18\x14 \x01(\fR\amarkers\x12\x18\n" +
+	"\aaborted\x18\x15 \x01(\fR\aaborted\"F\n" +
 	"\x0eSnapshotGroups\x124\n" +
 	"\x06groups\x18\x01 \x03(\v2\x1c.varve.meta.v1.SnapshotGroupR\x06groups\"z\n" +
 	"\rSnapshotGroup\x12/\n" +
@@ -3898,7 +4692,34 @@ const file_meta_proto_rawDesc = "" +
 	"containers\x18\x01 \x01(\fR\n" +
 	"containers\"+\n" +
 	"\x0fSnapshotObjects\x12\x18\n" +
-	"\aobjects\x18\x01 \x01(\fR\aobjects*p\n" +
+	"\aobjects\x18\x01 \x01(\fR\aobjects\"^\n" +
+	"\x14SnapshotTransactions\x12F\n" +
+	"\ftransactions\x18\x01 \x03(\v2\".varve.meta.v1.SnapshotTransactionR\ftransactions\"\x84\x04\n" +
+	"\x13SnapshotTransaction\x12)\n" +
+	"\x10transactional_id\x18\x01 \x01(\tR\x0ftransactionalId\x12\x1f\n" +
+	"\vproducer_id\x18\x02 \x01(\x03R\n" +
+	"producerId\x12%\n" +
+	"\x0eproducer_epoch\x18\x03 \x01(\x05R\rproducerEpoch\x120\n" +
+	"\x14previous_producer_id\x18\x04 \x01(\x03R\x12previousProducerId\x12\x1d\n" +
+	"\n" +
+	"last_epoch\x18\x05 \x01(\x05R\tlastEpoch\x12%\n" +
+	"\x0etimeout_millis\x18\x06 \x01(\x05R\rtimeoutMillis\x12\x14\n" +
+	"\x05state\x18\a \x01(\rR\x05state\x12!\n" +
+	"\fstart_millis\x18\b \x01(\x03R\vstartMillis\x12#\n" +
+	"\rupdate_millis\x18\t \x01(\x03R\fupdateMillis\x12\x16\n" +
+	"\x06bumped\x18\n" +
+	" \x01(\bR\x06bumped\x12K\n" +
+	"\n" +
+	"partitions\x18\v \x03(\v2+.varve.meta.v1.SnapshotTransactionPartitionR\n" +
+	"partitions\x12?\n" +
+	"\x06groups\x18\f \x03(\v2'.varve.meta.v1.SnapshotTransactionGroupR\x06groups\"z\n" +
+	"\x1cSnapshotTransactionPartition\x12\x19\n" +
+	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12!\n" +
+	"\ffirst_offset\x18\x03 \x01(\x03R\vfirstOffset\"j\n" +
+	"\x18SnapshotTransactionGroup\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x128\n" +
+	"\aoffsets\x18\x02 \x03(\v2\x1e.varve.meta.v1.CommittedOffsetR\aoffsets*p\n" +
 	"\n" +
 	"Durability\x12\x1a\n" +
 	"\x16DURABILITY_UNSPECIFIED\x10\x00\x12\x14\n" +
@@ -3919,52 +4740,61 @@ func file_meta_proto_rawDescGZIP() []byte {
 }
 
 var file_meta_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_meta_proto_goTypes = []any{
-	(Durability)(0),            // 0: varve.meta.v1.Durability
-	(AlterConfig_Resource)(0),  // 1: varve.meta.v1.AlterConfig.Resource
-	(*Entry)(nil),              // 2: varve.meta.v1.Entry
-	(*Command)(nil),            // 3: varve.meta.v1.Command
-	(*LeaderStart)(nil),        // 4: varve.meta.v1.LeaderStart
-	(*RegisterNode)(nil),       // 5: varve.meta.v1.RegisterNode
-	(*SetNodeLive)(nil),        // 6: varve.meta.v1.SetNodeLive
-	(*CommitChunk)(nil),        // 7: varve.meta.v1.CommitChunk
-	(*SealContainer)(nil),      // 8: varve.meta.v1.SealContainer
-	(*ConfigEntry)(nil),        // 9: varve.meta.v1.ConfigEntry
-	(*CreateTopic)(nil),        // 10: varve.meta.v1.CreateTopic
-	(*DeleteTopic)(nil),        // 11: varve.meta.v1.DeleteTopic
-	(*CreatePartitions)(nil),   // 12: varve.meta.v1.CreatePartitions
-	(*AlterConfig)(nil),        // 13: varve.meta.v1.AlterConfig
-	(*AllocateProducerId)(nil), // 14: varve.meta.v1.AllocateProducerId
-	(*GroupMember)(nil),        // 15: varve.meta.v1.GroupMember
-	(*GroupProtocol)(nil),      // 16: varve.meta.v1.GroupProtocol
-	(*StoreGroup)(nil),         // 17: varve.meta.v1.StoreGroup
-	(*CommittedOffset)(nil),    // 18: varve.meta.v1.CommittedOffset
-	(*CommitOffsets)(nil),      // 19: varve.meta.v1.CommitOffsets
-	(*DeleteOffsets)(nil),      // 20: varve.meta.v1.DeleteOffsets
-	(*DeleteGroups)(nil),       // 21: varve.meta.v1.DeleteGroups
-	(*LeaseJob)(nil),           // 22: varve.meta.v1.LeaseJob
-	(*Part)(nil),               // 23: varve.meta.v1.Part
-	(*SegmentObject)(nil),      // 24: varve.meta.v1.SegmentObject
-	(*FinishJob)(nil),          // 25: varve.meta.v1.FinishJob
-	(*Tick)(nil),               // 26: varve.meta.v1.Tick
-	(*LocalReleased)(nil),      // 27: varve.meta.v1.LocalReleased
-	(*ForgetGarbage)(nil),      // 28: varve.meta.v1.ForgetGarbage
-	(*AdvanceLogStart)(nil),    // 29: varve.meta.v1.AdvanceLogStart
-	(*Noop)(nil),               // 30: varve.meta.v1.Noop
-	(*Manifest)(nil),           // 31: varve.meta.v1.Manifest
-	(*SnapshotPart)(nil),       // 32: varve.meta.v1.SnapshotPart
-	(*SnapshotCore)(nil),       // 33: varve.meta.v1.SnapshotCore
-	(*SnapshotNode)(nil),       // 34: varve.meta.v1.SnapshotNode
-	(*SnapshotJob)(nil),        // 35: varve.meta.v1.SnapshotJob
-	(*SnapshotConfig)(nil),     // 36: varve.meta.v1.SnapshotConfig
-	(*SnapshotTopics)(nil),     // 37: varve.meta.v1.SnapshotTopics
-	(*SnapshotTopic)(nil),      // 38: varve.meta.v1.SnapshotTopic
-	(*SnapshotPartition)(nil),  // 39: varve.meta.v1.SnapshotPartition
-	(*SnapshotGroups)(nil),     // 40: varve.meta.v1.SnapshotGroups
-	(*SnapshotGroup)(nil),      // 41: varve.meta.v1.SnapshotGroup
-	(*SnapshotContainers)(nil), // 42: varve.meta.v1.SnapshotContainers
-	(*SnapshotObjects)(nil),    // 43: varve.meta.v1.SnapshotObjects
+	(Durability)(0),                      // 0: varve.meta.v1.Durability
+	(AlterConfig_Resource)(0),            // 1: varve.meta.v1.AlterConfig.Resource
+	(*Entry)(nil),                        // 2: varve.meta.v1.Entry
+	(*Command)(nil),                      // 3: varve.meta.v1.Command
+	(*LeaderStart)(nil),                  // 4: varve.meta.v1.LeaderStart
+	(*RegisterNode)(nil),                 // 5: varve.meta.v1.RegisterNode
+	(*SetNodeLive)(nil),                  // 6: varve.meta.v1.SetNodeLive
+	(*CommitChunk)(nil),                  // 7: varve.meta.v1.CommitChunk
+	(*SealContainer)(nil),                // 8: varve.meta.v1.SealContainer
+	(*ConfigEntry)(nil),                  // 9: varve.meta.v1.ConfigEntry
+	(*CreateTopic)(nil),                  // 10: varve.meta.v1.CreateTopic
+	(*DeleteTopic)(nil),                  // 11: varve.meta.v1.DeleteTopic
+	(*CreatePartitions)(nil),             // 12: varve.meta.v1.CreatePartitions
+	(*AlterConfig)(nil),                  // 13: varve.meta.v1.AlterConfig
+	(*AllocateProducerId)(nil),           // 14: varve.meta.v1.AllocateProducerId
+	(*GroupMember)(nil),                  // 15: varve.meta.v1.GroupMember
+	(*GroupProtocol)(nil),                // 16: varve.meta.v1.GroupProtocol
+	(*StoreGroup)(nil),                   // 17: varve.meta.v1.StoreGroup
+	(*CommittedOffset)(nil),              // 18: varve.meta.v1.CommittedOffset
+	(*CommitOffsets)(nil),                // 19: varve.meta.v1.CommitOffsets
+	(*DeleteOffsets)(nil),                // 20: varve.meta.v1.DeleteOffsets
+	(*DeleteGroups)(nil),                 // 21: varve.meta.v1.DeleteGroups
+	(*InitTransactionalProducer)(nil),    // 22: varve.meta.v1.InitTransactionalProducer
+	(*AddToTransaction)(nil),             // 23: varve.meta.v1.AddToTransaction
+	(*TransactionTopic)(nil),             // 24: varve.meta.v1.TransactionTopic
+	(*CommitTransactionOffsets)(nil),     // 25: varve.meta.v1.CommitTransactionOffsets
+	(*EndTransaction)(nil),               // 26: varve.meta.v1.EndTransaction
+	(*LeaseJob)(nil),                     // 27: varve.meta.v1.LeaseJob
+	(*Part)(nil),                         // 28: varve.meta.v1.Part
+	(*SegmentObject)(nil),                // 29: varve.meta.v1.SegmentObject
+	(*FinishJob)(nil),                    // 30: varve.meta.v1.FinishJob
+	(*Tick)(nil),                         // 31: varve.meta.v1.Tick
+	(*LocalReleased)(nil),                // 32: varve.meta.v1.LocalReleased
+	(*ForgetGarbage)(nil),                // 33: varve.meta.v1.ForgetGarbage
+	(*AdvanceLogStart)(nil),              // 34: varve.meta.v1.AdvanceLogStart
+	(*Noop)(nil),                         // 35: varve.meta.v1.Noop
+	(*Manifest)(nil),                     // 36: varve.meta.v1.Manifest
+	(*SnapshotPart)(nil),                 // 37: varve.meta.v1.SnapshotPart
+	(*SnapshotCore)(nil),                 // 38: varve.meta.v1.SnapshotCore
+	(*SnapshotNode)(nil),                 // 39: varve.meta.v1.SnapshotNode
+	(*SnapshotJob)(nil),                  // 40: varve.meta.v1.SnapshotJob
+	(*SnapshotConfig)(nil),               // 41: varve.meta.v1.SnapshotConfig
+	(*SnapshotTopics)(nil),               // 42: varve.meta.v1.SnapshotTopics
+	(*SnapshotTopic)(nil),                // 43: varve.meta.v1.SnapshotTopic
+	(*SnapshotPartition)(nil),            // 44: varve.meta.v1.SnapshotPartition
+	(*SnapshotGroups)(nil),               // 45: varve.meta.v1.SnapshotGroups
+	(*SnapshotGroup)(nil),                // 46: varve.meta.v1.SnapshotGroup
+	(*SnapshotContainers)(nil),           // 47: varve.meta.v1.SnapshotContainers
+	(*SnapshotObjects)(nil),              // 48: varve.meta.v1.SnapshotObjects
+	(*SnapshotTransactions)(nil),         // 49: varve.meta.v1.SnapshotTransactions
+	(*SnapshotTransaction)(nil),          // 50: varve.meta.v1.SnapshotTransaction
+	(*SnapshotTransactionPartition)(nil), // 51: varve.meta.v1.SnapshotTransactionPartition
+	(*SnapshotTransactionGroup)(nil),     // 52: varve.meta.v1.SnapshotTransactionGroup
 }
 var file_meta_proto_depIdxs = []int32{
 	3,  // 0: varve.meta.v1.Entry.commands:type_name -> varve.meta.v1.Command
@@ -3981,44 +4811,55 @@ var file_meta_proto_depIdxs = []int32{
 	17, // 11: varve.meta.v1.Command.store_group:type_name -> varve.meta.v1.StoreGroup
 	19, // 12: varve.meta.v1.Command.commit_offsets:type_name -> varve.meta.v1.CommitOffsets
 	21, // 13: varve.meta.v1.Command.delete_groups:type_name -> varve.meta.v1.DeleteGroups
-	22, // 14: varve.meta.v1.Command.lease_job:type_name -> varve.meta.v1.LeaseJob
-	25, // 15: varve.meta.v1.Command.finish_job:type_name -> varve.meta.v1.FinishJob
-	26, // 16: varve.meta.v1.Command.tick:type_name -> varve.meta.v1.Tick
-	28, // 17: varve.meta.v1.Command.forget_garbage:type_name -> varve.meta.v1.ForgetGarbage
-	29, // 18: varve.meta.v1.Command.advance_log_start:type_name -> varve.meta.v1.AdvanceLogStart
-	30, // 19: varve.meta.v1.Command.noop:type_name -> varve.meta.v1.Noop
+	27, // 14: varve.meta.v1.Command.lease_job:type_name -> varve.meta.v1.LeaseJob
+	30, // 15: varve.meta.v1.Command.finish_job:type_name -> varve.meta.v1.FinishJob
+	31, // 16: varve.meta.v1.Command.tick:type_name -> varve.meta.v1.Tick
+	33, // 17: varve.meta.v1.Command.forget_garbage:type_name -> varve.meta.v1.ForgetGarbage
+	34, // 18: varve.meta.v1.Command.advance_log_start:type_name -> varve.meta.v1.AdvanceLogStart
+	35, // 19: varve.meta.v1.Command.noop:type_name -> varve.meta.v1.Noop
 	20, // 20: varve.meta.v1.Command.delete_offsets:type_name -> varve.meta.v1.DeleteOffsets
-	27, // 21: varve.meta.v1.Command.local_released:type_name -> varve.meta.v1.LocalReleased
-	0,  // 22: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
-	9,  // 23: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	1,  // 24: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
-	9,  // 25: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	16, // 26: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
-	15, // 27: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
-	18, // 28: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	18, // 29: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	23, // 30: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
-	24, // 31: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
-	33, // 32: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
-	37, // 33: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
-	40, // 34: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
-	42, // 35: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
-	43, // 36: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
-	34, // 37: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
-	35, // 38: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
-	36, // 39: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
-	9,  // 40: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	38, // 41: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
-	9,  // 42: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	39, // 43: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
-	41, // 44: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
-	17, // 45: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
-	18, // 46: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	47, // [47:47] is the sub-list for method output_type
-	47, // [47:47] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	32, // 21: varve.meta.v1.Command.local_released:type_name -> varve.meta.v1.LocalReleased
+	22, // 22: varve.meta.v1.Command.init_transactional_producer:type_name -> varve.meta.v1.InitTransactionalProducer
+	23, // 23: varve.meta.v1.Command.add_to_transaction:type_name -> varve.meta.v1.AddToTransaction
+	25, // 24: varve.meta.v1.Command.commit_transaction_offsets:type_name -> varve.meta.v1.CommitTransactionOffsets
+	26, // 25: varve.meta.v1.Command.end_transaction:type_name -> varve.meta.v1.EndTransaction
+	0,  // 26: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
+	9,  // 27: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	1,  // 28: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
+	9,  // 29: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	16, // 30: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
+	15, // 31: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
+	18, // 32: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	18, // 33: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	24, // 34: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
+	18, // 35: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	28, // 36: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
+	29, // 37: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
+	38, // 38: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
+	42, // 39: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
+	45, // 40: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
+	47, // 41: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
+	48, // 42: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
+	49, // 43: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
+	39, // 44: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
+	40, // 45: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
+	41, // 46: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
+	9,  // 47: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	43, // 48: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
+	9,  // 49: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	44, // 50: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
+	46, // 51: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
+	17, // 52: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
+	18, // 53: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	50, // 54: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
+	51, // 55: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
+	52, // 56: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
+	18, // 57: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	58, // [58:58] is the sub-list for method output_type
+	58, // [58:58] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_meta_proto_init() }
@@ -4048,13 +4889,18 @@ func file_meta_proto_init() {
 		(*Command_Noop)(nil),
 		(*Command_DeleteOffsets)(nil),
 		(*Command_LocalReleased)(nil),
+		(*Command_InitTransactionalProducer)(nil),
+		(*Command_AddToTransaction)(nil),
+		(*Command_CommitTransactionOffsets)(nil),
+		(*Command_EndTransaction)(nil),
 	}
-	file_meta_proto_msgTypes[30].OneofWrappers = []any{
+	file_meta_proto_msgTypes[35].OneofWrappers = []any{
 		(*SnapshotPart_Core)(nil),
 		(*SnapshotPart_Topics)(nil),
 		(*SnapshotPart_Groups)(nil),
 		(*SnapshotPart_Containers)(nil),
 		(*SnapshotPart_Objects)(nil),
+		(*SnapshotPart_Transactions)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -4062,7 +4908,7 @@ func file_meta_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meta_proto_rawDesc), len(file_meta_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   42,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

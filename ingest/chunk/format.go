@@ -22,6 +22,10 @@ const (
 	MaxBodyBytes  = 256 << 20
 )
 
+// AttrJoinsTransaction is a bit of Detail.Attributes that no batch has: the transactional batch adds its partition to the producer's
+// transaction, and begins one where none is open (KIP-890). Part of the format.
+const AttrJoinsTransaction = 1 << 14
+
 const magic = "VCHK"
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -27,7 +27,7 @@ type Detail struct {
 	Records       uint32
 	ProducerID    int64
 	ProducerEpoch int16
-	Attributes    int16 // of the batch, as Kafka numbers the bits
+	Attributes    int16 // of the batch, as Kafka numbers the bits, and AttrJoinsTransaction
 	BaseSequence  int32
 	MaxTimestamp  int64
 }

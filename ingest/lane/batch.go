@@ -14,6 +14,8 @@ type Batch struct {
 	Durability metapb.Durability
 	// Header is what validation returned.
 	Header recordbatch.Header
+	// JoinsTransaction: a transactional batch that adds its partition to the transaction, and begins one where none is open.
+	JoinsTransaction bool
 	// Data is the batch's bytes. They must not change before the Request's Memory is released.
 	Data []byte
 }

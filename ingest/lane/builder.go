@@ -41,9 +41,13 @@ func (b *builder) next(set *Set, lane Lane) *flight {
 
 func chunkBatch(e *entry) chunk.Batch {
 	h := &e.Header
+	attributes := h.Attributes
+	if e.JoinsTransaction {
+		attributes |= chunk.AttrJoinsTransaction
+	}
 	return chunk.Batch{
 		Topic: e.Topic, Partition: e.Partition, Data: e.Data, Records: uint32(h.LastOffsetDelta) + 1,
-		ProducerID: h.ProducerID, ProducerEpoch: h.ProducerEpoch, Attributes: h.Attributes, BaseSequence: h.BaseSequence,
+		ProducerID: h.ProducerID, ProducerEpoch: h.ProducerEpoch, Attributes: attributes, BaseSequence: h.BaseSequence,
 		MaxTimestamp: h.MaxTimestamp,
 	}
 }
