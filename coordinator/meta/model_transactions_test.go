@@ -107,8 +107,9 @@ func (m *machine) close(p *modelProducer, commit bool) {
 }
 
 func (m *machine) timeOut() {
-	for _, p := range m.producers {
-		if p.open && p.startedAt+modelTransactionMillis <= m.log.now {
+	for _, id := range []string{"x", "y"} {
+		p := m.producers[id]
+		if p != nil && p.open && p.startedAt+modelTransactionMillis <= m.log.now {
 			p.epoch++
 			m.close(p, false)
 		}

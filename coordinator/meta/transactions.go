@@ -277,19 +277,27 @@ func (a *applier) endByForce(t *transaction, c *metapb.EndTransaction) Verdict {
 	return t.verdict()
 }
 
-// tickTransactions aborts those whose time is over, and forgets ids that were not used for long.
+// tickTransactions aborts those whose time is over, and forgets ids that were not used for long. It goes in order of ids: markers
+// of one partition take their offsets in it.
 func (a *applier) tickTransactions() {
-	for id, t := range a.transactions {
-		switch {
-		case t.dueMillis(&a.cluster) > a.timeMillis:
-		case t.state == TransactionOngoing:
-			a.fence(t)
-		default:
-			delete(a.transactions, id)
-			delete(a.transactionOf, t.producerID)
+	var due []*transaction
+	for _, t := range a.transactions {
+		if t.dueMillis(&a.cluster) <= a.timeMillis {
+			due = append(due, t)
 		}
 	}
+	slices.SortFunc(due, compareTransaction)
+	for _, t := range due {
+		if t.state == TransactionOngoing {
+			a.fence(t)
+			continue
+		}
+		delete(a.transactions, t.id)
+		delete(a.transactionOf, t.producerID)
+	}
 }
+
+func compareTransaction(x, y *transaction) int { return cmp.Compare(x.id, y.id) }
 
 // leaveTransactions takes a partition that is no more out of the open transactions.
 func (a *applier) leaveTransactions(p *Partition) {
@@ -361,7 +369,7 @@ func (s *State) Transactions(yield func(Transaction) bool) {
 }
 
 func (s *State) transactionsInOrder() []*transaction {
-	return slices.SortedFunc(maps.Values(s.transactions), func(x, y *transaction) int { return cmp.Compare(x.id, y.id) })
+	return slices.SortedFunc(maps.Values(s.transactions), compareTransaction)
 }
 
 func (t *transaction) view() Transaction {
