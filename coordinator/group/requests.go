@@ -95,7 +95,7 @@ func (c *Coordinator) Commit(ctx context.Context, r *metapb.GroupCommitRequest) 
 		return all(metapb.GroupCode_GROUP_INVALID_ID), nil
 	}
 	var code metapb.GroupCode
-	if !c.with(r.Group, false, func(now time.Time, g *Group) { code = g.MayCommit(now, r) }) {
+	if !c.with(r.Group, false, func(now time.Time, g *Group) { code = g.mayCommit(now, r) }) {
 		code = c.absent()
 		if code == metapb.GroupCode_GROUP_UNKNOWN_MEMBER && r.Generation < 0 {
 			code = metapb.GroupCode_GROUP_OK // offsets alone do not need a group
@@ -106,20 +106,20 @@ func (c *Coordinator) Commit(ctx context.Context, r *metapb.GroupCommitRequest) 
 	if code != metapb.GroupCode_GROUP_OK {
 		return all(code), nil
 	}
-	command := &metapb.CommitOffsets{Group: r.Group}
+	var offsets []*metapb.CommittedOffset
 	places := make([]int, 0, len(r.Offsets))
 	for i, offset := range r.Offsets {
 		if len(offset.Metadata) > c.limits.MaxMetadataBytes {
 			codes[i] = metapb.GroupCode_GROUP_METADATA_TOO_LARGE
 			continue
 		}
-		command.Offsets = append(command.Offsets, offset)
+		offsets = append(offsets, offset)
 		places = append(places, i)
 	}
-	if len(command.Offsets) == 0 {
+	if len(offsets) == 0 {
 		return &metapb.GroupCommitResponse{Codes: codes}, nil
 	}
-	verdict, err := c.log.Propose(ctx, &metapb.Command{Kind: &metapb.Command_CommitOffsets{CommitOffsets: command}})
+	verdict, err := c.log.Propose(ctx, commitCommand(r, offsets))
 	if err != nil {
 		return all(metapb.GroupCode_GROUP_UNAVAILABLE), nil
 	}
@@ -133,6 +133,9 @@ func offsetCode(v meta.Verdict, i int) metapb.GroupCode {
 	code := v.Code
 	if code == meta.OK && i < len(v.Codes) {
 		code = v.Codes[i]
+	}
+	if code, ok := transactionCode(code); ok {
+		return code
 	}
 	switch code {
 	case meta.OK:

@@ -79,10 +79,20 @@ func jobContainer(s *meta.State, c meta.Container, runs []meta.ContainerRun) *me
 		topic := run.Partition.Topic
 		out.Runs = append(out.Runs, &metapb.JobRun{
 			TopicId: topic[:], Partition: run.Partition.Partition, BaseOffset: run.BaseOffset,
-			Records: run.Records, Position: run.Position, Length: run.Length,
+			Records: run.Records, Position: run.Position, Length: run.Length, Marker: jobMarker(run.Marker),
 		})
 	}
 	return out
+}
+
+func jobMarker(m *meta.TransactionMarker) *metapb.JobMarker {
+	if m == nil {
+		return nil
+	}
+	return &metapb.JobMarker{
+		ProducerId: m.ProducerID, ProducerEpoch: int32(m.ProducerEpoch), CoordinatorEpoch: m.CoordinatorEpoch, Commit: m.Commit,
+		TimestampMillis: m.TimestampMillis,
+	}
 }
 
 func jobTopic(t *meta.Topic) *metapb.JobTopic {

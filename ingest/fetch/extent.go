@@ -22,6 +22,7 @@ type extent struct {
 	// leaderEpoch goes into batches whose offsets are assigned here.
 	leaderEpoch int32
 	from        int64 // the first offset wanted
+	to          int64 // batches from this offset on are not wanted; 0: all are
 	limit       int   // bytes to read
 	mustHave    bool  // one batch is to be read even where it does not fit into limit
 	hole        bool  // no bytes, now or ever: [loc.BaseOffset, loc.NextOffset) is served as an empty batch
@@ -48,6 +49,27 @@ type source interface {
 
 // end is the position after the extent.
 func (e *extent) end() uint64 { return e.loc.Position + e.loc.Length }
+
+// marker tells whether the extent is a transaction's marker, which has no bytes anywhere.
+func (e *extent) marker() bool { return !e.hole && e.loc.Tier == meta.TierMarker }
+
+// made tells whether what is served is made here, not read.
+func (e *extent) made() bool { return e.hole || e.loc.Tier == meta.TierMarker }
+
+func (e *extent) sizeBytes() uint64 {
+	if e.marker() {
+		return recordbatch.ControlBatchBytes
+	}
+	return e.loc.Length
+}
+
+// controlBatch is what readers get in the place of a marker.
+func (e *extent) controlBatch() []byte {
+	m := &e.loc.Marker
+	return recordbatch.ControlBatch(recordbatch.Marker{
+		ProducerID: m.ProducerID, ProducerEpoch: m.ProducerEpoch, CoordinatorEpoch: m.CoordinatorEpoch, Commit: m.Commit, TimestampMillis: m.TimestampMillis,
+	}, m.Offset, e.leaderEpoch)
+}
 
 // stored tells whether the batches carry their final offsets.
 func (e *extent) stored() bool { return e.loc.Tier == meta.TierSegment }
@@ -140,9 +162,9 @@ func (e *extent) after(h *recordbatch.Header, offset int64) int64 {
 // wanted one is whole, wanted is its position and records stays empty.
 func (e *extent) cut(data []byte) (wanted uint64, err error) {
 	position, offset, first := e.start, e.base, -1
-	at := 0
+	at, stopped := 0, false
 	for at < len(data) {
-		if len(data)-at < recordbatch.HeaderBytes {
+		if stopped = e.to > 0 && offset >= e.to; stopped || len(data)-at < recordbatch.HeaderBytes {
 			break
 		}
 		h, err := e.header(data[at:], position)
@@ -162,7 +184,7 @@ func (e *extent) cut(data []byte) (wanted uint64, err error) {
 		}
 		at, position, offset = at+size, position+uint64(size), next
 	}
-	if position < e.end() && e.start+uint64(len(data)) >= e.end() {
+	if !stopped && position < e.end() && e.start+uint64(len(data)) >= e.end() {
 		return 0, fmt.Errorf("%w: half a header at %d", errMissing, position)
 	}
 	if position == e.end() {
@@ -172,6 +194,9 @@ func (e *extent) cut(data []byte) (wanted uint64, err error) {
 		offset = e.loc.NextOffset
 	}
 	e.next, e.start, e.base = offset, position, offset
+	if first < 0 && stopped {
+		return e.end(), nil
+	}
 	if first < 0 {
 		return position, nil
 	}

@@ -35,7 +35,7 @@ func (f *reading) readLocal(ctx context.Context) {
 		c := &f.cursors[i]
 		for k := range c.extents {
 			e := &c.extents[k]
-			if !e.local || e.hole {
+			if !e.local || e.made() {
 				continue
 			}
 			if err := e.seek(ctx, f.reader); err != nil {

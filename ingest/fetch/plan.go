@@ -13,14 +13,16 @@ type cursor struct {
 	read *PartitionRead
 	data *PartitionData
 	next int64 // the offset after what has been read
-	seen int64 // the high watermark up to which was read or tried to be, -1 for none
+	seen int64 // the bound up to which was read or tried to be, -1 for none
 	// doubt is an answer that needs a barrier before it is given.
 	doubt Code
 	// final: data.Code stands, nothing more is read.
 	final bool
 	// failures counts reads that missed bytes. After one, copies in the bucket are preferred.
 	failures int
-	extents  []extent
+	// abortedTo: the aborted transactions with records below it are in the answer.
+	abortedTo int64
+	extents   []extent
 }
 
 // plan decides what to read next, under one view of the state: of each partition that is not finished what lies between its
@@ -53,7 +55,7 @@ func (f *reading) inRange(c *cursor, st *meta.State) bool {
 	}
 	d := c.data
 	d.HighWatermark, d.LogStartOffset, d.LeaderEpoch = p.HighWatermark(), p.LogStartOffset(), p.LeaderEpoch()
-	d.LastStableOffset = d.HighWatermark
+	d.LastStableOffset = p.LastStableOffset()
 	switch epoch := c.read.LeaderEpoch; {
 	case epoch >= 0 && epoch < p.LeaderEpoch():
 		c.doubt, c.final, d.Code = OK, true, FencedLeaderEpoch
@@ -73,7 +75,7 @@ func (f *reading) inRange(c *cursor, st *meta.State) bool {
 // planPartition collects extents of one partition and returns the bytes they may take; planned are those of the partitions
 // before it.
 func (f *reading) planPartition(c *cursor, st *meta.State, planned int) int {
-	end := c.data.HighWatermark
+	end := f.bound(c)
 	if c.seen == end {
 		return 0
 	}
@@ -89,20 +91,47 @@ func (f *reading) planPartition(c *cursor, st *meta.State, planned int) int {
 		e.limit = left
 		e.mustHave = mustHave && len(c.extents) == 0
 		if !e.hole {
-			n := int(min(uint64(left), e.loc.Length))
+			n := int(min(uint64(left), e.sizeBytes()))
 			left -= n
 			total += max(n, 1)
 		}
-		offset = e.loc.NextOffset
+		if offset = e.loc.NextOffset; offset > end {
+			e.to = end
+		}
 		c.extents = append(c.extents, e)
+	}
+	if f.request.Committed && offset > c.next {
+		c.noteAborted(st, min(offset, end))
 	}
 	return total
 }
 
+// bound is the offset up to which the partition may be read.
+func (f *reading) bound(c *cursor) int64 {
+	if f.request.Committed {
+		return c.data.LastStableOffset
+	}
+	return c.data.HighWatermark
+}
+
+// noteAborted adds the aborted transactions of what is planned up to an offset. It is done with the plan: by the time the records are
+// read the log start may have passed them.
+func (c *cursor) noteAborted(st *meta.State, to int64) {
+	p, had := st.Partition(c.read.TopicPartition), len(c.data.Aborted)
+	c.data.Aborted = p.AbortedTransactions(c.data.Aborted, c.next, to)
+	kept := c.data.Aborted[:had]
+	for _, t := range c.data.Aborted[had:] {
+		if t.FirstOffset >= c.abortedTo {
+			kept = append(kept, t)
+		}
+	}
+	c.data.Aborted, c.abortedTo = kept, max(c.abortedTo, to)
+}
+
 // joins tells whether e may follow the partition's extents in the same round: those of a kind are read together.
 func (f *reading) joins(c *cursor, e *extent) bool {
-	first := &c.extents[0]
-	if e.hole || first.hole {
+	first := c.firstRead()
+	if e.made() || first == nil {
 		return len(c.extents) < maxLocalExtents
 	}
 	if first.local != e.local {
@@ -112,6 +141,16 @@ func (f *reading) joins(c *cursor, e *extent) bool {
 		return len(c.extents) < maxLocalExtents
 	}
 	return len(c.extents) < maxRemoteExtents
+}
+
+// firstRead is the first extent that is to be read from somewhere, nil for none.
+func (c *cursor) firstRead() *extent {
+	for k := range c.extents {
+		if !c.extents[k].made() {
+			return &c.extents[k]
+		}
+	}
+	return nil
 }
 
 // locate finds the extent that holds offset, which is below the high watermark, or the hole in which it lies.

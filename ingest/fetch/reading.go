@@ -145,7 +145,7 @@ func (f *reading) fill(ctx context.Context) bool {
 	}
 	for i := range f.cursors {
 		if c := &f.cursors[i]; c.data.HighWatermark >= 0 {
-			c.seen = c.data.HighWatermark
+			c.seen = f.bound(c)
 		}
 	}
 	f.readLocal(ctx)
@@ -178,6 +178,8 @@ func (f *reading) take(c *cursor) {
 		if e.hole {
 			e.records = recordbatch.EmptyBatch(e.loc.BaseOffset, e.loc.NextOffset-1, e.leaderEpoch)
 			e.next, e.done = min(e.loc.NextOffset, e.loc.BaseOffset+1<<31), true
+		} else if e.marker() {
+			e.records, e.next, e.done = e.controlBatch(), e.loc.NextOffset, true
 		}
 		if !e.done {
 			return

@@ -26,7 +26,7 @@ func (f *reading) readRemote(ctx context.Context) {
 			continue
 		}
 		for k := range c.extents {
-			if e := &c.extents[k]; !e.hole {
+			if e := &c.extents[k]; !e.made() {
 				running++
 				go func() { f.reader.readRemoteExtent(ctx, e); finished <- e }()
 			}
@@ -46,12 +46,8 @@ func (f *reading) readRemote(ctx context.Context) {
 
 // remote: the partition's extents of this round come from elsewhere.
 func (c *cursor) remote() bool {
-	for k := range c.extents {
-		if !c.extents[k].hole {
-			return !c.extents[k].local
-		}
-	}
-	return false
+	first := c.firstRead()
+	return first != nil && !first.local
 }
 
 // awaitRemote waits until all have finished, or there is enough and a grace has passed, or time is over.

@@ -17,6 +17,8 @@ type Request struct {
 	// Rotation says at which partition the sharing of MaxBytes begins. A caller that raises it by one with every request of
 	// a connection lets every partition come first in turn.
 	Rotation uint32
+	// Committed bounds the answer to what lies below the last stable offset, and has it tell of the aborted transactions there.
+	Committed bool
 }
 
 // PartitionRead asks for records of one partition from Offset on.
@@ -62,8 +64,7 @@ func (c Code) String() string {
 // PartitionData is the answer for one partition.
 type PartitionData struct {
 	Code Code
-	// HighWatermark, LogStartOffset and LeaderEpoch are the partition's, -1 where they are not known. LastStableOffset
-	// is HighWatermark.
+	// HighWatermark, LastStableOffset, LogStartOffset and LeaderEpoch are the partition's, -1 where they are not known.
 	HighWatermark    int64
 	LastStableOffset int64
 	LogStartOffset   int64
@@ -72,4 +73,6 @@ type PartitionData struct {
 	Records [][]byte
 	// Bytes is the sum of their lengths.
 	Bytes int
+	// Aborted are the aborted transactions that have records among them, of a Committed request; perhaps some more.
+	Aborted []meta.AbortedTransaction
 }

@@ -23,7 +23,7 @@ func newResponse(partitions int, budget *budget) *Response {
 	r.Partitions = r.Partitions[:partitions]
 	for i := range r.Partitions {
 		p := &r.Partitions[i]
-		*p = PartitionData{HighWatermark: -1, LastStableOffset: -1, LogStartOffset: -1, LeaderEpoch: -1, Records: p.Records[:0]}
+		*p = PartitionData{HighWatermark: -1, LastStableOffset: -1, LogStartOffset: -1, LeaderEpoch: -1, Records: p.Records[:0], Aborted: p.Aborted[:0]}
 	}
 	return r
 }

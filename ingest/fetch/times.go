@@ -142,7 +142,7 @@ func (q *timeQuery) in(ctx context.Context, e *extent, millis int64) (bool, erro
 		var size int
 		err := e.search(ctx, r, func(h *recordbatch.Header, next int64) bool {
 			size = h.SizeBytes()
-			return next > e.from && h.MaxTimestamp >= millis
+			return next > e.from && h.MaxTimestamp >= millis && !h.IsControl()
 		})
 		if e.start == e.end() {
 			return false, nil // what the state knows of is an upper bound

@@ -86,7 +86,9 @@ func (e *Encoder) Batch(h recordbatch.Header, batch []byte, verbatim bool) error
 	p.Records += uint64(h.RecordCount)
 	p.LeaderEpoch = h.LeaderEpoch
 	p.Verbatim = p.Verbatim || verbatim
-	p.MaxTimestamp = max(p.MaxTimestamp, h.MaxTimestamp)
+	if !h.IsControl() {
+		p.MaxTimestamp = max(p.MaxTimestamp, h.MaxTimestamp)
+	}
 	return nil
 }
 

@@ -101,6 +101,9 @@ func (b *builder) addRun(ctx context.Context, r run) error {
 // isFull tells whether the object should end before r. An object is cut earlier between topics, so that one topic's
 // retention does not keep another's bytes.
 func (b *builder) isFull(r run) bool {
+	if r.Marker != nil {
+		return false // it stays with what it ends
+	}
 	size := b.encoder.SizeBytes()
 	id := [16]byte(r.TopicId)
 	limit := b.worker.config.ObjectBytes
@@ -115,6 +118,9 @@ func (b *builder) isFull(r run) bool {
 
 // read returns the run's batches with their offsets, valid until the next read.
 func (b *builder) read(ctx context.Context, r run) ([]byte, error) {
+	if r.Marker != nil {
+		return controlBatch(r), nil
+	}
 	if cap(b.buf) < int(r.Length) {
 		b.buf = make([]byte, max(int(r.Length), 1<<20))
 	}
@@ -162,4 +168,13 @@ func (b *builder) endObject(ctx context.Context) error {
 	ordinal := b.ordinal
 	b.ordinal++
 	return b.emit(ctx, ordinal, body, parts)
+}
+
+// controlBatch is what stands in the log where a transaction has ended.
+func controlBatch(r run) []byte {
+	m := r.Marker
+	return recordbatch.ControlBatch(recordbatch.Marker{
+		ProducerID: m.ProducerId, ProducerEpoch: int16(m.ProducerEpoch), CoordinatorEpoch: m.CoordinatorEpoch, Commit: m.Commit,
+		TimestampMillis: m.TimestampMillis,
+	}, r.BaseOffset, r.LeaderEpoch)
 }
