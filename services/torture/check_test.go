@@ -2,6 +2,7 @@ package torture
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -16,7 +17,7 @@ func (w *workload) check() {
 	}
 	// Everything is shipped and deleted in the end.
 	var wrong []string
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		for {
 			shipped, err := w.worker().Once(ctx)
@@ -73,6 +74,11 @@ func (w *workload) leftovers() (wrong []string) {
 		}
 		if n, _ := s.Waiting(s.TimeMillis() + 1<<40); n > 0 || len(s.Jobs()) > 0 {
 			wrong = append(wrong, "containers wait to be shipped")
+			for c := range s.Containers {
+				if c.Sealed && c.LiveRuns > 0 {
+					wrong = append(wrong, fmt.Sprintf("%+v", c))
+				}
+			}
 		}
 		for c := range s.Containers {
 			if c.IsChunk() {

@@ -312,8 +312,12 @@ func (nobody) ShipFailed()                              {}
 func (nobody) Deleted(int, int)                         {}
 
 func (w *workload) worker() *ship.Worker {
+	lease := 40 * time.Millisecond
+	if w.c.calm.Load() {
+		lease = 10 * time.Second
+	}
 	worker, err := ship.New(ship.Config{
-		JobBytes: uint64(1 + w.c.dice.intN(200<<10)), ObjectBytes: 32 << 10, Lease: 40 * time.Millisecond, Poll: time.Millisecond,
+		JobBytes: uint64(1 + w.c.dice.intN(200<<10)), ObjectBytes: 32 << 10, Lease: lease, Poll: time.Millisecond,
 		Rebatch: recordbatch.RebatchOptions{TargetBytes: 4 << 10},
 	}, office{w}, disks{w.c}, w.c.store, nil, nobody{}, w.c.logger)
 	if err != nil {
