@@ -181,7 +181,7 @@ func (k *committer) judge(p *Partition, d *chunk.Detail) (Code, int64) {
 			return transactional, -1
 		}
 	case len(p.open) > 0:
-		if _, open := p.openSince(d.ProducerID); open {
+		if _, open := p.OpenSince(d.ProducerID); open {
 			return InvalidTransactionState, -1
 		}
 	}

@@ -60,8 +60,8 @@ func (p *Partition) begin(producerID, offset int64) {
 	p.open = append(p.open, openTransaction{producerID, offset})
 }
 
-// openSince is the first offset of the producer's open transaction in the partition.
-func (p *Partition) openSince(producerID int64) (int64, bool) {
+// OpenSince is the first offset of the producer's open transaction in the partition, false where it has none.
+func (p *Partition) OpenSince(producerID int64) (int64, bool) {
 	for _, o := range p.open {
 		if o.producerID == producerID {
 			return o.first, true

@@ -229,6 +229,6 @@ func (s *State) transacts(producerID int64, p *Partition) bool {
 	if len(p.open) == 0 {
 		return false
 	}
-	_, open := p.openSince(producerID)
+	_, open := p.OpenSince(producerID)
 	return open
 }

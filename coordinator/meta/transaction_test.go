@@ -93,7 +93,7 @@ func (s *State) transactionInvariants() error {
 			if s.partitions[p.slot] != p {
 				return fmt.Errorf("transactional id %q holds a partition that is no more", id)
 			}
-			if since, ok := p.openSince(t.producerID); ok != (first >= 0) || ok && since != first {
+			if since, ok := p.OpenSince(t.producerID); ok != (first >= 0) || ok && since != first {
 				return fmt.Errorf("transactional id %q is open since %d in %s-%d, which says %d", id, first, p.topic.Name, p.index, since)
 			}
 			if first >= 0 {

@@ -21,7 +21,7 @@ import (
 //	v8  ErrorRecords and ErrorMessage in the answer (KIP-467)
 //	v9  flexible
 //	v10 CurrentLeader and NodeEndpoints in the answer (KIP-951); leaderless, we never send them
-//	v11, v12  transactions without AddPartitionsToTxn (KIP-890); same bytes
+//	v11 TRANSACTION_ABORTABLE; v12 transactions without AddPartitionsToTxn (KIP-890); same bytes
 //	v13 topic ids instead of names (KIP-516)
 //
 // The reading goroutine decodes and validates, and hands the batches to the lane; the answering goroutine waits for their verdicts. The
@@ -29,14 +29,17 @@ import (
 
 // produceRequest is a Produce request between its decoding and its answer. They are pooled.
 type produceRequest struct {
-	acks       int16
-	timeout    time.Duration
-	topics     []produceTopic
-	partitions []producePartition // of all topics, in order of the request
-	batches    []lane.Batch       // those that may be appended; producePartition.batch refers to them
-	pending    Pending            // nil where no batch was appended
-	ready      chan struct{}      // closed once pending is set; nil where it was set from the start
-	presses    []press            // batches to be compressed
+	acks int16
+	// transactional: the request names a transactional id that the client may write under. joins: its batches add their partitions to the
+	// transaction by themselves.
+	transactional, joins bool
+	timeout              time.Duration
+	topics               []produceTopic
+	partitions           []producePartition // of all topics, in order of the request
+	batches              []lane.Batch       // those that may be appended; producePartition.batch refers to them
+	pending              Pending            // nil where no batch was appended
+	ready                chan struct{}      // closed once pending is set; nil where it was set from the start
+	presses              []press            // batches to be compressed
 }
 
 type produceTopic struct {
@@ -122,8 +125,9 @@ func (c *conn) decodeProduce(p *produceRequest, version int16, body []byte) (ref
 	transactionalID := r.nullableString(flexible)
 	p.acks = r.int16()
 	p.timeout = time.Duration(max(r.int32(), 0)) * time.Millisecond
+	p.transactional, p.joins = transactionalID != nil, version >= joinsTransactions
 	switch {
-	case transactionalID != nil:
+	case transactionalID != nil && !c.allowed(Write, TransactionalIDResource, unsafeString(transactionalID)):
 		refused = kerr.TransactionalIDAuthorizationFailed
 	case p.acks < -1 || p.acks > 1:
 		refused = kerr.InvalidRequiredAcks
@@ -195,8 +199,8 @@ func (p *produceRequest) judge(part *producePartition, topic *topic, records []b
 		part.refuse(batchError(err), err.Error())
 		return
 	}
-	if header.IsTransactional() {
-		part.refuse(kerr.TransactionalIDAuthorizationFailed, "transactions are not served yet")
+	if header.IsTransactional() && !p.transactional {
+		part.refuse(kerr.TransactionalIDAuthorizationFailed, "a transactional batch in a request without a transactional id")
 		return
 	}
 	if topic.config.LogAppendTime {
@@ -217,6 +221,7 @@ func (p *produceRequest) judge(part *producePartition, topic *topic, records []b
 	}
 	p.batches = append(p.batches, lane.Batch{
 		Topic: topic.id, Partition: part.index, Durability: topic.config.Durability, Header: header, Data: records,
+		JoinsTransaction: p.joins && header.IsTransactional(),
 	})
 }
 
@@ -273,7 +278,7 @@ func (c *conn) answerProduce(x *exchange) error {
 		<-p.ready
 	}
 	if p.pending != nil {
-		p.take(p.pending.Wait(c.ctx, max(p.timeout-time.Since(x.received), time.Millisecond)))
+		p.take(p.pending.Wait(c.ctx, max(p.timeout-time.Since(x.received), time.Millisecond)), x.header.version)
 	}
 	if p.acks == 0 {
 		for i := range p.partitions {
@@ -292,14 +297,14 @@ func (c *conn) answerProduce(x *exchange) error {
 }
 
 // take copies the verdicts to their partitions.
-func (p *produceRequest) take(results []lane.Result) {
+func (p *produceRequest) take(results []lane.Result, version int16) {
 	for i := range p.partitions {
 		part := &p.partitions[i]
 		if part.batch < 0 {
 			continue
 		}
 		result := &results[part.batch]
-		part.code, part.message = produceError(result)
+		part.code, part.message = produceError(result, version)
 		if part.code == 0 {
 			part.baseOffset, part.logStartOffset = result.BaseOffset, result.LogStartOffset
 		} else {

@@ -107,6 +107,7 @@ func (f *fetching) read() {
 		MinBytes:   int(max(f.request.MinBytes, 0)),
 		MaxBytes:   min(int(max(f.request.MaxBytes, 0)), c.server.config.FetchMaxBytes),
 		MaxWait:    min(max(time.Duration(f.request.MaxWaitMillis)*time.Millisecond, 0), maxFetchMaxWait),
+		Committed:  f.request.IsolationLevel == readCommitted,
 	}
 	if len(f.reads) < len(f.rows) || len(f.reads) == 0 {
 		request.MaxWait = 0 // something must be told at once
@@ -146,8 +147,10 @@ func (f *fetching) note() {
 			continue
 		}
 		row.omitted = f.incremental && p.sent && row.data.Bytes == 0 &&
-			p.sentHighWatermark == row.data.HighWatermark && p.sentLogStartOffset == row.data.LogStartOffset
+			p.sentHighWatermark == row.data.HighWatermark && p.sentLogStartOffset == row.data.LogStartOffset &&
+			p.sentLastStableOffset == row.data.LastStableOffset
 		p.sent, p.sentHighWatermark, p.sentLogStartOffset = true, row.data.HighWatermark, row.data.LogStartOffset
+		p.sentLastStableOffset = row.data.LastStableOffset
 	}
 }
 
@@ -213,19 +216,20 @@ func encodeFetchTopic(out *outbox, r *kmsg.FetchRequest, partitions []fetchParti
 
 func encodeFetchPartition(out *outbox, r *kmsg.FetchRequest, partition int32, row *fetchRow) {
 	version, flexible := r.Version, r.Version >= 12
-	highWatermark, logStartOffset, size, records := int64(-1), int64(-1), 0, [][]byte(nil)
+	highWatermark, lastStableOffset, logStartOffset, size, records := int64(-1), int64(-1), int64(-1), 0, [][]byte(nil)
+	var aborted []meta.AbortedTransaction
 	if row.code == 0 {
-		highWatermark, logStartOffset = row.data.HighWatermark, row.data.LogStartOffset
-		size, records = row.data.Bytes, row.data.Records
+		highWatermark, lastStableOffset, logStartOffset = row.data.HighWatermark, row.data.LastStableOffset, row.data.LogStartOffset
+		size, records, aborted = row.data.Bytes, row.data.Records, row.data.Aborted
 	}
 	b := appendInt32(out.buf, partition)
 	b = appendInt16(b, row.code)
 	b = appendInt64(b, highWatermark)
-	b = appendInt64(b, highWatermark) // last stable offset
+	b = appendInt64(b, lastStableOffset)
 	if version >= 5 {
 		b = appendInt64(b, logStartOffset)
 	}
-	b = appendAbortedTransactions(b, flexible, r.IsolationLevel)
+	b = appendAbortedTransactions(b, flexible, r.IsolationLevel, aborted)
 	if version >= 11 {
 		b = appendInt32(b, -1) // preferred read replica
 	}
@@ -236,11 +240,20 @@ func encodeFetchPartition(out *outbox, r *kmsg.FetchRequest, partition int32, ro
 	out.buf = appendNoTags(out.buf, flexible)
 }
 
-// appendAbortedTransactions: null for read_uncommitted, as Kafka answers; none for read_committed.
-func appendAbortedTransactions(b []byte, flexible bool, isolationLevel int8) []byte {
+// readCommitted is the isolation level of consumers that see nothing of aborted and open transactions.
+const readCommitted = 1
+
+// appendAbortedTransactions: null for read_uncommitted, as Kafka answers.
+func appendAbortedTransactions(b []byte, flexible bool, isolationLevel int8, aborted []meta.AbortedTransaction) []byte {
 	switch {
-	case isolationLevel == 1:
-		return appendArrayLen(b, flexible, 0)
+	case isolationLevel == readCommitted:
+		b = appendArrayLen(b, flexible, len(aborted))
+		for _, t := range aborted {
+			b = appendInt64(b, t.ProducerID)
+			b = appendInt64(b, t.FirstOffset)
+			b = appendNoTags(b, flexible)
+		}
+		return b
 	case flexible:
 		return append(b, 0)
 	default:

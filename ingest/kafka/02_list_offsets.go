@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -15,7 +16,7 @@ import (
 // ListOffsets (key 2), versions 1 to 11.
 //
 //	v1  one offset, with its timestamp
-//	v2  isolation level; without transactions the last stable offset is the high watermark
+//	v2  isolation level: for read_committed, what is not below the last stable offset is not there
 //	v4  leader epochs
 //	v6  flexible
 //	v7  max timestamp, -3 (KIP-734)
@@ -58,7 +59,7 @@ func handleListOffsets(ctx context.Context, call *call, r *kmsg.ListOffsetsReque
 			if e := call.mayTopic(Describe, asked.Topic); e != nil {
 				answer.ErrorCode = e.Code
 			} else if barrier == nil {
-				answer = listOffset(ctx, call, r.Version, asked.Topic, &asked.Partitions[j])
+				answer = listOffset(ctx, call, r.Version, r.IsolationLevel == readCommitted, asked.Topic, &asked.Partitions[j])
 			}
 			topic.Partitions = append(topic.Partitions, answer)
 		}
@@ -73,14 +74,14 @@ func failedListOffset(partition int32, e *kerr.Error) kmsg.ListOffsetsResponseTo
 	return p
 }
 
-func listOffset(ctx context.Context, call *call, version int16, topic string, asked *kmsg.ListOffsetsRequestTopicPartition) kmsg.ListOffsetsResponseTopicPartition {
+func listOffset(ctx context.Context, call *call, version int16, committed bool, topic string, asked *kmsg.ListOffsetsRequestTopicPartition) kmsg.ListOffsetsResponseTopicPartition {
 	answer := kmsg.NewListOffsetsResponseTopicPartition()
 	answer.Partition, answer.Offset, answer.Timestamp, answer.LeaderEpoch = asked.Partition, -1, -1, -1
 	since, special := timestampSince[asked.Timestamp]
 	if asked.Timestamp < 0 && (!special || version < since) {
 		return failedListOffset(asked.Partition, kerr.UnsupportedVersion)
 	}
-	tp := meta.TopicPartition{Partition: asked.Partition}
+	tp, below := meta.TopicPartition{Partition: asked.Partition}, int64(math.MaxInt64)
 	answer.ErrorCode = kerr.UnknownTopicOrPartition.Code
 	call.domain().Metadata.View(func(s *meta.State) {
 		t := s.TopicByName(topic)
@@ -92,6 +93,9 @@ func listOffset(ctx context.Context, call *call, version int16, topic string, as
 		if answer.ErrorCode = epochError(asked.CurrentLeaderEpoch, p.LeaderEpoch()); answer.ErrorCode == 0 && special {
 			answer.Offset = specialOffset(p, asked.Timestamp)
 		}
+		if committed {
+			below = p.LastStableOffset()
+		}
 	})
 	switch {
 	case answer.ErrorCode != 0:
@@ -101,9 +105,12 @@ func listOffset(ctx context.Context, call *call, version int16, topic string, as
 		if err != nil {
 			return failedListOffset(asked.Partition, timeLookupError(err))
 		}
-		if ok {
+		if ok && found.Offset < below {
 			answer.Offset, answer.Timestamp = found.Offset, found.Timestamp
 		}
+	}
+	if asked.Timestamp == latestTimestamp {
+		answer.Offset = min(answer.Offset, below)
 	}
 	if answer.Offset < 0 {
 		answer.LeaderEpoch = -1

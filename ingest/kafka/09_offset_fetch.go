@@ -15,7 +15,7 @@ import (
 //	v2  null topics ask for all; top-level error
 //	v3  throttle time; v5 leader epochs
 //	v6  flexible
-//	v7  require stable, which is always so: there are no transactions
+//	v7  require stable: an offset that a transaction may yet change is not told (KIP-447)
 //	v8  several groups in one request (KIP-709)
 //	v9  member id and epoch (KIP-848), which classic groups do not have
 //	v10 topic ids instead of names
@@ -40,7 +40,7 @@ func handleOffsetFetch(ctx context.Context, call *call, r *kmsg.OffsetFetchReque
 		} else if barrier != nil {
 			answer.ErrorCode = kerr.CoordinatorNotAvailable.Code
 		} else {
-			answer.Topics = call.committedOffsets(r.Version, &groups[i])
+			answer.Topics = call.committedOffsets(r.Version, r.Version >= 7 && r.RequireStable, &groups[i])
 		}
 		response.Groups = append(response.Groups, answer)
 	}
@@ -90,21 +90,21 @@ func flattenOffsetFetch(r *kmsg.OffsetFetchRequest, response *kmsg.OffsetFetchRe
 }
 
 // committedOffsets looks up what a group has committed.
-func (c *call) committedOffsets(version int16, asked *kmsg.OffsetFetchRequestGroup) (topics []kmsg.OffsetFetchResponseGroupTopic) {
+func (c *call) committedOffsets(version int16, stable bool, asked *kmsg.OffsetFetchRequestGroup) (topics []kmsg.OffsetFetchResponseGroupTopic) {
 	c.domain().Metadata.View(func(s *meta.State) {
 		g := s.Group(asked.Group)
 		if asked.Topics == nil {
-			topics = allCommittedOffsets(s, g)
+			topics = allCommittedOffsets(s, g, stable)
 			return
 		}
 		for i := range asked.Topics {
-			topics = append(topics, committedInTopic(s, g, version >= 10, &asked.Topics[i]))
+			topics = append(topics, committedInTopic(s, g, version >= 10, stable, &asked.Topics[i]))
 		}
 	})
 	return topics
 }
 
-func committedInTopic(s *meta.State, g *meta.Group, byID bool, asked *kmsg.OffsetFetchRequestGroupTopic) kmsg.OffsetFetchResponseGroupTopic {
+func committedInTopic(s *meta.State, g *meta.Group, byID, stable bool, asked *kmsg.OffsetFetchRequestGroupTopic) kmsg.OffsetFetchResponseGroupTopic {
 	topic := kmsg.OffsetFetchResponseGroupTopic{Topic: asked.Topic, TopicID: asked.TopicID}
 	t := s.Topic(asked.TopicID)
 	if !byID {
@@ -116,7 +116,7 @@ func committedInTopic(s *meta.State, g *meta.Group, byID bool, asked *kmsg.Offse
 		case t == nil && byID:
 			p.ErrorCode = kerr.UnknownTopicID.Code
 		case t != nil && g != nil:
-			p = committedPartition(g, meta.TopicPartition{Topic: t.ID, Partition: partition})
+			p = committedPartition(g, meta.TopicPartition{Topic: t.ID, Partition: partition}, stable)
 		}
 		topic.Partitions = append(topic.Partitions, p)
 	}
@@ -124,7 +124,7 @@ func committedInTopic(s *meta.State, g *meta.Group, byID bool, asked *kmsg.Offse
 }
 
 // allCommittedOffsets lists every offset of a group, topic by topic.
-func allCommittedOffsets(s *meta.State, g *meta.Group) (topics []kmsg.OffsetFetchResponseGroupTopic) {
+func allCommittedOffsets(s *meta.State, g *meta.Group, stable bool) (topics []kmsg.OffsetFetchResponseGroupTopic) {
 	if g == nil {
 		return nil
 	}
@@ -137,13 +137,17 @@ func allCommittedOffsets(s *meta.State, g *meta.Group) (topics []kmsg.OffsetFetc
 			topics = append(topics, kmsg.OffsetFetchResponseGroupTopic{Topic: t.Name, TopicID: t.ID})
 		}
 		last := &topics[len(topics)-1]
-		last.Partitions = append(last.Partitions, committedPartition(g, tp))
+		last.Partitions = append(last.Partitions, committedPartition(g, tp, stable))
 	}
 	return topics
 }
 
-func committedPartition(g *meta.Group, tp meta.TopicPartition) kmsg.OffsetFetchResponseGroupTopicPartition {
+func committedPartition(g *meta.Group, tp meta.TopicPartition, stable bool) kmsg.OffsetFetchResponseGroupTopicPartition {
 	p := noCommittedOffset(tp.Partition)
+	if stable && g.Pending(tp) {
+		p.ErrorCode = kerr.UnstableOffsetCommit.Code
+		return p
+	}
 	if o, ok := g.Offset(tp); ok {
 		p.Offset, p.LeaderEpoch, p.Metadata = o.Offset, o.LeaderEpoch, kmsg.StringPtr(o.Metadata)
 	}

@@ -14,7 +14,7 @@ import (
 //	v4  several keys in one request (KIP-699)
 //	v5  transactions without AddPartitionsToTxn (KIP-890); v6 share groups (KIP-932); same bytes
 //
-// Any node serves any group. The answer names one of the client's zone by rendezvous hashing, so that a group's members meet on
+// Any node serves any group and any transactional id. The answer names one of the client's zone by rendezvous hashing, so that a group's members meet on
 // few nodes, which gather their heartbeats.
 
 const (
@@ -37,6 +37,9 @@ func handleFindCoordinator(_ context.Context, call *call, r *kmsg.FindCoordinato
 		if e := call.mayGroup(Describe, key); e != nil && r.CoordinatorType == groupCoordinator {
 			c = kmsg.FindCoordinatorResponseCoordinator{Key: key, NodeID: -1, Port: -1, ErrorCode: e.Code}
 		}
+		if e := call.mayTransactionalID(Describe, key); e != nil && r.CoordinatorType == transactionCoordinator {
+			c = kmsg.FindCoordinatorResponseCoordinator{Key: key, NodeID: -1, Port: -1, ErrorCode: e.Code}
+		}
 		response.Coordinators = append(response.Coordinators, c)
 	}
 	if r.Version < 4 {
@@ -54,10 +57,7 @@ func findCoordinator(nodes []node, kind int8, key string) kmsg.FindCoordinatorRe
 		c.ErrorCode, c.ErrorMessage = e.Code, kmsg.StringPtr(e.Description)
 		return c
 	}
-	switch {
-	case kind == transactionCoordinator:
-		return refuse(kerr.TransactionalIDAuthorizationFailed)
-	case kind != groupCoordinator:
+	if kind != groupCoordinator && kind != transactionCoordinator {
 		return refuse(kerr.InvalidRequest)
 	}
 	id := coordinatorOf(nodes, key)

@@ -30,6 +30,7 @@ func handleApiVersions(_ context.Context, call *call, r *kmsg.ApiVersionsRequest
 		}
 		response.ApiKeys = append(response.ApiKeys, key)
 	}
+	tellFeatures(response, r.Version)
 	return response, nil
 }
 

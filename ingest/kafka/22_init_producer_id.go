@@ -14,38 +14,55 @@ import (
 //
 //	v2  flexible
 //	v3  the producer's present id and epoch, to be bumped (KIP-360)
-//	v4  PRODUCER_FENCED; v5 transactions without AddPartitionsToTxn (KIP-890)
+//	v4  PRODUCER_FENCED
+//	v5  transactions without AddPartitionsToTxn (KIP-890); same bytes
 //
-// A producer with a transactional id is refused, as authorisation would refuse it: there are no transactions yet. An idempotent producer
-// that wants a new epoch gets a new id instead, as Kafka's broker gives it where there is no transactional id.
+// An idempotent producer that wants a new epoch gets a new id instead, as Kafka's broker gives it where there is no transactional id. A
+// transactional one gets the next epoch of its id; a transaction that is open is aborted in the same command.
 
 const initProducerIDTimeout = 10 * time.Second
 
 func handleInitProducerID(ctx context.Context, call *call, r *kmsg.InitProducerIDRequest) (kmsg.Response, error) {
 	response := kmsg.NewPtrInitProducerIDResponse()
 	response.ProducerID, response.ProducerEpoch = -1, -1
-	if r.TransactionalID != nil {
-		response.ErrorCode = kerr.TransactionalIDAuthorizationFailed.Code
-		if *r.TransactionalID == "" {
-			response.ErrorCode = kerr.InvalidRequest.Code
-		}
-		return response, nil
-	}
-	if e := call.mayCluster(IdempotentWrite); e != nil {
-		response.ErrorCode = e.Code
+	command, refused := initProducerCommand(call, r)
+	if refused != nil {
+		response.ErrorCode = refused.Code
 		return response, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, initProducerIDTimeout)
 	defer cancel()
-	verdict, err := call.propose(ctx, &metapb.Command{Kind: &metapb.Command_AllocateProducerId{AllocateProducerId: &metapb.AllocateProducerId{}}})
-	if err != nil {
-		response.ErrorCode = proposalError(err, kerr.CoordinatorNotAvailable).Code
+	verdict, failed := call.proposeTransaction(ctx, command)
+	if failed == nil {
+		failed = transactionError(verdict.Code, r.Version, 4)
+	}
+	if failed != nil {
+		response.ErrorCode = failed.Code
 		return response, nil
 	}
-	if e := codeError(verdict.Code); e != nil {
-		response.ErrorCode = e.Code
-		return response, nil
-	}
-	response.ProducerID, response.ProducerEpoch = verdict.ProducerID, 0
+	response.ProducerID, response.ProducerEpoch = verdict.ProducerID, verdict.ProducerEpoch
 	return response, nil
+}
+
+func initProducerCommand(call *call, r *kmsg.InitProducerIDRequest) (*metapb.Command, *kerr.Error) {
+	if r.TransactionalID == nil {
+		if e := call.mayCluster(IdempotentWrite); e != nil {
+			return nil, e
+		}
+		return &metapb.Command{Kind: &metapb.Command_AllocateProducerId{AllocateProducerId: &metapb.AllocateProducerId{}}}, nil
+	}
+	id := *r.TransactionalID
+	if e := call.mayTransactionalID(Write, id); e != nil {
+		return nil, e
+	}
+	expectedID, expectedEpoch := int64(-1), int32(-1)
+	if r.Version >= 3 {
+		expectedID, expectedEpoch = r.ProducerID, int32(r.ProducerEpoch)
+	}
+	if id == "" || (expectedID < 0) != (expectedEpoch < 0) {
+		return nil, kerr.InvalidRequest
+	}
+	return &metapb.Command{Kind: &metapb.Command_InitTransactionalProducer{InitTransactionalProducer: &metapb.InitTransactionalProducer{
+		TransactionalId: id, TimeoutMillis: r.TransactionTimeoutMillis, ExpectedProducerId: expectedID, ExpectedProducerEpoch: expectedEpoch,
+	}}}, nil
 }

@@ -77,12 +77,20 @@ func newApis() *apiTable {
 		{name: "CreateTopics", key: 19, min: 2, max: 7, mayWait: true, handle: typed(handleCreateTopics)},
 		{name: "DeleteTopics", key: 20, min: 1, max: 6, mayWait: true, handle: typed(handleDeleteTopics)},
 		{name: "InitProducerId", key: 22, min: 0, max: 5, mayWait: true, handle: typed(handleInitProducerID)},
+		{name: "AddPartitionsToTxn", key: 24, min: 0, max: 5, mayWait: true, handle: typed(handleAddPartitionsToTxn)},
+		{name: "AddOffsetsToTxn", key: 25, min: 0, max: 4, mayWait: true, handle: typed(handleAddOffsetsToTxn)},
+		{name: "EndTxn", key: 26, min: 0, max: 5, mayWait: true, handle: typed(handleEndTxn)},
+		{name: "WriteTxnMarkers", key: 27, min: 1, max: 1, mayWait: true, handle: typed(handleWriteTxnMarkers)},
+		{name: "TxnOffsetCommit", key: 28, min: 0, max: 5, mayWait: true, handle: typed(handleTxnOffsetCommit)},
 		{name: "DescribeConfigs", key: 32, min: 1, max: 4, handle: typed(handleDescribeConfigs)},
 		{name: "AlterConfigs", key: 33, min: 0, max: 2, mayWait: true, handle: typed(handleAlterConfigs)},
 		{name: "CreatePartitions", key: 37, min: 0, max: 3, mayWait: true, handle: typed(handleCreatePartitions)},
 		{name: "DeleteGroups", key: 42, min: 0, max: 2, mayWait: true, handle: typed(handleDeleteGroups)},
 		{name: "IncrementalAlterConfigs", key: 44, min: 0, max: 1, mayWait: true, handle: typed(handleIncrementalAlterConfigs)},
 		{name: "DescribeCluster", key: 60, min: 0, max: 2, handle: typed(handleDescribeCluster)},
+		{name: "DescribeProducers", key: 61, min: 0, max: 0, mayWait: true, handle: typed(handleDescribeProducers)},
+		{name: "DescribeTransactions", key: 65, min: 0, max: 0, mayWait: true, handle: typed(handleDescribeTransactions)},
+		{name: "ListTransactions", key: 66, min: 0, max: 2, mayWait: true, handle: typed(handleListTransactions)},
 	})
 }
 

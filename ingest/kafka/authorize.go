@@ -20,6 +20,7 @@ const (
 	DescribeConfigs
 	AlterConfigs
 	IdempotentWrite
+	ClusterAction
 )
 
 // Resource is what it wants to do it to (ResourceType).
@@ -30,6 +31,7 @@ const (
 	TopicResource Resource = iota
 	GroupResource
 	ClusterResource
+	TransactionalIDResource
 )
 
 // Access is one question to an Authorizer.

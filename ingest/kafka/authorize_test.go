@@ -22,8 +22,9 @@ func TestEveryAPIAsksTheAuthorizer(t *testing.T) {
 	c.createTopic(t, "doomed-g", 1)
 	refusals := []int16{
 		kerr.TopicAuthorizationFailed.Code, kerr.GroupAuthorizationFailed.Code, kerr.ClusterAuthorizationFailed.Code,
+		kerr.TransactionalIDAuthorizationFailed.Code,
 	}
-	open := []string{"ApiVersions", "DescribeCluster", "ListGroups"} // they tell nothing, or leave out what may not be told
+	open := []string{"ApiVersions", "DescribeCluster", "ListGroups", "ListTransactions"} // they tell nothing, or leave out what may not be told
 	client := dial(t, addr)
 	for _, api := range s.apis.list {
 		request := kmsg.RequestForKey(api.key)

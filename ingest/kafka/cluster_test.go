@@ -138,9 +138,13 @@ func (c *cluster) commit(batches []lane.Batch) []lane.Result {
 	var b chunk.Builder
 	for i := range batches {
 		h := &batches[i].Header
+		attributes := h.Attributes
+		if batches[i].JoinsTransaction {
+			attributes |= chunk.AttrJoinsTransaction
+		}
 		if !b.Add(chunk.Batch{
 			Topic: batches[i].Topic, Partition: batches[i].Partition, Data: batches[i].Data, Records: uint32(h.LastOffsetDelta) + 1,
-			ProducerID: h.ProducerID, ProducerEpoch: h.ProducerEpoch, Attributes: h.Attributes, BaseSequence: h.BaseSequence, MaxTimestamp: h.MaxTimestamp,
+			ProducerID: h.ProducerID, ProducerEpoch: h.ProducerEpoch, Attributes: attributes, BaseSequence: h.BaseSequence, MaxTimestamp: h.MaxTimestamp,
 		}) {
 			panic("chunk is full")
 		}
@@ -246,7 +250,10 @@ func (c *cluster) readNow(r *fetch.Request) (answer []fetch.PartitionData, size 
 		case read.Open && c.mu.barrier != nil:
 			d.Code = fetch.OffsetNotAvailable
 		default:
-			d.HighWatermark, d.LastStableOffset, d.LogStartOffset = p.HighWatermark(), p.HighWatermark(), p.LogStartOffset()
+			d.HighWatermark, d.LastStableOffset, d.LogStartOffset = p.HighWatermark(), p.LastStableOffset(), p.LogStartOffset()
+			if r.Committed {
+				d.Aborted = p.AbortedTransactions(nil, read.Offset, d.LastStableOffset)
+			}
 			for _, b := range c.mu.log[read.TopicPartition] {
 				if b.next <= read.Offset || (size > 0 && size+len(b.data) > r.MaxBytes) || (d.Bytes > 0 && d.Bytes+len(b.data) > read.MaxBytes) {
 					continue

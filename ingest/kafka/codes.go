@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
+	"math"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
@@ -41,7 +42,9 @@ func codeError(code meta.Code) *kerr.Error {
 	case meta.InvalidProducerEpoch:
 		return kerr.InvalidProducerEpoch
 	case meta.TransactionUnsupported:
-		return kerr.TransactionalIDAuthorizationFailed
+		return kerr.InvalidRecord
+	case meta.InvalidTransactionState, meta.InvalidProducerIDMapping, meta.ProducerFenced, meta.InvalidTransactionTimeout:
+		return transactionError(code, math.MaxInt16, 0)
 	case meta.UnknownGroup:
 		return kerr.GroupIDNotFound
 	case meta.GroupNotEmpty:
@@ -56,13 +59,13 @@ func codeError(code meta.Code) *kerr.Error {
 }
 
 // produceError maps what became of one batch; 0 is success.
-func produceError(r *lane.Result) (code int16, message string) {
+func produceError(r *lane.Result, version int16) (code int16, message string) {
 	switch r.Failure {
 	case lane.NoFailure:
 		if r.Code == meta.OK || r.Code == meta.DuplicateSequence {
 			return 0, ""
 		}
-		return codeError(r.Code).Code, ""
+		return abortable(codeError(r.Code), version, 11).Code, ""
 	case lane.TimedOut:
 		return kerr.RequestTimedOut.Code, ""
 	case lane.NotEnoughReplicas:
@@ -169,6 +172,12 @@ func groupError(code metapb.GroupCode) *kerr.Error {
 		return kerr.UnknownTopicOrPartition
 	case metapb.GroupCode_GROUP_METADATA_TOO_LARGE:
 		return kerr.OffsetMetadataTooLarge
+	case metapb.GroupCode_GROUP_INVALID_PRODUCER_ID_MAPPING:
+		return kerr.InvalidProducerIDMapping
+	case metapb.GroupCode_GROUP_INVALID_PRODUCER_EPOCH:
+		return kerr.InvalidProducerEpoch
+	case metapb.GroupCode_GROUP_INVALID_TXN_STATE:
+		return kerr.InvalidTxnState
 	default:
 		return kerr.CoordinatorNotAvailable
 	}

@@ -25,7 +25,7 @@ func TestEveryOutcomeHasACode(t *testing.T) {
 		}
 	}
 	for failure := lane.Failure(1); failure.String() != "unknown"; failure++ {
-		code, _ := produceError(&lane.Result{Failure: failure})
+		code, _ := produceError(&lane.Result{Failure: failure}, 13)
 		if !kerr.IsRetriable(kerr.ErrorForCode(code)) {
 			t.Errorf("%v becomes %v, which producers do not retry", failure, kerr.ErrorForCode(code))
 		}

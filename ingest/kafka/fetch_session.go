@@ -29,6 +29,8 @@ type fetchPartition struct {
 	sent               bool
 	sentHighWatermark  int64
 	sentLogStartOffset int64
+
+	sentLastStableOffset int64
 }
 
 func comparePartitions(a, b *fetchPartition) int {

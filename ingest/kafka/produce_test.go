@@ -90,7 +90,6 @@ func TestProduceRequestsThatAreRefused(t *testing.T) {
 		{"unknown partition", 9, func(r *kmsg.ProduceRequest) { r.Topics[0].Partitions[0].Partition = 1 }, kerr.UnknownTopicOrPartition},
 		{"negative partition", 9, func(r *kmsg.ProduceRequest) { r.Topics[0].Partitions[0].Partition = -1 }, kerr.UnknownTopicOrPartition},
 		{"acks of two", 9, func(r *kmsg.ProduceRequest) { r.Acks = 2 }, kerr.InvalidRequiredAcks},
-		{"transactional id", 9, func(r *kmsg.ProduceRequest) { r.TransactionID = kmsg.StringPtr("tx") }, kerr.TransactionalIDAuthorizationFailed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := produceRequestOf(test.version, "topic", id, testBatch("record"))

@@ -90,6 +90,24 @@ func fill(request kmsg.Request, topic string, id [16]byte) kmsg.Request {
 		r.Topics = []kmsg.CreatePartitionsRequestTopic{{Topic: "growing", Count: int32(version) + 2}}
 	case *kmsg.DeleteGroupsRequest:
 		r.Groups = []string{"gone-" + string(rune('a'+version))}
+	case *kmsg.AddPartitionsToTxnRequest:
+		r.TransactionalID, r.Topics = "nobody", []kmsg.AddPartitionsToTxnRequestTopic{{Topic: topic, Partitions: []int32{0, 1}}}
+		r.Transactions = []kmsg.AddPartitionsToTxnRequestTransaction{{TransactionalID: "nobody", VerifyOnly: true, Topics: []kmsg.AddPartitionsToTxnRequestTransactionTopic{
+			{Topic: topic, Partitions: []int32{0, 1}},
+		}}}
+	case *kmsg.AddOffsetsToTxnRequest:
+		r.TransactionalID, r.Group = "nobody", "g"
+	case *kmsg.EndTxnRequest:
+		r.TransactionalID = "nobody"
+	case *kmsg.WriteTxnMarkersRequest:
+		r.Markers = []kmsg.WriteTxnMarkersRequestMarker{{ProducerID: 77, Topics: []kmsg.WriteTxnMarkersRequestMarkerTopic{{Topic: topic, Partitions: []int32{0}}}}}
+	case *kmsg.TxnOffsetCommitRequest:
+		r.TransactionalID, r.Group, r.Generation = "nobody", "g", -1
+		r.Topics = []kmsg.TxnOffsetCommitRequestTopic{{Topic: topic, Partitions: []kmsg.TxnOffsetCommitRequestTopicPartition{{Offset: 7}}}}
+	case *kmsg.DescribeProducersRequest:
+		r.Topics = []kmsg.DescribeProducersRequestTopic{{Topic: topic, Partitions: []int32{0}}}
+	case *kmsg.DescribeTransactionsRequest:
+		r.TransactionalIDs = []string{"nobody"}
 	case *kmsg.DescribeClusterRequest:
 		r.EndpointType, r.IncludeClusterAuthorizedOperations = 1, true
 	}
@@ -99,7 +117,8 @@ func fill(request kmsg.Request, topic string, id [16]byte) kmsg.Request {
 // expectedCodes are those the requests of fill are meant to get.
 var expectedCodes = map[int16][]int16{
 	11: {kerr.MemberIDRequired.Code}, 12: {kerr.UnknownMemberID.Code}, 13: {kerr.UnknownMemberID.Code}, 14: {kerr.UnknownMemberID.Code},
-	42: {kerr.GroupIDNotFound.Code},
+	42: {kerr.GroupIDNotFound.Code}, 24: {kerr.InvalidProducerIDMapping.Code}, 25: {kerr.InvalidProducerIDMapping.Code},
+	26: {kerr.InvalidProducerIDMapping.Code}, 28: {kerr.InvalidProducerIDMapping.Code}, 65: {kerr.TransactionalIDNotFound.Code},
 }
 
 // errorCodes collects every error code in an answer.
