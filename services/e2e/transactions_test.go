@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/varvelog/varve/services/e2e/cluster"
@@ -176,11 +175,11 @@ func TestOpenTransactionsHoldReadersUntilTheyAreEnded(t *testing.T) {
 // Consume, transform, produce, with the node killed over and over: every input has exactly one output.
 func TestExactlyOnceThroughCrashes(t *testing.T) {
 	t.Parallel()
-	n := cluster.Serve(t, quickTiering...)
+	n := cluster.Serve(t, "--seal-age=1h") // shipped batches are large, and the work done at once
 	createTopic(t, n, "input", 3)
 	createTopic(t, n, "output", 3)
-	const count = 3000
-	produce(t, dial(t, n), numbered("input", "in", 0, count)...)
+	const count = 20_000
+	produce(t, dial(t, n, kgo.ProducerBatchMaxBytes(2<<10)), numbered("input", "in", 0, count)...)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -193,9 +192,10 @@ func TestExactlyOnceThroughCrashes(t *testing.T) {
 			kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }),
 		)
 	}
-	go func() { done <- transform(ctx, open, count) }()
+	var moved atomic.Int64
+	go func() { done <- transform(ctx, open, count, &moved) }()
 	for range 3 {
-		time.Sleep(700 * time.Millisecond) // into the middle of its work, wherever that is
+		await(t, &moved, 50)
 		n.Kill()
 		n.Start()
 	}
@@ -216,17 +216,16 @@ func TestExactlyOnceThroughCrashes(t *testing.T) {
 
 // transform moves records from input to output until so many have been committed. A session that fails for good is followed by another,
 // as a process would be.
-func transform(ctx context.Context, open func() (*kgo.GroupTransactSession, error), count int) error {
-	committed := 0
-	for ctx.Err() == nil && committed < count {
+func transform(ctx context.Context, open func() (*kgo.GroupTransactSession, error), count int64, moved *atomic.Int64) error {
+	for ctx.Err() == nil && moved.Load() < count {
 		session, err := open()
 		if err != nil {
 			return err
 		}
-		for err == nil && committed < count {
-			var some int
+		for err == nil && moved.Load() < count {
+			var some int64
 			some, err = transformSome(ctx, session)
-			committed += some
+			moved.Add(some)
 		}
 		session.Close()
 		if err != nil && !errors.Is(err, errStartAgain) {
@@ -238,7 +237,7 @@ func transform(ctx context.Context, open func() (*kgo.GroupTransactSession, erro
 
 var errStartAgain = errors.New("the session has failed")
 
-func transformSome(ctx context.Context, session *kgo.GroupTransactSession) (committed int, err error) {
+func transformSome(ctx context.Context, session *kgo.GroupTransactSession) (committed int64, err error) {
 	poll, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	fetches := session.PollFetches(poll)
@@ -274,51 +273,71 @@ func TestPythonTransactions(t *testing.T) {
 	}
 }
 
-// The retriable end of a transaction that is ambiguous is told by its epoch: EndTxn is repeated while the leader dies.
+// An end whose answer is lost is repeated, and counts once, whatever the moment at which the node dies.
 func TestCommitsAreSettledThroughCrashes(t *testing.T) {
 	t.Parallel()
 	n := cluster.Serve(t, quickTiering...)
 	createTopic(t, n, "settled-tx", 2)
-	producer := dial(t, n, kgo.TransactionalID("settled"), kgo.TransactionTimeout(time.Minute))
-	stop := make(chan struct{})
-	killed := make(chan struct{})
-	go func() {
-		defer close(killed)
-		for range 4 {
-			select {
-			case <-stop:
-				return
-			case <-time.After(300 * time.Millisecond):
+	w := txWriter{client: dial(t, n, kgo.TransactionalID("settled"), kgo.TransactionTimeout(time.Minute)), topic: "settled-tx"}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- w.run(ctx) }()
+	for range 6 {
+		await(t, &w.committed, 5)
+		n.Kill()
+		n.Start()
+	}
+	await(t, &w.committed, 5)
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	expectValues(t, "committed", valuesOf(t, n, "settled-tx", kgo.ReadCommitted()), w.values)
+}
+
+// await returns when a counter has grown by so much.
+func await(t *testing.T, counter *atomic.Int64, more int64) {
+	t.Helper()
+	target := counter.Load() + more
+	cluster.Eventually(t, patience, "progress", func() error {
+		if got := counter.Load(); got < target {
+			return fmt.Errorf("%d of %d", got, target)
+		}
+		return nil
+	})
+}
+
+// txWriter commits and aborts transactions of a few records in turn.
+type txWriter struct {
+	client    *kgo.Client
+	topic     string
+	committed atomic.Int64
+	values    []string // of the committed ones; valid when run has returned
+}
+
+func (w *txWriter) run(ctx context.Context) error {
+	whole := context.WithoutCancel(ctx) // what was begun is brought to its end
+	for i := 0; ctx.Err() == nil; i++ {
+		if err := w.client.BeginTransaction(); err != nil {
+			return fmt.Errorf("begin %d: %w", i, err)
+		}
+		records := numbered(w.topic, fmt.Sprintf("t%d", i), 0, 5)
+		produced := w.client.ProduceSync(whole, records...).FirstErr()
+		commit := kgo.TransactionEndTry(i%3 != 0 && produced == nil)
+		if err := w.client.EndTransaction(whole, commit); err != nil {
+			// The client may say that it can only abort; it then knows that nothing is committed.
+			if abortErr := w.client.EndTransaction(whole, kgo.TryAbort); abortErr != nil {
+				return fmt.Errorf("end %d: %w: %w (produced %w)", i, err, abortErr, produced)
 			}
-			n.Kill()
-			n.Start()
+			continue
 		}
-	}()
-	var want []string
-	for i := range 150 {
-		name := fmt.Sprintf("t%d", i)
-		if err := producer.BeginTransaction(); err != nil {
-			t.Fatal(err)
-		}
-		records := numbered("settled-tx", name, 0, 5)
-		err := tryProduce(t, producer, records...)
-		end := kgo.TransactionEndTry(i%3 != 0 && err == nil)
-		if err := producer.EndTransaction(within(t, patience), end); err != nil {
-			if errors.Is(err, kerr.OperationNotAttempted) || strings.Contains(err.Error(), "OPERATION_NOT_ATTEMPTED") {
-				if err := producer.EndTransaction(within(t, patience), kgo.TryAbort); err != nil {
-					t.Fatalf("%s: abort: %v", name, err)
-				}
-				continue
-			}
-			t.Fatalf("%s: end: %v", name, err)
-		}
-		if end {
+		if commit {
 			for _, r := range records {
-				want = append(want, string(r.Value))
+				w.values = append(w.values, string(r.Value))
 			}
+			w.committed.Add(1)
 		}
 	}
-	close(stop)
-	<-killed
-	expectValues(t, "committed", valuesOf(t, n, "settled-tx", kgo.ReadCommitted()), want)
+	return nil
 }
