@@ -122,6 +122,11 @@ func (l *Leader) clockAgrees(ctx context.Context) bool {
 		l.complain("retention waits: the bucket does not tell its time", err)
 		return false
 	}
+	// State time is what retention goes by. It never goes back: a former leader's wrong clock stays in it.
+	if ahead := time.UnixMilli(l.clock.Load().millis()).Sub(there); ahead > clockTolerance {
+		l.cfg.Logger.Error("retention stops: the log's time is ahead of the bucket's", "by", ahead)
+		return false
+	}
 	if apart := l.cfg.Now().Sub(there); apart.Abs() > clockTolerance {
 		l.cfg.Logger.Error("retention stops: this machine's clock and the bucket's are apart", "by", apart)
 		return false
