@@ -176,41 +176,50 @@ func (s *State) UnshippedRuns() (runs int) {
 
 // ContainerRuns are the live runs of a container in order of position. The slice is the caller's.
 func (s *State) ContainerRuns(id ContainerID) []ContainerRun {
-	return s.containerRuns(id, false)
-}
-
-// ShippableRuns are the live runs of a container that no open transaction holds, in order of position, and behind them the
-// transaction markers that go to the bucket with them. The slice is the caller's.
-func (s *State) ShippableRuns(id ContainerID) []ContainerRun {
-	return s.containerRuns(id, true)
-}
-
-func (s *State) containerRuns(id ContainerID, shippable bool) []ContainerRun {
 	c := s.containers[id]
 	if c == nil {
 		return nil
 	}
-	slots := slices.Clone(c.partitions)
+	return s.runsOf([]*container{c}, false)[c.slot]
+}
+
+// runsOf are the live runs of containers by their slot, in order of position. Each partition is gone through once, however many of
+// the containers it is in: readers hold up the log meanwhile. With shippable, those that an open transaction holds are left out, and the
+// transaction markers that go to the bucket with the others stand behind them.
+func (s *State) runsOf(containers []*container, shippable bool) map[uint32][]ContainerRun {
+	out := make(map[uint32][]ContainerRun, len(containers))
+	markers := map[uint32][]ContainerRun{}
+	var slots []uint32
+	for _, c := range containers {
+		out[c.slot] = make([]ContainerRun, 0, c.liveRuns)
+		slots = append(slots, c.partitions...)
+	}
 	slices.Sort(slots)
-	out := make([]ContainerRun, 0, c.liveRuns)
-	var markers []ContainerRun
 	for _, slot := range slices.Compact(slots) {
 		p := s.partitions[slot]
 		if p == nil {
 			continue
 		}
+		tp := TopicPartition{p.topic.ID, p.index}
 		for i := range p.runs {
-			if r := &p.runs[i]; r.container == c.slot && !(shippable && p.held(r)) {
-				tp := TopicPartition{p.topic.ID, p.index}
-				if shippable {
-					p.markersWith(r, func(m TransactionMarker) {
-						markers = append(markers, ContainerRun{Partition: tp, BaseOffset: m.Offset, Records: 1, Marker: &m})
-					})
-				}
-				out = append(out, ContainerRun{Partition: tp, BaseOffset: r.base, Records: r.records, Position: r.position, Length: r.length})
+			r := &p.runs[i]
+			runs, wanted := out[r.container]
+			if !wanted || shippable && p.held(r) {
+				continue
+			}
+			out[r.container] = append(runs, ContainerRun{Partition: tp, BaseOffset: r.base, Records: r.records, Position: r.position, Length: r.length})
+			if shippable {
+				p.markersWith(r, func(m TransactionMarker) {
+					markers[r.container] = append(markers[r.container], ContainerRun{Partition: tp, BaseOffset: m.Offset, Records: 1, Marker: &m})
+				})
 			}
 		}
 	}
-	slices.SortFunc(out, func(x, y ContainerRun) int { return cmp.Compare(x.Position, y.Position) })
-	return append(out, markers...)
+	for _, runs := range out {
+		slices.SortFunc(runs, func(x, y ContainerRun) int { return cmp.Compare(x.Position, y.Position) })
+	}
+	for slot, some := range markers {
+		out[slot] = append(out[slot], some...)
+	}
+	return out
 }

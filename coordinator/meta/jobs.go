@@ -52,15 +52,23 @@ func (s *State) Jobs() []Job {
 	return out
 }
 
-// JobContainers calls yield for the containers of a job, oldest first, each with its ShippableRuns.
+// JobContainers calls yield for the containers of a job, oldest first, each with the live runs that no open
+// transaction holds, in order of position, and the markers that go with them.
 func (s *State) JobContainers(id JobID) func(yield func(Container, []ContainerRun) bool) {
 	return func(yield func(Container, []ContainerRun) bool) {
 		j := s.jobs[id]
 		if j == nil {
 			return
 		}
-		for _, held := range j.containers {
-			if c := s.containers[held]; c != nil && !yield(c.view(), s.ShippableRuns(held)) {
+		held := make([]*container, 0, len(j.containers))
+		for _, id := range j.containers {
+			if c := s.containers[id]; c != nil {
+				held = append(held, c)
+			}
+		}
+		runs := s.runsOf(held, true)
+		for _, c := range held {
+			if !yield(c.view(), runs[c.slot]) {
 				return
 			}
 		}

@@ -29,17 +29,17 @@ import (
 
 // produceRequest is a Produce request between its decoding and its answer. They are pooled.
 type produceRequest struct {
-	acks int16
-	// transactional: the request names a transactional id that the client may write under. joins: its batches add their partitions to the
-	// transaction by themselves.
-	transactional, joins bool
-	timeout              time.Duration
-	topics               []produceTopic
-	partitions           []producePartition // of all topics, in order of the request
-	batches              []lane.Batch       // those that may be appended; producePartition.batch refers to them
-	pending              Pending            // nil where no batch was appended
-	ready                chan struct{}      // closed once pending is set; nil where it was set from the start
-	presses              []press            // batches to be compressed
+	version int16
+	acks    int16
+	// transactional: the request names a transactional id that the client may write under.
+	transactional bool
+	timeout       time.Duration
+	topics        []produceTopic
+	partitions    []producePartition // of all topics, in order of the request
+	batches       []lane.Batch       // those that may be appended; producePartition.batch refers to them
+	pending       Pending            // nil where no batch was appended
+	ready         chan struct{}      // closed once pending is set; nil where it was set from the start
+	presses       []press            // batches to be compressed
 }
 
 type produceTopic struct {
@@ -59,6 +59,9 @@ type producePartition struct {
 }
 
 var produceRequests = sync.Pool{New: func() any { return new(produceRequest) }}
+
+// zstdSince is the version of Produce whose clients know zstd.
+const zstdSince = 7
 
 // keepPartitions is how many partitions a pooled request keeps room for.
 const keepPartitions = 4096
@@ -123,9 +126,9 @@ func (c *conn) decodeProduce(p *produceRequest, version int16, body []byte) (ref
 	flexible := version >= 9
 	r := wireReader{b: body}
 	transactionalID := r.nullableString(flexible)
-	p.acks = r.int16()
+	p.version, p.acks = version, r.int16()
 	p.timeout = time.Duration(max(r.int32(), 0)) * time.Millisecond
-	p.transactional, p.joins = transactionalID != nil, version >= joinsTransactions
+	p.transactional = transactionalID != nil
 	switch {
 	case transactionalID != nil && !c.allowed(Write, TransactionalIDResource, unsafeString(transactionalID)):
 		refused = kerr.TransactionalIDAuthorizationFailed
@@ -199,6 +202,10 @@ func (p *produceRequest) judge(part *producePartition, topic *topic, records []b
 		part.refuse(batchError(err), err.Error())
 		return
 	}
+	if header.Codec() == recordbatch.Zstd && p.version < zstdSince {
+		part.refuse(kerr.UnsupportedCompressionType, "zstd needs Produce version 7 (KIP-110)")
+		return
+	}
 	if header.IsTransactional() && !p.transactional {
 		part.refuse(kerr.TransactionalIDAuthorizationFailed, "a transactional batch in a request without a transactional id")
 		return
@@ -221,7 +228,7 @@ func (p *produceRequest) judge(part *producePartition, topic *topic, records []b
 	}
 	p.batches = append(p.batches, lane.Batch{
 		Topic: topic.id, Partition: part.index, Durability: topic.config.Durability, Header: header, Data: records,
-		JoinsTransaction: p.joins && header.IsTransactional(),
+		JoinsTransaction: header.IsTransactional() && p.version >= joinsTransactions,
 	})
 }
 
@@ -278,7 +285,7 @@ func (c *conn) answerProduce(x *exchange) error {
 		<-p.ready
 	}
 	if p.pending != nil {
-		p.take(p.pending.Wait(c.ctx, max(p.timeout-time.Since(x.received), time.Millisecond)), x.header.version)
+		p.take(p.pending.Wait(c.ctx, max(p.timeout-time.Since(x.received), time.Millisecond)))
 	}
 	if p.acks == 0 {
 		for i := range p.partitions {
@@ -297,14 +304,14 @@ func (c *conn) answerProduce(x *exchange) error {
 }
 
 // take copies the verdicts to their partitions.
-func (p *produceRequest) take(results []lane.Result, version int16) {
+func (p *produceRequest) take(results []lane.Result) {
 	for i := range p.partitions {
 		part := &p.partitions[i]
 		if part.batch < 0 {
 			continue
 		}
 		result := &results[part.batch]
-		part.code, part.message = produceError(result, version)
+		part.code, part.message = produceError(result, p.version)
 		if part.code == 0 {
 			part.baseOffset, part.logStartOffset = result.BaseOffset, result.LogStartOffset
 		} else {

@@ -45,6 +45,9 @@ func handleInitProducerID(ctx context.Context, call *call, r *kmsg.InitProducerI
 }
 
 func initProducerCommand(call *call, r *kmsg.InitProducerIDRequest) (*metapb.Command, *kerr.Error) {
+	if (r.ProducerID == -1) != (r.ProducerEpoch == -1) {
+		return nil, kerr.InvalidRequest // one without the other says nothing
+	}
 	if r.TransactionalID == nil {
 		if e := call.mayCluster(IdempotentWrite); e != nil {
 			return nil, e
@@ -55,14 +58,11 @@ func initProducerCommand(call *call, r *kmsg.InitProducerIDRequest) (*metapb.Com
 	if e := call.mayTransactionalID(Write, id); e != nil {
 		return nil, e
 	}
-	expectedID, expectedEpoch := int64(-1), int32(-1)
-	if r.Version >= 3 {
-		expectedID, expectedEpoch = r.ProducerID, int32(r.ProducerEpoch)
-	}
-	if id == "" || (expectedID < 0) != (expectedEpoch < 0) {
+	if id == "" {
 		return nil, kerr.InvalidRequest
 	}
 	return &metapb.Command{Kind: &metapb.Command_InitTransactionalProducer{InitTransactionalProducer: &metapb.InitTransactionalProducer{
-		TransactionalId: id, TimeoutMillis: r.TransactionTimeoutMillis, ExpectedProducerId: expectedID, ExpectedProducerEpoch: expectedEpoch,
+		TransactionalId: id, TimeoutMillis: r.TransactionTimeoutMillis,
+		ExpectedProducerId: r.ProducerID, ExpectedProducerEpoch: int32(r.ProducerEpoch),
 	}}}, nil
 }
