@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -356,4 +359,29 @@ func (w *txWriter) run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// java runs a program of testdata with Apache Kafka's client to its end, and returns what it printed.
+func java(t *testing.T, program string, args ...string) string {
+	t.Helper()
+	libs := filepath.Join(cluster.Root(), ".cache", "kafka", "libs")
+	if _, err := os.Stat(libs); err != nil {
+		t.Skip("Apache Kafka's jars are not there: run services/conformance/kafka.sh")
+	}
+	if _, err := exec.LookPath("java"); err != nil {
+		t.Skip("there is no java")
+	}
+	arguments := []string{"-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", filepath.Join(libs, "*"), filepath.Join("testdata", program)}
+	return cluster.MustCommand(t, "", "java", append(arguments, args...)...)
+}
+
+func TestJavaTransactions(t *testing.T) {
+	t.Parallel()
+	n := cluster.Serve(t, quickTiering...)
+	createTopic(t, n, "java-in", 2)
+	createTopic(t, n, "java-out", 2)
+	want := "ongoing: Ongoing\nlisted: 1\nfenced: true\nread_committed: 500 only committed: true\noffsets: true\nread_uncommitted: 1000\nmoved: 500\n"
+	if got := java(t, "Transactions.java", n.Kafka, "java-in", "java-out"); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
 }
