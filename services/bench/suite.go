@@ -71,6 +71,7 @@ var figures = []figure{
 	{"produce-small", "one 1 KiB record at a time, against a bare append and fdatasync", measureProduceSmall},
 	{"end-to-end", "from a producer's send to a consumer's receipt", measureEndToEnd},
 	{"partitions", "10,000 partitions against 12", measurePartitions},
+	{"transactions", "the end of a transaction over 100 partitions, against one over a single one", measureTransactions},
 	{"start", "from nothing, and with 1 GiB of hot log to recover", measureStart},
 	{"idle", "memory, processor and objects of a server that nobody uses", measureIdle},
 	{"zstd", "records that come uncompressed, against the encoder alone", measureZstd},
