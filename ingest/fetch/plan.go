@@ -13,7 +13,9 @@ type cursor struct {
 	read *PartitionRead
 	data *PartitionData
 	next int64 // the offset after what has been read
-	seen int64 // the bound up to which was read or tried to be, -1 for none
+	// bound is the offset up to which may be read: the high watermark, or the last stable offset.
+	bound int64
+	seen  int64 // the bound up to which was read or tried to be, -1 for none
 	// more: everything planned was read, and there is more below the bound.
 	more bool
 	// doubt is an answer that needs a barrier before it is given.
@@ -58,6 +60,10 @@ func (f *reading) inRange(c *cursor, st *meta.State) bool {
 	d := c.data
 	d.HighWatermark, d.LogStartOffset, d.LeaderEpoch = p.HighWatermark(), p.LogStartOffset(), p.LeaderEpoch()
 	d.LastStableOffset = p.LastStableOffset()
+	c.bound = d.HighWatermark
+	if f.request.Committed {
+		c.bound = d.LastStableOffset
+	}
 	switch epoch := c.read.LeaderEpoch; {
 	case epoch >= 0 && epoch < p.LeaderEpoch():
 		c.doubt, c.final, d.Code = OK, true, FencedLeaderEpoch
@@ -77,7 +83,7 @@ func (f *reading) inRange(c *cursor, st *meta.State) bool {
 // planPartition collects extents of one partition and returns the bytes they may take; planned are those of the partitions
 // before it.
 func (f *reading) planPartition(c *cursor, st *meta.State, planned int) int {
-	end := f.bound(c)
+	end := c.bound
 	if c.seen == end && !c.more {
 		return 0
 	}
@@ -106,14 +112,6 @@ func (f *reading) planPartition(c *cursor, st *meta.State, planned int) int {
 		c.noteAborted(st, min(offset, end))
 	}
 	return total
-}
-
-// bound is the offset up to which the partition may be read.
-func (f *reading) bound(c *cursor) int64 {
-	if f.request.Committed {
-		return c.data.LastStableOffset
-	}
-	return c.data.HighWatermark
 }
 
 // noteAborted adds the aborted transactions of what is planned up to an offset. It is done with the plan: by the time the records are

@@ -146,7 +146,7 @@ func (f *reading) fill(ctx context.Context) bool {
 	}
 	for i := range f.cursors {
 		if c := &f.cursors[i]; c.data.HighWatermark >= 0 {
-			c.seen = f.bound(c)
+			c.seen = c.bound
 		}
 	}
 	f.readLocal(ctx)
@@ -209,7 +209,7 @@ func (f *reading) take(c *cursor) {
 			return
 		}
 	}
-	c.more = c.next > before && c.next < f.bound(c)
+	c.more = c.next > before && c.next < c.bound
 }
 
 // enough tells whether there is an answer worth giving now.

@@ -354,3 +354,44 @@ func TestARunOfGarbageKeepsNoOther(t *testing.T) {
 	}
 	expect(t, readBack(t, store, f.finished[0])["payments-0"], 0, 5)
 }
+
+// A marker has no bytes anywhere; in the object stands its control batch, in the part of the run before it.
+func TestMarkersBecomeControlBatches(t *testing.T) {
+	f := newFixture()
+	f.add(t, 1, orders, 0, 0, 3)
+	f.add(t, 1, orders, 0, 4, 2)
+	f.job.Containers[0].Runs = append(f.job.Containers[0].Runs, &metapb.JobRun{
+		TopicId: orders, BaseOffset: 3, Records: 1, Marker: &metapb.JobMarker{ProducerId: 7, ProducerEpoch: 2, CoordinatorEpoch: 4, Commit: true, TimestampMillis: 5_000_000},
+	})
+	store := mem.New("ship")
+	if shipped, err := f.worker(t, Config{}, store).Once(t.Context()); err != nil || !shipped {
+		t.Fatal(shipped, err)
+	}
+	described := f.finished[0].Objects[0]
+	if len(described.Parts) != 1 || described.Parts[0].NextOffset != 6 || described.Parts[0].MaxTimestamp != 1005 {
+		t.Fatalf("parts %v", described.Parts)
+	}
+	body, _, err := objstore.ReadAll(t.Context(), store, meta.SegmentKey(meta.JobID(described.JobId), described.Ordinal), 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	object, err := segment.Open(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := object.Verify(); err != nil {
+		t.Fatal(err)
+	}
+	var control []recordbatch.Header
+	for batch, err := range recordbatch.Batches(object.Batches(&object.Parts[0])) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if batch.IsControl() {
+			control = append(control, batch.Header)
+		}
+	}
+	if len(control) != 1 || control[0].BaseOffset != 3 || control[0].ProducerID != 7 || control[0].ProducerEpoch != 2 {
+		t.Errorf("control batches %+v", control)
+	}
+}
