@@ -180,6 +180,10 @@ func recordsOf(b []byte) string {
 		if err != nil {
 			break
 		}
+		if batch.IsControl() {
+			out = append(out, controlBatch(batch))
+			continue
+		}
 		out = append(out, fmt.Sprintf("[%d-%d attributes=%d max=%d producer=%v/%d", batch.BaseOffset, batch.BaseOffset+int64(batch.LastOffsetDelta), batch.Attributes, batch.MaxTimestamp, batch.ProducerID >= 0, batch.BaseSequence))
 		for r, err := range recordbatch.Records(batch.Bytes, nil) {
 			if err != nil {
@@ -191,4 +195,16 @@ func recordsOf(b []byte) string {
 		out = append(out, "]")
 	}
 	return strings.Join(out, " ")
+}
+
+// controlBatch leaves out when a transaction was ended, and under which of its coordinator's epochs.
+func controlBatch(batch recordbatch.Batch) string {
+	out := fmt.Sprintf("[%d-%d attributes=%d producer=%v/%d", batch.BaseOffset, batch.LastOffset(), batch.Attributes, batch.ProducerID >= 0, batch.BaseSequence)
+	for r, err := range recordbatch.Records(batch.Bytes, nil) {
+		if err != nil {
+			return out + " damaged]"
+		}
+		out += fmt.Sprintf(" %q=%d bytes of version %x %q", r.Key, len(r.Value), r.Value[:2], r.Headers)
+	}
+	return out + "]"
 }

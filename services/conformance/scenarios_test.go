@@ -22,6 +22,7 @@ func scenarios() []scenario {
 		{"produce", 0, askProduce},
 		{"idempotent", 0, askIdempotent},
 		{"initproducer", 22, askInitProducerID},
+		{"transactions", 26, askTransactions},
 		{"fetch", 1, askFetch},
 		{"fetchsession", 1, askFetchSessions},
 		{"listoffsets", 2, askListOffsets},
