@@ -52,6 +52,7 @@ var intended = []difference{
 	{api: "Produce", label: "not (gzip|snappy|lz4|zstd)", kafka: "UNKNOWN_SERVER_ERROR", varve: "NONE", reason: "what a producer compressed is not inflated, unless varve.validate=deep"},
 	{api: "Produce", label: "delete horizon set|LogAppendTime from a producer|unknown attribute|bytes behind the batch", kafka: "NONE", varve: "INVALID_RECORD", reason: "what is stored verbatim must not claim what is not so"},
 	{api: "Produce", label: "codec [57]", kafka: "UNKNOWN_SERVER_ERROR", varve: "INVALID_RECORD", reason: "no internal error for a client's mistake"},
+	{api: "Produce", label: "transactional id of nobody", kafka: "NOT_ENOUGH_REPLICAS", varve: "INVALID_PRODUCER_ID_MAPPING", reason: "Kafka has no coordinator of transactions before it is first asked for one"},
 	{api: "FindCoordinator", label: "of a share group, well named", reason: "share groups are not served yet"},
 
 	{path: `.*ErrorCode`, kafka: "UNKNOWN_SERVER_ERROR", varve: "(NONE|INVALID_REQUEST)", reason: "Kafka fails within; Varve takes a limit below 0 for 0, an isolation level that it does not know for read_uncommitted, and refuses an operation that it does not know"},
