@@ -51,7 +51,7 @@ type ConfigDef struct {
 
 const day = 24 * 60 * 60 * 1000
 
-var configDefs = []ConfigDef{
+var configDefs = slices.Concat(groupConfigDefs, []ConfigDef{
 	{Name: "cleanup.policy", Scope: ScopeTopic, Type: TypeList, Default: "delete", Synonym: "log.cleanup.policy",
 		allowed: []string{"delete"}, refused: map[string]string{
 			"compact":        "compaction is not supported yet",
@@ -102,8 +102,8 @@ var configDefs = []ConfigDef{
 		allowed: []string{"uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"}, Doc: "The default of topics' compression.type."},
 	{Name: "default.replication.factor", Scope: ScopeBroker, Type: TypeInt, Default: "1", min: 1, max: 1, ReadOnly: true,
 		Doc: "Varve has no replica sets; see varve.durability."},
-	{Name: "group.initial.rebalance.delay.ms", Scope: ScopeBroker, Type: TypeInt, Default: "3000", min: 0, max: math.MaxInt32,
-		Doc: "How long a new group waits for more members before its first rebalance."},
+	{Name: "group.initial.rebalance.delay.ms", Scope: ScopeBroker, Type: TypeInt, Default: "500", min: 0, max: math.MaxInt32,
+		Doc: "How long a new classic group waits for more members before its first rebalance. Kafka's default is 3000."},
 	{Name: "group.max.session.timeout.ms", Scope: ScopeBroker, Type: TypeInt, Default: "1800000", min: 1, max: math.MaxInt32,
 		Doc: "The longest session timeout a group member may ask for."},
 	{Name: "group.min.session.timeout.ms", Scope: ScopeBroker, Type: TypeInt, Default: "6000", min: 1, max: math.MaxInt32,
@@ -147,7 +147,7 @@ var configDefs = []ConfigDef{
 		Doc: "The class of topics that are created without saying; set at start, local on a single node and object in a cluster."},
 	{Name: "varve.validate", Scope: ScopeBroker, Type: TypeString, Default: "basic", allowed: []string{"basic", "deep"},
 		Doc: "The default of topics' varve.validate."},
-}
+})
 
 type configName struct {
 	scope Scope

@@ -109,6 +109,8 @@ func (s *State) DescribeConfig(scope Scope, name string) ([]ConfigValue, bool) {
 		}
 		if value, ok := own[d.Name]; ok && scope == ScopeTopic {
 			add(d.Name, value, SourceTopic)
+		} else if ok && scope == ScopeGroup {
+			add(d.Name, value, SourceGroup)
 		}
 		clusterName := d.Synonym
 		if scope == ScopeBroker {

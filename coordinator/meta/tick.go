@@ -76,13 +76,10 @@ func (s *State) nextTickMillis() int64 {
 		}
 	}
 	for _, g := range s.groups {
-		if !g.Empty() {
-			continue
+		for tp, o := range g.offsets {
+			next = min(next, s.expiresMillis(g, tp, o))
 		}
-		for _, o := range g.offsets {
-			next = min(next, s.expiresMillis(g, o))
-		}
-		if len(g.offsets) == 0 {
+		if g.Empty() && len(g.offsets) == 0 {
 			next = min(next, s.emptyGroupExpiresMillis(g))
 		}
 	}

@@ -248,6 +248,7 @@ type Command struct {
 	//	*Command_Noop
 	//	*Command_DeleteOffsets
 	//	*Command_LocalReleased
+	//	*Command_StoreConsumerGroup
 	Kind isCommand_Kind `protobuf_oneof:"kind"`
 	// Continuation frames: a command above the frame limit travels as parts in consecutive commands with the same id,
 	// applied with the last, void after a LeaderStart. part_count 0: the command is whole and kind is set.
@@ -491,6 +492,15 @@ func (x *Command) GetLocalReleased() *LocalReleased {
 	return nil
 }
 
+func (x *Command) GetStoreConsumerGroup() *StoreConsumerGroup {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_StoreConsumerGroup); ok {
+			return x.StoreConsumerGroup
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetPartCount() uint32 {
 	if x != nil {
 		return x.PartCount
@@ -600,6 +610,10 @@ type Command_LocalReleased struct {
 	LocalReleased *LocalReleased `protobuf:"bytes,22,opt,name=local_released,json=localReleased,proto3,oneof"`
 }
 
+type Command_StoreConsumerGroup struct {
+	StoreConsumerGroup *StoreConsumerGroup `protobuf:"bytes,40,opt,name=store_consumer_group,json=storeConsumerGroup,proto3,oneof"`
+}
+
 func (*Command_LeaderStart) isCommand_Kind() {}
 
 func (*Command_RegisterNode) isCommand_Kind() {}
@@ -641,6 +655,8 @@ func (*Command_Noop) isCommand_Kind() {}
 func (*Command_DeleteOffsets) isCommand_Kind() {}
 
 func (*Command_LocalReleased) isCommand_Kind() {}
+
+func (*Command_StoreConsumerGroup) isCommand_Kind() {}
 
 type LeaderStart struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -1548,17 +1564,19 @@ func (x *GroupProtocol) GetMetadata() []byte {
 
 // StoreGroup replaces what is durable of a group, apart from its offsets.
 type StoreGroup struct {
-	state            protoimpl.MessageState `protogen:"open.v1"`
-	Group            string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
-	Kind             string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"` // "classic"
-	ProtocolType     string                 `protobuf:"bytes,3,opt,name=protocol_type,json=protocolType,proto3" json:"protocol_type,omitempty"`
-	Protocol         string                 `protobuf:"bytes,4,opt,name=protocol,proto3" json:"protocol,omitempty"`
-	Generation       int32                  `protobuf:"varint,5,opt,name=generation,proto3" json:"generation,omitempty"`
-	Leader           string                 `protobuf:"bytes,6,opt,name=leader,proto3" json:"leader,omitempty"`
-	Members          []*GroupMember         `protobuf:"bytes,7,rep,name=members,proto3" json:"members,omitempty"`
-	StateSinceMillis int64                  `protobuf:"varint,8,opt,name=state_since_millis,json=stateSinceMillis,proto3" json:"state_since_millis,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	Group              string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Kind               string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"` // "classic"
+	ProtocolType       string                 `protobuf:"bytes,3,opt,name=protocol_type,json=protocolType,proto3" json:"protocol_type,omitempty"`
+	Protocol           string                 `protobuf:"bytes,4,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	Generation         int32                  `protobuf:"varint,5,opt,name=generation,proto3" json:"generation,omitempty"`
+	Leader             string                 `protobuf:"bytes,6,opt,name=leader,proto3" json:"leader,omitempty"`
+	Members            []*GroupMember         `protobuf:"bytes,7,rep,name=members,proto3" json:"members,omitempty"`
+	StateSinceMillis   int64                  `protobuf:"varint,8,opt,name=state_since_millis,json=stateSinceMillis,proto3" json:"state_since_millis,omitempty"`
+	SubscribedTopics   []string               `protobuf:"bytes,20,rep,name=subscribed_topics,json=subscribedTopics,proto3" json:"subscribed_topics,omitempty"`        // of its members, in order, where all of them say so (protocol type consumer)
+	KnowsSubscriptions bool                   `protobuf:"varint,21,opt,name=knows_subscriptions,json=knowsSubscriptions,proto3" json:"knows_subscriptions,omitempty"` // offsets in other topics expire although the group has members
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *StoreGroup) Reset() {
@@ -1645,6 +1663,20 @@ func (x *StoreGroup) GetStateSinceMillis() int64 {
 		return x.StateSinceMillis
 	}
 	return 0
+}
+
+func (x *StoreGroup) GetSubscribedTopics() []string {
+	if x != nil {
+		return x.SubscribedTopics
+	}
+	return nil
+}
+
+func (x *StoreGroup) GetKnowsSubscriptions() bool {
+	if x != nil {
+		return x.KnowsSubscriptions
+	}
+	return false
 }
 
 type CommittedOffset struct {
@@ -3445,6 +3477,7 @@ type SnapshotGroup struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         *StoreGroup            `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	Offsets       []*CommittedOffset     `protobuf:"bytes,2,rep,name=offsets,proto3" json:"offsets,omitempty"`
+	Consumer      *StoredConsumerGroup   `protobuf:"bytes,10,opt,name=consumer,proto3" json:"consumer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3489,6 +3522,13 @@ func (x *SnapshotGroup) GetGroup() *StoreGroup {
 func (x *SnapshotGroup) GetOffsets() []*CommittedOffset {
 	if x != nil {
 		return x.Offsets
+	}
+	return nil
+}
+
+func (x *SnapshotGroup) GetConsumer() *StoredConsumerGroup {
+	if x != nil {
+		return x.Consumer
 	}
 	return nil
 }
@@ -3586,7 +3626,7 @@ var File_meta_proto protoreflect.FileDescriptor
 const file_meta_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"meta.proto\x12\rvarve.meta.v1\"\xf4\x01\n" +
+	"meta.proto\x12\rvarve.meta.v1\x1a\x13consumergroup.proto\"\xf4\x01\n" +
 	"\x05Entry\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x15\n" +
 	"\x06log_id\x18\x02 \x01(\fR\x05logId\x12#\n" +
@@ -3596,7 +3636,7 @@ const file_meta_proto_rawDesc = "" +
 	"timeMillis\x122\n" +
 	"\bcommands\x18\x06 \x03(\v2\x16.varve.meta.v1.CommandR\bcommands\x12\x1f\n" +
 	"\ventry_nonce\x18\a \x01(\x04R\n" +
-	"entryNonce\"\xe1\v\n" +
+	"entryNonce\"\xb8\f\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12?\n" +
 	"\fleader_start\x18\x02 \x01(\v2\x1a.varve.meta.v1.LeaderStartH\x00R\vleaderStart\x12B\n" +
@@ -3622,7 +3662,8 @@ const file_meta_proto_rawDesc = "" +
 	"\x11advance_log_start\x18\x13 \x01(\v2\x1e.varve.meta.v1.AdvanceLogStartH\x00R\x0fadvanceLogStart\x12)\n" +
 	"\x04noop\x18\x14 \x01(\v2\x13.varve.meta.v1.NoopH\x00R\x04noop\x12E\n" +
 	"\x0edelete_offsets\x18\x15 \x01(\v2\x1c.varve.meta.v1.DeleteOffsetsH\x00R\rdeleteOffsets\x12E\n" +
-	"\x0elocal_released\x18\x16 \x01(\v2\x1c.varve.meta.v1.LocalReleasedH\x00R\rlocalReleased\x12\x1d\n" +
+	"\x0elocal_released\x18\x16 \x01(\v2\x1c.varve.meta.v1.LocalReleasedH\x00R\rlocalReleased\x12U\n" +
+	"\x14store_consumer_group\x18( \x01(\v2!.varve.meta.v1.StoreConsumerGroupH\x00R\x12storeConsumerGroup\x12\x1d\n" +
 	"\n" +
 	"part_count\x18\x1e \x01(\rR\tpartCount\x12\x1d\n" +
 	"\n" +
@@ -3718,7 +3759,7 @@ const file_meta_proto_rawDesc = "" +
 	"assignment\"?\n" +
 	"\rGroupProtocol\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
-	"\bmetadata\x18\x02 \x01(\fR\bmetadata\"\x93\x02\n" +
+	"\bmetadata\x18\x02 \x01(\fR\bmetadata\"\xf1\x02\n" +
 	"\n" +
 	"StoreGroup\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x12\n" +
@@ -3730,7 +3771,9 @@ const file_meta_proto_rawDesc = "" +
 	"generation\x12\x16\n" +
 	"\x06leader\x18\x06 \x01(\tR\x06leader\x124\n" +
 	"\amembers\x18\a \x03(\v2\x1a.varve.meta.v1.GroupMemberR\amembers\x12,\n" +
-	"\x12state_since_millis\x18\b \x01(\x03R\x10stateSinceMillis\"\xeb\x01\n" +
+	"\x12state_since_millis\x18\b \x01(\x03R\x10stateSinceMillis\x12+\n" +
+	"\x11subscribed_topics\x18\x14 \x03(\tR\x10subscribedTopics\x12/\n" +
+	"\x13knows_subscriptions\x18\x15 \x01(\bR\x12knowsSubscriptions\"\xeb\x01\n" +
 	"\x0fCommittedOffset\x12\x19\n" +
 	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x16\n" +
@@ -3889,10 +3932,12 @@ const file_meta_proto_rawDesc = "" +
 	"\tproducers\x18\a \x01(\fR\tproducers\x12\x14\n" +
 	"\x05local\x18\b \x01(\fR\x05local\"F\n" +
 	"\x0eSnapshotGroups\x124\n" +
-	"\x06groups\x18\x01 \x03(\v2\x1c.varve.meta.v1.SnapshotGroupR\x06groups\"z\n" +
+	"\x06groups\x18\x01 \x03(\v2\x1c.varve.meta.v1.SnapshotGroupR\x06groups\"\xba\x01\n" +
 	"\rSnapshotGroup\x12/\n" +
 	"\x05group\x18\x01 \x01(\v2\x19.varve.meta.v1.StoreGroupR\x05group\x128\n" +
-	"\aoffsets\x18\x02 \x03(\v2\x1e.varve.meta.v1.CommittedOffsetR\aoffsets\"4\n" +
+	"\aoffsets\x18\x02 \x03(\v2\x1e.varve.meta.v1.CommittedOffsetR\aoffsets\x12>\n" +
+	"\bconsumer\x18\n" +
+	" \x01(\v2\".varve.meta.v1.StoredConsumerGroupR\bconsumer\"4\n" +
 	"\x12SnapshotContainers\x12\x1e\n" +
 	"\n" +
 	"containers\x18\x01 \x01(\fR\n" +
@@ -3921,50 +3966,52 @@ func file_meta_proto_rawDescGZIP() []byte {
 var file_meta_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_meta_proto_goTypes = []any{
-	(Durability)(0),            // 0: varve.meta.v1.Durability
-	(AlterConfig_Resource)(0),  // 1: varve.meta.v1.AlterConfig.Resource
-	(*Entry)(nil),              // 2: varve.meta.v1.Entry
-	(*Command)(nil),            // 3: varve.meta.v1.Command
-	(*LeaderStart)(nil),        // 4: varve.meta.v1.LeaderStart
-	(*RegisterNode)(nil),       // 5: varve.meta.v1.RegisterNode
-	(*SetNodeLive)(nil),        // 6: varve.meta.v1.SetNodeLive
-	(*CommitChunk)(nil),        // 7: varve.meta.v1.CommitChunk
-	(*SealContainer)(nil),      // 8: varve.meta.v1.SealContainer
-	(*ConfigEntry)(nil),        // 9: varve.meta.v1.ConfigEntry
-	(*CreateTopic)(nil),        // 10: varve.meta.v1.CreateTopic
-	(*DeleteTopic)(nil),        // 11: varve.meta.v1.DeleteTopic
-	(*CreatePartitions)(nil),   // 12: varve.meta.v1.CreatePartitions
-	(*AlterConfig)(nil),        // 13: varve.meta.v1.AlterConfig
-	(*AllocateProducerId)(nil), // 14: varve.meta.v1.AllocateProducerId
-	(*GroupMember)(nil),        // 15: varve.meta.v1.GroupMember
-	(*GroupProtocol)(nil),      // 16: varve.meta.v1.GroupProtocol
-	(*StoreGroup)(nil),         // 17: varve.meta.v1.StoreGroup
-	(*CommittedOffset)(nil),    // 18: varve.meta.v1.CommittedOffset
-	(*CommitOffsets)(nil),      // 19: varve.meta.v1.CommitOffsets
-	(*DeleteOffsets)(nil),      // 20: varve.meta.v1.DeleteOffsets
-	(*DeleteGroups)(nil),       // 21: varve.meta.v1.DeleteGroups
-	(*LeaseJob)(nil),           // 22: varve.meta.v1.LeaseJob
-	(*Part)(nil),               // 23: varve.meta.v1.Part
-	(*SegmentObject)(nil),      // 24: varve.meta.v1.SegmentObject
-	(*FinishJob)(nil),          // 25: varve.meta.v1.FinishJob
-	(*Tick)(nil),               // 26: varve.meta.v1.Tick
-	(*LocalReleased)(nil),      // 27: varve.meta.v1.LocalReleased
-	(*ForgetGarbage)(nil),      // 28: varve.meta.v1.ForgetGarbage
-	(*AdvanceLogStart)(nil),    // 29: varve.meta.v1.AdvanceLogStart
-	(*Noop)(nil),               // 30: varve.meta.v1.Noop
-	(*Manifest)(nil),           // 31: varve.meta.v1.Manifest
-	(*SnapshotPart)(nil),       // 32: varve.meta.v1.SnapshotPart
-	(*SnapshotCore)(nil),       // 33: varve.meta.v1.SnapshotCore
-	(*SnapshotNode)(nil),       // 34: varve.meta.v1.SnapshotNode
-	(*SnapshotJob)(nil),        // 35: varve.meta.v1.SnapshotJob
-	(*SnapshotConfig)(nil),     // 36: varve.meta.v1.SnapshotConfig
-	(*SnapshotTopics)(nil),     // 37: varve.meta.v1.SnapshotTopics
-	(*SnapshotTopic)(nil),      // 38: varve.meta.v1.SnapshotTopic
-	(*SnapshotPartition)(nil),  // 39: varve.meta.v1.SnapshotPartition
-	(*SnapshotGroups)(nil),     // 40: varve.meta.v1.SnapshotGroups
-	(*SnapshotGroup)(nil),      // 41: varve.meta.v1.SnapshotGroup
-	(*SnapshotContainers)(nil), // 42: varve.meta.v1.SnapshotContainers
-	(*SnapshotObjects)(nil),    // 43: varve.meta.v1.SnapshotObjects
+	(Durability)(0),             // 0: varve.meta.v1.Durability
+	(AlterConfig_Resource)(0),   // 1: varve.meta.v1.AlterConfig.Resource
+	(*Entry)(nil),               // 2: varve.meta.v1.Entry
+	(*Command)(nil),             // 3: varve.meta.v1.Command
+	(*LeaderStart)(nil),         // 4: varve.meta.v1.LeaderStart
+	(*RegisterNode)(nil),        // 5: varve.meta.v1.RegisterNode
+	(*SetNodeLive)(nil),         // 6: varve.meta.v1.SetNodeLive
+	(*CommitChunk)(nil),         // 7: varve.meta.v1.CommitChunk
+	(*SealContainer)(nil),       // 8: varve.meta.v1.SealContainer
+	(*ConfigEntry)(nil),         // 9: varve.meta.v1.ConfigEntry
+	(*CreateTopic)(nil),         // 10: varve.meta.v1.CreateTopic
+	(*DeleteTopic)(nil),         // 11: varve.meta.v1.DeleteTopic
+	(*CreatePartitions)(nil),    // 12: varve.meta.v1.CreatePartitions
+	(*AlterConfig)(nil),         // 13: varve.meta.v1.AlterConfig
+	(*AllocateProducerId)(nil),  // 14: varve.meta.v1.AllocateProducerId
+	(*GroupMember)(nil),         // 15: varve.meta.v1.GroupMember
+	(*GroupProtocol)(nil),       // 16: varve.meta.v1.GroupProtocol
+	(*StoreGroup)(nil),          // 17: varve.meta.v1.StoreGroup
+	(*CommittedOffset)(nil),     // 18: varve.meta.v1.CommittedOffset
+	(*CommitOffsets)(nil),       // 19: varve.meta.v1.CommitOffsets
+	(*DeleteOffsets)(nil),       // 20: varve.meta.v1.DeleteOffsets
+	(*DeleteGroups)(nil),        // 21: varve.meta.v1.DeleteGroups
+	(*LeaseJob)(nil),            // 22: varve.meta.v1.LeaseJob
+	(*Part)(nil),                // 23: varve.meta.v1.Part
+	(*SegmentObject)(nil),       // 24: varve.meta.v1.SegmentObject
+	(*FinishJob)(nil),           // 25: varve.meta.v1.FinishJob
+	(*Tick)(nil),                // 26: varve.meta.v1.Tick
+	(*LocalReleased)(nil),       // 27: varve.meta.v1.LocalReleased
+	(*ForgetGarbage)(nil),       // 28: varve.meta.v1.ForgetGarbage
+	(*AdvanceLogStart)(nil),     // 29: varve.meta.v1.AdvanceLogStart
+	(*Noop)(nil),                // 30: varve.meta.v1.Noop
+	(*Manifest)(nil),            // 31: varve.meta.v1.Manifest
+	(*SnapshotPart)(nil),        // 32: varve.meta.v1.SnapshotPart
+	(*SnapshotCore)(nil),        // 33: varve.meta.v1.SnapshotCore
+	(*SnapshotNode)(nil),        // 34: varve.meta.v1.SnapshotNode
+	(*SnapshotJob)(nil),         // 35: varve.meta.v1.SnapshotJob
+	(*SnapshotConfig)(nil),      // 36: varve.meta.v1.SnapshotConfig
+	(*SnapshotTopics)(nil),      // 37: varve.meta.v1.SnapshotTopics
+	(*SnapshotTopic)(nil),       // 38: varve.meta.v1.SnapshotTopic
+	(*SnapshotPartition)(nil),   // 39: varve.meta.v1.SnapshotPartition
+	(*SnapshotGroups)(nil),      // 40: varve.meta.v1.SnapshotGroups
+	(*SnapshotGroup)(nil),       // 41: varve.meta.v1.SnapshotGroup
+	(*SnapshotContainers)(nil),  // 42: varve.meta.v1.SnapshotContainers
+	(*SnapshotObjects)(nil),     // 43: varve.meta.v1.SnapshotObjects
+	(*StoreConsumerGroup)(nil),  // 44: varve.meta.v1.StoreConsumerGroup
+	(*StoredConsumerGroup)(nil), // 45: varve.meta.v1.StoredConsumerGroup
 }
 var file_meta_proto_depIdxs = []int32{
 	3,  // 0: varve.meta.v1.Entry.commands:type_name -> varve.meta.v1.Command
@@ -3989,36 +4036,38 @@ var file_meta_proto_depIdxs = []int32{
 	30, // 19: varve.meta.v1.Command.noop:type_name -> varve.meta.v1.Noop
 	20, // 20: varve.meta.v1.Command.delete_offsets:type_name -> varve.meta.v1.DeleteOffsets
 	27, // 21: varve.meta.v1.Command.local_released:type_name -> varve.meta.v1.LocalReleased
-	0,  // 22: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
-	9,  // 23: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	1,  // 24: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
-	9,  // 25: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	16, // 26: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
-	15, // 27: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
-	18, // 28: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	18, // 29: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	23, // 30: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
-	24, // 31: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
-	33, // 32: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
-	37, // 33: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
-	40, // 34: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
-	42, // 35: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
-	43, // 36: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
-	34, // 37: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
-	35, // 38: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
-	36, // 39: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
-	9,  // 40: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	38, // 41: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
-	9,  // 42: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	39, // 43: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
-	41, // 44: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
-	17, // 45: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
-	18, // 46: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	47, // [47:47] is the sub-list for method output_type
-	47, // [47:47] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	44, // 22: varve.meta.v1.Command.store_consumer_group:type_name -> varve.meta.v1.StoreConsumerGroup
+	0,  // 23: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
+	9,  // 24: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	1,  // 25: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
+	9,  // 26: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	16, // 27: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
+	15, // 28: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
+	18, // 29: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	18, // 30: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	23, // 31: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
+	24, // 32: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
+	33, // 33: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
+	37, // 34: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
+	40, // 35: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
+	42, // 36: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
+	43, // 37: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
+	34, // 38: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
+	35, // 39: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
+	36, // 40: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
+	9,  // 41: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	38, // 42: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
+	9,  // 43: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	39, // 44: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
+	41, // 45: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
+	17, // 46: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
+	18, // 47: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	45, // 48: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
+	49, // [49:49] is the sub-list for method output_type
+	49, // [49:49] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_meta_proto_init() }
@@ -4026,6 +4075,7 @@ func file_meta_proto_init() {
 	if File_meta_proto != nil {
 		return
 	}
+	file_consumergroup_proto_init()
 	file_meta_proto_msgTypes[1].OneofWrappers = []any{
 		(*Command_LeaderStart)(nil),
 		(*Command_RegisterNode)(nil),
@@ -4048,6 +4098,7 @@ func file_meta_proto_init() {
 		(*Command_Noop)(nil),
 		(*Command_DeleteOffsets)(nil),
 		(*Command_LocalReleased)(nil),
+		(*Command_StoreConsumerGroup)(nil),
 	}
 	file_meta_proto_msgTypes[30].OneofWrappers = []any{
 		(*SnapshotPart_Core)(nil),
