@@ -48,7 +48,7 @@ func describeGroup(version int16, g *metapb.GroupDescribed, answer *kmsg.Describ
 		if version < 6 {
 			answer.ErrorCode = 0
 		} else {
-			answer.ErrorMessage = kmsg.StringPtr("Group " + g.Group + " not found.")
+			answer.ErrorMessage = nilIfEmpty(g.Message)
 		}
 	}
 	for _, m := range g.Members {

@@ -82,7 +82,10 @@ func newApis() *apiTable {
 		{name: "CreatePartitions", key: 37, min: 0, max: 3, mayWait: true, handle: typed(handleCreatePartitions)},
 		{name: "DeleteGroups", key: 42, min: 0, max: 2, mayWait: true, handle: typed(handleDeleteGroups)},
 		{name: "IncrementalAlterConfigs", key: 44, min: 0, max: 1, mayWait: true, handle: typed(handleIncrementalAlterConfigs)},
+		{name: "OffsetDelete", key: 47, min: 0, max: 0, mayWait: true, handle: typed(handleOffsetDelete)},
 		{name: "DescribeCluster", key: 60, min: 0, max: 2, handle: typed(handleDescribeCluster)},
+		{name: "ConsumerGroupHeartbeat", key: 68, min: 0, max: 1, mayWait: true, handle: typed(handleConsumerGroupHeartbeat)},
+		{name: "ConsumerGroupDescribe", key: 69, min: 0, max: 1, mayWait: true, handle: typed(handleConsumerGroupDescribe)},
 	})
 }
 

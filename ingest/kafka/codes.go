@@ -169,6 +169,22 @@ func groupError(code metapb.GroupCode) *kerr.Error {
 		return kerr.UnknownTopicOrPartition
 	case metapb.GroupCode_GROUP_METADATA_TOO_LARGE:
 		return kerr.OffsetMetadataTooLarge
+	case metapb.GroupCode_GROUP_FENCED_MEMBER_EPOCH:
+		return kerr.FencedMemberEpoch
+	case metapb.GroupCode_GROUP_STALE_MEMBER_EPOCH:
+		return kerr.StaleMemberEpoch
+	case metapb.GroupCode_GROUP_UNRELEASED_INSTANCE:
+		return kerr.UnreleasedInstanceID
+	case metapb.GroupCode_GROUP_UNSUPPORTED_ASSIGNOR:
+		return kerr.UnsupportedAssignor
+	case metapb.GroupCode_GROUP_INVALID_REGEX:
+		return kerr.InvalidRegularExpression
+	case metapb.GroupCode_GROUP_INVALID_REQUEST:
+		return kerr.InvalidRequest
+	case metapb.GroupCode_GROUP_SUBSCRIBED_TO_TOPIC:
+		return kerr.GroupSubscribedToTopic
+	case metapb.GroupCode_GROUP_UNSUPPORTED_VERSION:
+		return kerr.UnsupportedVersion
 	default:
 		return kerr.CoordinatorNotAvailable
 	}

@@ -90,6 +90,13 @@ func fill(request kmsg.Request, topic string, id [16]byte) kmsg.Request {
 		r.Topics = []kmsg.CreatePartitionsRequestTopic{{Topic: "growing", Count: int32(version) + 2}}
 	case *kmsg.DeleteGroupsRequest:
 		r.Groups = []string{"gone-" + string(rune('a'+version))}
+	case *kmsg.OffsetDeleteRequest:
+		r.Group, r.Topics = "offsets", []kmsg.OffsetDeleteRequestTopic{{Topic: topic, Partitions: []kmsg.OffsetDeleteRequestTopicPartition{{Partition: 1}}}}
+	case *kmsg.ConsumerGroupHeartbeatRequest:
+		r.Group, r.MemberID, r.RebalanceTimeoutMillis, r.SubscribedTopicNames = "modern"+string(rune('a'+version)), "member", 10_000, []string{topic}
+		r.Topics = []kmsg.ConsumerGroupHeartbeatRequestTopic{}
+	case *kmsg.ConsumerGroupDescribeRequest:
+		r.Groups, r.IncludeAuthorizedOperations = []string{"modern" + string(rune('a'+version))}, true
 	case *kmsg.DescribeClusterRequest:
 		r.EndpointType, r.IncludeClusterAuthorizedOperations = 1, true
 	}
