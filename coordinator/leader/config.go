@@ -23,6 +23,8 @@ var (
 
 // Publisher is what the leader needs of the bus.
 type Publisher interface {
+	// Wanted tells whether anybody may hear what is published on subject.
+	Wanted(subject string) bool
 	Publish(subject string, data []byte) error
 	Ready() error
 }

@@ -129,7 +129,7 @@ func (l *Leader) takeOver(ctx context.Context) error {
 		}}}
 		err := l.commit(ctx, []*metapb.Command{start}, metalog.Fence)
 		if err == nil {
-			l.cfg.Logger.Info("this coordinator leads", "epoch", epoch, "seq", seq+1)
+			l.cfg.Logger.Debug("this coordinator leads", "epoch", epoch, "seq", seq+1)
 			return nil
 		}
 		// Somebody appended meanwhile: a late entry of the former leader's, or another's start. Look again.

@@ -16,8 +16,12 @@ func (l *Leader) publish(seq uint64, encoded []byte) {
 	if l.cfg.Bus == nil || l.cfg.Bus.Ready() != nil {
 		return
 	}
+	subject := bus.MetalogSubject(l.cfg.ClusterID)
+	if !l.cfg.Bus.Wanted(subject) {
+		return
+	}
 	l.hint = bus.AppendEntryHint(l.hint[:0], seq, encoded)
-	if err := l.cfg.Bus.Publish(bus.MetalogSubject(l.cfg.ClusterID), l.hint); err != nil {
+	if err := l.cfg.Bus.Publish(subject, l.hint); err != nil {
 		l.complain("cannot publish metalog entries", err)
 	}
 	if cap(l.hint) > 64<<10 {
@@ -74,6 +78,7 @@ func (l *Leader) runNotifier(ctx context.Context) {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	var notifications []bus.CommitNotification
+	var body []byte
 	for {
 		select {
 		case <-ctx.Done():
@@ -92,7 +97,7 @@ func (l *Leader) runNotifier(ctx context.Context) {
 		}
 		notifications = l.notifications(notifications[:0], dirty)
 		for i := range notifications {
-			l.notify(&notifications[i])
+			body = l.notify(body[:0], &notifications[i])
 		}
 		if jobs {
 			if err := l.cfg.Bus.Publish(bus.JobsSubject(l.cfg.ClusterID), nil); err != nil {
@@ -113,14 +118,17 @@ func (l *Leader) notifications(dst []bus.CommitNotification, dirty map[meta.Topi
 	return dst
 }
 
-func (l *Leader) notify(n *bus.CommitNotification) {
-	body, err := json.Marshal(n)
-	if err == nil {
-		err = l.cfg.Bus.Publish(bus.CommitSubject(n.Topic, n.Partition), body)
+// notify publishes n, if anybody listens, in the room of body, which it returns.
+func (l *Leader) notify(body []byte, n *bus.CommitNotification) []byte {
+	subject := bus.CommitSubject(n.Topic, n.Partition)
+	if !l.cfg.Bus.Wanted(subject) {
+		return body
 	}
-	if err != nil {
+	body = n.AppendJSON(body)
+	if err := l.cfg.Bus.Publish(subject, body); err != nil {
 		l.complain("cannot publish commit notifications", err)
 	}
+	return body
 }
 
 // AnswerLeader is the answer to a question on the bus who leads, nil for none.

@@ -31,19 +31,12 @@ type extent struct {
 	// Where reading begins: the batch at position start has the offset base.
 	start uint64
 	base  int64
-	// group tells which pread brought the bytes, for local extents.
-	group int
 
 	records []byte
 	next    int64 // the offset after records
 	owned   []*buffer
 	err     error
 	done    bool
-}
-
-// source reads a segment or object.
-type source interface {
-	readAt(ctx context.Context, position uint64, buf []byte) error
 }
 
 // end is the position after the extent.

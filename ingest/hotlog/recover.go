@@ -35,9 +35,8 @@ type TornTail struct {
 
 // recovering is a segment file found in the directory.
 type recovering struct {
-	file     vfs.File
-	report   Report
-	knownEnd int64
+	file   vfs.File
+	report Report
 }
 
 // recover reads all segments, judges them, and only then changes anything: a refusal leaves the directory as it was. What

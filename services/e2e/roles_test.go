@@ -155,7 +155,18 @@ func TestNATSMayGoAndComeBack(t *testing.T) {
 // startNATS starts a NATS server that is no part of Varve's processes.
 func startNATS(t *testing.T, address string) *bus.Server {
 	t.Helper()
-	server, err := bus.StartServer(bus.ServerConfig{ListenAddr: address, Name: "external"})
+	return startServer(t, bus.ServerConfig{ListenAddr: address, Name: "external"})
+}
+
+// startJetStream is startNATS with a store.
+func startJetStream(t *testing.T, address string) *bus.Server {
+	t.Helper()
+	return startServer(t, bus.ServerConfig{ListenAddr: address, Name: "external", StoreDir: t.TempDir()})
+}
+
+func startServer(t *testing.T, config bus.ServerConfig) *bus.Server {
+	t.Helper()
+	server, err := bus.StartServer(config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,9 @@
 // carries the log's id in its metadata. Durability is the server's: Varve's embedded server syncs every write before it
 // acknowledges; an external server must run with "sync_interval: always", which a client cannot check.
 //
+// A server stops writing a stream for good when its disk is full. Where it runs in this process the stream is opened again once there
+// is space, so that appends, which nobody answers meanwhile, go on (revive.go).
+//
 // Reads go in batches by direct get, which any replica of the stream may answer; where a replica lags, the stream's leader
 // is asked for the entry. A purged stream never reuses a sequence, so an old writer stays fenced without further ado.
 package jetstream

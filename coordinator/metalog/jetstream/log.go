@@ -39,6 +39,7 @@ type Log struct {
 	stream  string
 	subject string
 	logID   string
+	revival *revival
 }
 
 var _ metalog.Log = (*Log)(nil)
@@ -55,6 +56,7 @@ func Open(ctx context.Context, conn *bus.Conn, cfg Config) (*Log, error) {
 		stream:  "varve_" + cfg.ClusterID,
 		subject: bus.LogSubject(cfg.ClusterID),
 		logID:   hex.EncodeToString(cfg.LogID[:]),
+		revival: newRevival(conn.NATS()),
 	}
 	if _, err := js.Stream(ctx, l.stream); errors.Is(err, jetstream.ErrStreamNotFound) {
 		if err := l.create(ctx, max(1, cfg.Replicas)); err != nil {
@@ -145,6 +147,9 @@ func (l *Log) Append(ctx context.Context, seq uint64, entry []byte, _ metalog.Ki
 	if seq == 0 {
 		return fmt.Errorf("append at 0: %w", metalog.ErrConflict)
 	}
+	if err := l.revival.beforeAppend(); err != nil {
+		return fmt.Errorf("append at %d: %w", seq, err)
+	}
 	reply, err := l.nc.RequestMsgWithContext(ctx, &nats.Msg{
 		Subject: l.subject,
 		Data:    entry,
@@ -154,6 +159,7 @@ func (l *Log) Append(ctx context.Context, seq uint64, entry []byte, _ metalog.Ki
 		},
 	})
 	if err != nil {
+		l.revival.unanswered()
 		return fmt.Errorf("append at %d: %w", seq, err)
 	}
 	var ack pubAck

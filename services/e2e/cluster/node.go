@@ -79,6 +79,9 @@ func (n *Node) Args() []string {
 	return append([]string{n.Role, "--data-dir", n.DataDir, "--kafka-addr", n.Kafka, "--http-addr", n.HTTP, "--internal-addr", n.Internal, "--nats-addr", n.NATS}, n.flags...)
 }
 
+// Flags are those that Start gives on top of directory and addresses.
+func (n *Node) Flags() []string { return n.flags }
+
 // SetFlags replaces the flags that Start gives on top of directory and addresses.
 func (n *Node) SetFlags(flags ...string) { n.flags = flags }
 
