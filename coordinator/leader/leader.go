@@ -263,7 +263,7 @@ func (l *Leader) answer(err error) {
 			it.owner.settle(seq, nil)
 		case errors.Is(err, errNoRide):
 			it.owner.settle(0, errNoRide)
-		case errors.Is(err, ErrFenced) && l.begun != it.owner:
+		case errors.Is(err, ErrFenced) && !errors.Is(err, metalog.ErrTruncated) && l.begun != it.owner:
 			// Another's entry stands where this one would: it is not in the log and never will be.
 			it.owner.settle(0, replica.ErrNotLeader)
 		default:

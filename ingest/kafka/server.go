@@ -46,6 +46,7 @@ func New(config Config, domain Domain) (*Server, error) {
 	if err := domain.validate(); err != nil {
 		return nil, err
 	}
+	domain.Groups = textGroups{domain.Groups}
 	s := &Server{config: config.withDefaults(), domain: domain, apis: newApis(), catalog: newCatalog(domain.Metadata)}
 	s.budget, s.pressBudget = newByteBudget(s.config.InFlightBytes), newByteBudget(s.config.InFlightBytes)
 	s.sessions = newSessionCache(s.config.FetchSessionSlots, s.config.FetchSessionPartitions)
