@@ -44,7 +44,8 @@ func upgrade(now time.Time, from *Group, c cluster) (*ConsumerGroup, bool) {
 
 // downgrade makes a classic group of a consumer group that has classic members alone, and asks them to join again.
 func (g *Group) downgrade(now time.Time, from *ConsumerGroup, c cluster) {
-	g.generation, g.protocolType, g.state = from.epoch, consumerProtocol, Stable
+	// The generation is what settled members know, so that they are told to join again rather than that they are fenced.
+	g.generation, g.protocolType, g.state = from.targetEpoch, consumerProtocol, Stable
 	for _, old := range from.inOrder() {
 		m := &member{
 			id: old.id, clientID: old.clientID, clientHost: old.clientHost, protocols: old.classic.protocols,
