@@ -110,7 +110,9 @@ func (c *Coordinator) ConsumerDescribe(_ context.Context, r *metapb.ConsumerDesc
 	answer := &metapb.ConsumerDescribeResponse{}
 	for _, name := range r.Groups {
 		d := &metapb.ConsumerDescribed{Group: name, Code: metapb.GroupCode_GROUP_NOT_FOUND, Message: fmt.Sprintf("Group %s not found.", name)}
-		if !c.with(name, false, func(_ time.Time, g *guarded) {
+		if name == "" {
+			d.Code, d.Message = metapb.GroupCode_GROUP_INVALID_ID, ""
+		} else if !c.with(name, false, func(_ time.Time, g *guarded) {
 			if g.consumer != nil {
 				d = g.consumer.Describe()
 			} else {

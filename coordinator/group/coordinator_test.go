@@ -27,7 +27,7 @@ type stateLog struct {
 
 var logID = [16]byte{1}
 
-func newLog(t *testing.T) *stateLog {
+func newLog(t testing.TB) *stateLog {
 	t.Helper()
 	l := &stateLog{}
 	l.mu.state = meta.New(logID)
@@ -39,7 +39,7 @@ func newLog(t *testing.T) *stateLog {
 
 var orders = []byte("orders----------")
 
-func (l *stateLog) apply(t *testing.T, c *metapb.Command) {
+func (l *stateLog) apply(t testing.TB, c *metapb.Command) {
 	t.Helper()
 	if v, err := l.Propose(context.Background(), c); err != nil || v.Code != meta.OK {
 		t.Fatalf("apply %v: %v %v", c, v, err)

@@ -56,7 +56,7 @@ func (c *call) describeConsumerGroup(d *metapb.ConsumerDescribed, answer *kmsg.C
 		member := kmsg.NewConsumerGroupDescribeResponseGroupMember()
 		member.MemberID, member.InstanceID, member.RackID = m.GetMember().GetMemberId(), nilIfEmpty(s.GetInstanceId()), nilIfEmpty(s.GetRackId())
 		member.MemberEpoch, member.ClientID, member.ClientHost = current.GetEpoch(), s.GetClientId(), s.GetClientHost()
-		member.SubscribedTopics, member.SubscribedTopicRegex = s.GetTopics(), nilIfEmpty(s.GetTopicRegex())
+		member.SubscribedTopics, member.SubscribedTopicRegex = s.GetTopics(), kmsg.StringPtr(s.GetTopicRegex())
 		member.Assignment = c.describeAssignment(current.GetAssigned())
 		member.TargetAssignment = c.describeAssignment(m.GetMember().GetTarget())
 		member.MemberType = memberTypeConsumer

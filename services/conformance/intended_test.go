@@ -9,7 +9,11 @@ type difference struct {
 	reason           string
 }
 
-var intended = []difference{}
+var intended = []difference{
+	{api: "JoinGroup", label: "to a consumer group, unreadable", path: "ErrorCode|MemberID", kafka: "UNKNOWN_SERVER_ERROR|zero",
+		reason: "a classic member whose metadata cannot be read is refused as such, not as a failure of the server"},
+	{api: "ConsumerGroupHeartbeat", label: "to a classic group of something else", path: "ErrorCode|ErrorMessage", kafka: "UNKNOWN_SERVER_ERROR|true \\(null\\)",
+		reason: "a classic group whose metadata cannot be read is not a consumer group; Kafka fails over it"}}
 
 func findIntended(o *observation, path, kafka, varve string) int {
 	for i, d := range intended {
