@@ -28,6 +28,9 @@ func (c *Coordinator) Join(ctx context.Context, r *metapb.GroupJoinRequest) (*me
 
 // Sync waits until the generation has its assignments.
 func (c *Coordinator) Sync(ctx context.Context, r *metapb.GroupSyncRequest) (*metapb.GroupSyncResponse, error) {
+	if r.Group == "" {
+		return &metapb.GroupSyncResponse{Code: metapb.GroupCode_GROUP_INVALID_ID}, nil
+	}
 	answers := make(chan *metapb.GroupSyncResponse, 1)
 	cl := c.cluster(r.Group)
 	if !c.with(r.Group, false, func(now time.Time, g *guarded) {
@@ -105,6 +108,9 @@ func (c *Coordinator) absent() metapb.GroupCode {
 
 // Heartbeat keeps a member alive.
 func (c *Coordinator) Heartbeat(_ context.Context, r *metapb.GroupHeartbeatRequest) (*metapb.GroupHeartbeatResponse, error) {
+	if r.Group == "" {
+		return &metapb.GroupHeartbeatResponse{Code: metapb.GroupCode_GROUP_INVALID_ID}, nil
+	}
 	var code metapb.GroupCode
 	if !c.with(r.Group, false, func(now time.Time, g *guarded) {
 		if g.consumer != nil {
@@ -120,6 +126,9 @@ func (c *Coordinator) Heartbeat(_ context.Context, r *metapb.GroupHeartbeatReque
 
 // Leave takes members out.
 func (c *Coordinator) Leave(_ context.Context, r *metapb.GroupLeaveRequest) (*metapb.GroupLeaveResponse, error) {
+	if r.Group == "" {
+		return &metapb.GroupLeaveResponse{Code: metapb.GroupCode_GROUP_INVALID_ID}, nil
+	}
 	answer := &metapb.GroupLeaveResponse{}
 	if !c.with(r.Group, false, func(now time.Time, g *guarded) {
 		if g.consumer != nil {

@@ -184,7 +184,8 @@ func askConsumerGroupDescribe(s *session, version int16) {
 	s.beat("to a classic group", 1, beating(group, "a", 1))
 	s.leave(group, member)
 	describeConsumerGroups(s, version, "empty classic", group)
-	joined := s.beat("to a classic group without members", 1, entering(group, "a", s.name("topic")))
+	group = s.name("fresh")
+	joined := s.beat("to a topic that is not there", 1, entering(group, "a", s.name("topic")))
 	describeConsumerGroups(s, version, "with a topic that is not there", group)
 	r := kmsg.NewPtrConsumerGroupDescribeRequest()
 	r.Groups, r.IncludeAuthorizedOperations = []string{group}, true

@@ -84,7 +84,7 @@ func (s symbols) value(out map[string]string, kind, path, field string, v reflec
 
 func (s symbols) list(out map[string]string, kind, path, field string, v reflect.Value) {
 	if v.IsNil() {
-		out[path] = "null"
+		out[path+".#"] = "null"
 		return
 	}
 	out[path+".#"] = strconv.Itoa(v.Len())
@@ -105,6 +105,9 @@ func (s symbols) identity(kind string, v reflect.Value) string {
 	var parts []string
 	for _, name := range identities {
 		if f := v.FieldByName(name); f.IsValid() {
+			if name == "TopicID" && len(parts) > 0 {
+				continue // it has a name
+			}
 			if text := s.scalar(kind, name, f); text != "" && text != "null" && text != "zero" {
 				parts = append(parts, text)
 			}
@@ -119,6 +122,9 @@ func (s symbols) scalar(kind, field string, v reflect.Value) string {
 			return "null"
 		}
 		v = v.Elem()
+	}
+	if kind == "CreateTopicsResponse" && field == "TopicID" {
+		return map[bool]string{true: "zero", false: "an id"}[v.IsZero()]
 	}
 	if class := handedOut[field]; class != "" || handedOut[kind+"."+field] != "" {
 		return s.handed(class+handedOut[kind+"."+field], v)
