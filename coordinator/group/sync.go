@@ -169,8 +169,8 @@ func (g *Group) MayCommit(now time.Time, r *metapb.GroupCommitRequest) metapb.Gr
 // Describe is the group as administrators see it.
 func (g *Group) Describe() *metapb.GroupDescribed {
 	d := &metapb.GroupDescribed{Group: g.name, State: g.state.String(), ProtocolType: g.protocolType}
-	settled := g.state == Stable || g.state == CompletingRebalance
-	if g.state == Stable {
+	settled := g.state == Stable
+	if settled {
 		d.Protocol = g.protocol
 	}
 	for _, m := range g.members {
@@ -181,6 +181,8 @@ func (g *Group) Describe() *metapb.GroupDescribed {
 		if settled {
 			shown.Protocols = []*metapb.GroupProtocol{{Name: g.protocol, Metadata: m.metadata(g.protocol)}}
 			shown.Assignment = m.assignment
+		} else if shown.Assignment = m.assignment; len(m.assignment) == 0 {
+			shown.Assignment = classicAssignment(nil, nil, 0)
 		}
 		d.Members = append(d.Members, shown)
 	}

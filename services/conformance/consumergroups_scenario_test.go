@@ -133,7 +133,7 @@ func askConsumerGroupHeartbeat(s *session, version int16) {
 	forgetOffsets(s, "of a consumer group with members", group, topic.name, 0, 1)
 	ask[kmsg.Response](s, "to a consumer group", 3, heartbeating(group, "b", got.MemberEpoch))
 	ask[kmsg.Response](s, "to a consumer group", 5, syncing(group, "b", got.MemberEpoch))
-	ask[kmsg.Response](s, "to a consumer group, unreadable", 5, joining(group, "c"))
+	ask[kmsg.Response](s, "to a consumer group", 5, joining(group, "c"))
 	beat("the second leaves", beating(group, "b", -1))
 	beat("the second again, after leaving", beating(group, "b", got.MemberEpoch))
 	beat("the first gets all", beating(group, "a", done.MemberEpoch))
@@ -193,7 +193,7 @@ func askConsumerGroupDescribe(s *session, version int16) {
 	s.beat("leaves", 1, beating(group, "a", -1))
 	s.beat("an old epoch", 1, beating(group, "a", joined.MemberEpoch))
 	other, _, _ := s.stable("other")
-	s.beat("to a classic group of something else", 1, entering(other, "a", s.name("topic")))
+	s.beat("to a classic group of consumers", 1, entering(other, "a", s.name("topic")))
 }
 
 func forgetOffsets(s *session, label, group, topic string, partitions ...int32) {

@@ -19,10 +19,7 @@ const ofBrokers = `log\.retention\.hours|log\.roll\.hours|min\.insync\.replicas|
 	`transaction\.max\.timeout\.ms|socket\.request\.max\.bytes|fetch\.max\.bytes|group\.max\.size|max\.incremental\.fetch\.session\.cache\.slots`
 
 var intended = []difference{
-	{api: "JoinGroup", label: "to a consumer group, unreadable", path: "ErrorCode|MemberID", kafka: "UNKNOWN_SERVER_ERROR|zero",
-		reason: "a classic member whose metadata cannot be read is refused as such, not as a failure of the server"},
-	{api: "ConsumerGroupHeartbeat", label: "to a classic group of something else", path: "ErrorCode|ErrorMessage", kafka: "UNKNOWN_SERVER_ERROR|true \\(null\\)",
-		reason: "a classic group whose metadata cannot be read is not a consumer group; Kafka fails over it"},
+	{api: "OffsetDelete", label: "again", kafka: "NONE", varve: "GROUP_ID_NOT_FOUND", reason: "a group without members or offsets is no more; Kafka forgets it a little later"},
 	{api: "ApiVersions", path: `.*\(key \d+\)`, varve: `\(absent\)`, reason: "an API that Varve does not serve yet, or that is about replicas, quorums and brokers, which it does not have"},
 	{api: "ApiVersions", path: `(finalized|supported) features`, reason: "features name versions of Kafka's metadata, transactions and groups; Varve finalizes none"},
 
@@ -64,8 +61,6 @@ var intended = []difference{
 	{api: "Fetch", label: "as a (follower|debugger)", reason: "Varve has no followers, and serves whoever asks"},
 	{api: "Fetch", label: "a partition twice", reason: "each element of a request has its element in the answer, a repeated one too"},
 	{api: "(Fetch|ListOffsets)", label: "leader epoch -5", reason: "an epoch below -1 says nothing; -1 is none"},
-	{api: "JoinGroup", label: "its return", path: "LeaderID", reason: "a leader that returns before v9 is told that somebody else leads, so that it does not assign; Kafka names the id it had"},
-	{api: "JoinGroup", label: "(its return|unknown instance with a known id)", path: "MemberID", reason: "the same: the member is counted after that somebody"},
 	{api: "(DescribeGroups|DeleteGroups|OffsetCommit)", label: ".*empty.*", reason: "a group without a name is none; Kafka keeps offsets of it for the oldest consumers"},
 }
 
