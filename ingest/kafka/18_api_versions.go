@@ -30,6 +30,9 @@ func handleApiVersions(_ context.Context, call *call, r *kmsg.ApiVersionsRequest
 		}
 		response.ApiKeys = append(response.ApiKeys, key)
 	}
+	if r.Version >= 3 {
+		describeFeatures(response, call.server().apis, r.Version)
+	}
 	return response, nil
 }
 

@@ -1,7 +1,9 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -59,7 +61,7 @@ const produceAdvertisedMin = 0
 // newApis is every API key served, at the versions Apache Kafka 4.1 serves (KIP-896 removed the oldest; unstable ones are not served).
 // Dispatch and the ApiVersions answer both derive from it.
 func newApis() *apiTable {
-	return index([]*api{
+	return index(append(adminApis(), []*api{
 		{name: "Produce", key: keyProduce, min: 3, max: 13, carriesRecords: true, begin: (*conn).beginProduce},
 		{name: "Fetch", key: keyFetch, min: 4, max: 18, mayWait: true, answer: answerFetch},
 		{name: "ListOffsets", key: 2, min: 1, max: 11, mayWait: true, handle: typed(handleListOffsets)},
@@ -83,7 +85,7 @@ func newApis() *apiTable {
 		{name: "DeleteGroups", key: 42, min: 0, max: 2, mayWait: true, handle: typed(handleDeleteGroups)},
 		{name: "IncrementalAlterConfigs", key: 44, min: 0, max: 1, mayWait: true, handle: typed(handleIncrementalAlterConfigs)},
 		{name: "DescribeCluster", key: 60, min: 0, max: 2, handle: typed(handleDescribeCluster)},
-	})
+	}...))
 }
 
 // apiTable is the table in order of key, and by key.
@@ -93,6 +95,7 @@ type apiTable struct {
 }
 
 func index(list []*api) *apiTable {
+	slices.SortFunc(list, func(x, y *api) int { return cmp.Compare(x.key, y.key) })
 	t := &apiTable{list: list, byKey: make([]*api, list[len(list)-1].key+1)}
 	for _, a := range list {
 		request := kmsg.RequestForKey(a.key)
