@@ -68,3 +68,19 @@ func checkClientMatch(value string) error {
 	_, err := ParseClientMatch(value)
 	return err
 }
+
+// NodeConfig is a node's setting in effect: its own, else the cluster's, else the default.
+func (s *State) NodeConfig(node, name string) string {
+	if value, ok := s.configs[configKey{ScopeBroker, node}][name]; ok {
+		return value
+	}
+	return effective{scope: ScopeBroker, own: s.configs[configKey{ScopeBroker, ""}]}.text(name)
+}
+
+// NodeNumber is NodeConfig as a number.
+func (s *State) NodeNumber(node, name string) int {
+	if n, err := strconv.Atoi(s.NodeConfig(node, name)); err == nil {
+		return n
+	}
+	return 0 // what is not a number has been refused before it was set
+}

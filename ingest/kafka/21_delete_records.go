@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -68,7 +69,7 @@ func deleteRecords(ctx context.Context, call *call, name string, partition int32
 		switch {
 		case isInternal(name):
 			refused = kerr.InvalidTopicException
-		case !deletesRecords(t.Config.CleanupPolicy):
+		case !strings.Contains(t.Config.CleanupPolicy, "delete"):
 			refused = kerr.PolicyViolation
 		case offset < 0 || offset > p.HighWatermark():
 			refused = kerr.OffsetOutOfRange

@@ -38,8 +38,12 @@ func handleDescribeUserSCRAMCredentials(_ context.Context, call *call, r *kmsg.D
 	return response, nil
 }
 
-func handleAlterUserSCRAMCredentials(_ context.Context, _ *call, r *kmsg.AlterUserSCRAMCredentialsRequest) (kmsg.Response, error) {
+func handleAlterUserSCRAMCredentials(_ context.Context, call *call, r *kmsg.AlterUserSCRAMCredentialsRequest) (kmsg.Response, error) {
 	response := kmsg.NewPtrAlterUserSCRAMCredentialsResponse()
+	e, message := kerr.SecurityDisabled, "No listener of the cluster authenticates clients by SCRAM."
+	if denied := call.mayCluster(Alter); denied != nil {
+		e, message = denied, ""
+	}
 	seen := make(map[string]bool)
 	refuse := func(user string) {
 		if seen[user] {
@@ -47,7 +51,7 @@ func handleAlterUserSCRAMCredentials(_ context.Context, _ *call, r *kmsg.AlterUs
 		}
 		seen[user] = true
 		result := kmsg.AlterUserSCRAMCredentialsResponseResult{User: user}
-		result.ErrorCode, result.ErrorMessage = refusal(kerr.SecurityDisabled, "No listener of the cluster authenticates clients by SCRAM.")
+		result.ErrorCode, result.ErrorMessage = refusal(e, message)
 		response.Results = append(response.Results, result)
 	}
 	for _, d := range r.Deletions {

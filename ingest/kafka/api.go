@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -33,6 +35,12 @@ type api struct {
 type call struct {
 	conn   *conn
 	header requestHeader
+
+	// wait is how long the client has to wait for what the handler did.
+	wait struct {
+		sync.Mutex
+		longest time.Duration
+	}
 }
 
 func (c *call) server() *Server  { return c.conn.server }

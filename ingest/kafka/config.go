@@ -62,6 +62,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Metrics. Default: none.
 	Metrics Metrics
+	// ClientMetrics takes what clients push of themselves. Default: it is dropped.
+	ClientMetrics ClientMetrics
 }
 
 // Validate names the first field that cannot be.
