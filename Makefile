@@ -56,7 +56,7 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 bench: build ## measure what the README claims, against the bare operations of this machine
 	$(VARVE) bench $(ARGS)
 
-bench-quick: build ## the same in a tenth of the time, less exactly
+bench-quick: build ## the same in under 90 s, less exactly
 	$(VARVE) bench --quick $(ARGS)
 
 demo: build kcat ## the whole path on real input, with a SIGKILL in the middle, checked

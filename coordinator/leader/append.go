@@ -74,8 +74,8 @@ func (l *Leader) settle(ctx context.Context, seq uint64, encoded []byte) (settle
 	there, found, err := metalog.ReadOne(ctx, l.cfg.Log, seq)
 	switch {
 	case errors.Is(err, metalog.ErrTruncated):
-		// Only a successor truncates what this leader has not applied.
-		return true, fmt.Errorf("entry %d was truncated: %w", seq, ErrFenced)
+		// Only a successor truncates what this leader has not applied. Whose entry it was nobody can tell any more.
+		return true, fmt.Errorf("entry %d: %w: %w", seq, ErrFenced, err)
 	case err != nil || !found:
 		return false, err
 	case bytes.Equal(there, encoded):

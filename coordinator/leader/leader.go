@@ -129,7 +129,7 @@ func (l *Leader) takeOver(ctx context.Context) error {
 		}}}
 		err := l.commit(ctx, []*metapb.Command{start}, metalog.Fence)
 		if err == nil {
-			l.cfg.Logger.Info("this coordinator leads", "epoch", epoch, "seq", seq+1)
+			l.cfg.Logger.Debug("this coordinator leads", "epoch", epoch, "seq", seq+1)
 			return nil
 		}
 		// Somebody appended meanwhile: a late entry of the former leader's, or another's start. Look again.
@@ -263,7 +263,7 @@ func (l *Leader) answer(err error) {
 			it.owner.settle(seq, nil)
 		case errors.Is(err, errNoRide):
 			it.owner.settle(0, errNoRide)
-		case errors.Is(err, ErrFenced) && l.begun != it.owner:
+		case errors.Is(err, ErrFenced) && !errors.Is(err, metalog.ErrTruncated) && l.begun != it.owner:
 			// Another's entry stands where this one would: it is not in the log and never will be.
 			it.owner.settle(0, replica.ErrNotLeader)
 		default:

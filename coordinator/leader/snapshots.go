@@ -87,7 +87,7 @@ func (l *Leader) writeSnapshot(ctx context.Context) (held time.Duration, err err
 	if err != nil {
 		return 0, err
 	}
-	l.cfg.Logger.Info("snapshot written", "seq", saved.Seq, "parts", saved.Parts, "new", saved.NewParts, "bytes", saved.Bytes,
+	l.cfg.Logger.Debug("snapshot written", "seq", saved.Seq, "parts", saved.Parts, "new", saved.NewParts, "bytes", saved.Bytes,
 		"took", time.Since(began), "held", saved.Held)
 	if l.cfg.Observer != nil {
 		l.cfg.Observer.Snapshotted(saved.Bytes, saved.Held)

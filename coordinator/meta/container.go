@@ -178,21 +178,34 @@ func (s *State) ContainerRuns(id ContainerID) []ContainerRun {
 	if c == nil {
 		return nil
 	}
-	slots := slices.Clone(c.partitions)
+	return s.runsOf([]*container{c})[c.slot]
+}
+
+// runsOf are the live runs of containers by their slot, in order of position. Each partition is gone through once, however many of
+// the containers it is in: readers hold up the log meanwhile.
+func (s *State) runsOf(containers []*container) map[uint32][]ContainerRun {
+	out := make(map[uint32][]ContainerRun, len(containers))
+	var slots []uint32
+	for _, c := range containers {
+		out[c.slot] = make([]ContainerRun, 0, c.liveRuns)
+		slots = append(slots, c.partitions...)
+	}
 	slices.Sort(slots)
-	out := make([]ContainerRun, 0, c.liveRuns)
 	for _, slot := range slices.Compact(slots) {
 		p := s.partitions[slot]
 		if p == nil {
 			continue
 		}
+		tp := TopicPartition{p.topic.ID, p.index}
 		for i := range p.runs {
-			if r := &p.runs[i]; r.container == c.slot {
-				tp := TopicPartition{p.topic.ID, p.index}
-				out = append(out, ContainerRun{Partition: tp, BaseOffset: r.base, Records: r.records, Position: r.position, Length: r.length})
+			r := &p.runs[i]
+			if runs, wanted := out[r.container]; wanted {
+				out[r.container] = append(runs, ContainerRun{Partition: tp, BaseOffset: r.base, Records: r.records, Position: r.position, Length: r.length})
 			}
 		}
 	}
-	slices.SortFunc(out, func(x, y ContainerRun) int { return cmp.Compare(x.Position, y.Position) })
+	for _, runs := range out {
+		slices.SortFunc(runs, func(x, y ContainerRun) int { return cmp.Compare(x.Position, y.Position) })
+	}
 	return out
 }

@@ -59,8 +59,15 @@ func (s *State) JobContainers(id JobID) func(yield func(Container, []ContainerRu
 		if j == nil {
 			return
 		}
-		for _, held := range j.containers {
-			if c := s.containers[held]; c != nil && !yield(c.view(), s.ContainerRuns(held)) {
+		held := make([]*container, 0, len(j.containers))
+		for _, id := range j.containers {
+			if c := s.containers[id]; c != nil {
+				held = append(held, c)
+			}
+		}
+		runs := s.runsOf(held)
+		for _, c := range held {
+			if !yield(c.view(), runs[c.slot]) {
 				return
 			}
 		}

@@ -2,11 +2,9 @@ package replica
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
-	"github.com/varvelog/varve/coordinator/metalog"
 	"github.com/varvelog/varve/infra/bus"
 )
 
@@ -95,13 +93,7 @@ func (f *follower) catchUp(ctx context.Context) error {
 	if ctx.Err() != nil || r.Seq() >= r.heard.Load() {
 		return nil
 	}
-	err := r.CatchUp(ctx)
-	if errors.Is(err, metalog.ErrTruncated) {
-		// So far behind that the log has gone on without us: the snapshot stands for what is missing.
-		if err = r.restore(ctx); err == nil {
-			err = r.CatchUp(ctx)
-		}
-	}
+	err := r.catchUpOrRestore(ctx)
 	if ctx.Err() != nil {
 		return nil
 	}

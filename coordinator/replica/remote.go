@@ -76,10 +76,14 @@ func (m *Remote) Call(ctx context.Context, method string, request, response prot
 			m.address.Store(&address)
 			return nil
 		}
-		if !definite(err) || errors.Is(err, ErrBusy) || errors.Is(err, rpc.ErrOverloaded) || ctx.Err() != nil {
+		if errors.Is(err, ErrBusy) || errors.Is(err, rpc.ErrOverloaded) {
 			return err
 		}
+		// Who did not answer may be asleep, and succeeded meanwhile: the next question goes to whom the log or the bus names.
 		m.address.Store(nil)
+		if !definite(err) || ctx.Err() != nil {
+			return err
+		}
 		asked, last = address, err
 	}
 	if last == nil {

@@ -114,10 +114,28 @@ func (r *Replica) load(ctx context.Context) error {
 	if err := r.restore(ctx); err != nil {
 		return r.refuse(err)
 	}
-	if err := r.CatchUp(ctx); err != nil {
+	if err := r.catchUpOrRestore(ctx); err != nil {
 		return r.refuse(err)
 	}
 	return nil
+}
+
+// catchUpOrRestore catches up. A log that was cut before this replica came so far has a snapshot that stands for what is missing,
+// unless that leads no further.
+func (r *Replica) catchUpOrRestore(ctx context.Context) error {
+	for {
+		err := r.CatchUp(ctx)
+		if !errors.Is(err, metalog.ErrTruncated) {
+			return err
+		}
+		before := r.Seq()
+		if err := r.restore(ctx); err != nil {
+			return err
+		}
+		if r.Seq() == before {
+			return err
+		}
+	}
 }
 
 // Final says whether err is one that no repetition mends: log, snapshot and program do not fit together.

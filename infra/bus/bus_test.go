@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"strings"
@@ -72,6 +73,44 @@ func TestWildcardSelectsOneTopicOrAll(t *testing.T) {
 	for _, want := range []string{"varve.commit.*.orders.eu=orders.eu", "varve.commit.>=orders.us", "varve.commit.>=orders.eu"} {
 		if !seen[want] {
 			t.Errorf("%s was not received: %v", want, seen)
+		}
+	}
+}
+
+func TestWantedFollowsSubscriptions(t *testing.T) {
+	s := start(t, ServerConfig{ListenAddr: "127.0.0.1:0", Secret: "s3cret"})
+	inside := connect(t, ConnConfig{Server: s})
+	subject := CommitSubject("orders.eu", 3)
+	if inside.Wanted(subject) {
+		t.Error("wanted, and nobody listens")
+	}
+	outside := connect(t, ConnConfig{URL: "nats://" + s.Addr(), Secret: "s3cret"})
+	if !outside.Wanted(subject) {
+		t.Error("not wanted, and nothing is known of the server")
+	}
+	for _, pattern := range []string{"varve.commit.*.orders.eu", CommitWildcard, subject} {
+		cancel, err := outside.Subscribe(pattern, func([]byte) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		await(t, func() bool { return inside.Wanted(subject) })
+		if inside.Wanted(LeaderSubject("x")) {
+			t.Errorf("%s makes another subject wanted", pattern)
+		}
+		cancel()
+		await(t, func() bool { return !inside.Wanted(subject) })
+	}
+}
+
+func TestNotificationsJSONIsThatOfItsTags(t *testing.T) {
+	for _, topic := range []string{"orders.eu", "a_b-C.9", "odd \"name\"\n<&>\u00e9", ""} {
+		n := CommitNotification{Topic: topic, Partition: 7, HighWatermark: 1 << 40}
+		want, err := json.Marshal(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := n.AppendJSON(nil); string(got) != string(want) {
+			t.Errorf("AppendJSON = %s, want %s", got, want)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"strconv"
 	"strings"
 )
@@ -15,6 +16,29 @@ type CommitNotification struct {
 	Topic         string `json:"topic"`
 	Partition     int32  `json:"partition"`
 	HighWatermark int64  `json:"highWatermark"`
+}
+
+// AppendJSON appends the notification's JSON to dst. Commits are frequent: what encoding/json allocates for each is spared.
+func (n *CommitNotification) AppendJSON(dst []byte) []byte {
+	dst = appendJSONString(append(dst, `{"topic":`...), n.Topic)
+	dst = strconv.AppendInt(append(dst, `,"partition":`...), int64(n.Partition), 10)
+	dst = strconv.AppendInt(append(dst, `,"highWatermark":`...), n.HighWatermark, 10)
+	return append(dst, '}')
+}
+
+// appendJSONString appends s quoted. A topic's name has only characters that stand for themselves; others are left to encoding/json.
+func appendJSONString(dst []byte, s string) []byte {
+	for i := range len(s) {
+		c := s[i]
+		if c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			quoted, err := json.Marshal(s)
+			if err != nil {
+				panic("bus: a string has no JSON: " + err.Error())
+			}
+			return append(dst, quoted...)
+		}
+	}
+	return append(append(append(dst, '"'), s...), '"')
 }
 
 // LeaderAnswer is the JSON answer to a request on LeaderSubject. It is a hint: only the log says who leads.

@@ -108,6 +108,25 @@ func (f *osFile) Preallocate(sizeBytes int64) error {
 	}
 }
 
+// nextData is for NextData. It moves the file's own position, which nothing else uses.
+func (f *osFile) nextData(off int64) (int64, error) {
+	for {
+		next, err := unix.Seek(int(f.Fd()), off, unix.SEEK_DATA)
+		runtime.KeepAlive(f)
+		switch {
+		case err == nil:
+			return next, nil
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.ENXIO):
+			return f.Size()
+		case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS):
+			return off, nil
+		}
+		return 0, &fs.PathError{Op: "seek", Path: f.Name(), Err: err}
+	}
+}
+
 // SyncData implements File with fdatasync.
 func (f *osFile) SyncData() error {
 	for {

@@ -61,6 +61,20 @@ type File interface {
 	Truncate(sizeBytes int64) error
 }
 
+// NextData returns the first position from off on that may hold anything but zeros, the file's size where nothing does. It returns
+// off itself of a file that cannot tell; a hole is skipped, never missed.
+func NextData(f File, off int64) (int64, error) {
+	if s, ok := f.(sparse); ok {
+		return s.nextData(off)
+	}
+	return off, nil
+}
+
+// sparse is a File that knows its holes.
+type sparse interface {
+	nextData(off int64) (int64, error)
+}
+
 // Info describes a file or directory.
 type Info struct {
 	SizeBytes int64

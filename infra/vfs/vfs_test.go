@@ -35,6 +35,26 @@ func ok(t *testing.T, err error) {
 	}
 }
 
+func TestNextDataSkipsNothingButZeros(t *testing.T) {
+	eachFS(t, func(t *testing.T, fsys FS, dir string) {
+		const size, at = 4 << 20, 1<<20 + 77
+		f := must[File](t)(fsys.Create(filepath.Join(dir, "sparse")))
+		ok(t, f.Preallocate(size))
+		must[int](t)(f.WriteAt([]byte("data"), at))
+		for _, off := range []int64{0, 4096, at - 1, at, at + 3} {
+			if next := must[int64](t)(NextData(f, off)); next < off || next > max(at, off) {
+				t.Errorf("from %d on, data at %d; it stands at %d", off, next, at)
+			}
+		}
+		for _, off := range []int64{at + 4, 2 << 20, size - 1, size} {
+			if next := must[int64](t)(NextData(f, off)); next < off || next > size {
+				t.Errorf("from %d on, data at %d; the file has %d bytes", off, next, size)
+			}
+		}
+		ok(t, f.Close())
+	})
+}
+
 func TestFileReadsWhatWasWritten(t *testing.T) {
 	eachFS(t, func(t *testing.T, fsys FS, dir string) {
 		name := filepath.Join(dir, "a")

@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"context"
+	"encoding/binary"
 	"time"
 
 	"github.com/varvelog/varve/coordinator/meta"
@@ -188,6 +189,12 @@ func (f *reading) take(c *cursor) {
 			return
 		}
 		if len(e.records) > 0 {
+			if c.data.Bytes > 0 && int64(binary.BigEndian.Uint64(e.records)) < c.next {
+				// Another copy, in larger batches, goes on in the middle of one. Batches of an answer do not overlap, so the
+				// next request begins with it.
+				c.final = true
+				return
+			}
 			c.data.Records = append(c.data.Records, e.records)
 			c.data.Bytes += len(e.records)
 			f.bytes += len(e.records)

@@ -214,6 +214,11 @@ func (c *conn) readExchange(size int) (*exchange, error) {
 		}
 		charge *= decodeFactor
 	}
+	// Room is taken for what comes, not for what was promised: a client that sends a length and then nothing would keep it from all others
+	// until it has stalled for too long.
+	if _, err := c.in.Peek(min(4+size, c.in.Size())); err != nil {
+		return nil, fmt.Errorf("read frame of %d bytes: %w", size, noEOF(err))
+	}
 	charge, err = c.server.budget.acquire(c.ctx, charge)
 	if err != nil {
 		return nil, fmt.Errorf("wait for room for a request: %w", err)
@@ -230,6 +235,14 @@ func (c *conn) readExchange(size int) (*exchange, error) {
 		return nil, err
 	}
 	return x, nil
+}
+
+// noEOF: an end within a frame is never a clean one.
+func noEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // decodeFactor is how many times its bytes a request that kmsg decodes may take in memory: it makes room for as many elements of an

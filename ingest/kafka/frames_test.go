@@ -191,6 +191,18 @@ func TestAFrameThatStallsIsGivenUp(t *testing.T) {
 	client.closed()
 }
 
+func TestAPromiseHoldsNoRoom(t *testing.T) {
+	c := newCluster(t)
+	id := c.createTopic(t, "topic", 1)
+	_, addr := start(t, c, Config{InFlightBytes: 64 << 10, StallTimeout: time.Hour, Logger: quiet})
+	for range 10 {
+		dial(t, addr).write(rawFrame(0, 9, make([]byte, 60<<10))[:500])
+	}
+	client := dial(t, addr)
+	client.send(produceRequestOf(13, "", id, testBatch(strings.Repeat("x", 20<<10))))
+	client.frame()
+}
+
 func TestBytesInFlightAreBounded(t *testing.T) {
 	c := newCluster(t)
 	id := c.createTopic(t, "topic", 1)

@@ -1,5 +1,3 @@
-// Package coordinatord wires a coordinator: the metadata log, the replica that follows it, the leader that sequences it, and the
-// groups that run beside the leader.
 package coordinatord
 
 import (
@@ -16,7 +14,6 @@ import (
 	"github.com/varvelog/varve/coordinator/group"
 	"github.com/varvelog/varve/coordinator/identity"
 	"github.com/varvelog/varve/coordinator/leader"
-	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metalog"
 	"github.com/varvelog/varve/coordinator/metalog/bucket"
 	"github.com/varvelog/varve/coordinator/metalog/jetstream"
@@ -117,7 +114,7 @@ func Start(ctx context.Context, p *process.Process, alone bool) (_ *Coordinator,
 	}
 	p.Readiness.Add("coordinator", c.ready)
 	epoch, _ := c.Leader.Leading()
-	p.Log.Info("coordinator leads", "epoch", epoch, "metalog", p.Cluster.Metalog, "cluster", p.Cluster.ClusterID, "internal_address", p.Config.AdvertisedInternalAddr)
+	p.Log.Info("coordinator leads", "epoch", epoch, "seq", c.Replica.Seq(), "metalog", p.Cluster.Metalog, "cluster", p.Cluster.ClusterID, "internal_address", p.Config.AdvertisedInternalAddr)
 	return c, nil
 }
 
@@ -135,7 +132,7 @@ func (c *Coordinator) leaderConfig(p *process.Process, alone bool) leader.Config
 		InternalAddress: p.Config.AdvertisedInternalAddr, Name: strings.ToValidUTF8(fmt.Sprintf("%s/%d", hostname, os.Getpid()), "?"),
 		Exclusive:   alone && p.HasOwnLog(),
 		LeaderAlive: func(ctx context.Context, address string) bool { return leads(ctx, p, address) },
-		StoreTime:   p.Store.Now, SnapshotEntries: uint64(p.Config.SnapshotEntries), Logger: p.Log,
+		StoreTime:   p.Store.Now, Observer: newAppends(p.Registry), SnapshotEntries: uint64(p.Config.SnapshotEntries), Logger: p.Log,
 	}
 }
 
@@ -190,24 +187,4 @@ func (c *Coordinator) Close() error {
 		return c.log.Close()
 	}
 	return nil
-}
-
-// observe registers the metrics of a replica.
-func observe(registry *prometheus.Registry, r *replica.Replica) {
-	gauge := func(name, help string, value func(*meta.State) float64) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() (v float64) {
-			r.View(func(s *meta.State) { v = value(s) })
-			return v
-		})
-	}
-	registry.MustRegister(
-		gauge("varve_metadata_seq", "Sequence of the last metadata entry applied.", func(s *meta.State) float64 { return float64(s.Seq()) }),
-		gauge("varve_partitions", "Partitions of all topics.", func(s *meta.State) float64 { return float64(s.PartitionCount()) }),
-		gauge("varve_leader_epoch", "Epoch of the coordinator that leads.", func(s *meta.State) float64 { return float64(s.LeaderEpoch()) }),
-		gauge("varve_unshipped_bytes", "Bytes of sealed containers that wait to be shipped.", func(s *meta.State) float64 {
-			_, bytes := s.Waiting(s.TimeMillis())
-			return float64(bytes)
-		}),
-		gauge("varve_garbage_objects", "Objects that wait to be deleted.", func(s *meta.State) float64 { return float64(len(s.Garbage())) }),
-	)
 }

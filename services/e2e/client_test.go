@@ -63,8 +63,24 @@ func createTopic(t *testing.T, n *cluster.Node, topic string, partitions int32, 
 // completed with partition, offset and timestamp.
 func produce(t *testing.T, client *kgo.Client, records ...*kgo.Record) {
 	t.Helper()
-	if err := client.ProduceSync(within(t, patience), records...).FirstErr(); err != nil {
+	if err := tryProduce(t, client, records...); err != nil {
 		t.Fatalf("produce: %v", err)
+	}
+}
+
+func tryProduce(t *testing.T, client *kgo.Client, records ...*kgo.Record) error {
+	t.Helper()
+	ctx := within(t, patience)
+	// The client gives up no record whose fate it does not know, so the wait has an end of its own.
+	results := make(chan kgo.ProduceResults, 1)
+	go func() { results <- client.ProduceSync(ctx, records...) }()
+	limit := time.NewTimer(patience + 5*time.Second)
+	defer limit.Stop()
+	select {
+	case r := <-results:
+		return r.FirstErr()
+	case <-limit.C:
+		return fmt.Errorf("no answer within %v", patience)
 	}
 }
 

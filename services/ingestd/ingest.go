@@ -26,14 +26,15 @@ import (
 
 // Node is a running ingest node.
 type Node struct {
-	log      *slog.Logger
-	replica  *replica.Replica
-	hotLog   *hotlog.Log
-	lanes    *lane.Set
-	cache    *blockcache.Cache
-	server   *kafka.Server
-	listener net.Listener
-	metrics  *metrics
+	log       *slog.Logger
+	replica   *replica.Replica
+	hotLog    *hotlog.Log
+	registrar *Registrar
+	lanes     *lane.Set
+	cache     *blockcache.Cache
+	server    *kafka.Server
+	listener  net.Listener
+	metrics   *metrics
 
 	stop    context.CancelFunc // of the background work
 	running sync.WaitGroup
@@ -134,15 +135,15 @@ func (n *Node) openLanes(ctx context.Context, p *process.Process) error {
 	if err != nil {
 		return err
 	}
-	registrar := &registrar{
-		node: n, template: &metapb.RegisterNode{
+	n.registrar = &Registrar{
+		Log: p.Log, Replica: n.replica, HotLog: n.hotLog, Template: &metapb.RegisterNode{
 			DiskId: diskID(n.hotLog), Zone: p.Config.Zone, KafkaHost: host, KafkaPort: port, InternalAddress: p.Config.AdvertisedInternalAddr,
 		},
 	}
 	n.lanes, err = lane.New(lane.Config{
 		BudgetBytes: int64(p.Config.RequestMemory), SealAge: p.Config.SealAge, PutsPerSecond: p.Config.ObjectPuts,
 		PutBurst: max(1, int(p.Config.ObjectPuts)),
-	}, lane.Dependencies{Log: n.hotLog, Store: p.Store, Replica: n.replica, Epochs: registrar, Observer: n.metrics})
+	}, lane.Dependencies{Log: n.hotLog, Store: p.Store, Replica: n.replica, Epochs: n.registrar, Observer: n.metrics})
 	if err != nil {
 		return fmt.Errorf("configure lanes: %w", err)
 	}
@@ -212,7 +213,7 @@ func (n *Node) pingLeader(ctx context.Context, r *replica.Replica) {
 func (n *Node) startJanitor(ctx context.Context, r *replica.Replica) {
 	wake := make(chan struct{}, 1)
 	cancel := r.Listen(changes{meta.ChangedContainers, wake})
-	janitor := &lane.Janitor{Released: released{n}, Log: n.hotLog, Trouble: n.metrics.Trouble}
+	janitor := &lane.Janitor{Released: n.registrar, Log: n.registrar, Trouble: n.metrics.Trouble}
 	n.running.Go(func() {
 		defer cancel()
 		janitor.Run(ctx, wake)

@@ -2,7 +2,10 @@ package ingestd
 
 import (
 	"log/slog"
+	"maps"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,6 +37,28 @@ type metrics struct {
 	hotBytes      prometheus.Counter
 	fsyncs        prometheus.Counter
 	fsyncTime     prometheus.Histogram
+
+	// Looking a child up by its labels costs more than counting does, so those of hot paths are kept.
+	perRequest atomic.Pointer[map[requestKey]*requestMetrics] // never changed, only replaced, with adding held
+	adding     sync.Mutex
+	perLane    [2]laneMetrics
+}
+
+type requestKey struct {
+	api     string
+	version int16
+}
+
+// requestMetrics are the children of one API at one version.
+type requestMetrics struct {
+	count, bytesIn, bytesOut prometheus.Counter
+	time                     prometheus.Observer
+}
+
+// laneMetrics are the children of one lane.
+type laneMetrics struct {
+	chunks, batches, bytes prometheus.Counter
+	flushTime, commitTime  prometheus.Observer
 }
 
 func newMetrics(registry *prometheus.Registry, log *slog.Logger) *metrics {
@@ -63,6 +88,14 @@ func newMetrics(registry *prometheus.Registry, log *slog.Logger) *metrics {
 	}
 	registry.MustRegister(m.connections, m.requests, m.requestTime, m.requestBytes, m.refused, m.chunks, m.chunkBatches, m.chunkBytes,
 		m.flushTime, m.commitTime, m.failedBatches, m.epochs, m.hotBytes, m.fsyncs, m.fsyncTime)
+	m.perRequest.Store(&map[requestKey]*requestMetrics{})
+	for _, l := range []lane.Lane{lane.Local, lane.Object} {
+		name := l.String()
+		m.perLane[l] = laneMetrics{
+			chunks: m.chunks.WithLabelValues(name), batches: m.chunkBatches.WithLabelValues(name), bytes: m.chunkBytes.WithLabelValues(name),
+			flushTime: m.flushTime.WithLabelValues(name), commitTime: m.commitTime.WithLabelValues(name),
+		}
+	}
 	return m
 }
 
@@ -85,10 +118,28 @@ func (m *metrics) Connections(n int) { m.connections.Set(float64(n)) }
 
 // Request implements kafka.Metrics.
 func (m *metrics) Request(api string, version int16, took time.Duration, requestBytes, responseBytes int) {
-	m.requests.WithLabelValues(api, strconv.Itoa(int(version))).Inc()
-	m.requestTime.WithLabelValues(api).Observe(took.Seconds())
-	m.requestBytes.WithLabelValues(api, "in").Add(float64(requestBytes))
-	m.requestBytes.WithLabelValues(api, "out").Add(float64(responseBytes))
+	r := m.of(requestKey{api, version})
+	r.count.Inc()
+	r.time.Observe(took.Seconds())
+	r.bytesIn.Add(float64(requestBytes))
+	r.bytesOut.Add(float64(responseBytes))
+}
+
+func (m *metrics) of(key requestKey) *requestMetrics {
+	if known := (*m.perRequest.Load())[key]; known != nil {
+		return known
+	}
+	m.adding.Lock()
+	defer m.adding.Unlock()
+	all := maps.Clone(*m.perRequest.Load())
+	if all[key] == nil {
+		all[key] = &requestMetrics{
+			count: m.requests.WithLabelValues(key.api, strconv.Itoa(int(key.version))), time: m.requestTime.WithLabelValues(key.api),
+			bytesIn: m.requestBytes.WithLabelValues(key.api, "in"), bytesOut: m.requestBytes.WithLabelValues(key.api, "out"),
+		}
+	}
+	m.perRequest.Store(&all)
+	return all[key]
 }
 
 // Refused implements kafka.Metrics.
@@ -96,15 +147,16 @@ func (m *metrics) Refused(reason string) { m.refused.WithLabelValues(reason).Inc
 
 // ChunkFlushed implements lane.Observer.
 func (m *metrics) ChunkFlushed(l lane.Lane, batches, sizeBytes int, took time.Duration) {
-	m.chunks.WithLabelValues(l.String()).Inc()
-	m.chunkBatches.WithLabelValues(l.String()).Add(float64(batches))
-	m.chunkBytes.WithLabelValues(l.String()).Add(float64(sizeBytes))
-	m.flushTime.WithLabelValues(l.String()).Observe(took.Seconds())
+	kept := &m.perLane[l]
+	kept.chunks.Inc()
+	kept.batches.Add(float64(batches))
+	kept.bytes.Add(float64(sizeBytes))
+	kept.flushTime.Observe(took.Seconds())
 }
 
 // ChunkCommitted implements lane.Observer.
 func (m *metrics) ChunkCommitted(l lane.Lane, _ int, took time.Duration) {
-	m.commitTime.WithLabelValues(l.String()).Observe(took.Seconds())
+	m.perLane[l].commitTime.Observe(took.Seconds())
 }
 
 // BatchesFailed implements lane.Observer.

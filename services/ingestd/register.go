@@ -5,12 +5,16 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/ingest/hotlog"
 	"github.com/varvelog/varve/ingest/lane"
 )
@@ -19,81 +23,132 @@ import (
 // ever. Whoever proposed it proposes again; a repeat does no harm.
 const proposalTimeout = 10 * time.Second
 
+// Registrar registers a node's disk with the coordinator, and removes from it what the state needs no more. It is the lanes'
+// lane.Epochs, and the janitor's lane.ReleasedSegments and lane.SegmentRemover.
+type Registrar struct {
+	Log     *slog.Logger
+	Replica *replica.Replica
+	HotLog  *hotlog.Log
+	// Template says all of the node but its incarnation and segments.
+	Template *metapb.RegisterNode
+
+	mu struct {
+		sync.Mutex
+		node meta.NodeID // 0 before the first registration
+		// left are segments that a registration found unreferenced and that could not be removed.
+		left []uint64
+	}
+}
+
 // propose waits for a verdict, but not for ever.
-func (n *Node) propose(ctx context.Context, command *metapb.Command) (meta.Verdict, error) {
+func (r *Registrar) propose(ctx context.Context, command *metapb.Command) (meta.Verdict, error) {
 	ctx, cancel := context.WithTimeout(ctx, proposalTimeout)
 	defer cancel()
-	return n.replica.Propose(ctx, command)
+	return r.Replica.Propose(ctx, command)
 }
 
-// registrar gives the lanes their epochs (lane.Epochs).
-type registrar struct {
-	node     *Node
-	template *metapb.RegisterNode
-}
-
-// Renew registers the disk as a new incarnation, which fences every earlier one. Segments that the state has never heard of, or needs no more, are deleted.
-func (r *registrar) Renew(ctx context.Context) (lane.Registration, error) {
-	request := proto.CloneOf(r.template)
+// Renew registers the disk as a new incarnation, which fences every earlier one. Segments that the state has never heard of, or
+// needs no more, are deleted. It is called while nothing is appended.
+func (r *Registrar) Renew(ctx context.Context) (lane.Registration, error) {
+	r.rollLog()
+	request := proto.CloneOf(r.Template)
 	request.Incarnation = make([]byte, 16)
 	rand.Read(request.Incarnation)
-	for _, s := range r.node.hotLog.Segments() {
+	for _, s := range r.HotLog.Segments() {
 		request.Segments = append(request.Segments, s.ID)
 	}
-	verdict, err := r.node.propose(ctx, &metapb.Command{Kind: &metapb.Command_RegisterNode{RegisterNode: request}})
+	verdict, err := r.propose(ctx, &metapb.Command{Kind: &metapb.Command_RegisterNode{RegisterNode: request}})
 	if err != nil {
 		return lane.Registration{}, fmt.Errorf("register node: %w", err)
 	}
 	if verdict.Code != meta.OK {
 		return lane.Registration{}, fmt.Errorf("register node: %s %s", verdict.Code, verdict.Message)
 	}
-	registration := lane.Registration{Node: verdict.NodeID, Epoch: verdict.NodeEpoch}
 	if len(verdict.MissingSegments) > 0 {
-		r.node.log.Error("the disk lacks hot segments that hold committed records: they cannot be read until it returns", "segments", verdict.MissingSegments)
+		r.Log.Error("the disk lacks hot segments that hold committed records: they cannot be read until it returns", "segments", verdict.MissingSegments)
 	}
-	for _, segment := range verdict.UnreferencedSegments {
-		err := r.node.hotLog.Remove(segment)
-		if err != nil && !errors.Is(err, hotlog.ErrSegmentActive) && !errors.Is(err, hotlog.ErrSegmentGone) {
-			r.node.log.Warn("remove hot segment", "segment", segment, "error", err)
+	left := r.removeAll(verdict.UnreferencedSegments)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.node, r.mu.left = verdict.NodeID, left
+	return lane.Registration{Node: verdict.NodeID, Epoch: verdict.NodeEpoch}, nil
+}
+
+// rollLog ends the active segment, where it has chunks: the state seals what earlier epochs wrote, and a node that writes nothing
+// more would keep it open for ever, and so on its disk. The local lane tries again before it writes.
+func (r *Registrar) rollLog() {
+	if err := errors.Join(r.HotLog.Abandon(), r.HotLog.Roll()); err != nil && !errors.Is(err, hotlog.ErrClosed) {
+		r.Log.Warn("begin a hot segment for a new epoch", "error", err)
+	}
+}
+
+// removeAll deletes segments and returns those that are still there.
+func (r *Registrar) removeAll(segments []uint64) (left []uint64) {
+	for _, segment := range segments {
+		switch err := r.HotLog.Remove(segment); {
+		case err == nil || errors.Is(err, hotlog.ErrSegmentGone) || r.isEmptyActive(segment):
+		default:
+			r.Log.Warn("remove hot segment", "segment", segment, "error", err)
+			left = append(left, segment)
 		}
 	}
-	return registration, nil
+	return left
 }
 
-func diskID(log *hotlog.Log) []byte {
-	id := log.DiskUUID()
-	return id[:]
+// isEmptyActive tells the segment that waits for its first chunk: the state has not heard of it, but may.
+func (r *Registrar) isEmptyActive(segment uint64) bool {
+	for _, s := range r.HotLog.Segments() {
+		if s.ID == segment {
+			return !s.Sealed && s.Frames == 0
+		}
+	}
+	return false
 }
 
-// released is the state's list of this node's hot segments that nothing refers to (lane.ReleasedSegments).
-type released struct{ node *Node }
+// Remove implements lane.SegmentRemover. A segment that the state has sealed and the log has not, because a roll failed, is
+// rolled now.
+func (r *Registrar) Remove(segment uint64) error {
+	err := r.HotLog.Remove(segment)
+	if errors.Is(err, hotlog.ErrSegmentActive) {
+		r.rollLog()
+		err = r.HotLog.Remove(segment)
+	}
+	return err
+}
 
 // Released implements lane.ReleasedSegments.
-func (r released) Released() (segments []uint64) {
-	registration, registered := r.node.lanes.Registration()
-	if !registered {
+func (r *Registrar) Released() (segments []uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mu.node == 0 {
 		return nil
 	}
-	r.node.replica.View(func(s *meta.State) { segments = append(segments, s.Released(registration.Node)...) })
+	segments = append(segments, r.mu.left...)
+	r.Replica.View(func(s *meta.State) { segments = append(segments, s.Released(r.mu.node)...) })
 	return segments
 }
 
 // Forget implements lane.ReleasedSegments.
-func (r released) Forget(ctx context.Context, segments []uint64) error {
-	registration, registered := r.node.lanes.Registration()
-	if !registered {
-		return errors.New("forget released segments: not registered")
-	}
-	return r.node.forget(ctx, registration.Node, segments)
-}
-
-// forget lets the state know that released segments are gone.
-func (n *Node) forget(ctx context.Context, node meta.NodeID, segments []uint64) error {
-	_, err := n.propose(ctx, &metapb.Command{Kind: &metapb.Command_LocalReleased{
+func (r *Registrar) Forget(ctx context.Context, segments []uint64) error {
+	r.mu.Lock()
+	node := r.mu.node
+	r.mu.left = without(r.mu.left, segments)
+	r.mu.Unlock()
+	_, err := r.propose(ctx, &metapb.Command{Kind: &metapb.Command_LocalReleased{
 		LocalReleased: &metapb.LocalReleased{NodeId: int32(node), Segments: segments},
 	}})
 	if err != nil {
 		return fmt.Errorf("forget released segments: %w", err)
 	}
 	return nil
+}
+
+// without returns the segments that are not among gone.
+func without(segments, gone []uint64) []uint64 {
+	return slices.DeleteFunc(segments, func(segment uint64) bool { return slices.Contains(gone, segment) })
+}
+
+func diskID(log *hotlog.Log) []byte {
+	id := log.DiskUUID()
+	return id[:]
 }

@@ -7,12 +7,15 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metalog/mem"
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/infra/vfs"
 	"github.com/varvelog/varve/ingest/hotlog"
 )
+
+var logID = [16]byte{1}
 
 // lostLeader takes every command and dies before any of them is in the log.
 type lostLeader struct{ replica.Submitter }
@@ -21,14 +24,14 @@ func (lostLeader) Submit(context.Context, []*metapb.Command) (uint64, error) {
 	return 0, errors.New("connection reset by peer")
 }
 
-// newLostNode returns a node whose leader never answers anything.
-func newLostNode(t *testing.T) *Node {
+// newRegistrar returns a registrar whose leader never answers anything.
+func newRegistrar(t *testing.T) *Registrar {
 	t.Helper()
 	log, _, err := hotlog.Open(vfs.NewMem(), "/hotlog", hotlog.Config{SegmentBytes: 1 << 20, NoSpare: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := replica.Open(t.Context(), replica.Config{LogID: [16]byte{1}, Log: mem.New().Open()})
+	r, err := replica.Open(t.Context(), replica.Config{LogID: logID, Log: mem.New().Open()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,16 +42,14 @@ func newLostNode(t *testing.T) *Node {
 			t.Error(err)
 		}
 	})
-	return &Node{log: slog.New(slog.DiscardHandler), replica: r, hotLog: log}
+	return &Registrar{Log: slog.New(slog.DiscardHandler), Replica: r, HotLog: log, Template: &metapb.RegisterNode{DiskId: diskID(log)}}
 }
 
 // A leader that dies with a registration in its queue leaves it without a verdict for ever. The lanes renew with the context of the
 // whole process, so only a bound here lets them ask the next leader.
 func TestARegistrationWithoutVerdictIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newLostNode(t)
-		r := &registrar{node: n, template: &metapb.RegisterNode{DiskId: diskID(n.hotLog)}}
-		if _, err := r.Renew(t.Context()); !errors.Is(err, replica.ErrAmbiguous) {
+		if _, err := newRegistrar(t).Renew(t.Context()); !errors.Is(err, replica.ErrAmbiguous) {
 			t.Errorf("renew: %v, want %v", err, replica.ErrAmbiguous)
 		}
 	})
@@ -57,8 +58,50 @@ func TestARegistrationWithoutVerdictIsGivenUp(t *testing.T) {
 // The same for the janitor: while it waits, nothing is removed from the disk.
 func TestForgettingReleasedSegmentsIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		if err := newLostNode(t).forget(t.Context(), 1, []uint64{7}); !errors.Is(err, replica.ErrAmbiguous) {
+		if err := newRegistrar(t).Forget(t.Context(), []uint64{7}); !errors.Is(err, replica.ErrAmbiguous) {
 			t.Errorf("forget: %v, want %v", err, replica.ErrAmbiguous)
 		}
 	})
+}
+
+// loyalLeader applies every command at once.
+type loyalLeader struct {
+	replica.Submitter
+	replica *replica.Replica
+	hash    [32]byte
+}
+
+func (l *loyalLeader) Submit(_ context.Context, commands []*metapb.Command) (uint64, error) {
+	seq := l.replica.Seq() + 1
+	entry := &metapb.Entry{Format: meta.EntryFormat, LogId: logID[:], Commands: commands}
+	if seq > 1 {
+		entry.PreviousHash = l.hash[:]
+	}
+	encoded, err := meta.EncodeEntry(entry)
+	if err != nil {
+		return 0, err
+	}
+	l.hash = [32]byte(meta.HashEntry(encoded))
+	return seq, l.replica.ApplyLocal(seq, entry, l.hash)
+}
+
+// A node whose epoch ended, and which writes nothing locally in the next one, kept the segment that had been active, with nothing
+// in it that anything refers to.
+func TestARegistrationLeavesNoSegmentBehind(t *testing.T) {
+	r := newRegistrar(t)
+	r.Replica.SetSubmitter(&loyalLeader{replica: r.Replica})
+	if _, err := r.HotLog.Append(nil, [][]byte{[]byte("a chunk that is never committed")}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Renew(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range r.HotLog.Segments() {
+		if s.Frames > 0 {
+			t.Errorf("segment %+v is still there", s)
+		}
+	}
+	if left := r.Released(); len(left) > 0 {
+		t.Errorf("left to remove: %v", left)
+	}
 }

@@ -1,6 +1,3 @@
-// Package process holds what every process of Varve has, whatever its roles: logs, metrics and the status listener, the bucket
-// and the identity of the cluster it belongs to, the bus, and the internal listener and client. The roles (services/*d) are
-// wired onto it.
 package process
 
 import (

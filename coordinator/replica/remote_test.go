@@ -1,0 +1,74 @@
+package replica_test
+
+import (
+	"context"
+	"encoding/json"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/coordinator/replica"
+	"github.com/varvelog/varve/infra/bus"
+	"github.com/varvelog/varve/infra/rpc"
+)
+
+// namedLeader is a bus on which one address answers who leads.
+type namedLeader struct{ address atomic.Pointer[string] }
+
+// Request implements replica.Asker.
+func (n *namedLeader) Request(context.Context, string, []byte) ([]byte, error) {
+	return json.Marshal(bus.LeaderAnswer{Address: *n.address.Load()})
+}
+
+// sleepyLeader answers pings until it falls asleep; then its callers hear nothing.
+func sleepyLeader(t *testing.T, asleep *atomic.Bool) string {
+	t.Helper()
+	s, err := rpc.Listen(rpc.ServerConfig{Secret: []byte("secret"), ClusterID: "cluster"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rpc.Method(s, replica.MethodPing, func(ctx context.Context, _ *metapb.PingRequest) (*metapb.PingResponse, error) {
+		if asleep.Load() {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return &metapb.PingResponse{}, nil
+	})
+	s.Serve()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := s.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return s.Addr()
+}
+
+func TestALeaderThatFellAsleepIsNotAskedForEver(t *testing.T) {
+	var firstAsleep, never atomic.Bool
+	first, second := sleepyLeader(t, &firstAsleep), sleepyLeader(t, &never)
+	named := &namedLeader{}
+	named.address.Store(&first)
+	client := rpc.NewClient(rpc.ClientConfig{Secret: []byte("secret"), ClusterID: "cluster"})
+	t.Cleanup(client.Close)
+	remote := replica.NewRemote(replica.RemoteConfig{Client: client, ClusterID: "cluster", Bus: named})
+	ping := func(limit time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
+		defer cancel()
+		_, err := remote.Ping(ctx, &metapb.PingRequest{})
+		return err
+	}
+	if err := ping(5 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	firstAsleep.Store(true)
+	named.address.Store(&second)
+	if err := ping(100 * time.Millisecond); err == nil {
+		t.Fatal("one that sleeps answered")
+	}
+	if err := ping(5 * time.Second); err != nil {
+		t.Errorf("the successor was not asked: %v", err)
+	}
+}

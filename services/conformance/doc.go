@@ -1,0 +1,23 @@
+// Package conformance compares Varve with Apache Kafka: the same requests are sent to a `varve serve` and to a single-node Kafka broker,
+// and the answers are compared field by field. Kafka's own command-line tools are then run against Varve.
+//
+// All of it is tests, which run when VARVE_CONFORMANCE=1 (`make conformance`) and need Java and Maven: kafka.sh gets Kafka's jars.
+//
+// # How to read it
+//
+//	session_test.go     one server under test: asking, and recording what it answered
+//	flatten_test.go     an answer as paths and values; what differs by nature (ids, hosts, throttling, message texts) is made equal
+//	intended_test.go    the differences that are meant, each with its reason
+//	report_test.go      a line per check, a table per API
+//	servers_test.go     the two servers
+//	batch_test.go       record batches, good and bad, encoded without Varve's code
+//	*_scenario_test.go  what is asked, for every version of an API that both serve
+//	smoke_test.go       Kafka's tools against Varve
+//
+// A scenario is a function that is run on each server by itself. Ids that a server hands out (topic ids, member ids, producer ids, fetch
+// sessions) are replaced, before the comparison, by the order in which the scenario first saw them.
+//
+// # What it leaves to others
+//
+// Durability, failures and time: those are tested where Varve is tested alone.
+package conformance

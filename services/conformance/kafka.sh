@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Gets the jars of Apache Kafka that pom.xml names, into .cache/kafka/libs. Does nothing where they are there.
+set -euo pipefail
+here="$(cd "$(dirname "$0")" && pwd)"
+root="$(cd "$here/../.." && pwd)"
+libs="$root/.cache/kafka/libs"
+version="$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' "$here/pom.xml")"
+
+if [ -f "$libs/kafka_2.13-$version.jar" ] && [ -f "$libs/kafka-tools-$version.jar" ]; then
+  exit 0
+fi
+for program in java mvn; do
+  command -v "$program" >/dev/null || { echo "kafka.sh: $program is needed (Debian: apt-get install openjdk-17-jre-headless maven)" >&2; exit 1; }
+done
+partial="$libs.partial"
+rm -rf "$partial" "$libs"
+mvn -q -B -f "$here/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$partial"
+mv "$partial" "$libs"
