@@ -13,9 +13,9 @@ type feature struct {
 // features are those of Apache Kafka 4.1. What they switch in Kafka comes with Varve's version and cannot be switched alone, so their levels are
 // fixed: the level says what clients may use.
 var features = []feature{
-	{"eligible.leader.replicas.version", 0, 1, 0, 0}, // no replica sets
+	{"eligible.leader.replicas.version", 0, 1, 1, 0}, // there are none: no replica sets
 	{"group.version", 0, 1, 1, 68},                   // the consumer protocol (KIP-848)
-	{"kraft.version", 0, 1, 0, 0},
+	{"kraft.version", 0, 1, 1, 0},
 	{"metadata.version", 7, 27, 27, 0}, // 4.1-IV1
 	{"share.version", 0, 1, 1, 76},     // share groups (KIP-932)
 	{"streams.version", 0, 1, 1, 88},   // streams groups (KIP-1071)
