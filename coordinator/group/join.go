@@ -30,14 +30,14 @@ func (g *Group) Join(now time.Time, r *metapb.GroupJoinRequest, answer func(*met
 
 // accepts tells whether the group and the joiner have a protocol in common. The joiner's own earlier protocols do not count.
 func (g *Group) accepts(r *metapb.GroupJoinRequest) bool {
+	if len(g.members) > 0 && r.ProtocolType != g.protocolType {
+		return false
+	}
 	others := slices.DeleteFunc(slices.Clone(g.members), func(m *member) bool {
 		return m.id == r.MemberId || (r.InstanceId != nil && m.instanceID != nil && *m.instanceID == *r.InstanceId)
 	})
 	if len(others) == 0 {
 		return true
-	}
-	if r.ProtocolType != g.protocolType {
-		return false
 	}
 	return slices.ContainsFunc(r.Protocols, func(p *metapb.GroupProtocol) bool {
 		return !slices.ContainsFunc(others, func(m *member) bool { return !m.supports(p.Name) })

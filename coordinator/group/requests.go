@@ -28,6 +28,9 @@ func (c *Coordinator) Join(ctx context.Context, r *metapb.GroupJoinRequest) (*me
 
 // Sync waits until the generation has its assignments.
 func (c *Coordinator) Sync(ctx context.Context, r *metapb.GroupSyncRequest) (*metapb.GroupSyncResponse, error) {
+	if r.Group == "" {
+		return &metapb.GroupSyncResponse{Code: metapb.GroupCode_GROUP_INVALID_ID}, nil
+	}
 	answers := make(chan *metapb.GroupSyncResponse, 1)
 	if !c.with(r.Group, false, func(now time.Time, g *Group) {
 		g.Sync(now, r, func(answer *metapb.GroupSyncResponse) { answers <- answer })
@@ -59,6 +62,9 @@ func (c *Coordinator) absent() metapb.GroupCode {
 
 // Heartbeat keeps a member alive.
 func (c *Coordinator) Heartbeat(_ context.Context, r *metapb.GroupHeartbeatRequest) (*metapb.GroupHeartbeatResponse, error) {
+	if r.Group == "" {
+		return &metapb.GroupHeartbeatResponse{Code: metapb.GroupCode_GROUP_INVALID_ID}, nil
+	}
 	var code metapb.GroupCode
 	if !c.with(r.Group, false, func(now time.Time, g *Group) { code = g.Heartbeat(now, r) }) {
 		code = c.absent()
@@ -68,6 +74,9 @@ func (c *Coordinator) Heartbeat(_ context.Context, r *metapb.GroupHeartbeatReque
 
 // Leave takes members out.
 func (c *Coordinator) Leave(_ context.Context, r *metapb.GroupLeaveRequest) (*metapb.GroupLeaveResponse, error) {
+	if r.Group == "" {
+		return &metapb.GroupLeaveResponse{Code: metapb.GroupCode_GROUP_INVALID_ID}, nil
+	}
 	answer := &metapb.GroupLeaveResponse{}
 	if !c.with(r.Group, false, func(now time.Time, g *Group) { answer.Members = g.Leave(now, r.Members) }) {
 		code := c.absent()

@@ -61,6 +61,10 @@ type Config struct {
 	// MaxQueuedCommands and MaxQueuedBytes bound what waits: 65,536 and 64 MiB.
 	MaxQueuedCommands int
 	MaxQueuedBytes    int
+	// MaxUnshippedRuns bounds the runs that every replica keeps in memory, about 48 bytes each: at the bound chunks are refused
+	// with ErrBusy until some are shipped, and their nodes hold back producers. 8 Mi, well above what the segments that are
+	// still open can hold, which are not shipped before they are sealed.
+	MaxUnshippedRuns int
 	// AppendTimeout is when an append without an answer is repeated: 5 s.
 	AppendTimeout time.Duration
 	// UpkeepInterval is how often ticks and nodes are looked after: 1 s.
@@ -90,8 +94,8 @@ func (c *Config) Validate() error {
 		return errors.New("field Log is missing")
 	case c.Replica == nil:
 		return errors.New("field Replica is missing")
-	case c.MaxQueuedCommands < 0, c.MaxQueuedBytes < 0:
-		return errors.New("fields MaxQueuedCommands and MaxQueuedBytes must not be negative")
+	case c.MaxQueuedCommands < 0, c.MaxQueuedBytes < 0, c.MaxUnshippedRuns < 0:
+		return errors.New("fields MaxQueuedCommands, MaxQueuedBytes and MaxUnshippedRuns must not be negative")
 	case c.AppendTimeout < 0, c.UpkeepInterval < 0, c.NodeTimeout < 0, c.NotifyInterval < 0:
 		return errors.New("fields AppendTimeout, UpkeepInterval, NodeTimeout and NotifyInterval must not be negative")
 	}
@@ -101,6 +105,7 @@ func (c *Config) Validate() error {
 func (c Config) withDefaults() Config {
 	setDefault(&c.MaxQueuedCommands, 65536)
 	setDefault(&c.MaxQueuedBytes, 64<<20)
+	setDefault(&c.MaxUnshippedRuns, 8<<20)
 	setDefault(&c.AppendTimeout, 5*time.Second)
 	setDefault(&c.UpkeepInterval, time.Second)
 	setDefault(&c.NodeTimeout, 10*time.Second)

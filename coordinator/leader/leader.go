@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +43,7 @@ type Leader struct {
 	snapshots snapshots
 	archiver  *archive.Archiver // nil for none
 	nagged    atomic.Int64      // when complain last wrote, Unix nanoseconds
+	full      atomic.Bool       // MaxUnshippedRuns is reached, as of the last upkeep
 }
 
 var _ replica.Submitter = (*Leader)(nil)
@@ -123,7 +125,7 @@ func (l *Leader) takeOver(ctx context.Context) error {
 		l.epoch.Store(epoch)
 		l.next.Store(seq + 1)
 		l.lastHash = hash
-		l.clock.Store(newClock(l.cfg.Now, timeMillis))
+		l.clock.Store(newClock(l.cfg.Now, l.startTime(ctx, timeMillis), timeMillis))
 		start := &metapb.Command{Kind: &metapb.Command_LeaderStart{LeaderStart: &metapb.LeaderStart{
 			Epoch: epoch, InternalAddress: l.cfg.InternalAddress, Name: l.cfg.Name, FeatureLevel: meta.FeatureLevel,
 		}}}
@@ -279,7 +281,14 @@ func (l *Leader) Submit(ctx context.Context, commands []*metapb.Command) (uint64
 	if len(commands) == 0 {
 		return l.cfg.Replica.Seq(), nil
 	}
+	if l.full.Load() && hasChunk(commands) {
+		return 0, fmt.Errorf("commit chunk: %d runs wait to be shipped: %w", l.cfg.MaxUnshippedRuns, replica.ErrBusy)
+	}
 	return l.queue.submit(ctx, commands)
+}
+
+func hasChunk(commands []*metapb.Command) bool {
+	return slices.ContainsFunc(commands, func(c *metapb.Command) bool { return c.GetCommitChunk() != nil })
 }
 
 // Leading returns the epoch, and whether submissions are taken.

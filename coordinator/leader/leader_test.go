@@ -511,7 +511,7 @@ func TestSilentNodeIsNotLiveUntilItPings(t *testing.T) {
 
 func TestStateTimeOnlyGrows(t *testing.T) {
 	wall := time.Unix(1000, 0)
-	c := newClock(func() time.Time { return wall }, 0)
+	c := newClock(func() time.Time { return wall }, wall, 0)
 	if got := c.millis(); got != 1000_000 {
 		t.Fatalf("starts at %d", got)
 	}
@@ -523,7 +523,7 @@ func TestStateTimeOnlyGrows(t *testing.T) {
 	if got := c.millis(); got != 1009_000 {
 		t.Fatalf("ten seconds later: %d, want nine seconds more", got)
 	}
-	if got := newClock(func() time.Time { return wall }, 5000_000).millis(); got != 5000_000 {
+	if got := newClock(func() time.Time { return wall }, wall, 5000_000).millis(); got != 5000_000 {
 		t.Fatalf("does not begin at the log's time: %d", got)
 	}
 }

@@ -74,7 +74,9 @@ func (l *Leader) upkeep(ctx context.Context) {
 	commands := l.liveness(nil)
 	var due meta.Due
 	now := l.clock.Load().millis()
-	l.cfg.Replica.View(func(s *meta.State) { due = s.Due(now) })
+	unshipped := 0
+	l.cfg.Replica.View(func(s *meta.State) { due, unshipped = s.Due(now), s.UnshippedRuns() })
+	l.setFull(unshipped)
 	retention := due.Retention && l.clockAgrees(ctx)
 	if due.Tick || retention {
 		commands = append(commands, &metapb.Command{Kind: &metapb.Command_Tick{Tick: &metapb.Tick{Retention: retention}}})
@@ -84,6 +86,14 @@ func (l *Leader) upkeep(ctx context.Context) {
 	}
 	if _, err := l.queue.submit(ctx, commands); err != nil && !errors.Is(err, replica.ErrNotLeader) {
 		l.complain("upkeep was not logged, trying again", err)
+	}
+}
+
+// setFull holds back new chunks while more runs wait to be shipped than the replicas are to keep in memory.
+func (l *Leader) setFull(unshipped int) {
+	full := unshipped >= l.cfg.MaxUnshippedRuns
+	if l.full.Swap(full) != full {
+		l.cfg.Logger.Warn("budget of runs that wait to be shipped", "exceeded", full, "runs", unshipped, "budget", l.cfg.MaxUnshippedRuns)
 	}
 }
 
@@ -120,6 +130,11 @@ func (l *Leader) clockAgrees(ctx context.Context) bool {
 	there, err := l.cfg.StoreTime(ctx)
 	if err != nil {
 		l.complain("retention waits: the bucket does not tell its time", err)
+		return false
+	}
+	// State time is what retention goes by. It never goes back: a former leader's wrong clock stays in it.
+	if ahead := time.UnixMilli(l.clock.Load().millis()).Sub(there); ahead > clockTolerance {
+		l.cfg.Logger.Error("retention stops: the log's time is ahead of the bucket's", "by", ahead)
 		return false
 	}
 	if apart := l.cfg.Now().Sub(there); apart.Abs() > clockTolerance {

@@ -122,7 +122,10 @@ func (s *State) DescribeConfig(scope Scope, name string) ([]ConfigValue, bool) {
 		if value, ok := s.configs[configKey{ScopeBroker, ""}][clusterName]; ok {
 			add(clusterName, value, SourceClusterDefault)
 		}
-		add(cmp.Or(clusterName, d.Name), d.Default, SourceDefault)
+		if clusterName == "" {
+			clusterName = d.Name
+		}
+		add(clusterName, d.Default, SourceDefault)
 		v.Value, v.Source = v.Synonyms[0].Value, v.Synonyms[0].Source
 		out = append(out, v)
 	}

@@ -2166,7 +2166,7 @@ type FinishJob struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	JobId         uint64                 `protobuf:"varint,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
 	Objects       []*SegmentObject       `protobuf:"bytes,2,rep,name=objects,proto3" json:"objects,omitempty"`
-	Failed        bool                   `protobuf:"varint,3,opt,name=failed,proto3" json:"failed,omitempty"` // nothing was done; what was leased waits again
+	Failed        bool                   `protobuf:"varint,3,opt,name=failed,proto3" json:"failed,omitempty"` // not all of it could be done: what is left waits a while
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -440,3 +440,30 @@ func TestTimeLookUpTellsOfMissingBytes(t *testing.T) {
 		t.Errorf("missing for good: %v", err)
 	}
 }
+
+// A round reads a bounded number of extents. What was left out was looked for only when the high watermark moved, so a consumer that
+// asks for much at least waited out its time with the records there.
+func TestAReadGoesOnUntilItHasEnough(t *testing.T) {
+	for _, durability := range []string{"object", "local"} {
+		t.Run(durability, func(t *testing.T) {
+			w := newWorld(t, fetch.Config{})
+			tp := partition(w.cluster.CreateTopic(t, "a", durability, 1), 0)
+			total := 0
+			for i := range 30 {
+				total += w.produce(tp, 1000, numbered(i, i+1)...)
+				if i == 15 && durability == "local" {
+					w.ship() // stored parts first, then hot runs: two kinds
+				}
+			}
+			began := time.Now()
+			r := w.reader.Read(t.Context(), &fetch.Request{
+				Partitions: []fetch.PartitionRead{{TopicPartition: tp, MaxBytes: 1 << 20, LeaderEpoch: -1}},
+				MinBytes:   total, MaxBytes: 1 << 20, MaxWait: 10 * time.Second,
+			})
+			defer r.Release()
+			if r.Partitions[0].Bytes != total || time.Since(began) > 5*time.Second {
+				t.Errorf("%d of %d bytes after %v", r.Partitions[0].Bytes, total, time.Since(began))
+			}
+		})
+	}
+}

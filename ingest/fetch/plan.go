@@ -14,6 +14,8 @@ type cursor struct {
 	data *PartitionData
 	next int64 // the offset after what has been read
 	seen int64 // the high watermark up to which was read or tried to be, -1 for none
+	// more: everything planned was read, and there is more below the high watermark.
+	more bool
 	// doubt is an answer that needs a barrier before it is given.
 	doubt Code
 	// final: data.Code stands, nothing more is read.
@@ -74,7 +76,7 @@ func (f *reading) inRange(c *cursor, st *meta.State) bool {
 // before it.
 func (f *reading) planPartition(c *cursor, st *meta.State, planned int) int {
 	end := c.data.HighWatermark
-	if c.seen == end {
+	if c.seen == end && !c.more {
 		return 0
 	}
 	left := max(0, min(c.read.MaxBytes-c.data.Bytes, f.left()-planned))

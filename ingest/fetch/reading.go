@@ -174,6 +174,8 @@ func (f *reading) reserve(ctx context.Context) bool {
 
 // take moves what a partition's extents have brought into its answer, up to the first that has not brought all of its own.
 func (f *reading) take(c *cursor) {
+	before := c.next
+	c.more = false
 	for i := range c.extents {
 		e := &c.extents[i]
 		if e.hole {
@@ -205,6 +207,7 @@ func (f *reading) take(c *cursor) {
 			return
 		}
 	}
+	c.more = c.next > before && c.next < c.data.HighWatermark
 }
 
 // enough tells whether there is an answer worth giving now.
@@ -234,6 +237,16 @@ func (f *reading) failing() int {
 	return least
 }
 
+// more tells whether there is anything to read that the last round left out.
+func (f *reading) more() bool {
+	for i := range f.cursors {
+		if c := &f.cursors[i]; c.more && !c.final {
+			return true
+		}
+	}
+	return false
+}
+
 // missing: the partition's last read failed.
 func (c *cursor) missing() bool { return c.failures > 0 && c.seen == -1 && !c.final }
 
@@ -249,6 +262,9 @@ func (f *reading) wait(ctx context.Context) bool {
 	}
 	if ctx.Err() != nil || !time.Now().Before(f.deadline) {
 		return false
+	}
+	if f.more() {
+		return true // a round reads a bounded number of extents, of one kind
 	}
 	if f.cancel == nil {
 		f.startWatch()

@@ -132,7 +132,7 @@ func (f *fetching) read() {
 	for k, i := range f.rowOf {
 		row := &f.rows[i]
 		row.data = &answer.Partitions[k]
-		row.code = readError(row.data.Code, f.session.byID)
+		row.code = readError(row.data.Code, false) // the topic is known: what may be unknown is its partition
 		if f.reads[k].Open && row.data.Code == fetch.OK {
 			c.opened[f.reads[k].TopicPartition] = struct{}{}
 		}

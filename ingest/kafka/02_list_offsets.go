@@ -12,7 +12,7 @@ import (
 	"github.com/varvelog/varve/ingest/fetch"
 )
 
-// ListOffsets (key 2), versions 1 to 11.
+// ListOffsets (key 2), versions 1 to 10. Version 11 is not stable in Kafka 4.1, and not offered.
 //
 //	v1  one offset, with its timestamp
 //	v2  isolation level; without transactions the last stable offset is the high watermark
@@ -53,10 +53,16 @@ func handleListOffsets(ctx context.Context, call *call, r *kmsg.ListOffsetsReque
 	for i := range r.Topics {
 		asked := &r.Topics[i]
 		topic := kmsg.ListOffsetsResponseTopic{Topic: asked.Topic}
+		times := make(map[int32]int, len(asked.Partitions))
+		for j := range asked.Partitions {
+			times[asked.Partitions[j].Partition]++
+		}
 		for j := range asked.Partitions {
 			answer := failedListOffset(asked.Partitions[j].Partition, kerr.LeaderNotAvailable)
 			if e := call.mayTopic(Describe, asked.Topic); e != nil {
 				answer.ErrorCode = e.Code
+			} else if times[asked.Partitions[j].Partition] > 1 {
+				answer.ErrorCode = kerr.InvalidRequest.Code // a client could not tell the answers apart
 			} else if barrier == nil {
 				answer = listOffset(ctx, call, r.Version, asked.Topic, &asked.Partitions[j])
 			}

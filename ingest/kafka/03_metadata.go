@@ -47,8 +47,16 @@ func handleMetadata(ctx context.Context, call *call, r *kmsg.MetadataRequest) (k
 		return response, nil
 	}
 	mayCreate := r.AllowAutoTopicCreation || r.Version < 4
+	type place struct {
+		name string
+		id   [16]byte
+	}
+	seen := make(map[place]bool, len(r.Topics)) // a topic that is named twice is told of once
 	for i := range r.Topics {
-		response.Topics = append(response.Topics, d.lookUp(ctx, &r.Topics[i], mayCreate))
+		if at := (place{orEmpty(r.Topics[i].Topic), r.Topics[i].TopicID}); !seen[at] {
+			seen[at] = true
+			response.Topics = append(response.Topics, d.lookUp(ctx, &r.Topics[i], mayCreate))
+		}
 	}
 	return response, nil
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/varvelog/varve/coordinator/metapb"
 )
 
-// OffsetCommit (key 8), versions 2 to 10.
+// OffsetCommit (key 8), versions 2 to 9. Version 10 is not stable in Kafka 4.1, and not offered.
 //
 //	v2  retention time (to v4); v3 throttle time
 //	v6  leader epochs (KIP-320)

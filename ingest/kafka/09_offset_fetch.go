@@ -10,7 +10,7 @@ import (
 	"github.com/varvelog/varve/coordinator/meta"
 )
 
-// OffsetFetch (key 9), versions 1 to 10.
+// OffsetFetch (key 9), versions 1 to 9. Version 10 is not stable in Kafka 4.1, and not offered.
 //
 //	v2  null topics ask for all; top-level error
 //	v3  throttle time; v5 leader epochs

@@ -10,9 +10,10 @@ import (
 	"github.com/varvelog/varve/coordinator/metapb"
 )
 
-// JoinGroup (key 11), versions 2 to 9.
+// JoinGroup (key 11), versions 0 to 9.
 //
-//	v2, v3  rebalance timeout, throttle time
+//	v0  the session timeout is the rebalance timeout
+//	v1  rebalance timeout; v2 throttle time
 //	v4  a new member is told its id first and joins again with it (KIP-394)
 //	v5  group instance id (KIP-345)
 //	v6  flexible

@@ -24,15 +24,46 @@ func handleDeleteTopics(ctx context.Context, call *call, r *kmsg.DeleteTopicsReq
 			topics = append(topics, kmsg.DeleteTopicsRequestTopic{Topic: &r.TopicNames[i]})
 		}
 	}
+	repeated := repeatedTopics(call, topics)
 	response := kmsg.NewPtrDeleteTopicsResponse()
 	response.Topics = make([]kmsg.DeleteTopicsResponseTopic, len(topics))
 	inParallel(len(topics), func(i int) {
 		answer := &response.Topics[i]
 		answer.Default()
 		answer.Topic, answer.TopicID = topics[i].Topic, topics[i].TopicID
+		if repeated[i] {
+			answer.ErrorCode, answer.ErrorMessage = refusal(kerr.InvalidRequest, "Duplicate topic.")
+			return
+		}
 		deleteTopic(ctx, call, &topics[i], answer)
 	})
 	return response, nil
+}
+
+// repeatedTopics tells which topics the request names more than once, be it by name and by id: what it wants of them is not clear, so
+// none of them is deleted.
+func repeatedTopics(call *call, topics []kmsg.DeleteTopicsRequestTopic) []bool {
+	type place struct {
+		name string
+		id   [16]byte
+	}
+	places, times := make([]place, len(topics)), make(map[place]int, len(topics))
+	for i := range topics {
+		asked := &topics[i]
+		at := place{orEmpty(asked.Topic), asked.TopicID}
+		if byID := asked.TopicID != [16]byte{}; byID != (asked.Topic != nil) {
+			if id, name, _, known := call.resolve(at.name, at.id, byID); known {
+				at = place{name, id}
+			}
+		}
+		places[i] = at
+		times[at]++
+	}
+	repeated := make([]bool, len(topics))
+	for i, at := range places {
+		repeated[i] = times[at] > 1
+	}
+	return repeated
 }
 
 func deleteTopic(ctx context.Context, call *call, asked *kmsg.DeleteTopicsRequestTopic, answer *kmsg.DeleteTopicsResponseTopic) {

@@ -24,6 +24,10 @@ const initProducerIDTimeout = 10 * time.Second
 func handleInitProducerID(ctx context.Context, call *call, r *kmsg.InitProducerIDRequest) (kmsg.Response, error) {
 	response := kmsg.NewPtrInitProducerIDResponse()
 	response.ProducerID, response.ProducerEpoch = -1, -1
+	if (r.ProducerID == -1) != (r.ProducerEpoch == -1) {
+		response.ErrorCode = kerr.InvalidRequest.Code // one without the other says nothing
+		return response, nil
+	}
 	if r.TransactionalID != nil {
 		response.ErrorCode = kerr.TransactionalIDAuthorizationFailed.Code
 		if *r.TransactionalID == "" {

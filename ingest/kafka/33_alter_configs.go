@@ -19,6 +19,10 @@ func handleAlterConfigs(ctx context.Context, call *call, r *kmsg.AlterConfigsReq
 	ctx, cancel := context.WithTimeout(ctx, alterConfigsTimeout)
 	defer cancel()
 	response := kmsg.NewPtrAlterConfigsResponse()
+	times := make(map[resourceName]int, len(r.Resources))
+	for i := range r.Resources {
+		times[resourceName{r.Resources[i].ResourceType, r.Resources[i].ResourceName}]++
+	}
 	for i := range r.Resources {
 		asked := &r.Resources[i]
 		answer := kmsg.AlterConfigsResponseResource{ResourceType: asked.ResourceType, ResourceName: asked.ResourceName}
@@ -27,10 +31,20 @@ func handleAlterConfigs(ctx context.Context, call *call, r *kmsg.AlterConfigsReq
 			changes = append(changes, configChange{name: asked.Configs[j].Name, value: asked.Configs[j].Value})
 		}
 		alter := alteration{kind: asked.ResourceType, name: asked.ResourceName, changes: changes, replace: true, validateOnly: r.ValidateOnly}
-		answer.ErrorCode, answer.ErrorMessage = alter.run(ctx, call)
+		if times[resourceName{asked.ResourceType, asked.ResourceName}] > 1 {
+			answer.ErrorCode, answer.ErrorMessage = refusal(kerr.InvalidRequest, "Each resource must appear at most once.")
+		} else {
+			answer.ErrorCode, answer.ErrorMessage = alter.run(ctx, call)
+		}
 		response.Resources = append(response.Resources, answer)
 	}
 	return response, nil
+}
+
+// resourceName is one resource: a request that names it twice is not clear, and changes nothing of it.
+type resourceName struct {
+	kind kmsg.ConfigResourceType
+	name string
 }
 
 // alteration changes the configuration of one resource, for both APIs that do.

@@ -26,6 +26,10 @@ func handleIncrementalAlterConfigs(ctx context.Context, call *call, r *kmsg.Incr
 	ctx, cancel := context.WithTimeout(ctx, alterConfigsTimeout)
 	defer cancel()
 	response := kmsg.NewPtrIncrementalAlterConfigsResponse()
+	times := make(map[resourceName]int, len(r.Resources))
+	for i := range r.Resources {
+		times[resourceName{r.Resources[i].ResourceType, r.Resources[i].ResourceName}]++
+	}
 	for i := range r.Resources {
 		asked := &r.Resources[i]
 		answer := kmsg.IncrementalAlterConfigsResponseResource{ResourceType: asked.ResourceType, ResourceName: asked.ResourceName}
@@ -35,7 +39,11 @@ func handleIncrementalAlterConfigs(ctx context.Context, call *call, r *kmsg.Incr
 			changes = append(changes, configChange{name: c.Name, value: c.Value, op: c.Op})
 		}
 		alter := alteration{kind: asked.ResourceType, name: asked.ResourceName, changes: changes, validateOnly: r.ValidateOnly}
-		answer.ErrorCode, answer.ErrorMessage = alter.run(ctx, call)
+		if times[resourceName{asked.ResourceType, asked.ResourceName}] > 1 {
+			answer.ErrorCode, answer.ErrorMessage = refusal(kerr.InvalidRequest, "Each resource must appear at most once.")
+		} else {
+			answer.ErrorCode, answer.ErrorMessage = alter.run(ctx, call)
+		}
 		response.Resources = append(response.Resources, answer)
 	}
 	return response, nil

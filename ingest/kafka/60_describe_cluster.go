@@ -13,13 +13,21 @@ import (
 //
 //	v1  endpoint type (KIP-919); v2 fenced brokers (KIP-1073), which here are the nodes that are not live
 
-const brokerEndpoints = 1
+const (
+	brokerEndpoints     = 1
+	controllerEndpoints = 2
+)
 
 func handleDescribeCluster(_ context.Context, call *call, r *kmsg.DescribeClusterRequest) (kmsg.Response, error) {
 	response := kmsg.NewPtrDescribeClusterResponse()
 	response.ControllerID = -1
-	if r.Version >= 1 && r.EndpointType != brokerEndpoints {
+	switch {
+	case r.Version < 1 || r.EndpointType == brokerEndpoints:
+	case r.EndpointType == controllerEndpoints:
 		response.ErrorCode, response.ErrorMessage = refusal(kerr.MismatchedEndpointType, "The request was sent to an endpoint of a broker.")
+		return response, nil
+	default:
+		response.ErrorCode, response.ErrorMessage = refusal(kerr.UnsupportedEndpointType, "Unsupported endpoint type.")
 		return response, nil
 	}
 	response.EndpointType, response.ClusterID = brokerEndpoints, call.server().config.ClusterID

@@ -92,7 +92,7 @@ func TestWithoutABarrierNothingIsInvented(t *testing.T) {
 	c.mu.barrier = replica.ErrNoLeader
 	c.mu.Unlock()
 	client := dial(t, addr)
-	for _, version := range []int16{1, 7, 8, 10} {
+	for _, version := range []int16{1, 7, 8, 9} {
 		r := kmsg.NewPtrOffsetFetchRequest()
 		r.Version = version
 		fill(r, "topic", id)

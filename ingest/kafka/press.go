@@ -37,8 +37,10 @@ func (t *topic) pressTo(codec recordbatch.Codec) (recordbatch.Codec, bool) {
 
 // pressPool is the workers. Its queue is bounded by its own length and by the budget of bytes in flight.
 type pressPool struct {
-	jobs chan pressJob
-	wait sync.WaitGroup
+	jobs     chan pressJob
+	wait     sync.WaitGroup
+	workers  int
+	reserved bool // the workers stand back behind everything else
 }
 
 type pressJob struct {
@@ -48,9 +50,12 @@ type pressJob struct {
 }
 
 func newPressPool(workers int) *pressPool {
-	p := &pressPool{jobs: make(chan pressJob, 2*workers)}
+	p := &pressPool{jobs: make(chan pressJob, 2*workers), workers: workers, reserved: reserve(workers)}
 	for range workers {
 		p.wait.Go(func() {
+			if p.reserved {
+				standBack()
+			}
 			for job := range p.jobs {
 				job.press.run(job.batch)
 				job.done.Done()
@@ -64,6 +69,9 @@ func newPressPool(workers int) *pressPool {
 func (p *pressPool) close() {
 	close(p.jobs)
 	p.wait.Wait()
+	if p.reserved {
+		giveBack(p.workers)
+	}
 }
 
 // run compresses batch, whose Data and Header are those of the result afterwards. Where the result would not be smaller the batch stays.

@@ -50,7 +50,9 @@ func New(config Config, domain Domain) (*Server, error) {
 	if err := domain.validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{config: config.withDefaults(), domain: domain, apis: newApis(), catalog: newCatalog(domain.Metadata), quotas: newQuotas(domain.Metadata), telemetry: newTelemetry(domain.Metadata)}
+	domain.Groups = textGroups{domain.Groups}
+	s := &Server{config: config.withDefaults(), domain: domain, apis: newApis(), catalog: newCatalog(domain.Metadata)}
+	s.quotas, s.telemetry = newQuotas(domain.Metadata), newTelemetry(domain.Metadata)
 	s.limits = newConnectionLimits(domain.Metadata, s.quotas, s.config.NodeID)
 	s.budget, s.pressBudget = newByteBudget(s.config.InFlightBytes), newByteBudget(s.config.InFlightBytes)
 	s.sessions = newSessionCache(s.config.FetchSessionSlots, s.config.FetchSessionPartitions)

@@ -22,14 +22,16 @@ func fill(request kmsg.Request, topic string, id [16]byte) kmsg.Request {
 		return f
 	case *kmsg.ListOffsetsRequest:
 		r.TimeoutMillis = 1000
-		t := kmsg.ListOffsetsRequestTopic{Topic: topic}
+		timestamps := []int64{1}
 		for timestamp, since := range timestampSince {
 			if version >= since {
-				t.Partitions = append(t.Partitions, kmsg.ListOffsetsRequestTopicPartition{CurrentLeaderEpoch: -1, Timestamp: timestamp})
+				timestamps = append(timestamps, timestamp)
 			}
 		}
-		t.Partitions = append(t.Partitions, kmsg.ListOffsetsRequestTopicPartition{CurrentLeaderEpoch: -1, Timestamp: 1})
-		r.Topics = append(r.Topics, t)
+		for _, timestamp := range timestamps { // a partition may stand only once under its topic
+			p := kmsg.ListOffsetsRequestTopicPartition{CurrentLeaderEpoch: -1, Timestamp: timestamp}
+			r.Topics = append(r.Topics, kmsg.ListOffsetsRequestTopic{Topic: topic, Partitions: []kmsg.ListOffsetsRequestTopicPartition{p}})
+		}
 	case *kmsg.MetadataRequest:
 		r.Topics = []kmsg.MetadataRequestTopic{{Topic: &topic}}
 		r.IncludeTopicAuthorizedOperations, r.IncludeClusterAuthorizedOperations = true, true

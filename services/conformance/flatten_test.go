@@ -82,7 +82,7 @@ func (s symbols) value(out map[string]string, kind, path, field string, v reflec
 
 func (s symbols) list(out map[string]string, kind, path, field string, v reflect.Value) {
 	if v.IsNil() {
-		out[path] = "null"
+		out[path+".#"] = "null"
 		return
 	}
 	out[path+".#"] = strconv.Itoa(v.Len())
@@ -103,6 +103,9 @@ func (s symbols) identity(kind string, v reflect.Value) string {
 	var parts []string
 	for _, name := range identities {
 		if f := v.FieldByName(name); f.IsValid() {
+			if name == "TopicID" && len(parts) > 0 {
+				continue // it has a name
+			}
 			if text := s.scalar(kind, name, f); text != "" && text != "null" && text != "zero" {
 				parts = append(parts, text)
 			}

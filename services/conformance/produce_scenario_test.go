@@ -59,14 +59,25 @@ func askProduce(s *session, version int16) {
 	try("two batches, the second damaged", joined(plain(), plain().with(func(b *batch) { b.crcDelta = 7 })))
 	try("no records", newBatch().encode())
 	try("no bytes", []byte{})
-	try("null", nil)
+	if version == 3 { // Kafka answers it with nothing at all, which takes the time of a time-out
+		try("null", nil)
+	}
 	try("cut short", plain().encode()[:50])
 	try("cut short in the header", plain().encode()[:20])
-	try("bytes behind the batch", append(plain().encode(), 1, 2, 3))
-	changes := []struct {
+	type mistake struct {
 		label  string
 		change func(*batch)
-	}{
+	}
+	oddities := []mistake{ // one of the two servers takes them
+		{"delete horizon set", func(b *batch) { b.attributes = 1 << 6 }},
+		{"LogAppendTime from a producer", func(b *batch) { b.attributes = 1 << 3 }},
+		{"unknown attribute", func(b *batch) { b.attributes = 1 << 9 }},
+		{"not gzip", func(b *batch) { b.attributes = 1 }},
+		{"not snappy", func(b *batch) { b.attributes = 2 }},
+		{"not lz4", func(b *batch) { b.attributes = 3 }},
+		{"not zstd", func(b *batch) { b.attributes = 4 }},
+	}
+	changes := []mistake{
 		{"wrong CRC", func(b *batch) { b.crcDelta = 1 }},
 		{"magic 0", func(b *batch) { b.magic = 0 }},
 		{"magic 1", func(b *batch) { b.magic = 1 }},
@@ -86,15 +97,8 @@ func askProduce(s *session, version int16) {
 		{"leader epoch set", func(b *batch) { b.leaderEpoch = 5 }},
 		{"control batch", func(b *batch) { b.attributes = 1 << 5 }},
 		{"transactional without producer", func(b *batch) { b.attributes = 1 << 4 }},
-		{"delete horizon set", func(b *batch) { b.attributes = 1 << 6 }},
-		{"LogAppendTime from a producer", func(b *batch) { b.attributes = 1 << 3 }},
-		{"unknown attribute", func(b *batch) { b.attributes = 1 << 9 }},
 		{"codec 5", func(b *batch) { b.attributes = 5 }},
 		{"codec 7", func(b *batch) { b.attributes = 7 }},
-		{"not gzip", func(b *batch) { b.attributes = 1 }},
-		{"not snappy", func(b *batch) { b.attributes = 2 }},
-		{"not lz4", func(b *batch) { b.attributes = 3 }},
-		{"not zstd", func(b *batch) { b.attributes = 4 }},
 		{"max timestamp wrong", func(b *batch) { b.maxTimestamp += 1000 }},
 		{"max timestamp -1", func(b *batch) { b.maxTimestamp = -1 }},
 		{"base timestamp -1", func(b *batch) { b.baseTimestamp, b.maxTimestamp = -1, 1 }},
@@ -105,6 +109,11 @@ func askProduce(s *session, version int16) {
 	for _, c := range changes {
 		try(c.label, plain().with(c.change).encode())
 	}
+	odd := s.create("odd", 1)
+	for _, c := range oddities {
+		s.produce(c.label, version, odd, plain().with(c.change).encode())
+	}
+	s.produce("bytes behind the batch", version, odd, append(plain().encode(), 1, 2, 3))
 	const day = 24 * 60 * 60 * 1000
 	for _, millis := range []int64{-1, 0, s.now - 400*day, s.now + day, s.now + 30*60*1000} {
 		r := s.produce("", version, topic, newBatch(rec("k", "v", millis)).encode())
@@ -125,12 +134,6 @@ func askProduce(s *session, version int16) {
 	wrong := produceTo(topic, -1, plain().encode())
 	wrong.Topics[0].Partitions[0].Partition = -1
 	ask[kmsg.Response](s, "partition -1", version, wrong)
-	twice := produceTo(topic, -1, plain().encode(), plain().encode())
-	twice.Topics[0].Partitions[1].Partition = 0
-	ask[kmsg.Response](s, "a partition twice", version, twice)
-	topicTwice := produceTo(topic, -1, plain().encode())
-	topicTwice.Topics = append(topicTwice.Topics, topicTwice.Topics[0])
-	ask[kmsg.Response](s, "a topic twice", version, topicTwice)
 	mixed := produceTo(topic, -1, plain().encode())
 	mixed.Topics = append(mixed.Topics, produceTo(unknown, -1, plain().encode()).Topics...)
 	ask[kmsg.Response](s, "one topic known, one not", version, mixed)
@@ -138,6 +141,10 @@ func askProduce(s *session, version int16) {
 	empty.Topics = nil
 	ask[kmsg.Response](s, "nothing", version, empty)
 	s.fetchAll("all that was produced", topic)
+	doubled := s.create("doubled", 1)
+	twice := produceTo(doubled, -1, plain().encode(), plain().encode())
+	twice.Topics[0].Partitions[1].Partition = 0
+	ask[kmsg.Response](s, "a partition twice", version, twice)
 	s.produceConfigured(version)
 }
 

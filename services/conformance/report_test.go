@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -79,10 +80,26 @@ func (r *report) check(kafka, varve *observation) {
 		paths[path] = true
 	}
 	var meant, unexplained []string
-	for _, path := range slices.Sorted(maps.Keys(paths)) {
+	explained := map[string]bool{} // elements that are told of already
+	for _, path := range slices.SortedFunc(maps.Keys(paths), byDepth) {
 		k, v := valueAt(kafka, path), valueAt(varve, path)
-		if k == v {
+		if k == v || within(explained, path) {
 			continue
+		}
+		path0 := path
+		element := path[:max(0, strings.LastIndexByte(path, '.'))]
+		switch last := path[len(element):]; {
+		case path == noAnswer:
+			explained[""] = true
+		case k == absent || v == absent:
+			path, k, v = element, presence(k), presence(v)
+			if strings.HasSuffix(last, "#") || element == "" {
+				path, k, v = strings.Trim(element+last, "."), valueAt(kafka, path0), valueAt(varve, path0)
+			} else {
+				explained[element] = true
+			}
+		case strings.HasSuffix(last, "ErrorCode"):
+			explained[element] = true // with another error the rest says nothing
 		}
 		if n := findIntended(kafka, path, k, v); n >= 0 {
 			r.used[n]++
@@ -106,11 +123,45 @@ func (r *report) check(kafka, varve *observation) {
 	}
 }
 
+const absent = "(absent)"
+
+func presence(value string) string {
+	if value == absent {
+		return absent
+	}
+	return "(present)"
+}
+
+// byDepth has what contains come before what it contains, and an error's code before what goes with it.
+func byDepth(a, b string) int {
+	rank := func(path string) int {
+		if path == noAnswer {
+			return -1
+		}
+		n := 4 * strings.Count(path, ".")
+		if !strings.HasSuffix(path, "ErrorCode") {
+			n++
+		}
+		return n
+	}
+	return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a, b))
+}
+
+// within tells whether a path lies in one of the elements; the empty element is the whole answer.
+func within(elements map[string]bool, path string) bool {
+	for element := range elements {
+		if element == "" || strings.HasPrefix(path, element+".") || strings.HasPrefix(path, element+"[") {
+			return true
+		}
+	}
+	return false
+}
+
 func valueAt(o *observation, path string) string {
 	if v, ok := o.fields[path]; ok {
 		return v
 	}
-	return "(absent)"
+	return absent
 }
 
 // finish prints the table. Where everything ran, an intended difference that was not seen is an error: the list would grow stale.

@@ -85,7 +85,7 @@ func (s *session) frame(label string, r kmsg.Request, frame []byte) {
 	if err != nil {
 		outcome = err.Error()
 	}
-	s.note(r, label, map[string]string{"(connection)": outcome})
+	s.note(r, label, map[string]string{noAnswer: outcome})
 }
 
 // sample is a request with something in it, which changes nothing.
@@ -183,12 +183,12 @@ func (s *session) tooNew(r kmsg.Request) {
 	}
 	frame, err := w.receive()
 	if err != nil {
-		s.note(r, "of version 99", map[string]string{"(connection)": err.Error()})
+		s.note(r, "of version 99", map[string]string{noAnswer: err.Error()})
 		return
 	}
 	answer := kmsg.NewPtrApiVersionsResponse()
 	if err := answer.ReadFrom(frame[4:]); err != nil {
-		s.note(r, "of version 99", map[string]string{"(connection)": err.Error()})
+		s.note(r, "of version 99", map[string]string{noAnswer: err.Error()})
 		return
 	}
 	s.note(r, "of version 99", s.symbols.flatten(answer))

@@ -79,7 +79,7 @@ func startKafka(t *testing.T) *server {
 		t.Fatal(err)
 	}
 	cluster.MustCommand(t, "", "java", "-Xmx256m", "-cp", classes, "kafka.tools.StorageTool", "format", "-t", "AAAAAAAAAAAAAAAAAAAAAA", "-c", config)
-	logFile, err := os.Create(filepath.Join(dir, "kafka.log"))
+	logFile, err := os.Create(filepath.Join(cluster.Root(), ".cache", "kafka", "kafka.log"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,6 +80,13 @@ func (s *session) usable(name string, partitions int) (id [16]byte) {
 		id = r.Topics[0].TopicID
 		return true
 	})
+	for partition := range partitions { // Kafka names a leader a little before it leads
+		offsets := listAt(name, -1)
+		offsets.Topics[0].Partitions[0].Partition = int32(partition)
+		until(s, "", 5, offsets, func(r *kmsg.ListOffsetsResponse) bool {
+			return len(r.Topics) == 1 && r.Topics[0].Partitions[0].ErrorCode == 0
+		})
+	}
 	return id
 }
 
@@ -214,8 +221,8 @@ func askCreateTopics(s *session, version int16) {
 	bad := [][2]string{{"no.such.config", "1"}, {"retention.ms", "x"}, {"retention.ms", "-2"}, {"retention.ms", ""}, {"cleanup.policy", "burn"}, {"cleanup.policy", ""}, {"compression.type", "brotli"}, {"segment.bytes", "1"},
 		{"max.message.bytes", "-1"}, {"max.message.bytes", "3000000000"}, {"min.insync.replicas", "0"}, {"message.timestamp.type", "Never"}, {"preallocate", "perhaps"}, {"segment.ms", "0"},
 		{"compression.zstd.level", "99"}, {"min.cleanable.dirty.ratio", "2"}, {"leader.replication.throttled.replicas", "x"}, {"message.format.version", "3.0"}, {"message.downconversion.enable", "true"}, {"num.partitions", "3"}}
-	for _, c := range bad {
-		try(fmt.Sprintf("with bad %s=%s", c[0], c[1]), newTopic(s.name("bad"), 1, c[0], c[1]))
+	for i, c := range bad {
+		try(fmt.Sprintf("with bad %s=%s", c[0], c[1]), newTopic(s.name(fmt.Sprintf("bad%d", i)), 1, c[0], c[1]))
 	}
 	null := newTopic(s.name("null"), 1, "retention.ms", "1")
 	null.Configs[0].Value = nil
@@ -293,18 +300,25 @@ func askCreatePartitions(s *session, version int16) {
 	try("unknown topic", more(s.name("unknown"), 3))
 	try("invalid name", more("a b", 3))
 	try("nothing")
-	try("twice in one request", more(topic.name, 3), more(topic.name, 4), more(other.name, 2))
-	try("assigned to an unknown node", more(topic.name, 3, []int32{node + 1000}))
-	try("assigned too few", more(topic.name, 4, []int32{node}))
-	try("assigned too many", more(topic.name, 3, []int32{node}, []int32{node}))
-	try("assigned to nobody", more(topic.name, 3, []int32{}))
-	try("assigned to a node twice", more(topic.name, 3, []int32{node, node}))
-	try("assigned", more(topic.name, 3, []int32{node}))
+	try("twice in one request", more(topic.name, 3), more(topic.name, 4))
+	try("another", more(other.name, 2))
 	probe := kmsg.NewPtrCreatePartitionsRequest()
 	probe.TimeoutMillis, probe.ValidateOnly = 10_000, true
+	assigned := func(label string, t kmsg.CreatePartitionsRequestTopic) {
+		s.t.Helper()
+		probe.Topics = []kmsg.CreatePartitionsRequestTopic{t}
+		ask[kmsg.Response](s, label, version, probe)
+	}
+	assigned("assigned to an unknown node", more(topic.name, 5, []int32{node + 1000}))
+	assigned("assigned too few", more(topic.name, 6, []int32{node}))
+	assigned("assigned too many", more(topic.name, 5, []int32{node}, []int32{node}))
+	assigned("assigned to nobody", more(topic.name, 5, []int32{}))
+	assigned("assigned to a node twice", more(topic.name, 5, []int32{node, node}))
+	assigned("assigned", more(topic.name, 5, []int32{node}))
+	probe.Topics = nil
 	probe.Topics = append(probe.Topics, more(topic.name, 9), more(s.name("unknown"), 3))
 	ask[kmsg.Response](s, "validated only", version, probe)
-	try("more", more(topic.name, 5))
-	s.usable(topic.name, 5)
+	try("more", more(topic.name, 6))
+	s.usable(topic.name, 6)
 	ask[kmsg.Response](s, "afterwards", 9, metadataOf(topic.name))
 }

@@ -147,7 +147,9 @@ func TestBadBatchesAreRefusedAndHurtNobody(t *testing.T) {
 			t.Error("zip bomb taken")
 		}
 	}
-	if grown := n.RSS() - before; grown > 200<<20 {
+	// A batch may inflate to 64 MiB before it is refused, in buffers that double, under a collector that lets the heap double. What must
+	// not be is the bomb's own size, or 21 of them adding up to 10 GiB.
+	if grown := n.RSS() - before; grown > 400<<20 {
 		t.Errorf("RSS grew by %d MiB", grown>>20)
 	}
 	if err := rawProduce(t, client, "deep", batch(t, []byte("sound"))); err != nil {

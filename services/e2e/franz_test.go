@@ -19,7 +19,7 @@ import (
 
 // oddRecords are records at the edges of what a record can be.
 func oddRecords(topic string, partition int32) []*kgo.Record {
-	start := time.UnixMilli(1_700_000_000_000)
+	start := time.Now().Add(-2 * time.Hour).Truncate(time.Millisecond) // not older than any retention
 	records := []*kgo.Record{
 		{Key: nil, Value: nil},
 		{Key: []byte{}, Value: []byte{}},
@@ -129,7 +129,7 @@ func TestTopicsAreCreatedByUse(t *testing.T) {
 func TestListOffsetsAtEverySpecialTime(t *testing.T) {
 	t.Parallel()
 	n := cluster.Serve(t, "--seal-age=200ms")
-	createTopic(t, n, "times", 2)
+	createTopic(t, n, "times", 2, "retention.ms", "-1")
 	producer := dial(t, n, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	moments := []int64{1000, 2000, 9000, 4000, 5000}
 	for _, codec := range []int{0, 1} {
@@ -185,7 +185,7 @@ func listOffset(t *testing.T, n *cluster.Node, topic string, partition int32, ti
 func TestConsumersStartAfterATime(t *testing.T) {
 	t.Parallel()
 	n := cluster.Serve(t)
-	createTopic(t, n, "after", 1)
+	createTopic(t, n, "after", 1, "retention.ms", "-1")
 	producer := dial(t, n)
 	for i := range 10 {
 		produce(t, producer, &kgo.Record{Topic: "after", Value: fmt.Append(nil, i), Timestamp: time.UnixMilli(int64(1000 * i))})

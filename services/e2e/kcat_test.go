@@ -72,7 +72,7 @@ func TestKcatListsMetadata(t *testing.T) {
 func TestKcatAsksForOffsetsByTime(t *testing.T) {
 	t.Parallel()
 	n := cluster.Serve(t)
-	createTopic(t, n, "timed", 1)
+	createTopic(t, n, "timed", 1, "retention.ms", "-1")
 	producer := dial(t, n)
 	for i := range 10 {
 		produce(t, producer, &kgo.Record{Topic: "timed", Value: fmt.Append(nil, i), Timestamp: time.UnixMilli(int64(1_600_000_000_000 + 1000*i))})

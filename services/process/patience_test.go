@@ -32,7 +32,7 @@ func TestThrottledBucketIsWaitedForWithOneLine(t *testing.T) {
 		store.AddRule(faulty.Rule{Fail: true, Err: objstore.ErrThrottled, Times: 10})
 		log, logged := lines()
 		p := &Process{Log: log, Store: metered.New(store), Config: &config.Config{Metalog: identity.MetalogJetStream}}
-		if err := p.makeCluster(t.Context()); err != nil || p.Cluster == nil || logged() != 1 {
+		if err := p.makeCluster(t.Context(), owner{}); err != nil || p.Cluster == nil || logged() != 1 {
 			t.Fatalf("made %v with %d lines logged: %v", p.Cluster, logged(), err)
 		}
 	})
@@ -46,7 +46,7 @@ func TestHangingBucketIsTriedAgain(t *testing.T) {
 		store.AddRule(faulty.Rule{Hold: hold, Times: 1})
 		log, logged := lines()
 		p := &Process{Log: log, Store: metered.New(store), Config: &config.Config{Metalog: identity.MetalogJetStream}}
-		if err := p.makeCluster(t.Context()); err != nil || logged() != 1 {
+		if err := p.makeCluster(t.Context(), owner{}); err != nil || logged() != 1 {
 			t.Fatalf("%d lines logged: %v", logged(), err)
 		}
 	})

@@ -115,7 +115,10 @@ func (p *Process) openBucket(ctx context.Context, role config.Role) error {
 		}
 		return p.own(role, found)
 	}
-	return p.makeCluster(ctx)
+	if err := p.makeCluster(ctx, found); err != nil {
+		return err
+	}
+	return p.own(role, found)
 }
 
 // reachBucket opens the store, and waits for one that comes up later. A directory is there or it is not.
@@ -135,11 +138,17 @@ func (p *Process) reachBucket(ctx context.Context) (store objstore.Store, err er
 	return store, err
 }
 
-// makeCluster learns whose the bucket is, and makes it this cluster's where it is nobody's.
-func (p *Process) makeCluster(ctx context.Context) error {
+// makeCluster learns whose the bucket is, and makes it this cluster's where it is nobody's; an empty bucket
+// does not become the cluster of a directory that holds another's data.
+func (p *Process) makeCluster(ctx context.Context, found owner) error {
 	return p.Patiently(ctx, "use the bucket", func(ctx context.Context) (err error) {
 		ctx, cancel := context.WithTimeout(ctx, bucketTimeout)
 		defer cancel()
+		if found != (owner{}) {
+			if _, err := identity.Load(ctx, p.Store); errors.Is(err, identity.ErrNone) {
+				return identity.Refuse(p.Store, fmt.Errorf("it is empty, while --data-dir %s holds data of cluster %s", p.Config.DataDir, found.clusterID))
+			}
+		}
 		p.Cluster, err = identify(ctx, p.Store, p.Config.Metalog)
 		return err
 	})
