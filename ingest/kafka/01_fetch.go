@@ -5,10 +5,12 @@ import (
 	"math"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/ingest/fetch"
+	"github.com/varvelog/varve/ingest/recordbatch"
 )
 
 // Fetch (key 1), versions 4 to 18.
@@ -133,11 +135,34 @@ func (f *fetching) read() {
 		row := &f.rows[i]
 		row.data = &answer.Partitions[k]
 		row.code = readError(row.data.Code, false) // the topic is known: what may be unknown is its partition
+		if row.code == 0 && f.request.Version < fetchZstdSince && holdsZstd(row.data.Records) {
+			row.code = kerr.UnsupportedCompressionType.Code
+		}
 		if f.reads[k].Open && row.data.Code == fetch.OK {
 			c.opened[f.reads[k].TopicPartition] = struct{}{}
 		}
 	}
 	f.note()
+}
+
+// fetchZstdSince is the version whose clients know zstd (KIP-110).
+const fetchZstdSince = 10
+
+// holdsZstd looks for a zstd batch in records to be sent.
+func holdsZstd(records [][]byte) bool {
+	for _, piece := range records {
+		for len(piece) > 0 {
+			h, err := recordbatch.ParseHeader(piece)
+			if err != nil || h.SizeBytes() > len(piece) {
+				break // a piece of a batch: its beginning has been looked at
+			}
+			if h.Codec() == recordbatch.Zstd {
+				return true
+			}
+			piece = piece[h.SizeBytes():]
+		}
+	}
+	return false
 }
 
 // quotaBytes is the most that a client with a quota is given at once.
