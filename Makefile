@@ -10,7 +10,7 @@ STATICCHECK_VERSION := 2026.1
 FUZZTIME ?= 10s
 ARGS ?=
 
-.PHONY: help build run test test-packages lint fuzz bench bench-quick demo demo-cluster stack stack-down terraform-check compose-check generate tools kcat clean
+.PHONY: help build run test test-packages lint fuzz bench bench-quick demo demo-cluster conformance stack stack-down terraform-check compose-check generate tools kcat clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ demo: build kcat ## the whole path on real input, with a SIGKILL in the middle, 
 
 demo-cluster: build tools ## the same with a process for each role, on MinIO
 	go run ./localstack/demo -cluster $(ARGS)
+
+conformance: build ## compare Varve's answers with Apache Kafka's, and run Kafka's tools against it (needs Java and Maven)
+	VARVE_CONFORMANCE=1 VARVE_BIN=$(abspath $(VARVE)) go test -v -count=1 -timeout 25m ./services/conformance
 
 stack: build tools ## run a cluster on this machine: MinIO, NATS, coordinator, two ingest nodes, tiering worker
 	go run ./localstack/stack up

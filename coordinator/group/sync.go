@@ -149,8 +149,8 @@ func (g *Group) MayCommit(now time.Time, r *metapb.GroupCommitRequest) metapb.Gr
 // Describe is the group as administrators see it.
 func (g *Group) Describe() *metapb.GroupDescribed {
 	d := &metapb.GroupDescribed{Group: g.name, State: g.state.String(), ProtocolType: g.protocolType}
-	settled := g.state == Stable || g.state == CompletingRebalance
-	if g.state == Stable {
+	settled := g.state == Stable // before, Kafka tells of no protocol either
+	if settled {
 		d.Protocol = g.protocol
 	}
 	for _, m := range g.members {

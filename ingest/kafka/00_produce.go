@@ -30,6 +30,7 @@ import (
 
 // produceRequest is a Produce request between its decoding and its answer. They are pooled.
 type produceRequest struct {
+	version    int16
 	acks       int16
 	timeout    time.Duration
 	topics     []produceTopic
@@ -58,6 +59,9 @@ type producePartition struct {
 }
 
 var produceRequests = sync.Pool{New: func() any { return new(produceRequest) }}
+
+// zstdSince is the version of Produce whose clients know zstd.
+const zstdSince = 7
 
 // keepPartitions is how many partitions a pooled request keeps room for.
 const keepPartitions = 4096
@@ -142,7 +146,7 @@ func (c *conn) decodeProduce(p *produceRequest, version int16, body []byte) (ref
 	flexible := version >= 9
 	r := wireReader{b: body}
 	transactionalID := r.nullableString(flexible)
-	p.acks = r.int16()
+	p.version, p.acks = version, r.int16()
 	p.timeout = time.Duration(max(r.int32(), 0)) * time.Millisecond
 	switch {
 	case transactionalID != nil:
@@ -215,6 +219,10 @@ func (p *produceRequest) judge(part *producePartition, topic *topic, records []b
 	header, err := recordbatch.Validate(records, topic.limits)
 	if err != nil {
 		part.refuse(batchError(err), err.Error())
+		return
+	}
+	if header.Codec() == recordbatch.Zstd && p.version < zstdSince {
+		part.refuse(kerr.UnsupportedCompressionType, "zstd needs Produce version 7 (KIP-110)")
 		return
 	}
 	if header.IsTransactional() {

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -48,6 +49,7 @@ func describeGroup(version int16, g *metapb.GroupDescribed, answer *kmsg.Describ
 		if version < 6 {
 			answer.ErrorCode = 0
 		} else {
+			answer.AuthorizedOperations = math.MinInt32 // nobody may do anything to what is not there
 			answer.ErrorMessage = kmsg.StringPtr("Group " + g.Group + " not found.")
 		}
 	}

@@ -90,6 +90,13 @@ func TestProduceRequestsThatAreRefused(t *testing.T) {
 		{"unknown partition", 9, func(r *kmsg.ProduceRequest) { r.Topics[0].Partitions[0].Partition = 1 }, kerr.UnknownTopicOrPartition},
 		{"negative partition", 9, func(r *kmsg.ProduceRequest) { r.Topics[0].Partitions[0].Partition = -1 }, kerr.UnknownTopicOrPartition},
 		{"acks of two", 9, func(r *kmsg.ProduceRequest) { r.Acks = 2 }, kerr.InvalidRequiredAcks},
+		{"zstd before clients knew it", 6, func(r *kmsg.ProduceRequest) {
+			packed, err := recordbatch.Compress(nil, testBatch(strings.Repeat("record", 200)), recordbatch.Zstd, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Topics[0].Partitions[0].Records = packed
+		}, kerr.UnsupportedCompressionType},
 		{"transactional id", 9, func(r *kmsg.ProduceRequest) { r.TransactionID = kmsg.StringPtr("tx") }, kerr.TransactionalIDAuthorizationFailed},
 	} {
 		t.Run(test.name, func(t *testing.T) {

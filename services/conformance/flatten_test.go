@@ -121,6 +121,9 @@ func (s symbols) scalar(kind, field string, v reflect.Value) string {
 		}
 		v = v.Elem()
 	}
+	if kind == "CreateTopicsResponse" && field == "TopicID" {
+		return map[bool]string{true: "zero", false: "an id"}[v.IsZero()]
+	}
 	if class := handedOut[field]; class != "" || handedOut[kind+"."+field] != "" {
 		return s.handed(class+handedOut[kind+"."+field], v)
 	}

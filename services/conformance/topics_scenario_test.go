@@ -80,7 +80,8 @@ func (s *session) usable(name string, partitions int) (id [16]byte) {
 		id = r.Topics[0].TopicID
 		return true
 	})
-	for partition := range partitions { // Kafka names a leader a little before it leads
+	s.symbols.of("topic", fmt.Sprint(id)) // in the order of creation, whatever order they are listed in
+	for partition := range partitions {   // Kafka names a leader a little before it leads
 		offsets := listAt(name, -1)
 		offsets.Topics[0].Partitions[0].Partition = int32(partition)
 		until(s, "", 5, offsets, func(r *kmsg.ListOffsetsResponse) bool {
