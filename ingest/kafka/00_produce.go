@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -87,10 +86,6 @@ func (c *conn) beginProduce(x *exchange) error {
 		c.server.config.Metrics.Refused("malformed body")
 		return fmt.Errorf("decode Produce v%d: %w", x.header.version, err)
 	}
-	if refused == nil && x.header.version < zstdSince && p.anyZstd() {
-		refused = kerr.UnsupportedCompressionType
-		p.batches, p.presses = p.batches[:0], p.presses[:0]
-	}
 	if refused != nil {
 		p.refuseAll(refused)
 	}
@@ -104,13 +99,6 @@ func (c *conn) beginProduce(x *exchange) error {
 		return err
 	}
 	return nil
-}
-
-// zstdSince is the version that lets clients send zstd; before it, one batch of it fails the request.
-const zstdSince = 7
-
-func (p *produceRequest) anyZstd() bool {
-	return slices.ContainsFunc(p.batches, func(b lane.Batch) bool { return b.Header.Codec() == recordbatch.Zstd })
 }
 
 // throttleProduce charges the request's bytes, and the time it took to validate them.
