@@ -81,10 +81,8 @@ func batchError(err error) *kerr.Error {
 	switch {
 	case errors.Is(err, recordbatch.ErrTooLarge):
 		return kerr.MessageTooLarge
-	case errors.Is(err, recordbatch.ErrMagic):
-		return kerr.UnsupportedForMessageFormat
-	case errors.Is(err, recordbatch.ErrInvalidRecord):
-		return kerr.InvalidRecord
+	case errors.Is(err, recordbatch.ErrInvalidRecord), errors.Is(err, recordbatch.ErrMagic), errors.Is(err, recordbatch.ErrTruncated):
+		return kerr.InvalidRecord // which clients do not send again
 	default:
 		return kerr.CorruptMessage
 	}
