@@ -17,9 +17,12 @@ const (
 	ScopeBroker        Scope = 1
 	ScopeGroup         Scope = 2
 	ScopeClientMetrics Scope = 3
+	ScopeClientQuota   Scope = 4 // of quotas.go: no configuration to Kafka, but set and stored like one
 )
 
-func (s Scope) String() string { return [...]string{"topic", "broker", "group", "client-metrics"}[s&3] }
+func (s Scope) String() string {
+	return [...]string{"topic", "broker", "group", "client-metrics", "client-quota"}[min(s, ScopeClientQuota)]
+}
 
 // ConfigType is a configuration's type, with Kafka's numbers in DescribeConfigs.
 type ConfigType int8
@@ -29,6 +32,7 @@ const (
 	TypeBoolean ConfigType = 1
 	TypeString  ConfigType = 2
 	TypeInt     ConfigType = 3
+	TypeShort   ConfigType = 4
 	TypeLong    ConfigType = 5
 	TypeDouble  ConfigType = 6
 	TypeList    ConfigType = 7
@@ -44,9 +48,14 @@ type ConfigDef struct {
 	ReadOnly bool   // cannot be altered, only described
 	Doc      string
 
-	min, max int64             // of numbers
-	allowed  []string          // of strings; empty for any
-	refused  map[string]string // values Kafka knows and Varve cannot honour yet, and why
+	PerBroker bool   // can be set on one node, too
+	Why       string // why only some values are taken, or none
+
+	check    func(string) error // what else a value must be; nil for nothing
+	only     bool               // the default is the only value taken
+	min, max int64              // of numbers
+	allowed  []string           // of strings; empty for any
+	refused  map[string]string  // values Kafka knows and Varve cannot honour yet, and why
 }
 
 const day = 24 * 60 * 60 * 1000
@@ -155,24 +164,29 @@ type configName struct {
 }
 
 var configDefByName = func() map[configName]*ConfigDef {
-	m := make(map[configName]*ConfigDef, len(configDefs))
-	for i := range configDefs {
-		m[configName{configDefs[i].Scope, configDefs[i].Name}] = &configDefs[i]
+	all := allConfigDefs()
+	m := make(map[configName]*ConfigDef, len(all))
+	for i := range all {
+		if key := (configName{all[i].Scope, all[i].Name}); m[key] == nil {
+			m[key] = &all[i]
+		}
 	}
 	return m
 }()
 
-// ConfigDefs are the configurations of a scope, by name.
-func ConfigDefs(scope Scope) []*ConfigDef {
-	var out []*ConfigDef
-	for i := range configDefs {
-		if configDefs[i].Scope == scope {
-			out = append(out, &configDefs[i])
-		}
+var configDefsByScope = func() map[Scope][]*ConfigDef {
+	m := map[Scope][]*ConfigDef{}
+	for key, d := range configDefByName {
+		m[key.scope] = append(m[key.scope], d)
 	}
-	slices.SortFunc(out, func(x, y *ConfigDef) int { return strings.Compare(x.Name, y.Name) })
-	return out
-}
+	for _, defs := range m {
+		slices.SortFunc(defs, func(x, y *ConfigDef) int { return strings.Compare(x.Name, y.Name) })
+	}
+	return m
+}()
+
+// ConfigDefs are the configurations of a scope, by name. Not to be changed.
+func ConfigDefs(scope Scope) []*ConfigDef { return configDefsByScope[scope] }
 
 // LookupConfig is the definition of a configuration, nil where there is none.
 func LookupConfig(scope Scope, name string) *ConfigDef {
@@ -185,8 +199,19 @@ func (d *ConfigDef) Validate(value string) error {
 	if why, ok := d.refused[strings.ReplaceAll(value, " ", "")]; ok {
 		return fmt.Errorf("invalid value %s for configuration %s: %s", value, d.Name, why)
 	}
+	if d.only && value != d.Default {
+		return fmt.Errorf("invalid value %s for configuration %s: only %q is taken, as %s", value, d.Name, d.Default, d.Why)
+	}
+	if d.check != nil {
+		if err := d.check(value); err != nil {
+			return fmt.Errorf("invalid value %s for configuration %s: %w", value, d.Name, err)
+		}
+	}
 	switch d.Type {
 	case TypeInt, TypeLong:
+		if d.only {
+			return nil
+		}
 		n, err := strconv.ParseInt(value, 10, 64)
 		if err != nil {
 			return fmt.Errorf("invalid value %s for configuration %s: Not a number of type %s", value, d.Name, map[bool]string{true: "INT", false: "LONG"}[d.Type == TypeInt])

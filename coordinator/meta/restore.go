@@ -153,6 +153,7 @@ func (r *restorer) core(c *metapb.SnapshotCore) error {
 		s.configs[configKey{Scope(k.GetResource()), k.GetName()}] = overridesOf(k.GetEntries())
 	}
 	s.refreshCluster()
+	s.refreshQuotas()
 	for i, key := range c.Garbage {
 		s.garbage = append(s.garbage, Garbage{Key: key, SinceMillis: c.GarbageSinceMillis[i]})
 		s.garbageKeys[key] = struct{}{}

@@ -60,6 +60,7 @@ type State struct {
 	groups  map[string]*Group
 	configs map[configKey]map[string]string
 	cluster ClusterConfig
+	quotas  *ClientQuotas // derived from configs
 	jobs    map[JobID]*job
 
 	lastRetentionMillis int64

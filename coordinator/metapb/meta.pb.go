@@ -82,6 +82,7 @@ const (
 	AlterConfig_BROKER         AlterConfig_Resource = 1
 	AlterConfig_GROUP          AlterConfig_Resource = 2
 	AlterConfig_CLIENT_METRICS AlterConfig_Resource = 3
+	AlterConfig_CLIENT_QUOTA   AlterConfig_Resource = 4
 )
 
 // Enum value maps for AlterConfig_Resource.
@@ -91,12 +92,14 @@ var (
 		1: "BROKER",
 		2: "GROUP",
 		3: "CLIENT_METRICS",
+		4: "CLIENT_QUOTA",
 	}
 	AlterConfig_Resource_value = map[string]int32{
 		"TOPIC":          0,
 		"BROKER":         1,
 		"GROUP":          2,
 		"CLIENT_METRICS": 3,
+		"CLIENT_QUOTA":   4,
 	}
 )
 
@@ -1305,7 +1308,8 @@ func (x *CreatePartitions) GetMaxPartitions() int32 {
 	return 0
 }
 
-// AlterConfig sets or unsets overrides of a topic, of a node ("" is the cluster default), of a group.
+// AlterConfig sets or unsets overrides of a topic, of a node ("" is the cluster default), of a group, of client metrics, or the
+// quotas of an entity (named as coordinator/meta/quotas.go says).
 type AlterConfig struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Resource      AlterConfig_Resource   `protobuf:"varint,1,opt,name=resource,proto3,enum=varve.meta.v1.AlterConfig_Resource" json:"resource,omitempty"`
@@ -3731,18 +3735,19 @@ const file_meta_proto_rawDesc = "" +
 	"\x10CreatePartitions\x12\x19\n" +
 	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x05R\x05count\x12%\n" +
-	"\x0emax_partitions\x18\x03 \x01(\x05R\rmaxPartitions\"\xf4\x01\n" +
+	"\x0emax_partitions\x18\x03 \x01(\x05R\rmaxPartitions\"\x86\x02\n" +
 	"\vAlterConfig\x12?\n" +
 	"\bresource\x18\x01 \x01(\x0e2#.varve.meta.v1.AlterConfig.ResourceR\bresource\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x124\n" +
 	"\aentries\x18\x03 \x03(\v2\x1a.varve.meta.v1.ConfigEntryR\aentries\x12\x18\n" +
-	"\areplace\x18\x04 \x01(\bR\areplace\"@\n" +
+	"\areplace\x18\x04 \x01(\bR\areplace\"R\n" +
 	"\bResource\x12\t\n" +
 	"\x05TOPIC\x10\x00\x12\n" +
 	"\n" +
 	"\x06BROKER\x10\x01\x12\t\n" +
 	"\x05GROUP\x10\x02\x12\x12\n" +
-	"\x0eCLIENT_METRICS\x10\x03\"\x14\n" +
+	"\x0eCLIENT_METRICS\x10\x03\x12\x10\n" +
+	"\fCLIENT_QUOTA\x10\x04\"\x14\n" +
 	"\x12AllocateProducerId\"\xd5\x02\n" +
 	"\vGroupMember\x12\x1b\n" +
 	"\tmember_id\x18\x01 \x01(\tR\bmemberId\x12\x1f\n" +

@@ -23,12 +23,18 @@ func handleApiVersions(_ context.Context, call *call, r *kmsg.ApiVersionsRequest
 		response.ErrorCode = kerr.InvalidRequest.Code
 		return response, nil
 	}
+	if r.Version >= 3 {
+		call.conn.softwareName, call.conn.softwareVersion = r.ClientSoftwareName, r.ClientSoftwareVersion
+	}
 	for _, a := range call.server().apis.list {
 		key := kmsg.ApiVersionsResponseApiKey{ApiKey: a.key, MinVersion: a.min, MaxVersion: a.max}
 		if a.key == keyProduce {
 			key.MinVersion = produceAdvertisedMin
 		}
 		response.ApiKeys = append(response.ApiKeys, key)
+	}
+	if r.Version >= 3 {
+		describeFeatures(response, call.server().apis, r.Version)
 	}
 	return response, nil
 }
