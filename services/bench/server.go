@@ -16,7 +16,6 @@ import (
 const (
 	readyTimeout = 30 * time.Second
 	readyPoll    = 2 * time.Millisecond
-	stopTimeout  = 20 * time.Second
 	// logTail is how much of a server's log an error quotes.
 	logTail = 2 << 10
 )
