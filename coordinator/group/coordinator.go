@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/varvelog/varve/coordinator/meta"
@@ -33,7 +34,8 @@ type Coordinator struct {
 	log    Log
 	logger *slog.Logger
 
-	stores  sync.WaitGroup // of groups into the log
+	topics  atomic.Pointer[catalog]
+	tasks   sync.WaitGroup // stores of groups into the log, and the sweep
 	closing context.Context
 	close   context.CancelFunc
 
@@ -44,34 +46,44 @@ type Coordinator struct {
 	}
 }
 
-// guarded is a group with its lock and timer.
+// guarded is a group with its lock and timer. It is a classic or a consumer group: one of the two is set.
 type guarded struct {
-	mu    sync.Mutex
-	group *Group
-	timer *time.Timer
-	fires time.Time // when the timer does, zero for never
-	// stores hands StoreGroup commands to the one goroutine that puts them into the log in order; nil while none runs.
-	storeQueue []*metapb.StoreGroup
-	isStoring  bool
-	dead       bool
+	mu       sync.Mutex
+	name     string
+	group    *Group
+	consumer *ConsumerGroup
+	timer    *time.Timer
+	fires    time.Time // when the timer does, zero for never
+	// stores hands commands to the one goroutine that puts them into the log in order; isStoring while it runs.
+	stores    []storeRequest
+	isStoring bool
+	dead      bool
+}
+
+// storeRequest is a command for the log; done is called under the group's lock with its outcome.
+type storeRequest struct {
+	command *metapb.Command
+	done    func(now time.Time, ok bool)
 }
 
 // New returns a coordinator over the groups in the state; nobody has to rejoin.
 func New(limits Limits, log Log, logger *slog.Logger) *Coordinator {
-	c := &Coordinator{limits: limits.withDefaults(), log: log, logger: logger}
+	c := &Coordinator{limits: limits, log: log, logger: logger}
 	c.closing, c.close = context.WithCancel(context.Background())
 	c.mu.groups = map[string]*guarded{}
 	now := time.Now()
 	log.View(func(s *meta.State) {
+		c.topics.Store(newCatalog(s))
 		for _, stored := range s.Groups() {
-			if stored.Stored == nil {
+			if stored.Stored == nil && stored.Consumer == nil {
 				continue
 			}
-			g := c.guard(stored.Name)
-			g.group.restore(now, stored.Stored)
+			g := &guarded{name: stored.Name}
+			c.restore(now, g, s)
 			c.mu.groups[stored.Name] = g
 		}
 	})
+	c.tasks.Go(c.sweepUntilClosed)
 	for _, g := range c.mu.groups {
 		g.mu.Lock()
 		c.arm(g)
@@ -90,20 +102,51 @@ func (c *Coordinator) Close() {
 	c.close()
 	for _, g := range groups {
 		g.mu.Lock()
-		g.dead = true
-		g.group.closeAll()
-		if g.timer != nil {
-			g.timer.Stop()
-		}
+		g.end()
 		g.mu.Unlock()
 	}
-	c.stores.Wait()
+	c.tasks.Wait()
 }
 
-func (c *Coordinator) guard(name string) *guarded {
-	g := &guarded{}
-	g.group = newGroup(name, c.limits, newMemberID, func(s *metapb.StoreGroup) { c.enqueueStore(g, s) })
-	return g
+// end answers everybody who waits, and stops the timer.
+func (g *guarded) end() {
+	g.dead = true
+	if g.group != nil {
+		g.group.closeAll()
+	}
+	if g.consumer != nil {
+		g.consumer.Abandon()
+	}
+	if g.timer != nil {
+		g.timer.Stop()
+	}
+}
+
+// classic makes g a classic group without members.
+func (c *Coordinator) classic(g *guarded) {
+	group := newGroup(g.name, c.limits, newMemberID, nil)
+	group.store = func(s *metapb.StoreGroup, done func(time.Time, bool)) {
+		c.enqueue(g, storeRequest{&metapb.Command{Kind: &metapb.Command_StoreGroup{StoreGroup: s}}, func(now time.Time, ok bool) {
+			group.Stored(now, s, ok)
+			if done != nil {
+				done(now, ok)
+			}
+		}})
+	}
+	g.group, g.consumer = group, nil
+}
+
+// restore makes g what the state has of it.
+func (c *Coordinator) restore(now time.Time, g *guarded, s *meta.State) {
+	stored := s.Group(g.name)
+	if stored != nil && stored.Consumer != nil {
+		g.group, g.consumer = nil, restoreConsumerGroup(now, g.name, stored.Consumer, cluster{c.topics.Load(), s.GroupConfig(g.name)})
+		return
+	}
+	c.classic(g)
+	if stored != nil && stored.Stored != nil {
+		g.group.restore(now, stored.Stored)
+	}
 }
 
 // newMemberID is the client's id and something that nobody can guess.
@@ -113,8 +156,8 @@ func newMemberID(clientID string) string {
 	return clientID + "-" + hex.EncodeToString(random[:])
 }
 
-// with runs do on the group under its lock, making the group where create says so; found is false where there is none.
-func (c *Coordinator) with(name string, create bool, do func(now time.Time, g *Group)) (found bool) {
+// with runs do on the group under its lock, making a classic one where create says so; found is false where there is none.
+func (c *Coordinator) with(name string, create bool, do func(now time.Time, g *guarded)) (found bool) {
 	c.mu.Lock()
 	g := c.mu.groups[name]
 	if g == nil {
@@ -122,7 +165,8 @@ func (c *Coordinator) with(name string, create bool, do func(now time.Time, g *G
 			c.mu.Unlock()
 			return false
 		}
-		g = c.guard(name)
+		g = &guarded{name: name}
+		c.classic(g)
 		c.mu.groups[name] = g
 	}
 	c.mu.Unlock()
@@ -131,15 +175,35 @@ func (c *Coordinator) with(name string, create bool, do func(now time.Time, g *G
 	if g.dead {
 		return false
 	}
-	do(time.Now(), g.group)
-	c.arm(g)
+	now := time.Now()
+	do(now, g)
+	c.settle(now, g)
 	return true
+}
+
+// settle is done after everything that may have changed a group: a consumer group with classic members alone becomes a classic one,
+// what has changed goes into the log, and the timer is set.
+func (c *Coordinator) settle(now time.Time, g *guarded) {
+	if g.consumer != nil {
+		c.downgrade(now, g)
+	}
+	if g.consumer != nil && g.consumer.IsDirty() {
+		c.startStoring(g)
+	}
+	c.arm(g)
+}
+
+func (g *guarded) nextDeadline() time.Time {
+	if g.consumer != nil {
+		return g.consumer.NextDeadline()
+	}
+	return g.group.NextDeadline()
 }
 
 // arm sets the group's timer to its next deadline. A timer that fires early finds nothing to do and is armed again, so that a
 // heartbeat, which only moves deadlines back, touches no timer.
 func (c *Coordinator) arm(g *guarded) {
-	next := g.group.NextDeadline()
+	next := g.nextDeadline()
 	if next.IsZero() || (!g.fires.IsZero() && !next.Before(g.fires)) {
 		return
 	}
@@ -158,48 +222,11 @@ func (c *Coordinator) advance(g *guarded) {
 		return
 	}
 	g.fires = time.Time{}
-	g.group.Advance(time.Now())
-	c.arm(g)
-}
-
-// enqueueStore is called with the group's lock held. Stores of one group are put into the log one after the other.
-func (c *Coordinator) enqueueStore(g *guarded, s *metapb.StoreGroup) {
-	g.storeQueue = append(g.storeQueue, s)
-	if g.isStoring {
-		return
+	now := time.Now()
+	if g.consumer != nil {
+		g.consumer.Advance(now)
+	} else {
+		g.group.Advance(now)
 	}
-	g.isStoring = true
-	c.stores.Add(1)
-	go func() {
-		defer c.stores.Done()
-		c.storeAll(g)
-	}()
-}
-
-func (c *Coordinator) storeAll(g *guarded) {
-	for {
-		g.mu.Lock()
-		if len(g.storeQueue) == 0 {
-			g.isStoring = false
-			g.mu.Unlock()
-			return
-		}
-		s := g.storeQueue[0]
-		g.storeQueue = g.storeQueue[1:]
-		g.mu.Unlock()
-
-		ctx, cancel := context.WithTimeout(c.closing, storeTimeout)
-		verdict, err := c.log.Propose(ctx, &metapb.Command{Kind: &metapb.Command_StoreGroup{StoreGroup: s}})
-		cancel()
-		ok := err == nil && verdict.Code == meta.OK
-		if !ok && c.closing.Err() == nil {
-			c.logger.Warn("store group failed", "group", s.Group, "generation", s.Generation, "error", err, "verdict", verdict.Code.String())
-		}
-		g.mu.Lock()
-		if !g.dead {
-			g.group.Stored(time.Now(), s, ok)
-			c.arm(g)
-		}
-		g.mu.Unlock()
-	}
+	c.settle(now, g)
 }

@@ -20,13 +20,14 @@ type stateLog struct {
 		sync.Mutex
 		state   *meta.State
 		failing bool
+		losing  bool // the next command is applied, and its verdict lost
 		stores  int
 	}
 }
 
 var logID = [16]byte{1}
 
-func newLog(t *testing.T) *stateLog {
+func newLog(t testing.TB) *stateLog {
 	t.Helper()
 	l := &stateLog{}
 	l.mu.state = meta.New(logID)
@@ -38,7 +39,7 @@ func newLog(t *testing.T) *stateLog {
 
 var orders = []byte("orders----------")
 
-func (l *stateLog) apply(t *testing.T, c *metapb.Command) {
+func (l *stateLog) apply(t testing.TB, c *metapb.Command) {
 	t.Helper()
 	if v, err := l.Propose(context.Background(), c); err != nil || v.Code != meta.OK {
 		t.Fatalf("apply %v: %v %v", c, v, err)
@@ -67,8 +68,24 @@ func (l *stateLog) Propose(_ context.Context, c *metapb.Command) (meta.Verdict, 
 	}
 	c.Id = []byte("0123456789abcdef")
 	sink := &verdictSink{}
+	losing := l.mu.losing
+	l.mu.losing = false
 	err := l.mu.state.Apply(l.mu.state.Seq()+1, &metapb.Entry{Format: 1, LogId: logID[:], LeaderEpoch: 1, TimeMillis: time.Now().UnixMilli(), Commands: []*metapb.Command{c}}, sink)
+	if losing {
+		return meta.Verdict{}, errors.New("deadline")
+	}
 	return sink.verdict, err
+}
+
+func (l *stateLog) loseNext() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.losing = true
+}
+
+func (l *stateLog) seq() (seq uint64) {
+	l.View(func(s *meta.State) { seq = s.Seq() })
+	return seq
 }
 
 func (l *stateLog) View(read func(*meta.State)) {
@@ -96,15 +113,19 @@ type consumer struct {
 	generation int32
 	assignment string
 	rebalance  time.Duration
+	metadata   []byte
 }
 
 func (m *consumer) joinRequest() *metapb.GroupJoinRequest {
 	if m.rebalance == 0 {
 		m.rebalance = time.Minute
 	}
+	if m.metadata == nil {
+		m.metadata = []byte("m")
+	}
 	return &metapb.GroupJoinRequest{
 		Group: "g", MemberId: m.id, InstanceId: m.instance, ClientId: "test", SessionTimeoutMillis: 10_000, RebalanceTimeoutMillis: int32(m.rebalance.Milliseconds()),
-		ProtocolType: "consumer", Protocols: []*metapb.GroupProtocol{{Name: "range", Metadata: []byte("m")}}, RequiresKnownMember: true,
+		ProtocolType: "consumer", Protocols: []*metapb.GroupProtocol{{Name: "range", Metadata: m.metadata}}, RequiresKnownMember: true,
 	}
 }
 
@@ -125,7 +146,11 @@ func (m *consumer) join() metapb.GroupCode {
 	sync := &metapb.GroupSyncRequest{Group: "g", Generation: m.generation, MemberId: m.id, InstanceId: m.instance}
 	if joined.Leader == m.id && !joined.SkipAssignment {
 		for i, other := range joined.Members {
-			sync.Assignments = append(sync.Assignments, &metapb.GroupAssignment{MemberId: other.MemberId, Assignment: fmt.Appendf(nil, "p%d", i)})
+			given := fmt.Appendf(nil, "p%d", i)
+			if len(m.metadata) > 1 { // as a consumer: the first gets all
+				given = classicAssignment(m.topicsThere(), map[bool]assignment{true: {meta.TopicID(orders): {0, 1, 2, 3}}}[i == 0], 1)
+			}
+			sync.Assignments = append(sync.Assignments, &metapb.GroupAssignment{MemberId: other.MemberId, Assignment: given})
 		}
 	}
 	synced, err := m.c.Sync(context.Background(), sync)
@@ -134,6 +159,11 @@ func (m *consumer) join() metapb.GroupCode {
 	}
 	m.assignment = string(synced.Assignment)
 	return synced.Code
+}
+
+func (m *consumer) topicsThere() (topics *catalog) {
+	m.c.log.View(func(s *meta.State) { topics = newCatalog(s) })
+	return topics
 }
 
 func (m *consumer) heartbeat() metapb.GroupCode {
@@ -388,7 +418,7 @@ func TestAssignmentsThatCannotBeStoredCountForNothing(t *testing.T) {
 
 func TestJoinsThatCannotBe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := New(Limits{MaxMembers: 1}, newLog(t), slog.New(slog.DiscardHandler))
+		c := newCoordinator(newLog(t))
 		defer c.Close()
 		a := &consumer{t: t, c: c}
 		joinAll(t, a)
@@ -402,7 +432,6 @@ func TestJoinsThatCannotBe(t *testing.T) {
 			{"unknown member", func(r *metapb.GroupJoinRequest) { r.MemberId = "nobody" }, metapb.GroupCode_GROUP_UNKNOWN_MEMBER},
 			{"other protocol type", func(r *metapb.GroupJoinRequest) { r.ProtocolType = "connect" }, metapb.GroupCode_GROUP_INCONSISTENT_PROTOCOL},
 			{"no common protocol", func(r *metapb.GroupJoinRequest) { r.Protocols = []*metapb.GroupProtocol{{Name: "sticky"}} }, metapb.GroupCode_GROUP_INCONSISTENT_PROTOCOL},
-			{"full", func(*metapb.GroupJoinRequest) {}, metapb.GroupCode_GROUP_MAX_SIZE_REACHED},
 		}
 		for _, test := range tests {
 			r := (&consumer{t: t, c: c}).joinRequest()

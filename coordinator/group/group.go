@@ -39,7 +39,7 @@ type member struct {
 	sessionEnds time.Time // by then it must have been heard of
 	onJoin      func(*metapb.GroupJoinResponse)
 	onSync      func(*metapb.GroupSyncResponse)
-	canSkip     bool
+	isSynced    bool // has asked for its assignment in this generation
 }
 
 func (m *member) awaitsJoin() bool { return m.onJoin != nil }
@@ -78,7 +78,8 @@ type Group struct {
 	name   string
 	limits Limits
 	newID  func(clientID string) string
-	store  func(*metapb.StoreGroup) // asks for the group to be stored; Stored tells the outcome
+	// store asks for the group to be stored. done is nil or told the outcome, and Stored is in any case.
+	store func(s *metapb.StoreGroup, done func(now time.Time, ok bool))
 
 	state        State
 	generation   int32
@@ -91,36 +92,11 @@ type Group struct {
 
 	joinEnds  time.Time // of the rebalance that is being prepared: by then members have joined or are out
 	joinOpens time.Time // not before this, so that members who start together meet
-	syncEnds  time.Time // by then members have asked for their assignments or are out
+	syncEnds  time.Time // by then members have asked for their assignments or are out; zero where all have
 	storing   bool      // the assignments of this generation are on their way into the log
 }
 
-// Limits bound what members may ask. The zero value is Kafka's default, apart from InitialDelay.
-type Limits struct {
-	MinSessionTimeout time.Duration // group.min.session.timeout.ms; default 6 s
-	MaxSessionTimeout time.Duration // group.max.session.timeout.ms; default 30 min
-	MaxMembers        int           // group.max.size; default no bound
-	InitialDelay      time.Duration // group.initial.rebalance.delay.ms; default 500 ms
-	MaxMetadataBytes  int           // offset.metadata.max.bytes; default 4096
-}
-
-func (l Limits) withDefaults() Limits {
-	if l.MinSessionTimeout == 0 {
-		l.MinSessionTimeout = 6 * time.Second
-	}
-	if l.MaxSessionTimeout == 0 {
-		l.MaxSessionTimeout = 30 * time.Minute
-	}
-	if l.InitialDelay == 0 {
-		l.InitialDelay = 500 * time.Millisecond
-	}
-	if l.MaxMetadataBytes == 0 {
-		l.MaxMetadataBytes = 4096
-	}
-	return l
-}
-
-func newGroup(name string, limits Limits, newID func(string) string, store func(*metapb.StoreGroup)) *Group {
+func newGroup(name string, limits Limits, newID func(string) string, store func(*metapb.StoreGroup, func(time.Time, bool))) *Group {
 	return &Group{name: name, limits: limits, newID: newID, store: store, static: map[string]string{}, pending: map[string]time.Time{}, generation: 0}
 }
 
@@ -132,6 +108,7 @@ func (g *Group) restore(now time.Time, stored *metapb.StoreGroup) {
 			id: s.MemberId, clientID: s.ClientId, clientHost: s.ClientHost, protocols: s.Protocols, assignment: s.Assignment,
 			sessionTimeout:   time.Duration(s.SessionTimeoutMillis) * time.Millisecond,
 			rebalanceTimeout: time.Duration(s.RebalanceTimeoutMillis) * time.Millisecond,
+			isSynced:         true,
 		}
 		if s.InstanceId != "" {
 			instance := s.InstanceId
@@ -162,7 +139,23 @@ func (g *Group) stored(now time.Time, assignments map[string][]byte) *metapb.Sto
 		}
 		s.Members = append(s.Members, kept)
 	}
+	s.SubscribedTopics, s.KnowsSubscriptions = g.subscribedTopics()
 	return s
+}
+
+// subscribedTopics are the topics that the members want, in order; known is false where not all of them say so.
+func (g *Group) subscribedTopics() (topics []string, known bool) {
+	if g.protocolType != consumerProtocol || len(g.members) == 0 {
+		return nil, false
+	}
+	for _, m := range g.members {
+		s, readable := readSubscription(m.metadata(g.protocol))
+		if !readable {
+			return nil, false
+		}
+		topics = append(topics, s.Topics...)
+	}
+	return sortedNames(topics), true
 }
 
 func (g *Group) assignments() map[string][]byte {
@@ -265,7 +258,7 @@ func (g *Group) NextDeadline() time.Time {
 	case PreparingRebalance:
 		earlier(g.joinOpens)
 		earlier(g.joinEnds)
-	case CompletingRebalance:
+	case CompletingRebalance, Stable:
 		earlier(g.syncEnds)
 	}
 	return next
@@ -294,7 +287,7 @@ func (g *Group) Advance(now time.Time) {
 			return
 		}
 		g.tryCompleteJoin(now)
-	case CompletingRebalance:
+	case CompletingRebalance, Stable:
 		if due(g.syncEnds) && !g.storing {
 			g.expireSyncs(now)
 		}
@@ -303,7 +296,6 @@ func (g *Group) Advance(now time.Time) {
 
 // expireJoins ends a rebalance for which some members were too late. Static members stay as long as their session lasts.
 func (g *Group) expireJoins(now time.Time) {
-	clear(g.pending)
 	g.joinOpens = time.Time{}
 	joined := false
 	for _, m := range slices.Clone(g.members) {
@@ -324,11 +316,11 @@ func (g *Group) expireJoins(now time.Time) {
 func (g *Group) expireSyncs(now time.Time) {
 	g.syncEnds = time.Time{}
 	for _, m := range slices.Clone(g.members) {
-		if m.onSync == nil {
+		if !m.isSynced {
 			g.remove(now, m, metapb.GroupCode_GROUP_UNKNOWN_MEMBER)
 		}
 	}
-	if g.state == CompletingRebalance {
+	if g.state == CompletingRebalance { // all but the leader have asked, and it has not assigned
 		g.prepareRebalance(now)
 		g.tryCompleteJoin(now)
 	}
@@ -353,7 +345,7 @@ func (g *Group) completeJoin(now time.Time) {
 	g.generation++
 	if len(g.members) == 0 {
 		g.state, g.leader, g.protocol = Empty, "", ""
-		g.store(g.stored(now, nil))
+		g.store(g.stored(now, nil), nil)
 		return
 	}
 	g.state = CompletingRebalance
@@ -363,7 +355,7 @@ func (g *Group) completeJoin(now time.Time) {
 	}
 	g.syncEnds = now.Add(g.longestRebalance())
 	for _, m := range g.members {
-		m.assignment = nil
+		m.assignment, m.isSynced = nil, false
 		m.sessionEnds = now.Add(m.sessionTimeout)
 		m.answerJoin(g.joined(m, false))
 	}

@@ -13,10 +13,12 @@ func (g *Group) Join(now time.Time, r *metapb.GroupJoinRequest, answer func(*met
 	refuse := func(code metapb.GroupCode, id string) {
 		answer(&metapb.GroupJoinResponse{Code: code, MemberId: id, Generation: noGeneration})
 	}
-	session := time.Duration(r.SessionTimeoutMillis) * time.Millisecond
-	switch {
-	case session < g.limits.MinSessionTimeout || session > g.limits.MaxSessionTimeout:
-		refuse(metapb.GroupCode_GROUP_INVALID_SESSION_TIMEOUT, r.MemberId)
+	switch code := g.limits.checkSession(r); {
+	case code != metapb.GroupCode_GROUP_OK:
+		refuse(code, r.MemberId)
+	case !g.hasRoom(r.MemberId, r.InstanceId):
+		g.turnAway(now, r.MemberId)
+		refuse(metapb.GroupCode_GROUP_MAX_SIZE_REACHED, "")
 	case r.ProtocolType == "" || len(r.Protocols) == 0 || !g.accepts(r):
 		refuse(metapb.GroupCode_GROUP_INCONSISTENT_PROTOCOL, r.MemberId)
 	case r.InstanceId != nil:
@@ -26,6 +28,14 @@ func (g *Group) Join(now time.Time, r *metapb.GroupJoinRequest, answer func(*met
 	default:
 		g.joinKnown(now, r, answer)
 	}
+}
+
+func (l Limits) checkSession(r *metapb.GroupJoinRequest) metapb.GroupCode {
+	session := time.Duration(r.SessionTimeoutMillis) * time.Millisecond
+	if session < l.MinSessionTimeout || session > l.MaxSessionTimeout {
+		return metapb.GroupCode_GROUP_INVALID_SESSION_TIMEOUT
+	}
+	return metapb.GroupCode_GROUP_OK
 }
 
 // accepts tells whether the group and the joiner have a protocol in common. The joiner's own earlier protocols do not count.
@@ -44,15 +54,37 @@ func (g *Group) accepts(r *metapb.GroupJoinRequest) bool {
 	})
 }
 
-func (g *Group) isFull() bool {
-	return g.limits.MaxMembers > 0 && len(g.members)+len(g.pending) >= g.limits.MaxMembers
+// hasRoom bounds the members. While a rebalance is prepared only those who have joined it count, since the others may be gone.
+func (g *Group) hasRoom(id string, instance *string) bool {
+	bound := g.limits.MaxMembers
+	if bound <= 0 || g.state == Empty || g.state == Dead {
+		return true
+	}
+	if instance != nil && id == "" {
+		id = g.static[*instance]
+	}
+	m := g.member(id)
+	if g.state != PreparingRebalance {
+		return m != nil || len(g.members) < bound
+	}
+	joined := 0
+	for _, other := range g.members {
+		if other.awaitsJoin() {
+			joined++
+		}
+	}
+	return m != nil && m.awaitsJoin() || joined < bound
+}
+
+// turnAway forgets somebody for whom there is no room.
+func (g *Group) turnAway(now time.Time, id string) {
+	delete(g.pending, id)
+	if m := g.member(id); m != nil {
+		g.remove(now, m, metapb.GroupCode_GROUP_MAX_SIZE_REACHED)
+	}
 }
 
 func (g *Group) joinNew(now time.Time, r *metapb.GroupJoinRequest, answer func(*metapb.GroupJoinResponse)) {
-	if g.isFull() {
-		answer(&metapb.GroupJoinResponse{Code: metapb.GroupCode_GROUP_MAX_SIZE_REACHED, Generation: noGeneration})
-		return
-	}
 	id := g.newID(r.ClientId)
 	if r.RequiresKnownMember {
 		g.pending[id] = now.Add(time.Duration(r.SessionTimeoutMillis) * time.Millisecond)
@@ -89,16 +121,15 @@ func (g *Group) joinStatic(now time.Time, r *metapb.GroupJoinRequest, answer fun
 		g.rejoin(now, g.member(current), r, answer)
 	case r.MemberId != "":
 		answer(&metapb.GroupJoinResponse{Code: metapb.GroupCode_GROUP_UNKNOWN_MEMBER, MemberId: r.MemberId, Generation: noGeneration})
-	case g.isFull():
-		answer(&metapb.GroupJoinResponse{Code: metapb.GroupCode_GROUP_MAX_SIZE_REACHED, Generation: noGeneration})
 	default:
 		g.admit(now, g.newID(*r.InstanceId), r, answer)
 	}
 }
 
-// replaceStatic gives the instance a new member id. In a stable group nothing else changes: its assignment stays.
+// replaceStatic gives the instance a new member id. In a stable group nothing else changes, unless another protocol would be chosen
+// now: its assignment stays.
 func (g *Group) replaceStatic(now time.Time, m *member, r *metapb.GroupJoinRequest, answer func(*metapb.GroupJoinResponse)) {
-	wasLeader := g.leader == m.id
+	wasLeader, oldLeader := g.leader == m.id, g.leader
 	m.answerJoin(&metapb.GroupJoinResponse{Code: metapb.GroupCode_GROUP_FENCED_INSTANCE, MemberId: m.id, Generation: noGeneration})
 	m.answerSync(&metapb.GroupSyncResponse{Code: metapb.GroupCode_GROUP_FENCED_INSTANCE})
 	m.id = g.newID(*r.InstanceId)
@@ -106,9 +137,8 @@ func (g *Group) replaceStatic(now time.Time, m *member, r *metapb.GroupJoinReque
 	if wasLeader {
 		g.leader = m.id
 	}
-	sameProtocols := sameProtocols(m.protocols, r.Protocols)
 	g.update(now, m, r)
-	if g.state != Stable || !sameProtocols {
+	if g.state != Stable || g.chooseProtocol() != g.protocol {
 		m.onJoin = answer
 		if g.state == Stable || g.state == CompletingRebalance {
 			g.prepareRebalance(now)
@@ -116,13 +146,17 @@ func (g *Group) replaceStatic(now time.Time, m *member, r *metapb.GroupJoinReque
 		g.tryCompleteJoin(now)
 		return
 	}
-	g.store(g.stored(now, g.assignments()))
-	// A leader of an older client would assign anew; it is told that another leads, as Kafka does before v9.
+	// A leader of an older client would assign anew; it is told that its old self leads, as Kafka does before v9.
 	answered := g.joined(m, wasLeader && r.CanSkipAssignment)
 	if wasLeader && !r.CanSkipAssignment {
-		answered.Members, answered.Leader = nil, "another"
+		answered.Members, answered.Leader = nil, oldLeader
 	}
-	answer(answered)
+	g.store(g.stored(now, g.assignments()), func(_ time.Time, ok bool) {
+		if !ok {
+			answered = &metapb.GroupJoinResponse{Code: metapb.GroupCode_GROUP_UNAVAILABLE, MemberId: r.MemberId, Generation: noGeneration}
+		}
+		answer(answered)
+	})
 }
 
 // rejoin is a join of a member that the group knows.
@@ -159,7 +193,6 @@ func (g *Group) admit(now time.Time, id string, r *metapb.GroupJoinRequest, answ
 	if g.state != PreparingRebalance {
 		g.prepareRebalance(now)
 	} else {
-		g.joinEnds = later(g.joinEnds, now.Add(m.rebalanceTimeout))
 		if !g.joinOpens.IsZero() { // still gathering the first members
 			g.joinOpens = now.Add(g.limits.InitialDelay)
 		}
@@ -168,7 +201,7 @@ func (g *Group) admit(now time.Time, id string, r *metapb.GroupJoinRequest, answ
 }
 
 func (g *Group) update(now time.Time, m *member, r *metapb.GroupJoinRequest) {
-	m.clientID, m.clientHost, m.protocols, m.canSkip = r.ClientId, r.ClientHost, r.Protocols, r.CanSkipAssignment
+	m.clientID, m.clientHost, m.protocols = r.ClientId, r.ClientHost, r.Protocols
 	m.sessionTimeout = time.Duration(r.SessionTimeoutMillis) * time.Millisecond
 	m.rebalanceTimeout = time.Duration(r.RebalanceTimeoutMillis) * time.Millisecond
 	if m.rebalanceTimeout <= 0 {
@@ -181,11 +214,4 @@ func sameProtocols(a, b []*metapb.GroupProtocol) bool {
 	return slices.EqualFunc(a, b, func(x, y *metapb.GroupProtocol) bool {
 		return x.Name == y.Name && bytes.Equal(x.Metadata, y.Metadata)
 	})
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }

@@ -19,6 +19,10 @@ const (
 	methodDescribe  = "group/describe"
 	methodList      = "group/list"
 	methodDelete    = "group/delete"
+
+	methodConsumerHeartbeat = "group/consumer-heartbeat"
+	methodConsumerDescribe  = "group/consumer-describe"
+	methodDeleteOffsets     = "group/delete-offsets"
 )
 
 // Register serves c on the internal listener.
@@ -31,6 +35,9 @@ func Register(r rpc.Registrar, c *Coordinator) {
 	rpc.Method(r, methodDescribe, c.Describe)
 	rpc.Method(r, methodList, c.List)
 	rpc.Method(r, methodDelete, c.Delete)
+	rpc.Method(r, methodConsumerHeartbeat, c.ConsumerHeartbeat)
+	rpc.Method(r, methodConsumerDescribe, c.ConsumerDescribe)
+	rpc.Method(r, methodDeleteOffsets, c.DeleteOffsets)
 }
 
 // Caller asks the leader, wherever it is (coordinator/replica.Remote).
@@ -96,4 +103,19 @@ func (r *Remote) List(ctx context.Context, q *metapb.GroupListRequest) (*metapb.
 // Delete is Coordinator.Delete.
 func (r *Remote) Delete(ctx context.Context, q *metapb.GroupDeleteRequest) (*metapb.GroupDeleteResponse, error) {
 	return call[metapb.GroupDeleteResponse](ctx, r, methodDelete, q)
+}
+
+// ConsumerHeartbeat is Coordinator.ConsumerHeartbeat.
+func (r *Remote) ConsumerHeartbeat(ctx context.Context, q *metapb.ConsumerHeartbeatRequest) (*metapb.ConsumerHeartbeatResponse, error) {
+	return call[metapb.ConsumerHeartbeatResponse](ctx, r, methodConsumerHeartbeat, q)
+}
+
+// ConsumerDescribe is Coordinator.ConsumerDescribe.
+func (r *Remote) ConsumerDescribe(ctx context.Context, q *metapb.ConsumerDescribeRequest) (*metapb.ConsumerDescribeResponse, error) {
+	return call[metapb.ConsumerDescribeResponse](ctx, r, methodConsumerDescribe, q)
+}
+
+// DeleteOffsets is Coordinator.DeleteOffsets.
+func (r *Remote) DeleteOffsets(ctx context.Context, q *metapb.GroupDeleteOffsetsRequest) (*metapb.GroupDeleteOffsetsResponse, error) {
+	return call[metapb.GroupDeleteOffsetsResponse](ctx, r, methodDeleteOffsets, q)
 }

@@ -17,9 +17,9 @@ func (c *Coordinator) Join(ctx context.Context, r *metapb.GroupJoinRequest) (*me
 		return &metapb.GroupJoinResponse{Code: metapb.GroupCode_GROUP_INVALID_ID, MemberId: r.MemberId, Generation: noGeneration}, nil
 	}
 	answers := make(chan *metapb.GroupJoinResponse, 1)
-	create := r.MemberId == ""
-	if !c.with(r.Group, create, func(now time.Time, g *Group) {
-		g.Join(now, r, func(answer *metapb.GroupJoinResponse) { answers <- answer })
+	limits, cl := c.limitsNow(), c.cluster(r.Group)
+	if !c.with(r.Group, r.MemberId == "", func(now time.Time, g *guarded) {
+		c.join(now, g, limits, cl, r, func(answer *metapb.GroupJoinResponse) { answers <- answer })
 	}) {
 		return &metapb.GroupJoinResponse{Code: c.absent(), MemberId: r.MemberId, Generation: noGeneration}, nil
 	}
@@ -32,12 +32,58 @@ func (c *Coordinator) Sync(ctx context.Context, r *metapb.GroupSyncRequest) (*me
 		return &metapb.GroupSyncResponse{Code: metapb.GroupCode_GROUP_INVALID_ID}, nil
 	}
 	answers := make(chan *metapb.GroupSyncResponse, 1)
-	if !c.with(r.Group, false, func(now time.Time, g *Group) {
-		g.Sync(now, r, func(answer *metapb.GroupSyncResponse) { answers <- answer })
+	cl := c.cluster(r.Group)
+	if !c.with(r.Group, false, func(now time.Time, g *guarded) {
+		if g.consumer == nil {
+			g.group.Sync(now, r, func(answer *metapb.GroupSyncResponse) { answers <- answer })
+			return
+		}
+		answer := g.consumer.SyncClassic(now, cl, r)
+		g.consumer.WhenStored(func(stored bool) {
+			if !stored {
+				answer = &metapb.GroupSyncResponse{Code: metapb.GroupCode_GROUP_UNAVAILABLE}
+			}
+			answers <- answer
+		})
 	}) {
 		return &metapb.GroupSyncResponse{Code: c.absent()}, nil
 	}
 	return wait(ctx, answers)
+}
+
+// join is a classic join to a group of whatever protocol. A consumer group without members becomes a classic one.
+func (c *Coordinator) join(now time.Time, g *guarded, limits Limits, cl cluster, r *metapb.GroupJoinRequest, answer func(*metapb.GroupJoinResponse)) {
+	if g.consumer != nil && len(g.consumer.members) == 0 {
+		if g.consumer.IsDirty() {
+			c.flush(g)
+		}
+		c.classic(g)
+	}
+	if g.consumer == nil {
+		g.group.limits = limits
+		g.group.Join(now, r, answer)
+		return
+	}
+	if code := limits.checkSession(r); code != metapb.GroupCode_GROUP_OK {
+		answer(&metapb.GroupJoinResponse{Code: code, MemberId: r.MemberId, Generation: noGeneration})
+		return
+	}
+	was := g.consumer
+	joined := was.JoinClassic(now, cl, r, newMemberID)
+	if joined.Code == metapb.GroupCode_GROUP_OK && was.isClassicAlone() {
+		c.downgrade(now, g)
+		if g.consumer == nil { // it was the last with the consumer protocol: a rebalance of the classic group takes it along
+			r.MemberId = joined.MemberId
+			g.group.Join(now, r, answer)
+			return
+		}
+	}
+	was.WhenStored(func(stored bool) {
+		if !stored {
+			joined = &metapb.GroupJoinResponse{Code: metapb.GroupCode_GROUP_UNAVAILABLE, MemberId: r.MemberId, Generation: noGeneration}
+		}
+		answer(joined)
+	})
 }
 
 func wait[T any](ctx context.Context, answers <-chan T) (T, error) {
@@ -66,7 +112,13 @@ func (c *Coordinator) Heartbeat(_ context.Context, r *metapb.GroupHeartbeatReque
 		return &metapb.GroupHeartbeatResponse{Code: metapb.GroupCode_GROUP_INVALID_ID}, nil
 	}
 	var code metapb.GroupCode
-	if !c.with(r.Group, false, func(now time.Time, g *Group) { code = g.Heartbeat(now, r) }) {
+	if !c.with(r.Group, false, func(now time.Time, g *guarded) {
+		if g.consumer != nil {
+			code = g.consumer.HeartbeatClassic(now, r)
+		} else {
+			code = g.group.Heartbeat(now, r)
+		}
+	}) {
 		code = c.absent()
 	}
 	return &metapb.GroupHeartbeatResponse{Code: code}, nil
@@ -78,7 +130,13 @@ func (c *Coordinator) Leave(_ context.Context, r *metapb.GroupLeaveRequest) (*me
 		return &metapb.GroupLeaveResponse{Code: metapb.GroupCode_GROUP_INVALID_ID}, nil
 	}
 	answer := &metapb.GroupLeaveResponse{}
-	if !c.with(r.Group, false, func(now time.Time, g *Group) { answer.Members = g.Leave(now, r.Members) }) {
+	if !c.with(r.Group, false, func(now time.Time, g *guarded) {
+		if g.consumer != nil {
+			answer.Members = g.consumer.LeaveClassic(r.Members)
+		} else {
+			answer.Members = g.group.Leave(now, r.Members)
+		}
+	}) {
 		code := c.absent()
 		if code == metapb.GroupCode_GROUP_UNAVAILABLE {
 			answer.Code = code
@@ -104,10 +162,18 @@ func (c *Coordinator) Commit(ctx context.Context, r *metapb.GroupCommitRequest) 
 		return all(metapb.GroupCode_GROUP_INVALID_ID), nil
 	}
 	var code metapb.GroupCode
-	if !c.with(r.Group, false, func(now time.Time, g *Group) { code = g.mayCommit(now, r) }) {
+	if !c.with(r.Group, false, func(now time.Time, g *guarded) {
+		if g.consumer != nil {
+			code = g.consumer.mayCommit(r)
+		} else {
+			code = g.group.mayCommit(now, r)
+		}
+	}) {
 		code = c.absent()
 		if code == metapb.GroupCode_GROUP_UNKNOWN_MEMBER && r.Generation < 0 {
 			code = metapb.GroupCode_GROUP_OK // offsets alone do not need a group
+		} else if code == metapb.GroupCode_GROUP_UNKNOWN_MEMBER && r.Version >= 9 {
+			code = metapb.GroupCode_GROUP_NOT_FOUND
 		} else if code == metapb.GroupCode_GROUP_UNKNOWN_MEMBER {
 			code = metapb.GroupCode_GROUP_ILLEGAL_GENERATION
 		}
@@ -115,10 +181,11 @@ func (c *Coordinator) Commit(ctx context.Context, r *metapb.GroupCommitRequest) 
 	if code != metapb.GroupCode_GROUP_OK {
 		return all(code), nil
 	}
+	limits := c.limitsNow()
 	var offsets []*metapb.CommittedOffset
 	places := make([]int, 0, len(r.Offsets))
 	for i, offset := range r.Offsets {
-		if len(offset.Metadata) > c.limits.MaxMetadataBytes {
+		if len(offset.Metadata) > limits.MaxMetadataBytes {
 			codes[i] = metapb.GroupCode_GROUP_METADATA_TOO_LARGE
 			continue
 		}
@@ -161,7 +228,15 @@ func (c *Coordinator) Describe(_ context.Context, r *metapb.GroupDescribeRequest
 	answer := &metapb.GroupDescribeResponse{}
 	for _, name := range r.Groups {
 		var described *metapb.GroupDescribed
-		if !c.with(name, false, func(_ time.Time, g *Group) { described = g.Describe() }) {
+		if !c.with(name, false, func(_ time.Time, g *guarded) {
+			if g.consumer == nil {
+				described = g.group.Describe()
+				return
+			}
+			described = &metapb.GroupDescribed{
+				Group: name, State: Dead.String(), Code: metapb.GroupCode_GROUP_NOT_FOUND, Message: "Group " + name + " is not a classic group.",
+			}
+		}) {
 			described = c.describeAbsent(name)
 		}
 		answer.Groups = append(answer.Groups, described)
@@ -171,13 +246,13 @@ func (c *Coordinator) Describe(_ context.Context, r *metapb.GroupDescribeRequest
 
 // describeAbsent describes a group that has no members: it may have offsets.
 func (c *Coordinator) describeAbsent(name string) *metapb.GroupDescribed {
-	d := &metapb.GroupDescribed{Group: name, State: Dead.String(), Code: metapb.GroupCode_GROUP_NOT_FOUND}
+	d := &metapb.GroupDescribed{Group: name, State: Dead.String(), Code: metapb.GroupCode_GROUP_NOT_FOUND, Message: "Group " + name + " not found."}
 	if c.absent() == metapb.GroupCode_GROUP_UNAVAILABLE {
 		return &metapb.GroupDescribed{Group: name, State: Dead.String(), Code: metapb.GroupCode_GROUP_UNAVAILABLE}
 	}
 	c.log.View(func(s *meta.State) {
 		if s.Group(name) != nil {
-			d.State, d.Code = Empty.String(), metapb.GroupCode_GROUP_OK
+			d.State, d.Code, d.Message = Empty.String(), metapb.GroupCode_GROUP_OK, ""
 		}
 	})
 	return d
@@ -189,7 +264,9 @@ func (c *Coordinator) List(_ context.Context, r *metapb.GroupListRequest) (*meta
 	c.log.View(func(s *meta.State) {
 		for _, g := range s.Groups() {
 			listed[g.Name] = &metapb.GroupListed{Group: g.Name, State: Empty.String(), Type: "classic"}
-			if g.Stored != nil {
+			if g.Consumer != nil {
+				listed[g.Name].ProtocolType, listed[g.Name].Type = consumerProtocol, "consumer"
+			} else if g.Stored != nil {
 				listed[g.Name].ProtocolType = g.Stored.ProtocolType
 			}
 		}
@@ -201,8 +278,12 @@ func (c *Coordinator) List(_ context.Context, r *metapb.GroupListRequest) (*meta
 	}
 	c.mu.Unlock()
 	for _, name := range names {
-		c.with(name, false, func(_ time.Time, g *Group) {
-			listed[name] = &metapb.GroupListed{Group: name, ProtocolType: g.protocolType, State: g.state.String(), Type: "classic"}
+		c.with(name, false, func(_ time.Time, g *guarded) {
+			if g.consumer != nil {
+				listed[name] = &metapb.GroupListed{Group: name, ProtocolType: consumerProtocol, State: g.consumer.State(), Type: "consumer"}
+			} else {
+				listed[name] = &metapb.GroupListed{Group: name, ProtocolType: g.group.protocolType, State: g.group.state.String(), Type: "classic"}
+			}
 		})
 	}
 	answer := &metapb.GroupListResponse{}
@@ -229,13 +310,13 @@ func (c *Coordinator) delete(ctx context.Context, name string) metapb.GroupCode 
 		return metapb.GroupCode_GROUP_INVALID_ID
 	}
 	exists, code := false, metapb.GroupCode_GROUP_OK
-	c.with(name, false, func(_ time.Time, g *Group) {
+	c.with(name, false, func(_ time.Time, g *guarded) {
 		exists = true
-		if len(g.members) > 0 || len(g.pending) > 0 {
+		if g.consumer != nil && len(g.consumer.members) > 0 || g.group != nil && len(g.group.members)+len(g.group.pending) > 0 {
 			code = metapb.GroupCode_GROUP_NOT_EMPTY
-			return
+		} else if g.group != nil {
+			g.group.state = Dead
 		}
-		g.state = Dead
 	})
 	if code != metapb.GroupCode_GROUP_OK {
 		return code
@@ -268,11 +349,7 @@ func (c *Coordinator) forget(name string) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.dead = true
-	g.group.closeAll()
-	if g.timer != nil {
-		g.timer.Stop()
-	}
+	g.end()
 }
 
 func containsFold(names []string, name string) bool {

@@ -28,13 +28,28 @@ func (g *Group) Sync(now time.Time, r *metapb.GroupSyncRequest, answer func(*met
 	case PreparingRebalance:
 		refuse(metapb.GroupCode_GROUP_REBALANCE_IN_PROGRESS)
 	case Stable:
+		g.noteSynced(m)
 		answer(g.synced(m))
 	case CompletingRebalance:
 		m.answerSync(&metapb.GroupSyncResponse{Code: metapb.GroupCode_GROUP_REBALANCE_IN_PROGRESS})
 		m.onSync = answer
+		g.noteSynced(m)
 		if m.id == g.leader && !g.storing {
 			g.assign(now, r.Assignments)
 		}
+	}
+}
+
+// noteSynced ends the wait for those who have not asked for their assignments, once all have.
+func (g *Group) noteSynced(m *member) {
+	m.isSynced = true
+	for _, other := range g.members {
+		if !other.isSynced {
+			return
+		}
+	}
+	if g.state == Stable {
+		g.syncEnds = time.Time{}
 	}
 }
 
@@ -49,7 +64,7 @@ func (g *Group) assign(now time.Time, assignments []*metapb.GroupAssignment) {
 		given[a.MemberId] = a.Assignment
 	}
 	g.storing = true
-	g.store(g.stored(now, given))
+	g.store(g.stored(now, given), nil)
 }
 
 // Stored tells what became of a store: the group as it was handed over, and whether it is in the log.
@@ -63,7 +78,12 @@ func (g *Group) Stored(now time.Time, stored *metapb.StoreGroup, ok bool) {
 		g.tryCompleteJoin(now)
 		return
 	}
-	g.state, g.syncEnds = Stable, time.Time{}
+	g.state = Stable
+	for _, m := range g.members {
+		if m.isSynced {
+			g.noteSynced(m)
+		}
+	}
 	for _, kept := range stored.Members {
 		if m := g.member(kept.MemberId); m != nil {
 			m.assignment = kept.Assignment
@@ -124,10 +144,10 @@ func (g *Group) leave(now time.Time, l *metapb.GroupLeaver) metapb.GroupCode {
 
 // MayCommit judges whether a commit of offsets speaks for the group.
 func (g *Group) MayCommit(now time.Time, r *metapb.GroupCommitRequest) metapb.GroupCode {
+	if r.Generation < 0 && (g.state == Empty || g.state == Dead) {
+		return metapb.GroupCode_GROUP_OK // a consumer that manages its partitions itself, or a tool
+	}
 	if r.Generation < 0 && r.MemberId == "" && r.InstanceId == nil {
-		if g.state == Empty || g.state == Dead {
-			return metapb.GroupCode_GROUP_OK // a consumer that manages its partitions itself, or a tool
-		}
 		return metapb.GroupCode_GROUP_UNKNOWN_MEMBER
 	}
 	if r.Generation >= 0 && len(g.members) == 0 && len(g.pending) == 0 && g.state == Empty && r.MemberId == "" {
@@ -149,8 +169,8 @@ func (g *Group) MayCommit(now time.Time, r *metapb.GroupCommitRequest) metapb.Gr
 // Describe is the group as administrators see it.
 func (g *Group) Describe() *metapb.GroupDescribed {
 	d := &metapb.GroupDescribed{Group: g.name, State: g.state.String(), ProtocolType: g.protocolType}
-	settled := g.state == Stable || g.state == CompletingRebalance
-	if g.state == Stable {
+	settled := g.state == Stable // before, Kafka tells of no protocol either
+	if settled {
 		d.Protocol = g.protocol
 	}
 	for _, m := range g.members {
@@ -161,6 +181,8 @@ func (g *Group) Describe() *metapb.GroupDescribed {
 		if settled {
 			shown.Protocols = []*metapb.GroupProtocol{{Name: g.protocol, Metadata: m.metadata(g.protocol)}}
 			shown.Assignment = m.assignment
+		} else if shown.Assignment = m.assignment; len(m.assignment) == 0 {
+			shown.Assignment = classicAssignment(nil, nil, 0)
 		}
 		d.Members = append(d.Members, shown)
 	}

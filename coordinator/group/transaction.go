@@ -43,3 +43,15 @@ func transactionCode(code meta.Code) (metapb.GroupCode, bool) {
 	}
 	return 0, false
 }
+
+// mayCommit is the same for a group of the consumer protocol, whose words for a stale member producers do not know.
+func (g *ConsumerGroup) mayCommit(r *metapb.GroupCommitRequest) metapb.GroupCode {
+	if r.Transaction != nil && r.Generation < 0 && r.MemberId == "" && r.InstanceId == nil {
+		return metapb.GroupCode_GROUP_OK
+	}
+	code := g.MayCommit(r)
+	if r.Transaction != nil && code == metapb.GroupCode_GROUP_STALE_MEMBER_EPOCH {
+		return metapb.GroupCode_GROUP_ILLEGAL_GENERATION
+	}
+	return code
+}

@@ -30,8 +30,10 @@ func TestRivalsNeverBothSequence(t *testing.T) {
 			answered := newAnswers()
 			ctx, stop := context.WithCancel(timeout(t))
 			var clients sync.WaitGroup
+			var rivals []*node
 			for round := range 4 {
 				n := start(t, backing.Open(), nil)
+				rivals = append(rivals, n)
 				for client := range 3 {
 					clients.Go(func() { answered.propose(ctx, n, fmt.Sprintf("%04d%04d", round, client)) })
 				}
@@ -41,6 +43,10 @@ func TestRivalsNeverBothSequence(t *testing.T) {
 			stop()
 			clients.Wait()
 			backing.SetFate(nil)
+			for _, n := range rivals { // what the last one has under way must not come between two reads of the log
+				n.stop()
+				n.ended <- <-n.ended
+			}
 			backing.Deliver()
 			answered.check(t, backing)
 		})

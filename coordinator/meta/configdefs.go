@@ -17,9 +17,12 @@ const (
 	ScopeBroker        Scope = 1
 	ScopeGroup         Scope = 2
 	ScopeClientMetrics Scope = 3
+	ScopeClientQuota   Scope = 4 // of quotas.go: no configuration to Kafka, but set and stored like one
 )
 
-func (s Scope) String() string { return [...]string{"topic", "broker", "group", "client-metrics"}[s&3] }
+func (s Scope) String() string {
+	return [...]string{"topic", "broker", "group", "client-metrics", "client-quota"}[min(s, ScopeClientQuota)]
+}
 
 // ConfigType is a configuration's type, with Kafka's numbers in DescribeConfigs.
 type ConfigType int8
@@ -29,6 +32,7 @@ const (
 	TypeBoolean ConfigType = 1
 	TypeString  ConfigType = 2
 	TypeInt     ConfigType = 3
+	TypeShort   ConfigType = 4
 	TypeLong    ConfigType = 5
 	TypeDouble  ConfigType = 6
 	TypeList    ConfigType = 7
@@ -44,14 +48,19 @@ type ConfigDef struct {
 	ReadOnly bool   // cannot be altered, only described
 	Doc      string
 
-	min, max int64             // of numbers
-	allowed  []string          // of strings; empty for any
-	refused  map[string]string // values Kafka knows and Varve cannot honour yet, and why
+	PerBroker bool   // can be set on one node, too
+	Why       string // why only some values are taken, or none
+
+	check    func(string) error // what else a value must be; nil for nothing
+	only     bool               // the default is the only value taken
+	min, max int64              // of numbers
+	allowed  []string           // of strings; empty for any
+	refused  map[string]string  // values Kafka knows and Varve cannot honour yet, and why
 }
 
 const day = 24 * 60 * 60 * 1000
 
-var configDefs = []ConfigDef{
+var configDefs = slices.Concat(groupConfigDefs, []ConfigDef{
 	{Name: "cleanup.policy", Scope: ScopeTopic, Type: TypeList, Default: "delete", Synonym: "log.cleanup.policy",
 		allowed: []string{"delete"}, refused: map[string]string{
 			"compact":        "compaction is not supported yet",
@@ -102,8 +111,8 @@ var configDefs = []ConfigDef{
 		allowed: []string{"uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"}, Doc: "The default of topics' compression.type."},
 	{Name: "default.replication.factor", Scope: ScopeBroker, Type: TypeInt, Default: "1", min: 1, max: 1, ReadOnly: true,
 		Doc: "Varve has no replica sets; see varve.durability."},
-	{Name: "group.initial.rebalance.delay.ms", Scope: ScopeBroker, Type: TypeInt, Default: "3000", min: 0, max: math.MaxInt32,
-		Doc: "How long a new group waits for more members before its first rebalance."},
+	{Name: "group.initial.rebalance.delay.ms", Scope: ScopeBroker, Type: TypeInt, Default: "500", min: 0, max: math.MaxInt32,
+		Doc: "How long a new classic group waits for more members before its first rebalance. Kafka's default is 3000."},
 	{Name: "group.max.session.timeout.ms", Scope: ScopeBroker, Type: TypeInt, Default: "1800000", min: 1, max: math.MaxInt32,
 		Doc: "The longest session timeout a group member may ask for."},
 	{Name: "group.min.session.timeout.ms", Scope: ScopeBroker, Type: TypeInt, Default: "6000", min: 1, max: math.MaxInt32,
@@ -151,7 +160,7 @@ var configDefs = []ConfigDef{
 		Doc: "The class of topics that are created without saying; set at start, local on a single node and object in a cluster."},
 	{Name: "varve.validate", Scope: ScopeBroker, Type: TypeString, Default: "basic", allowed: []string{"basic", "deep"},
 		Doc: "The default of topics' varve.validate."},
-}
+})
 
 type configName struct {
 	scope Scope
@@ -159,24 +168,29 @@ type configName struct {
 }
 
 var configDefByName = func() map[configName]*ConfigDef {
-	m := make(map[configName]*ConfigDef, len(configDefs))
-	for i := range configDefs {
-		m[configName{configDefs[i].Scope, configDefs[i].Name}] = &configDefs[i]
+	all := allConfigDefs()
+	m := make(map[configName]*ConfigDef, len(all))
+	for i := range all {
+		if key := (configName{all[i].Scope, all[i].Name}); m[key] == nil {
+			m[key] = &all[i]
+		}
 	}
 	return m
 }()
 
-// ConfigDefs are the configurations of a scope, by name.
-func ConfigDefs(scope Scope) []*ConfigDef {
-	var out []*ConfigDef
-	for i := range configDefs {
-		if configDefs[i].Scope == scope {
-			out = append(out, &configDefs[i])
-		}
+var configDefsByScope = func() map[Scope][]*ConfigDef {
+	m := map[Scope][]*ConfigDef{}
+	for key, d := range configDefByName {
+		m[key.scope] = append(m[key.scope], d)
 	}
-	slices.SortFunc(out, func(x, y *ConfigDef) int { return strings.Compare(x.Name, y.Name) })
-	return out
-}
+	for _, defs := range m {
+		slices.SortFunc(defs, func(x, y *ConfigDef) int { return strings.Compare(x.Name, y.Name) })
+	}
+	return m
+}()
+
+// ConfigDefs are the configurations of a scope, by name. Not to be changed.
+func ConfigDefs(scope Scope) []*ConfigDef { return configDefsByScope[scope] }
 
 // LookupConfig is the definition of a configuration, nil where there is none.
 func LookupConfig(scope Scope, name string) *ConfigDef {
@@ -189,8 +203,19 @@ func (d *ConfigDef) Validate(value string) error {
 	if why, ok := d.refused[strings.ReplaceAll(value, " ", "")]; ok {
 		return fmt.Errorf("invalid value %s for configuration %s: %s", value, d.Name, why)
 	}
+	if d.only && value != d.Default {
+		return fmt.Errorf("invalid value %s for configuration %s: only %q is taken, as %s", value, d.Name, d.Default, d.Why)
+	}
+	if d.check != nil {
+		if err := d.check(value); err != nil {
+			return fmt.Errorf("invalid value %s for configuration %s: %w", value, d.Name, err)
+		}
+	}
 	switch d.Type {
 	case TypeInt, TypeLong:
+		if d.only {
+			return nil
+		}
 		n, err := strconv.ParseInt(value, 10, 64)
 		if err != nil {
 			return fmt.Errorf("invalid value %s for configuration %s: Not a number of type %s", value, d.Name, map[bool]string{true: "INT", false: "LONG"}[d.Type == TypeInt])

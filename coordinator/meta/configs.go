@@ -75,8 +75,11 @@ type ConfigSource int8
 // The sources.
 const (
 	SourceTopic          ConfigSource = 1
+	SourceBroker         ConfigSource = 2 // dynamic, of one node
 	SourceClusterDefault ConfigSource = 3 // dynamic default broker configuration
+	SourceStatic         ConfigSource = 4 // given to a node when it started
 	SourceDefault        ConfigSource = 5
+	SourceClientMetrics  ConfigSource = 7
 	SourceGroup          ConfigSource = 8
 )
 
@@ -111,6 +114,8 @@ func (s *State) DescribeConfig(scope Scope, name string) ([]ConfigValue, bool) {
 		}
 		if value, ok := own[d.Name]; ok && scope == ScopeTopic {
 			add(d.Name, value, SourceTopic)
+		} else if source, dynamic := ownSources[scope]; ok && dynamic && name != "" {
+			add(d.Name, value, source)
 		}
 		clusterName := d.Synonym
 		if scope == ScopeBroker {
@@ -129,6 +134,9 @@ func (s *State) DescribeConfig(scope Scope, name string) ([]ConfigValue, bool) {
 	return out, true
 }
 
+// ownSources are where values that are set on a resource itself come from.
+var ownSources = map[Scope]ConfigSource{ScopeBroker: SourceBroker, ScopeClientMetrics: SourceClientMetrics, ScopeGroup: SourceGroup}
+
 // changeEntries applies entries to overrides, of which it makes a copy, and says what is wrong with them.
 func changeEntries(scope Scope, overrides map[string]string, entries []*metapb.ConfigEntry, replace bool) (map[string]string, string) {
 	out := map[string]string{}
@@ -138,13 +146,18 @@ func changeEntries(scope Scope, overrides map[string]string, entries []*metapb.C
 	for _, e := range entries {
 		d := LookupConfig(scope, e.GetName())
 		switch {
+		case d == nil && WhyRefused(scope, e.GetName()) != "":
+			if e.Unset {
+				continue
+			}
+			return nil, fmt.Sprintf("Config %s cannot be set: %s", e.GetName(), WhyRefused(scope, e.GetName()))
 		case d == nil:
 			return nil, fmt.Sprintf("Unknown %s config name: %s", scope, e.GetName())
 		case e.Unset:
 			delete(out, d.Name)
 			continue
 		case d.ReadOnly && e.Value != d.Default:
-			return nil, fmt.Sprintf("Config %s of a %s cannot be altered", d.Name, scope)
+			return nil, fmt.Sprintf("Config %s of a %s cannot be altered%s", d.Name, scope, because(d.Why))
 		}
 		if err := d.Validate(e.Value); err != nil {
 			return nil, err.Error()
@@ -152,6 +165,23 @@ func changeEntries(scope Scope, overrides map[string]string, entries []*metapb.C
 		out[d.Name] = strings.TrimSpace(e.Value)
 	}
 	return out, ""
+}
+
+func because(why string) string {
+	if why == "" {
+		return ""
+	}
+	return ": " + why
+}
+
+// ownOfNode says what is wrong with setting entries on one node.
+func ownOfNode(entries []*metapb.ConfigEntry) string {
+	for _, e := range entries {
+		if d := LookupConfig(ScopeBroker, e.GetName()); !e.GetUnset() && (d == nil || !d.PerBroker) && WhyRefused(ScopeBroker, e.GetName()) == "" {
+			return fmt.Sprintf("Config %s is the cluster's, not one node's: alter the default entity.", e.GetName())
+		}
+	}
+	return ""
 }
 
 // CheckAlterConfig tells what AlterConfig would answer, and changes nothing (validate_only).
@@ -163,12 +193,20 @@ func (s *State) CheckAlterConfig(c *metapb.AlterConfig) Verdict {
 func (s *State) judgeAlterConfig(c *metapb.AlterConfig) (map[string]string, Verdict) {
 	scope := Scope(c.Resource)
 	switch {
-	case c.Resource < 0 || c.Resource > metapb.AlterConfig_CLIENT_METRICS:
+	case c.Resource < 0 || c.Resource > metapb.AlterConfig_CLIENT_QUOTA:
 		return nil, refuse(Malformed, "resource %d", c.Resource)
 	case scope == ScopeTopic && s.topicsByName[c.Name] == nil:
 		return nil, Verdict{Code: UnknownTopic}
-	case scope == ScopeBroker && c.Name != "" && len(c.Entries) > 0:
-		return nil, refuse(InvalidConfig, "Configuration is the cluster's, not one node's: alter the default entity.")
+	case scope == ScopeBroker && c.Name != "":
+		if wrong := ownOfNode(c.Entries); wrong != "" {
+			return nil, refuse(InvalidConfig, "%s", wrong)
+		}
+	case scope == ScopeClientQuota:
+		quotas, err := changeQuotas(c.Name, s.Config(scope, c.Name), c.Entries)
+		if err != nil {
+			return nil, refuse(InvalidConfig, "%s", err)
+		}
+		return quotas, Verdict{}
 	}
 	overrides, wrong := changeEntries(scope, s.Config(scope, c.Name), c.Entries, c.Replace)
 	if wrong != "" {
@@ -204,6 +242,9 @@ func (a *applier) alterConfig(c *metapb.AlterConfig) Verdict {
 		delete(a.configs, key)
 	} else {
 		a.configs[key] = overrides
+	}
+	if key.scope == ScopeClientQuota {
+		a.refreshQuotas()
 	}
 	if key == (configKey{ScopeBroker, ""}) {
 		a.refreshCluster()

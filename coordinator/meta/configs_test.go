@@ -23,8 +23,13 @@ func TestTheTableIsSound(t *testing.T) {
 			t.Errorf("%s and its synonym %s have different defaults", d.Name, d.Synonym)
 		}
 	}
-	if len(configDefByName) != len(configDefs) {
-		t.Error("a name stands twice in the table")
+	seen := map[configName]bool{}
+	for _, d := range configDefs {
+		if key := (configName{d.Scope, d.Name}); seen[key] {
+			t.Errorf("%s %s stands twice in the table", d.Scope, d.Name)
+		} else {
+			seen[key] = true
+		}
 	}
 }
 

@@ -56,6 +56,9 @@ func (s *State) Dump(w io.Writer, extents bool) error {
 	}
 	for _, g := range s.Groups() {
 		fmt.Fprintf(b, "group %q kind %q generation %d members %d\n", g.Name, g.Stored.GetKind(), g.Stored.GetGeneration(), len(g.Stored.GetMembers()))
+		if c := g.Consumer; c != nil {
+			fmt.Fprintf(b, "  consumer protocol: version %d epoch %d assignment epoch %d members %d\n", c.Version, c.Epoch, c.AssignmentEpoch, len(c.Members))
+		}
 		for _, tp := range g.Partitions() {
 			o := g.offsets[tp]
 			fmt.Fprintf(b, "  %s offset %d committed %d\n", tp, o.Offset, o.CommitMillis)

@@ -11,8 +11,10 @@ import (
 // Group is what is durable of a consumer group.
 type Group struct {
 	Name string
-	// Stored is what the group package last stored; nil for a group that has only committed offsets.
+	// Stored is what the group package last stored of a classic group; nil for a group that has only committed offsets.
 	Stored *metapb.StoreGroup
+	// Consumer is set for a group under the consumer protocol; Stored is nil then.
+	Consumer *ConsumerGroup
 
 	offsets map[TopicPartition]CommittedOffset
 	pending pendingOffsets
@@ -28,7 +30,17 @@ type CommittedOffset struct {
 }
 
 // Empty says whether the group has no members.
-func (g *Group) Empty() bool { return g.Stored == nil || len(g.Stored.Members) == 0 }
+func (g *Group) Empty() bool {
+	return len(g.Stored.GetMembers()) == 0 && (g.Consumer == nil || len(g.Consumer.Members) == 0)
+}
+
+// sinceMillis is since when the group is as it is; 0 where it was never stored.
+func (g *Group) sinceMillis() int64 {
+	if g.Consumer != nil {
+		return g.Consumer.StateSinceMillis
+	}
+	return g.Stored.GetStateSinceMillis()
+}
 
 // Offset is the group's offset in a partition.
 func (g *Group) Offset(tp TopicPartition) (CommittedOffset, bool) {
@@ -77,7 +89,7 @@ func (a *applier) storeGroup(c *metapb.StoreGroup) Verdict {
 		return refuse(Malformed, "group kind %q", c.Kind)
 	}
 	g := a.group(c.Group)
-	g.Stored = c
+	g.Stored, g.Consumer = c, nil
 	a.soonestOffsetExpiry(g)
 	a.changed(ChangedGroups)
 	return Verdict{}
@@ -160,61 +172,58 @@ func (a *applier) dropTopicOffsets(topic TopicID) {
 	}
 }
 
-// expires says whether the group may lose offsets to age: it has no members, and no transaction that may bring others.
-func (g *Group) expires() bool { return g.Empty() && len(g.pending) == 0 }
+// forgettable says whether there is nothing to know of the group: no members, no offsets, and no transaction that may bring any.
+func (g *Group) forgettable() bool { return g.Empty() && len(g.offsets) == 0 && len(g.pending) == 0 }
 
 // dropIfForgotten drops a group that has neither members nor offsets.
 func (a *applier) dropIfForgotten(g *Group) {
-	if g.expires() && len(g.offsets) == 0 {
+	if g.forgettable() {
 		delete(a.groups, g.Name)
 	}
 }
 
-// expiresMillis is when an offset of the group expires: never while it has members; else by the offset's own time, or by
-// offsets.retention after the commit or after the last member left, whichever is later.
-func (s *State) expiresMillis(g *Group, o CommittedOffset) int64 {
-	switch {
-	case !g.Empty():
-		return math.MaxInt64
-	case o.ExpireMillis > 0:
-		return o.ExpireMillis
+// expiresMillis is when an offset of the group expires (KIP-211): never while members want the topic; else by the offset's own time, or
+// by offsets.retention after the commit or after the last member left, whichever is later.
+func (s *State) expiresMillis(g *Group, tp TopicPartition, o CommittedOffset) int64 {
+	if g.Pending(tp) {
+		return math.MaxInt64 // its transaction will tell
 	}
 	from := o.CommitMillis
-	if g.Stored != nil {
-		from = max(from, g.Stored.StateSinceMillis)
+	if g.Empty() {
+		from = max(from, g.sinceMillis())
+	} else if subscribed, known := s.subscribes(g, tp.Topic); subscribed || !known {
+		return math.MaxInt64
+	}
+	if o.ExpireMillis > 0 {
+		return o.ExpireMillis
 	}
 	return addMillis(from, s.cluster.OffsetsRetentionMillis)
 }
 
 func (a *applier) soonestOffsetExpiry(g *Group) {
-	if g.expires() {
-		for _, o := range g.offsets {
-			a.dueBy(a.expiresMillis(g, o))
-		}
-		if len(g.offsets) == 0 {
-			a.dueBy(a.emptyGroupExpiresMillis(g))
-		}
+	for tp, o := range g.offsets {
+		a.dueBy(a.expiresMillis(g, tp, o))
+	}
+	if g.forgettable() {
+		a.dueBy(a.emptyGroupExpiresMillis(g))
 	}
 }
 
 // emptyGroupExpiresMillis is when a stored group without members or offsets is forgotten.
 func (s *State) emptyGroupExpiresMillis(g *Group) int64 {
-	return addMillis(g.Stored.GetStateSinceMillis(), s.cluster.OffsetsRetentionMillis)
+	return addMillis(g.sinceMillis(), s.cluster.OffsetsRetentionMillis)
 }
 
 // expireOffsets forgets what has expired.
 func (a *applier) expireOffsets() {
 	for _, g := range a.groups {
-		if !g.expires() {
-			continue
-		}
 		before := len(g.offsets)
 		for tp, o := range g.offsets {
-			if a.expiresMillis(g, o) <= a.timeMillis {
+			if a.expiresMillis(g, tp, o) <= a.timeMillis {
 				delete(g.offsets, tp)
 			}
 		}
-		if len(g.offsets) == 0 && (before > 0 || a.emptyGroupExpiresMillis(g) <= a.timeMillis) {
+		if g.forgettable() && (before > 0 || a.emptyGroupExpiresMillis(g) <= a.timeMillis) {
 			delete(a.groups, g.Name)
 			a.changed(ChangedGroups)
 		} else if len(g.offsets) < before {

@@ -130,6 +130,7 @@ func (r *restorer) core(c *metapb.SnapshotCore) error {
 	s := New([16]byte(c.LogId))
 	r.s = s
 	s.seq, s.timeMillis, s.voidEntries, s.lastRetentionMillis = c.Seq, c.TimeMillis, c.VoidEntries, c.LastRetentionMillis
+	s.topicsSeq = c.Seq
 	s.leader = leaderInfo{epoch: c.LeaderEpoch, address: c.LeaderAddress, name: c.LeaderName, featureLevel: c.FeatureLevel}
 	s.nextProducerID, s.nextContainer, s.nextJob = int64(c.NextProducerId), ContainerID(c.NextContainer), JobID(c.NextJob)
 	if c.PendingCount > 0 {
@@ -158,6 +159,7 @@ func (r *restorer) core(c *metapb.SnapshotCore) error {
 		s.configs[configKey{Scope(k.GetResource()), k.GetName()}] = overridesOf(k.GetEntries())
 	}
 	s.refreshCluster()
+	s.refreshQuotas()
 	for i, key := range c.Garbage {
 		s.garbage = append(s.garbage, Garbage{Key: key, SinceMillis: c.GarbageSinceMillis[i]})
 		s.garbageKeys[key] = struct{}{}
@@ -328,6 +330,10 @@ func (r *restorer) group(g *metapb.SnapshotGroup) error {
 	to := &Group{Name: stored.Group, Stored: stored, offsets: make(map[TopicPartition]CommittedOffset, len(g.Offsets))}
 	if stored.Kind == offsetsOnly {
 		to.Stored = nil
+	}
+	var err error
+	if to.Consumer, err = restoreConsumerGroup(g.Consumer); err != nil {
+		return err
 	}
 	for _, o := range g.Offsets {
 		t := r.s.topicOf(o.GetTopicId())

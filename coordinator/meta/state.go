@@ -60,12 +60,14 @@ type State struct {
 	groups  map[string]*Group
 	configs map[configKey]map[string]string
 	cluster ClusterConfig
+	quotas  *ClientQuotas // derived from configs
 	jobs    map[JobID]*job
 
 	transactions  map[string]*transaction // by transactional id
 	transactionOf map[int64]*transaction  // by present producer id
 
 	lastRetentionMillis int64
+	topicsSeq           uint64 // see TopicsSeq
 
 	commit commitScratch
 	// dueMillis is a lower bound of when a Tick is next due. It is a cache, no part of the state.
@@ -94,6 +96,9 @@ func New(logID [16]byte) *State {
 
 // Seq is the sequence number of the last entry applied, 0 before the first.
 func (s *State) Seq() uint64 { return s.seq }
+
+// TopicsSeq moves when topics or their partitions may have changed; it is at least the sequence at which they last did.
+func (s *State) TopicsSeq() uint64 { return s.topicsSeq }
 
 // LogID is the identity of the log this is the state of.
 func (s *State) LogID() [16]byte { return s.logID }
@@ -185,6 +190,9 @@ func (a *applier) chunkVerdict(c *metapb.CommitChunk, v *ChunkVerdict) {
 }
 
 func (a *applier) changed(k ChangeKind) {
+	if k == ChangedTopics {
+		a.topicsSeq = a.seq
+	}
 	if a.obs != nil {
 		a.obs.Changed(k)
 	}

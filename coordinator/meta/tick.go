@@ -82,13 +82,10 @@ func (s *State) nextTickMillis() int64 {
 		next = min(next, t.dueMillis(&s.cluster))
 	}
 	for _, g := range s.groups {
-		if !g.expires() {
-			continue
+		for tp, o := range g.offsets {
+			next = min(next, s.expiresMillis(g, tp, o))
 		}
-		for _, o := range g.offsets {
-			next = min(next, s.expiresMillis(g, o))
-		}
-		if len(g.offsets) == 0 {
+		if g.forgettable() {
 			next = min(next, s.emptyGroupExpiresMillis(g))
 		}
 	}

@@ -42,9 +42,17 @@ const (
 	GroupCode_GROUP_UNAVAILABLE                 GroupCode = 12 // no leader just now, or the log did not answer: retriable
 	GroupCode_GROUP_UNKNOWN_TOPIC               GroupCode = 13
 	GroupCode_GROUP_METADATA_TOO_LARGE          GroupCode = 14
-	GroupCode_GROUP_INVALID_PRODUCER_ID_MAPPING GroupCode = 40
-	GroupCode_GROUP_INVALID_PRODUCER_EPOCH      GroupCode = 41
-	GroupCode_GROUP_INVALID_TXN_STATE           GroupCode = 42
+	GroupCode_GROUP_INVALID_PRODUCER_ID_MAPPING GroupCode = 60
+	GroupCode_GROUP_INVALID_PRODUCER_EPOCH      GroupCode = 61
+	GroupCode_GROUP_INVALID_TXN_STATE           GroupCode = 62
+	GroupCode_GROUP_FENCED_MEMBER_EPOCH         GroupCode = 40
+	GroupCode_GROUP_STALE_MEMBER_EPOCH          GroupCode = 41
+	GroupCode_GROUP_UNRELEASED_INSTANCE         GroupCode = 42
+	GroupCode_GROUP_UNSUPPORTED_ASSIGNOR        GroupCode = 43
+	GroupCode_GROUP_INVALID_REGEX               GroupCode = 44
+	GroupCode_GROUP_INVALID_REQUEST             GroupCode = 45
+	GroupCode_GROUP_SUBSCRIBED_TO_TOPIC         GroupCode = 46
+	GroupCode_GROUP_UNSUPPORTED_VERSION         GroupCode = 47
 )
 
 // Enum value maps for GroupCode.
@@ -65,9 +73,17 @@ var (
 		12: "GROUP_UNAVAILABLE",
 		13: "GROUP_UNKNOWN_TOPIC",
 		14: "GROUP_METADATA_TOO_LARGE",
-		40: "GROUP_INVALID_PRODUCER_ID_MAPPING",
-		41: "GROUP_INVALID_PRODUCER_EPOCH",
-		42: "GROUP_INVALID_TXN_STATE",
+		60: "GROUP_INVALID_PRODUCER_ID_MAPPING",
+		61: "GROUP_INVALID_PRODUCER_EPOCH",
+		62: "GROUP_INVALID_TXN_STATE",
+		40: "GROUP_FENCED_MEMBER_EPOCH",
+		41: "GROUP_STALE_MEMBER_EPOCH",
+		42: "GROUP_UNRELEASED_INSTANCE",
+		43: "GROUP_UNSUPPORTED_ASSIGNOR",
+		44: "GROUP_INVALID_REGEX",
+		45: "GROUP_INVALID_REQUEST",
+		46: "GROUP_SUBSCRIBED_TO_TOPIC",
+		47: "GROUP_UNSUPPORTED_VERSION",
 	}
 	GroupCode_value = map[string]int32{
 		"GROUP_OK":                          0,
@@ -85,9 +101,17 @@ var (
 		"GROUP_UNAVAILABLE":                 12,
 		"GROUP_UNKNOWN_TOPIC":               13,
 		"GROUP_METADATA_TOO_LARGE":          14,
-		"GROUP_INVALID_PRODUCER_ID_MAPPING": 40,
-		"GROUP_INVALID_PRODUCER_EPOCH":      41,
-		"GROUP_INVALID_TXN_STATE":           42,
+		"GROUP_INVALID_PRODUCER_ID_MAPPING": 60,
+		"GROUP_INVALID_PRODUCER_EPOCH":      61,
+		"GROUP_INVALID_TXN_STATE":           62,
+		"GROUP_FENCED_MEMBER_EPOCH":         40,
+		"GROUP_STALE_MEMBER_EPOCH":          41,
+		"GROUP_UNRELEASED_INSTANCE":         42,
+		"GROUP_UNSUPPORTED_ASSIGNOR":        43,
+		"GROUP_INVALID_REGEX":               44,
+		"GROUP_INVALID_REQUEST":             45,
+		"GROUP_SUBSCRIBED_TO_TOPIC":         46,
+		"GROUP_UNSUPPORTED_VERSION":         47,
 	}
 )
 
@@ -966,6 +990,7 @@ type GroupCommitRequest struct {
 	InstanceId    *string                `protobuf:"bytes,4,opt,name=instance_id,json=instanceId,proto3,oneof" json:"instance_id,omitempty"`
 	Offsets       []*CommittedOffset     `protobuf:"bytes,5,rep,name=offsets,proto3" json:"offsets,omitempty"`
 	Transaction   *GroupTransaction      `protobuf:"bytes,40,opt,name=transaction,proto3" json:"transaction,omitempty"` // set: the offsets count once the transaction is committed
+	Version       int32                  `protobuf:"varint,20,opt,name=version,proto3" json:"version,omitempty"`        // of the request: from 9 on, members of the consumer protocol may commit
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1040,6 +1065,13 @@ func (x *GroupCommitRequest) GetTransaction() *GroupTransaction {
 		return x.Transaction
 	}
 	return nil
+}
+
+func (x *GroupCommitRequest) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
 }
 
 type GroupTransaction struct {
@@ -1206,6 +1238,7 @@ type GroupDescribed struct {
 	ProtocolType  string                 `protobuf:"bytes,4,opt,name=protocol_type,json=protocolType,proto3" json:"protocol_type,omitempty"`
 	Protocol      string                 `protobuf:"bytes,5,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	Members       []*GroupMember         `protobuf:"bytes,6,rep,name=members,proto3" json:"members,omitempty"` // with the chosen protocol's metadata alone, once there is one
+	Message       string                 `protobuf:"bytes,20,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1280,6 +1313,13 @@ func (x *GroupDescribed) GetMembers() []*GroupMember {
 		return x.Members
 	}
 	return nil
+}
+
+func (x *GroupDescribed) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
 }
 
 type GroupDescribeResponse struct {
@@ -1672,7 +1712,7 @@ const file_group_proto_rawDesc = "" +
 	"\f_instance_id\"v\n" +
 	"\x12GroupLeaveResponse\x12,\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x18.varve.meta.v1.GroupCodeR\x04code\x122\n" +
-	"\amembers\x18\x02 \x03(\v2\x18.varve.meta.v1.GroupLeftR\amembers\"\x9a\x02\n" +
+	"\amembers\x18\x02 \x03(\v2\x18.varve.meta.v1.GroupLeftR\amembers\"\xb4\x02\n" +
 	"\x12GroupCommitRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x1e\n" +
 	"\n" +
@@ -1682,7 +1722,8 @@ const file_group_proto_rawDesc = "" +
 	"\vinstance_id\x18\x04 \x01(\tH\x00R\n" +
 	"instanceId\x88\x01\x01\x128\n" +
 	"\aoffsets\x18\x05 \x03(\v2\x1e.varve.meta.v1.CommittedOffsetR\aoffsets\x12A\n" +
-	"\vtransaction\x18( \x01(\v2\x1f.varve.meta.v1.GroupTransactionR\vtransactionB\x0e\n" +
+	"\vtransaction\x18( \x01(\v2\x1f.varve.meta.v1.GroupTransactionR\vtransaction\x12\x18\n" +
+	"\aversion\x18\x14 \x01(\x05R\aversionB\x0e\n" +
 	"\f_instance_id\"\x9b\x01\n" +
 	"\x10GroupTransaction\x12)\n" +
 	"\x10transactional_id\x18\x01 \x01(\tR\x0ftransactionalId\x12\x1f\n" +
@@ -1693,14 +1734,15 @@ const file_group_proto_rawDesc = "" +
 	"\x13GroupCommitResponse\x12.\n" +
 	"\x05codes\x18\x01 \x03(\x0e2\x18.varve.meta.v1.GroupCodeR\x05codes\".\n" +
 	"\x14GroupDescribeRequest\x12\x16\n" +
-	"\x06groups\x18\x01 \x03(\tR\x06groups\"\xe1\x01\n" +
+	"\x06groups\x18\x01 \x03(\tR\x06groups\"\xfb\x01\n" +
 	"\x0eGroupDescribed\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12,\n" +
 	"\x04code\x18\x02 \x01(\x0e2\x18.varve.meta.v1.GroupCodeR\x04code\x12\x14\n" +
 	"\x05state\x18\x03 \x01(\tR\x05state\x12#\n" +
 	"\rprotocol_type\x18\x04 \x01(\tR\fprotocolType\x12\x1a\n" +
 	"\bprotocol\x18\x05 \x01(\tR\bprotocol\x124\n" +
-	"\amembers\x18\x06 \x03(\v2\x1a.varve.meta.v1.GroupMemberR\amembers\"N\n" +
+	"\amembers\x18\x06 \x03(\v2\x1a.varve.meta.v1.GroupMemberR\amembers\x12\x18\n" +
+	"\amessage\x18\x14 \x01(\tR\amessage\"N\n" +
 	"\x15GroupDescribeResponse\x125\n" +
 	"\x06groups\x18\x01 \x03(\v2\x1d.varve.meta.v1.GroupDescribedR\x06groups\"@\n" +
 	"\x10GroupListRequest\x12\x16\n" +
@@ -1716,7 +1758,7 @@ const file_group_proto_rawDesc = "" +
 	"\x12GroupDeleteRequest\x12\x16\n" +
 	"\x06groups\x18\x01 \x03(\tR\x06groups\"E\n" +
 	"\x13GroupDeleteResponse\x12.\n" +
-	"\x05codes\x18\x01 \x03(\x0e2\x18.varve.meta.v1.GroupCodeR\x05codes*\xff\x03\n" +
+	"\x05codes\x18\x01 \x03(\x0e2\x18.varve.meta.v1.GroupCodeR\x05codes*\xed\x05\n" +
 	"\tGroupCode\x12\f\n" +
 	"\bGROUP_OK\x10\x00\x12\x14\n" +
 	"\x10GROUP_INVALID_ID\x10\x01\x12!\n" +
@@ -1734,9 +1776,17 @@ const file_group_proto_rawDesc = "" +
 	"\x11GROUP_UNAVAILABLE\x10\f\x12\x17\n" +
 	"\x13GROUP_UNKNOWN_TOPIC\x10\r\x12\x1c\n" +
 	"\x18GROUP_METADATA_TOO_LARGE\x10\x0e\x12%\n" +
-	"!GROUP_INVALID_PRODUCER_ID_MAPPING\x10(\x12 \n" +
-	"\x1cGROUP_INVALID_PRODUCER_EPOCH\x10)\x12\x1b\n" +
-	"\x17GROUP_INVALID_TXN_STATE\x10*B.Z,github.com/varvelog/varve/coordinator/metapbb\x06proto3"
+	"!GROUP_INVALID_PRODUCER_ID_MAPPING\x10<\x12 \n" +
+	"\x1cGROUP_INVALID_PRODUCER_EPOCH\x10=\x12\x1b\n" +
+	"\x17GROUP_INVALID_TXN_STATE\x10>\x12\x1d\n" +
+	"\x19GROUP_FENCED_MEMBER_EPOCH\x10(\x12\x1c\n" +
+	"\x18GROUP_STALE_MEMBER_EPOCH\x10)\x12\x1d\n" +
+	"\x19GROUP_UNRELEASED_INSTANCE\x10*\x12\x1e\n" +
+	"\x1aGROUP_UNSUPPORTED_ASSIGNOR\x10+\x12\x17\n" +
+	"\x13GROUP_INVALID_REGEX\x10,\x12\x19\n" +
+	"\x15GROUP_INVALID_REQUEST\x10-\x12\x1d\n" +
+	"\x19GROUP_SUBSCRIBED_TO_TOPIC\x10.\x12\x1d\n" +
+	"\x19GROUP_UNSUPPORTED_VERSION\x10/B.Z,github.com/varvelog/varve/coordinator/metapbb\x06proto3"
 
 var (
 	file_group_proto_rawDescOnce sync.Once

@@ -82,6 +82,7 @@ const (
 	AlterConfig_BROKER         AlterConfig_Resource = 1
 	AlterConfig_GROUP          AlterConfig_Resource = 2
 	AlterConfig_CLIENT_METRICS AlterConfig_Resource = 3
+	AlterConfig_CLIENT_QUOTA   AlterConfig_Resource = 4
 )
 
 // Enum value maps for AlterConfig_Resource.
@@ -91,12 +92,14 @@ var (
 		1: "BROKER",
 		2: "GROUP",
 		3: "CLIENT_METRICS",
+		4: "CLIENT_QUOTA",
 	}
 	AlterConfig_Resource_value = map[string]int32{
 		"TOPIC":          0,
 		"BROKER":         1,
 		"GROUP":          2,
 		"CLIENT_METRICS": 3,
+		"CLIENT_QUOTA":   4,
 	}
 )
 
@@ -248,6 +251,7 @@ type Command struct {
 	//	*Command_Noop
 	//	*Command_DeleteOffsets
 	//	*Command_LocalReleased
+	//	*Command_StoreConsumerGroup
 	//	*Command_InitTransactionalProducer
 	//	*Command_AddToTransaction
 	//	*Command_CommitTransactionOffsets
@@ -495,6 +499,15 @@ func (x *Command) GetLocalReleased() *LocalReleased {
 	return nil
 }
 
+func (x *Command) GetStoreConsumerGroup() *StoreConsumerGroup {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_StoreConsumerGroup); ok {
+			return x.StoreConsumerGroup
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetInitTransactionalProducer() *InitTransactionalProducer {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_InitTransactionalProducer); ok {
@@ -640,20 +653,24 @@ type Command_LocalReleased struct {
 	LocalReleased *LocalReleased `protobuf:"bytes,22,opt,name=local_released,json=localReleased,proto3,oneof"`
 }
 
+type Command_StoreConsumerGroup struct {
+	StoreConsumerGroup *StoreConsumerGroup `protobuf:"bytes,40,opt,name=store_consumer_group,json=storeConsumerGroup,proto3,oneof"`
+}
+
 type Command_InitTransactionalProducer struct {
-	InitTransactionalProducer *InitTransactionalProducer `protobuf:"bytes,40,opt,name=init_transactional_producer,json=initTransactionalProducer,proto3,oneof"`
+	InitTransactionalProducer *InitTransactionalProducer `protobuf:"bytes,50,opt,name=init_transactional_producer,json=initTransactionalProducer,proto3,oneof"`
 }
 
 type Command_AddToTransaction struct {
-	AddToTransaction *AddToTransaction `protobuf:"bytes,41,opt,name=add_to_transaction,json=addToTransaction,proto3,oneof"`
+	AddToTransaction *AddToTransaction `protobuf:"bytes,51,opt,name=add_to_transaction,json=addToTransaction,proto3,oneof"`
 }
 
 type Command_CommitTransactionOffsets struct {
-	CommitTransactionOffsets *CommitTransactionOffsets `protobuf:"bytes,42,opt,name=commit_transaction_offsets,json=commitTransactionOffsets,proto3,oneof"`
+	CommitTransactionOffsets *CommitTransactionOffsets `protobuf:"bytes,52,opt,name=commit_transaction_offsets,json=commitTransactionOffsets,proto3,oneof"`
 }
 
 type Command_EndTransaction struct {
-	EndTransaction *EndTransaction `protobuf:"bytes,43,opt,name=end_transaction,json=endTransaction,proto3,oneof"`
+	EndTransaction *EndTransaction `protobuf:"bytes,53,opt,name=end_transaction,json=endTransaction,proto3,oneof"`
 }
 
 func (*Command_LeaderStart) isCommand_Kind() {}
@@ -697,6 +714,8 @@ func (*Command_Noop) isCommand_Kind() {}
 func (*Command_DeleteOffsets) isCommand_Kind() {}
 
 func (*Command_LocalReleased) isCommand_Kind() {}
+
+func (*Command_StoreConsumerGroup) isCommand_Kind() {}
 
 func (*Command_InitTransactionalProducer) isCommand_Kind() {}
 
@@ -1353,7 +1372,8 @@ func (x *CreatePartitions) GetMaxPartitions() int32 {
 	return 0
 }
 
-// AlterConfig sets or unsets overrides of a topic, of a node ("" is the cluster default), of a group.
+// AlterConfig sets or unsets overrides of a topic, of a node ("" is the cluster default), of a group, of client metrics, or the
+// quotas of an entity (named as coordinator/meta/quotas.go says).
 type AlterConfig struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Resource      AlterConfig_Resource   `protobuf:"varint,1,opt,name=resource,proto3,enum=varve.meta.v1.AlterConfig_Resource" json:"resource,omitempty"`
@@ -1612,17 +1632,19 @@ func (x *GroupProtocol) GetMetadata() []byte {
 
 // StoreGroup replaces what is durable of a group, apart from its offsets.
 type StoreGroup struct {
-	state            protoimpl.MessageState `protogen:"open.v1"`
-	Group            string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
-	Kind             string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"` // "classic"
-	ProtocolType     string                 `protobuf:"bytes,3,opt,name=protocol_type,json=protocolType,proto3" json:"protocol_type,omitempty"`
-	Protocol         string                 `protobuf:"bytes,4,opt,name=protocol,proto3" json:"protocol,omitempty"`
-	Generation       int32                  `protobuf:"varint,5,opt,name=generation,proto3" json:"generation,omitempty"`
-	Leader           string                 `protobuf:"bytes,6,opt,name=leader,proto3" json:"leader,omitempty"`
-	Members          []*GroupMember         `protobuf:"bytes,7,rep,name=members,proto3" json:"members,omitempty"`
-	StateSinceMillis int64                  `protobuf:"varint,8,opt,name=state_since_millis,json=stateSinceMillis,proto3" json:"state_since_millis,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	Group              string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Kind               string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"` // "classic"
+	ProtocolType       string                 `protobuf:"bytes,3,opt,name=protocol_type,json=protocolType,proto3" json:"protocol_type,omitempty"`
+	Protocol           string                 `protobuf:"bytes,4,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	Generation         int32                  `protobuf:"varint,5,opt,name=generation,proto3" json:"generation,omitempty"`
+	Leader             string                 `protobuf:"bytes,6,opt,name=leader,proto3" json:"leader,omitempty"`
+	Members            []*GroupMember         `protobuf:"bytes,7,rep,name=members,proto3" json:"members,omitempty"`
+	StateSinceMillis   int64                  `protobuf:"varint,8,opt,name=state_since_millis,json=stateSinceMillis,proto3" json:"state_since_millis,omitempty"`
+	SubscribedTopics   []string               `protobuf:"bytes,20,rep,name=subscribed_topics,json=subscribedTopics,proto3" json:"subscribed_topics,omitempty"`        // of its members, in order, where all of them say so (protocol type consumer)
+	KnowsSubscriptions bool                   `protobuf:"varint,21,opt,name=knows_subscriptions,json=knowsSubscriptions,proto3" json:"knows_subscriptions,omitempty"` // offsets in other topics expire although the group has members
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *StoreGroup) Reset() {
@@ -1709,6 +1731,20 @@ func (x *StoreGroup) GetStateSinceMillis() int64 {
 		return x.StateSinceMillis
 	}
 	return 0
+}
+
+func (x *StoreGroup) GetSubscribedTopics() []string {
+	if x != nil {
+		return x.SubscribedTopics
+	}
+	return nil
+}
+
+func (x *StoreGroup) GetKnowsSubscriptions() bool {
+	if x != nil {
+		return x.KnowsSubscriptions
+	}
+	return false
 }
 
 type CommittedOffset struct {
@@ -3910,6 +3946,7 @@ type SnapshotGroup struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         *StoreGroup            `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	Offsets       []*CommittedOffset     `protobuf:"bytes,2,rep,name=offsets,proto3" json:"offsets,omitempty"`
+	Consumer      *StoredConsumerGroup   `protobuf:"bytes,10,opt,name=consumer,proto3" json:"consumer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3954,6 +3991,13 @@ func (x *SnapshotGroup) GetGroup() *StoreGroup {
 func (x *SnapshotGroup) GetOffsets() []*CommittedOffset {
 	if x != nil {
 		return x.Offsets
+	}
+	return nil
+}
+
+func (x *SnapshotGroup) GetConsumer() *StoredConsumerGroup {
+	if x != nil {
+		return x.Consumer
 	}
 	return nil
 }
@@ -4339,7 +4383,7 @@ var File_meta_proto protoreflect.FileDescriptor
 const file_meta_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"meta.proto\x12\rvarve.meta.v1\"\xf4\x01\n" +
+	"meta.proto\x12\rvarve.meta.v1\x1a\x13consumergroup.proto\"\xf4\x01\n" +
 	"\x05Entry\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x15\n" +
 	"\x06log_id\x18\x02 \x01(\fR\x05logId\x12#\n" +
@@ -4349,7 +4393,7 @@ const file_meta_proto_rawDesc = "" +
 	"timeMillis\x122\n" +
 	"\bcommands\x18\x06 \x03(\v2\x16.varve.meta.v1.CommandR\bcommands\x12\x1f\n" +
 	"\ventry_nonce\x18\a \x01(\x04R\n" +
-	"entryNonce\"\xd1\x0e\n" +
+	"entryNonce\"\xa8\x0f\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12?\n" +
 	"\fleader_start\x18\x02 \x01(\v2\x1a.varve.meta.v1.LeaderStartH\x00R\vleaderStart\x12B\n" +
@@ -4375,11 +4419,12 @@ const file_meta_proto_rawDesc = "" +
 	"\x11advance_log_start\x18\x13 \x01(\v2\x1e.varve.meta.v1.AdvanceLogStartH\x00R\x0fadvanceLogStart\x12)\n" +
 	"\x04noop\x18\x14 \x01(\v2\x13.varve.meta.v1.NoopH\x00R\x04noop\x12E\n" +
 	"\x0edelete_offsets\x18\x15 \x01(\v2\x1c.varve.meta.v1.DeleteOffsetsH\x00R\rdeleteOffsets\x12E\n" +
-	"\x0elocal_released\x18\x16 \x01(\v2\x1c.varve.meta.v1.LocalReleasedH\x00R\rlocalReleased\x12j\n" +
-	"\x1binit_transactional_producer\x18( \x01(\v2(.varve.meta.v1.InitTransactionalProducerH\x00R\x19initTransactionalProducer\x12O\n" +
-	"\x12add_to_transaction\x18) \x01(\v2\x1f.varve.meta.v1.AddToTransactionH\x00R\x10addToTransaction\x12g\n" +
-	"\x1acommit_transaction_offsets\x18* \x01(\v2'.varve.meta.v1.CommitTransactionOffsetsH\x00R\x18commitTransactionOffsets\x12H\n" +
-	"\x0fend_transaction\x18+ \x01(\v2\x1d.varve.meta.v1.EndTransactionH\x00R\x0eendTransaction\x12\x1d\n" +
+	"\x0elocal_released\x18\x16 \x01(\v2\x1c.varve.meta.v1.LocalReleasedH\x00R\rlocalReleased\x12U\n" +
+	"\x14store_consumer_group\x18( \x01(\v2!.varve.meta.v1.StoreConsumerGroupH\x00R\x12storeConsumerGroup\x12j\n" +
+	"\x1binit_transactional_producer\x182 \x01(\v2(.varve.meta.v1.InitTransactionalProducerH\x00R\x19initTransactionalProducer\x12O\n" +
+	"\x12add_to_transaction\x183 \x01(\v2\x1f.varve.meta.v1.AddToTransactionH\x00R\x10addToTransaction\x12g\n" +
+	"\x1acommit_transaction_offsets\x184 \x01(\v2'.varve.meta.v1.CommitTransactionOffsetsH\x00R\x18commitTransactionOffsets\x12H\n" +
+	"\x0fend_transaction\x185 \x01(\v2\x1d.varve.meta.v1.EndTransactionH\x00R\x0eendTransaction\x12\x1d\n" +
 	"\n" +
 	"part_count\x18\x1e \x01(\rR\tpartCount\x12\x1d\n" +
 	"\n" +
@@ -4447,18 +4492,19 @@ const file_meta_proto_rawDesc = "" +
 	"\x10CreatePartitions\x12\x19\n" +
 	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x05R\x05count\x12%\n" +
-	"\x0emax_partitions\x18\x03 \x01(\x05R\rmaxPartitions\"\xf4\x01\n" +
+	"\x0emax_partitions\x18\x03 \x01(\x05R\rmaxPartitions\"\x86\x02\n" +
 	"\vAlterConfig\x12?\n" +
 	"\bresource\x18\x01 \x01(\x0e2#.varve.meta.v1.AlterConfig.ResourceR\bresource\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x124\n" +
 	"\aentries\x18\x03 \x03(\v2\x1a.varve.meta.v1.ConfigEntryR\aentries\x12\x18\n" +
-	"\areplace\x18\x04 \x01(\bR\areplace\"@\n" +
+	"\areplace\x18\x04 \x01(\bR\areplace\"R\n" +
 	"\bResource\x12\t\n" +
 	"\x05TOPIC\x10\x00\x12\n" +
 	"\n" +
 	"\x06BROKER\x10\x01\x12\t\n" +
 	"\x05GROUP\x10\x02\x12\x12\n" +
-	"\x0eCLIENT_METRICS\x10\x03\"\x14\n" +
+	"\x0eCLIENT_METRICS\x10\x03\x12\x10\n" +
+	"\fCLIENT_QUOTA\x10\x04\"\x14\n" +
 	"\x12AllocateProducerId\"\xd5\x02\n" +
 	"\vGroupMember\x12\x1b\n" +
 	"\tmember_id\x18\x01 \x01(\tR\bmemberId\x12\x1f\n" +
@@ -4475,7 +4521,7 @@ const file_meta_proto_rawDesc = "" +
 	"assignment\"?\n" +
 	"\rGroupProtocol\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
-	"\bmetadata\x18\x02 \x01(\fR\bmetadata\"\x93\x02\n" +
+	"\bmetadata\x18\x02 \x01(\fR\bmetadata\"\xf1\x02\n" +
 	"\n" +
 	"StoreGroup\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x12\n" +
@@ -4487,7 +4533,9 @@ const file_meta_proto_rawDesc = "" +
 	"generation\x12\x16\n" +
 	"\x06leader\x18\x06 \x01(\tR\x06leader\x124\n" +
 	"\amembers\x18\a \x03(\v2\x1a.varve.meta.v1.GroupMemberR\amembers\x12,\n" +
-	"\x12state_since_millis\x18\b \x01(\x03R\x10stateSinceMillis\"\xeb\x01\n" +
+	"\x12state_since_millis\x18\b \x01(\x03R\x10stateSinceMillis\x12+\n" +
+	"\x11subscribed_topics\x18\x14 \x03(\tR\x10subscribedTopics\x12/\n" +
+	"\x13knows_subscriptions\x18\x15 \x01(\bR\x12knowsSubscriptions\"\xeb\x01\n" +
 	"\x0fCommittedOffset\x12\x19\n" +
 	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x16\n" +
@@ -4683,10 +4731,12 @@ const file_meta_proto_rawDesc = "" +
 	"\amarkers\x18\x14 \x01(\fR\amarkers\x12\x18\n" +
 	"\aaborted\x18\x15 \x01(\fR\aaborted\"F\n" +
 	"\x0eSnapshotGroups\x124\n" +
-	"\x06groups\x18\x01 \x03(\v2\x1c.varve.meta.v1.SnapshotGroupR\x06groups\"z\n" +
+	"\x06groups\x18\x01 \x03(\v2\x1c.varve.meta.v1.SnapshotGroupR\x06groups\"\xba\x01\n" +
 	"\rSnapshotGroup\x12/\n" +
 	"\x05group\x18\x01 \x01(\v2\x19.varve.meta.v1.StoreGroupR\x05group\x128\n" +
-	"\aoffsets\x18\x02 \x03(\v2\x1e.varve.meta.v1.CommittedOffsetR\aoffsets\"4\n" +
+	"\aoffsets\x18\x02 \x03(\v2\x1e.varve.meta.v1.CommittedOffsetR\aoffsets\x12>\n" +
+	"\bconsumer\x18\n" +
+	" \x01(\v2\".varve.meta.v1.StoredConsumerGroupR\bconsumer\"4\n" +
 	"\x12SnapshotContainers\x12\x1e\n" +
 	"\n" +
 	"containers\x18\x01 \x01(\fR\n" +
@@ -4795,6 +4845,8 @@ var file_meta_proto_goTypes = []any{
 	(*SnapshotTransaction)(nil),          // 50: varve.meta.v1.SnapshotTransaction
 	(*SnapshotTransactionPartition)(nil), // 51: varve.meta.v1.SnapshotTransactionPartition
 	(*SnapshotTransactionGroup)(nil),     // 52: varve.meta.v1.SnapshotTransactionGroup
+	(*StoreConsumerGroup)(nil),           // 53: varve.meta.v1.StoreConsumerGroup
+	(*StoredConsumerGroup)(nil),          // 54: varve.meta.v1.StoredConsumerGroup
 }
 var file_meta_proto_depIdxs = []int32{
 	3,  // 0: varve.meta.v1.Entry.commands:type_name -> varve.meta.v1.Command
@@ -4819,47 +4871,49 @@ var file_meta_proto_depIdxs = []int32{
 	35, // 19: varve.meta.v1.Command.noop:type_name -> varve.meta.v1.Noop
 	20, // 20: varve.meta.v1.Command.delete_offsets:type_name -> varve.meta.v1.DeleteOffsets
 	32, // 21: varve.meta.v1.Command.local_released:type_name -> varve.meta.v1.LocalReleased
-	22, // 22: varve.meta.v1.Command.init_transactional_producer:type_name -> varve.meta.v1.InitTransactionalProducer
-	23, // 23: varve.meta.v1.Command.add_to_transaction:type_name -> varve.meta.v1.AddToTransaction
-	25, // 24: varve.meta.v1.Command.commit_transaction_offsets:type_name -> varve.meta.v1.CommitTransactionOffsets
-	26, // 25: varve.meta.v1.Command.end_transaction:type_name -> varve.meta.v1.EndTransaction
-	0,  // 26: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
-	9,  // 27: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	1,  // 28: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
-	9,  // 29: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	16, // 30: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
-	15, // 31: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
-	18, // 32: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	18, // 33: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	24, // 34: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
-	18, // 35: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	28, // 36: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
-	29, // 37: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
-	38, // 38: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
-	42, // 39: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
-	45, // 40: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
-	47, // 41: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
-	48, // 42: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
-	49, // 43: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
-	39, // 44: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
-	40, // 45: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
-	41, // 46: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
-	9,  // 47: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	43, // 48: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
-	9,  // 49: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	44, // 50: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
-	46, // 51: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
-	17, // 52: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
-	18, // 53: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	50, // 54: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
-	51, // 55: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
-	52, // 56: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
-	18, // 57: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	58, // [58:58] is the sub-list for method output_type
-	58, // [58:58] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	53, // 22: varve.meta.v1.Command.store_consumer_group:type_name -> varve.meta.v1.StoreConsumerGroup
+	22, // 23: varve.meta.v1.Command.init_transactional_producer:type_name -> varve.meta.v1.InitTransactionalProducer
+	23, // 24: varve.meta.v1.Command.add_to_transaction:type_name -> varve.meta.v1.AddToTransaction
+	25, // 25: varve.meta.v1.Command.commit_transaction_offsets:type_name -> varve.meta.v1.CommitTransactionOffsets
+	26, // 26: varve.meta.v1.Command.end_transaction:type_name -> varve.meta.v1.EndTransaction
+	0,  // 27: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
+	9,  // 28: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	1,  // 29: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
+	9,  // 30: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	16, // 31: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
+	15, // 32: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
+	18, // 33: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	18, // 34: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	24, // 35: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
+	18, // 36: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	28, // 37: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
+	29, // 38: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
+	38, // 39: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
+	42, // 40: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
+	45, // 41: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
+	47, // 42: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
+	48, // 43: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
+	49, // 44: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
+	39, // 45: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
+	40, // 46: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
+	41, // 47: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
+	9,  // 48: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	43, // 49: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
+	9,  // 50: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	44, // 51: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
+	46, // 52: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
+	17, // 53: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
+	18, // 54: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	54, // 55: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
+	50, // 56: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
+	51, // 57: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
+	52, // 58: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
+	18, // 59: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	60, // [60:60] is the sub-list for method output_type
+	60, // [60:60] is the sub-list for method input_type
+	60, // [60:60] is the sub-list for extension type_name
+	60, // [60:60] is the sub-list for extension extendee
+	0,  // [0:60] is the sub-list for field type_name
 }
 
 func init() { file_meta_proto_init() }
@@ -4867,6 +4921,7 @@ func file_meta_proto_init() {
 	if File_meta_proto != nil {
 		return
 	}
+	file_consumergroup_proto_init()
 	file_meta_proto_msgTypes[1].OneofWrappers = []any{
 		(*Command_LeaderStart)(nil),
 		(*Command_RegisterNode)(nil),
@@ -4889,6 +4944,7 @@ func file_meta_proto_init() {
 		(*Command_Noop)(nil),
 		(*Command_DeleteOffsets)(nil),
 		(*Command_LocalReleased)(nil),
+		(*Command_StoreConsumerGroup)(nil),
 		(*Command_InitTransactionalProducer)(nil),
 		(*Command_AddToTransaction)(nil),
 		(*Command_CommitTransactionOffsets)(nil),

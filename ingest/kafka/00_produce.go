@@ -40,6 +40,7 @@ type produceRequest struct {
 	pending       Pending            // nil where no batch was appended
 	ready         chan struct{}      // closed once pending is set; nil where it was set from the start
 	presses       []press            // batches to be compressed
+	throttle      time.Duration      // how long the client has to wait
 }
 
 type produceTopic struct {
@@ -90,6 +91,7 @@ func (c *conn) beginProduce(x *exchange) error {
 	if refused != nil {
 		p.refuseAll(refused)
 	}
+	c.throttleProduce(p, x)
 	if x.produce = p; len(p.batches) == 0 {
 		return nil
 	}
@@ -99,6 +101,14 @@ func (c *conn) beginProduce(x *exchange) error {
 		return err
 	}
 	return nil
+}
+
+// throttleProduce charges the request's bytes, and the time it took to validate them.
+func (c *conn) throttleProduce(p *produceRequest, x *exchange) {
+	now := time.Now()
+	c.readQuota.look(c.server.quotas, x.header.clientID, now)
+	p.throttle = max(c.readQuota.charge(produceQuota, float64(len(x.body)), now), c.readQuota.charge(requestQuota, busyPercent(now.Sub(x.received)), now))
+	c.mute(p.throttle)
 }
 
 // appendBatches hands x's batches to the lane, which holds the frame until they are settled.
@@ -340,7 +350,7 @@ func (c *conn) encodeProduce(x *exchange) {
 		next += topic.partitions
 		b = appendNoTags(b, flexible)
 	}
-	b = appendInt32(b, 0) // throttle time
+	b = appendInt32(b, throttleMillis(p.throttle))
 	c.out.buf = appendNoTags(b, flexible)
 	c.out.end()
 }

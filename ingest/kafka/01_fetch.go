@@ -2,12 +2,15 @@ package kafka
 
 import (
 	"context"
+	"math"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/ingest/fetch"
+	"github.com/varvelog/varve/ingest/recordbatch"
 )
 
 // Fetch (key 1), versions 4 to 18.
@@ -30,14 +33,16 @@ func answerFetch(_ context.Context, call *call, request kmsg.Request) error {
 	r := request.(*kmsg.FetchRequest) //nolint:forcetypeassert // the table's key made it
 	session, incremental, refused := call.server().sessions.begin(r, time.Now())
 	if refused != nil {
-		encodeFetch(call, r, refused.Code, 0, nil, nil)
+		encodeFetch(call, r, refused.Code, 0, nil, nil, 0)
 		return nil
 	}
 	defer session.Unlock()
 	f := fetching{call: call, request: r, session: session, incremental: incremental}
+	began := time.Now()
 	f.plan()
+	planned := time.Since(began)
 	f.read()
-	encodeFetch(call, r, 0, session.id, session.partitions, f.rows)
+	encodeFetch(call, r, 0, session.id, session.partitions, f.rows, f.throttle(planned))
 	return nil
 }
 
@@ -105,7 +110,7 @@ func (f *fetching) read() {
 	request := fetch.Request{
 		Partitions: f.reads,
 		MinBytes:   int(max(f.request.MinBytes, 0)),
-		MaxBytes:   min(int(max(f.request.MaxBytes, 0)), c.server.config.FetchMaxBytes),
+		MaxBytes:   min(int(max(f.request.MaxBytes, 0)), c.server.config.FetchMaxBytes, f.quotaBytes()),
 		MaxWait:    min(max(time.Duration(f.request.MaxWaitMillis)*time.Millisecond, 0), maxFetchMaxWait),
 		Committed:  f.request.IsolationLevel == readCommitted,
 	}
@@ -131,11 +136,59 @@ func (f *fetching) read() {
 		row := &f.rows[i]
 		row.data = &answer.Partitions[k]
 		row.code = readError(row.data.Code, false) // the topic is known: what may be unknown is its partition
+		if row.code == 0 && f.request.Version < fetchZstdSince && holdsZstd(row.data.Records) {
+			row.code = kerr.UnsupportedCompressionType.Code
+		}
 		if f.reads[k].Open && row.data.Code == fetch.OK {
 			c.opened[f.reads[k].TopicPartition] = struct{}{}
 		}
 	}
 	f.note()
+}
+
+// fetchZstdSince is the version whose clients know zstd (KIP-110).
+const fetchZstdSince = 10
+
+// holdsZstd looks for a zstd batch in records to be sent.
+func holdsZstd(records [][]byte) bool {
+	for _, piece := range records {
+		for len(piece) > 0 {
+			h, err := recordbatch.ParseHeader(piece)
+			if err != nil || h.SizeBytes() > len(piece) {
+				break // a piece of a batch: its beginning has been looked at
+			}
+			if h.Codec() == recordbatch.Zstd {
+				return true
+			}
+			piece = piece[h.SizeBytes():]
+		}
+	}
+	return false
+}
+
+// quotaBytes is the most that a client with a quota is given at once.
+func (f *fetching) quotaBytes() int {
+	client := &f.call.conn.answerQuota
+	client.look(f.call.server().quotas, f.call.header.clientID, time.Now())
+	if bucket := client.buckets[fetchQuota]; bucket != nil {
+		return int(min(bucket.capacity(), math.MaxInt32))
+	}
+	return math.MaxInt
+}
+
+// throttle charges the records' bytes, and the time that went into planning. Kafka holds the records back where they are above the quota; here
+// they go out, and the client waits as long afterwards.
+func (f *fetching) throttle(planned time.Duration) time.Duration {
+	size := 0
+	for i := range f.rows {
+		if f.rows[i].data != nil {
+			size += f.rows[i].data.Bytes
+		}
+	}
+	client, now := &f.call.conn.answerQuota, time.Now()
+	wait := max(client.charge(fetchQuota, float64(size), now), client.charge(requestQuota, busyPercent(planned), now))
+	f.call.conn.mute(wait)
+	return wait
 }
 
 // note keeps what the client is told, and decides what an incremental answer leaves out.
@@ -155,10 +208,10 @@ func (f *fetching) note() {
 }
 
 // encodeFetch encodes an answer: rows are those of partitions, in their order.
-func encodeFetch(call *call, r *kmsg.FetchRequest, code int16, sessionID int32, partitions []fetchPartition, rows []fetchRow) {
+func encodeFetch(call *call, r *kmsg.FetchRequest, code int16, sessionID int32, partitions []fetchPartition, rows []fetchRow, throttle time.Duration) {
 	version, flexible, out := r.Version, r.Version >= 12, &call.conn.out
 	out.begin(call.header.correlationID, flexible)
-	out.buf = appendInt32(out.buf, 0) // throttle time
+	out.buf = appendInt32(out.buf, throttleMillis(throttle))
 	if version >= 7 {
 		out.buf = appendInt16(out.buf, code)
 		out.buf = appendInt32(out.buf, sessionID)

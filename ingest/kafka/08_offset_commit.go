@@ -26,7 +26,7 @@ func handleOffsetCommit(ctx context.Context, call *call, r *kmsg.OffsetCommitReq
 	ctx, cancel := context.WithTimeout(ctx, offsetCommitTimeout)
 	defer cancel()
 	response := kmsg.NewPtrOffsetCommitResponse()
-	request := &metapb.GroupCommitRequest{Group: r.Group, Generation: r.Generation, MemberId: r.MemberID, InstanceId: r.InstanceID}
+	request := &metapb.GroupCommitRequest{Group: r.Group, Generation: r.Generation, MemberId: r.MemberID, InstanceId: r.InstanceID, Version: int32(r.Version)}
 	refused := call.mayGroup(Read, r.Group)
 	var answers []*int16 // the codes of the request's offsets, to be filled in
 	for i := range r.Topics {

@@ -17,7 +17,7 @@ import (
 //	v6  flexible
 //	v7  require stable: an offset that a transaction may yet change is not told (KIP-447)
 //	v8  several groups in one request (KIP-709)
-//	v9  member id and epoch (KIP-848), which classic groups do not have
+//	v9  member id and epoch (KIP-848)
 //	v10 topic ids instead of names
 //
 // The answer comes from this node's replica, after a barrier: what was committed before, on whatever node, is seen.
@@ -39,7 +39,7 @@ func handleOffsetFetch(ctx context.Context, call *call, r *kmsg.OffsetFetchReque
 			answer.ErrorCode = e.Code
 		} else if barrier != nil {
 			answer.ErrorCode = kerr.CoordinatorNotAvailable.Code
-		} else {
+		} else if answer.ErrorCode = call.memberMayFetch(&groups[i]); answer.ErrorCode == 0 {
 			answer.Topics = call.committedOffsets(r.Version, r.Version >= 7 && r.RequireStable, &groups[i])
 		}
 		response.Groups = append(response.Groups, answer)
@@ -87,6 +87,30 @@ func flattenOffsetFetch(r *kmsg.OffsetFetchRequest, response *kmsg.OffsetFetchRe
 		response.Topics = append(response.Topics, topic)
 	}
 	response.Groups = nil
+}
+
+// memberMayFetch judges what a member of the consumer protocol says of itself: it may not go by offsets that others have moved since.
+func (c *call) memberMayFetch(asked *kmsg.OffsetFetchRequestGroup) (code int16) {
+	if asked.MemberID == nil && asked.MemberEpoch < 0 {
+		return 0
+	}
+	c.domain().Metadata.View(func(s *meta.State) {
+		g := s.Group(asked.Group)
+		if g == nil || g.Consumer == nil {
+			return
+		}
+		m := g.Consumer.Members[orEmpty(asked.MemberID)]
+		switch {
+		case m == nil:
+			code = kerr.UnknownMemberID.Code
+		case m.GetCurrent().GetEpoch() == asked.MemberEpoch:
+		case m.GetSubscription().GetClassic() != nil:
+			code = kerr.IllegalGeneration.Code
+		default:
+			code = kerr.StaleMemberEpoch.Code
+		}
+	})
+	return code
 }
 
 // committedOffsets looks up what a group has committed.

@@ -50,7 +50,7 @@ func describeGroup(version int16, g *metapb.GroupDescribed, answer *kmsg.Describ
 			answer.ErrorCode = 0
 		} else {
 			answer.AuthorizedOperations = math.MinInt32 // nobody may do anything to what is not there
-			answer.ErrorMessage = kmsg.StringPtr("Group " + g.Group + " not found.")
+			answer.ErrorMessage = nilIfEmpty(g.Message)
 		}
 	}
 	for _, m := range g.Members {

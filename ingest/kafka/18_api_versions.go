@@ -23,6 +23,9 @@ func handleApiVersions(_ context.Context, call *call, r *kmsg.ApiVersionsRequest
 		response.ErrorCode = kerr.InvalidRequest.Code
 		return response, nil
 	}
+	if r.Version >= 3 {
+		call.conn.softwareName, call.conn.softwareVersion = r.ClientSoftwareName, r.ClientSoftwareVersion
+	}
 	for _, a := range call.server().apis.list {
 		key := kmsg.ApiVersionsResponseApiKey{ApiKey: a.key, MinVersion: a.min, MaxVersion: a.max}
 		if a.key == keyProduce {
@@ -30,7 +33,9 @@ func handleApiVersions(_ context.Context, call *call, r *kmsg.ApiVersionsRequest
 		}
 		response.ApiKeys = append(response.ApiKeys, key)
 	}
-	tellFeatures(response, r.Version)
+	if r.Version >= 3 {
+		describeFeatures(response, call.server().apis, r.Version)
+	}
 	return response, nil
 }
 

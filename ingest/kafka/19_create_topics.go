@@ -55,9 +55,14 @@ func createTopic(ctx context.Context, call *call, validateOnly bool, asked *kmsg
 		return
 	}
 	var verdict meta.Verdict
-	if validateOnly {
-		call.domain().Metadata.View(func(s *meta.State) { verdict = s.CheckCreateTopic(command) })
-	} else {
+	call.domain().Metadata.View(func(s *meta.State) { verdict = s.CheckCreateTopic(command) })
+	if !validateOnly {
+		if verdict.Code == meta.OK {
+			if e := call.chargeMutations(int(command.Partitions), 6); e != nil {
+				answer.ErrorCode, answer.ErrorMessage = refusal(e, "")
+				return
+			}
+		}
 		var err error
 		if verdict, err = call.propose(ctx, &metapb.Command{Kind: &metapb.Command_CreateTopic{CreateTopic: command}}); err != nil {
 			answer.ErrorCode, answer.ErrorMessage = refusal(proposalError(err, kerr.NotController), err.Error())

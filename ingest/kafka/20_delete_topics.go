@@ -72,7 +72,7 @@ func deleteTopic(ctx context.Context, call *call, asked *kmsg.DeleteTopicsReques
 		answer.ErrorCode, answer.ErrorMessage = refusal(kerr.InvalidRequest, "Neither topic name nor id was specified, or both were.")
 		return
 	}
-	id, name, _, known := call.resolve(orEmpty(asked.Topic), asked.TopicID, byID)
+	id, name, partitions, known := call.resolve(orEmpty(asked.Topic), asked.TopicID, byID)
 	unknown := kerr.UnknownTopicOrPartition
 	if byID {
 		unknown = kerr.UnknownTopicID
@@ -86,6 +86,10 @@ func deleteTopic(ctx context.Context, call *call, asked *kmsg.DeleteTopicsReques
 		return
 	}
 	answer.TopicID = id
+	if e := call.chargeMutations(int(partitions), 5); e != nil {
+		answer.ErrorCode, answer.ErrorMessage = refusal(e, "")
+		return
+	}
 	verdict, err := call.propose(ctx, &metapb.Command{Kind: &metapb.Command_DeleteTopic{DeleteTopic: &metapb.DeleteTopic{TopicId: id[:]}}})
 	if err != nil {
 		answer.ErrorCode, answer.ErrorMessage = refusal(proposalError(err, kerr.NotController), err.Error())

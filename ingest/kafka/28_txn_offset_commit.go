@@ -22,7 +22,7 @@ func handleTxnOffsetCommit(ctx context.Context, call *call, r *kmsg.TxnOffsetCom
 	ctx, cancel := context.WithTimeout(ctx, offsetCommitTimeout)
 	defer cancel()
 	request := &metapb.GroupCommitRequest{
-		Group: r.Group, Generation: -1,
+		Group: r.Group, Generation: -1, Version: 9, // every version may speak for members of the consumer protocol
 		Transaction: &metapb.GroupTransaction{
 			TransactionalId: r.TransactionalID, ProducerId: r.ProducerID, ProducerEpoch: int32(r.ProducerEpoch), Joins: r.Version >= joinsTxnOffsetCommit,
 		},

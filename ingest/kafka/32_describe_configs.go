@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -15,8 +16,7 @@ import (
 //
 //	v1  synonyms and sources; v3 types and documentation (KIP-569); v4 flexible
 //
-// The configuration of every node is the cluster's: a broker by id has the cluster's values, the default entity ("") only those that
-// were set.
+// A broker by id has its own values, else the cluster's; the default entity ("") only those that were set.
 
 func handleDescribeConfigs(_ context.Context, call *call, r *kmsg.DescribeConfigsRequest) (kmsg.Response, error) {
 	response := kmsg.NewPtrDescribeConfigsResponse()
@@ -53,6 +53,9 @@ func describeConfigs(call *call, r *kmsg.DescribeConfigsRequest, asked *kmsg.Des
 			}
 			answer.Configs = append(answer.Configs, describeConfig(r, v))
 		}
+		if scope == meta.ScopeBroker && asked.ResourceName != "" {
+			answer.Configs = append(answer.Configs, call.staticConfigs(s, r, asked)...)
+		}
 	})
 	return answer
 }
@@ -75,7 +78,7 @@ func describeConfig(r *kmsg.DescribeConfigsRequest, v *meta.ConfigValue) kmsg.De
 	return c
 }
 
-// configResource turns Kafka's resource into the state's. A node's own configuration is the cluster's.
+// configResource turns Kafka's resource into the state's.
 func (c *call) configResource(kind kmsg.ConfigResourceType, name string) (meta.Scope, string, *kerr.Error, string) {
 	switch kind {
 	case kmsg.ConfigResourceTypeTopic:
@@ -87,10 +90,16 @@ func (c *call) configResource(kind kmsg.ConfigResourceType, name string) (meta.S
 		if name != "" && !c.isNode(name) {
 			return 0, "", kerr.InvalidRequest, fmt.Sprintf("Unexpected broker id %q.", name)
 		}
-		return meta.ScopeBroker, "", nil, ""
+		return meta.ScopeBroker, name, nil, ""
 	case kmsg.ConfigResourceTypeGroupConfig:
+		if name == "" {
+			return 0, "", kerr.InvalidRequest, "Group name must not be empty"
+		}
 		return meta.ScopeGroup, name, nil, ""
 	case kmsg.ConfigResourceTypeClientMetrics:
+		if name == "" {
+			return 0, "", kerr.InvalidRequest, "Default client metrics resources are not allowed."
+		}
 		return meta.ScopeClientMetrics, name, nil, ""
 	default:
 		return 0, "", kerr.InvalidRequest, fmt.Sprintf("Unsupported resource type %d.", kind)
@@ -99,4 +108,30 @@ func (c *call) configResource(kind kmsg.ConfigResourceType, name string) (meta.S
 
 func (c *call) isNode(name string) bool {
 	return slices.ContainsFunc(c.server().catalog.nodes(), func(n node) bool { return fmt.Sprint(n.id) == name })
+}
+
+// staticConfigs are what a node was given when it started, as far as the others know it.
+func (c *call) staticConfigs(s *meta.State, r *kmsg.DescribeConfigsRequest, asked *kmsg.DescribeConfigsRequestResource) (static []kmsg.DescribeConfigsResponseResourceConfig) {
+	add := func(name, value, doc string, kind meta.ConfigType) {
+		if len(asked.ConfigNames) == 0 || slices.Contains(asked.ConfigNames, name) {
+			static = append(static, describeConfig(r, &meta.ConfigValue{
+				Def: &meta.ConfigDef{Name: name, Type: kind, ReadOnly: true, Doc: doc}, Name: name, Value: value, Source: meta.SourceStatic,
+				Synonyms: []meta.ConfigSynonym{{Name: name, Value: value, Source: meta.SourceStatic}},
+			}))
+		}
+	}
+	for _, n := range s.Nodes() {
+		if id := strconv.Itoa(int(n.ID)); id == asked.ResourceName {
+			add("node.id", id, "The node's number, given to it when its data directory is registered.", meta.TypeInt)
+			add("broker.id", id, "The node's number.", meta.TypeInt)
+			add("advertised.listeners", fmt.Sprintf("PLAINTEXT://%s:%d", n.KafkaHost, n.KafkaPort), "Where clients are sent.", meta.TypeString)
+			if n.Zone != "" {
+				add("broker.rack", n.Zone, "The node's zone.", meta.TypeString)
+			}
+			if n.ID == c.server().config.NodeID {
+				add("log.dirs", c.server().config.LogDir, "The node's data directory.", meta.TypeString)
+			}
+		}
+	}
+	return static
 }

@@ -69,9 +69,6 @@ func (a *alteration) run(ctx context.Context, call *call) (int16, *string) {
 	if e := call.mayConfigure(AlterConfigs, scope, name); e != nil {
 		return refusal(e, "")
 	}
-	if a.kind == kmsg.ConfigResourceTypeBroker {
-		name = a.name // the state says that a single node's cannot be altered
-	}
 	command := &metapb.AlterConfig{Resource: metapb.AlterConfig_Resource(scope), Name: name, Replace: a.replace}
 	seen := make(map[string]bool, len(a.changes))
 	for i := range a.changes {

@@ -59,9 +59,13 @@ func createPartitions(ctx context.Context, call *call, validateOnly bool, asked 
 	}
 	command := &metapb.CreatePartitions{TopicId: id[:], Count: asked.Count, MaxPartitions: call.server().config.MaxPartitions}
 	var verdict meta.Verdict
-	if validateOnly {
-		call.domain().Metadata.View(func(s *meta.State) { verdict = s.CheckCreatePartitions(command) })
-	} else {
+	call.domain().Metadata.View(func(s *meta.State) { verdict = s.CheckCreatePartitions(command) })
+	if !validateOnly {
+		if verdict.Code == meta.OK {
+			if e := call.chargeMutations(int(asked.Count-have), 3); e != nil {
+				return refusal(e, "")
+			}
+		}
 		var err error
 		if verdict, err = call.propose(ctx, &metapb.Command{Kind: &metapb.Command_CreatePartitions{CreatePartitions: command}}); err != nil {
 			return refusal(proposalError(err, kerr.NotController), err.Error())

@@ -76,6 +76,7 @@ func (c *conn) handle(x *exchange) error {
 	if !x.api.serves(x.header.version) {
 		return c.encode(x, unsupportedApiVersions(x.api))
 	}
+	began := time.Now()
 	request := kmsg.RequestForKey(x.header.key)
 	request.SetVersion(x.header.version)
 	if err := request.ReadFrom(x.body); err != nil {
@@ -85,6 +86,7 @@ func (c *conn) handle(x *exchange) error {
 	if x.api.answer != nil {
 		return x.api.answer(c.ctx, call, request)
 	}
+	decoded := time.Since(began)
 	ctx, cancel := context.WithTimeout(c.ctx, handlerTimeout)
 	defer cancel()
 	response, err := x.api.handle(ctx, call, request)
@@ -92,6 +94,11 @@ func (c *conn) handle(x *exchange) error {
 		return fmt.Errorf("handle %s v%d: %w", x.api.name, x.header.version, err)
 	}
 	response.SetVersion(x.header.version)
+	busy := decoded
+	if !x.api.mayWait {
+		busy = time.Since(began)
+	}
+	c.throttle(response, max(call.wait.longest, c.chargeRequest(&c.answerQuota, x, busy)))
 	return c.encode(x, response)
 }
 

@@ -1,7 +1,11 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
+	"slices"
+	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -31,6 +35,12 @@ type api struct {
 type call struct {
 	conn   *conn
 	header requestHeader
+
+	// wait is how long the client has to wait for what the handler did.
+	wait struct {
+		sync.Mutex
+		longest time.Duration
+	}
 }
 
 func (c *call) server() *Server  { return c.conn.server }
@@ -59,7 +69,7 @@ const produceAdvertisedMin = 0
 // newApis is every API key served, at the versions Apache Kafka 4.1 serves (KIP-896 removed the oldest; unstable ones are not served).
 // Dispatch and the ApiVersions answer both derive from it.
 func newApis() *apiTable {
-	return index([]*api{
+	return index(append(adminApis(), []*api{
 		{name: "Produce", key: keyProduce, min: 3, max: 13, carriesRecords: true, begin: (*conn).beginProduce},
 		{name: "Fetch", key: keyFetch, min: 4, max: 18, mayWait: true, answer: answerFetch},
 		{name: "ListOffsets", key: 2, min: 1, max: 10, mayWait: true, handle: typed(handleListOffsets)},
@@ -87,11 +97,14 @@ func newApis() *apiTable {
 		{name: "CreatePartitions", key: 37, min: 0, max: 3, mayWait: true, handle: typed(handleCreatePartitions)},
 		{name: "DeleteGroups", key: 42, min: 0, max: 2, mayWait: true, handle: typed(handleDeleteGroups)},
 		{name: "IncrementalAlterConfigs", key: 44, min: 0, max: 1, mayWait: true, handle: typed(handleIncrementalAlterConfigs)},
+		{name: "OffsetDelete", key: 47, min: 0, max: 0, mayWait: true, handle: typed(handleOffsetDelete)},
 		{name: "DescribeCluster", key: 60, min: 0, max: 2, handle: typed(handleDescribeCluster)},
 		{name: "DescribeProducers", key: 61, min: 0, max: 0, mayWait: true, handle: typed(handleDescribeProducers)},
 		{name: "DescribeTransactions", key: 65, min: 0, max: 0, mayWait: true, handle: typed(handleDescribeTransactions)},
 		{name: "ListTransactions", key: 66, min: 0, max: 2, mayWait: true, handle: typed(handleListTransactions)},
-	})
+		{name: "ConsumerGroupHeartbeat", key: 68, min: 0, max: 1, mayWait: true, handle: typed(handleConsumerGroupHeartbeat)},
+		{name: "ConsumerGroupDescribe", key: 69, min: 0, max: 1, mayWait: true, handle: typed(handleConsumerGroupDescribe)},
+	}...))
 }
 
 // apiTable is the table in order of key, and by key.
@@ -101,6 +114,7 @@ type apiTable struct {
 }
 
 func index(list []*api) *apiTable {
+	slices.SortFunc(list, func(x, y *api) int { return cmp.Compare(x.key, y.key) })
 	t := &apiTable{list: list, byKey: make([]*api, list[len(list)-1].key+1)}
 	for _, a := range list {
 		request := kmsg.RequestForKey(a.key)

@@ -48,7 +48,10 @@ type Authorizer interface {
 	Allowed(Access) bool
 }
 
-const anonymous = "User:ANONYMOUS"
+const (
+	anonymousName = "ANONYMOUS"
+	anonymous     = "User:" + anonymousName
+)
 
 // allowed asks the authorizer. Without one everything is allowed.
 func (c *conn) allowed(operation Operation, resource Resource, name string) bool {

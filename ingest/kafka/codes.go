@@ -84,10 +84,8 @@ func batchError(err error) *kerr.Error {
 	switch {
 	case errors.Is(err, recordbatch.ErrTooLarge):
 		return kerr.MessageTooLarge
-	case errors.Is(err, recordbatch.ErrMagic):
-		return kerr.UnsupportedForMessageFormat
-	case errors.Is(err, recordbatch.ErrInvalidRecord):
-		return kerr.InvalidRecord
+	case errors.Is(err, recordbatch.ErrInvalidRecord), errors.Is(err, recordbatch.ErrMagic), errors.Is(err, recordbatch.ErrTruncated):
+		return kerr.InvalidRecord // which clients do not send again
 	default:
 		return kerr.CorruptMessage
 	}
@@ -178,6 +176,22 @@ func groupError(code metapb.GroupCode) *kerr.Error {
 		return kerr.InvalidProducerEpoch
 	case metapb.GroupCode_GROUP_INVALID_TXN_STATE:
 		return kerr.InvalidTxnState
+	case metapb.GroupCode_GROUP_FENCED_MEMBER_EPOCH:
+		return kerr.FencedMemberEpoch
+	case metapb.GroupCode_GROUP_STALE_MEMBER_EPOCH:
+		return kerr.StaleMemberEpoch
+	case metapb.GroupCode_GROUP_UNRELEASED_INSTANCE:
+		return kerr.UnreleasedInstanceID
+	case metapb.GroupCode_GROUP_UNSUPPORTED_ASSIGNOR:
+		return kerr.UnsupportedAssignor
+	case metapb.GroupCode_GROUP_INVALID_REGEX:
+		return kerr.InvalidRegularExpression
+	case metapb.GroupCode_GROUP_INVALID_REQUEST:
+		return kerr.InvalidRequest
+	case metapb.GroupCode_GROUP_SUBSCRIBED_TO_TOPIC:
+		return kerr.GroupSubscribedToTopic
+	case metapb.GroupCode_GROUP_UNSUPPORTED_VERSION:
+		return kerr.UnsupportedVersion
 	default:
 		return kerr.CoordinatorNotAvailable
 	}

@@ -50,6 +50,10 @@ type Config struct {
 	// MaxPartitions bounds the partitions of the cluster. Default 0: no bound.
 	MaxPartitions int32
 
+	// LogDir is what clients are told of the data directory, and DiskSpace the size of the disk it is on. Defaults: "varve", and unknown.
+	LogDir    string
+	DiskSpace func() (totalBytes, usableBytes int64)
+
 	// Authorizer decides what clients may do. Default: everything.
 	Authorizer Authorizer
 	// ZoneOf tells a client's zone from its client id, "" where it does not say. Default: what follows "zone=" in it.
@@ -58,6 +62,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Metrics. Default: none.
 	Metrics Metrics
+	// ClientMetrics takes what clients push of themselves. Default: it is dropped.
+	ClientMetrics ClientMetrics
 }
 
 // Validate names the first field that cannot be.
@@ -97,6 +103,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.FetchMaxBytes, 55<<20)
 	orDefault(&c.FetchSessionSlots, 1000)
 	orDefault(&c.FetchSessionPartitions, 500_000)
+	orDefault(&c.LogDir, "varve")
 	orDefault(&c.CompressionWorkers, runtime.GOMAXPROCS(0))
 	if c.ZoneOf == nil {
 		c.ZoneOf = zoneOfClientID

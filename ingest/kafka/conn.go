@@ -30,10 +30,17 @@ type conn struct {
 	draining atomic.Bool
 	stage    pressStage
 
+	mutedUntil atomic.Int64 // unix nanoseconds: until then no further request is read
+	readQuota  quotaClient  // of the reading goroutine
+
 	// Of the answering goroutine alone.
 	out      outbox
 	opened   openedPartitions
 	rotation uint32 // of fetches without a session
+
+	answerQuota quotaClient
+
+	softwareName, softwareVersion string // as the client's ApiVersions gave them
 }
 
 // exchange is one request on its way to its answer.
@@ -118,6 +125,9 @@ func (c *conn) readFrames() (err error) {
 		size, err := c.nextFrame()
 		if err != nil || size < 0 {
 			return err
+		}
+		if !c.awaitUnmuted() {
+			return nil
 		}
 		x, err := c.readExchange(size)
 		if err != nil {

@@ -17,6 +17,11 @@
 //	press.go         compressing what came uncompressed, beside the goroutine that orders batches
 //	fetch_session.go incremental fetch sessions
 //	catalog.go       what the produce path knows of a topic, without allocating
+//	api_admin.go     the table's rows of administration
+//	quota.go         client quotas as token buckets; throttle.go charges them and makes clients wait
+//	connection_limits.go  bounds on connections that can be changed while the node runs
+//	telemetry.go     clients' subscriptions to metrics; otlp.go reads what they push
+//	features.go      the features that clients and tools ask for
 //	placement.go     which node Metadata and FindCoordinator name
 //	topics.go        creating topics, and what administrative handlers share
 //	authorize.go     who may do what; everybody everything until there is an Authorizer

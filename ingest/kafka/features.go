@@ -2,29 +2,54 @@ package kafka
 
 import "github.com/twmb/franz-go/pkg/kmsg"
 
-// feature is a feature that clients look for: the range that is supported, and the level in effect.
+// feature is a level of behaviour that clients and tools ask for (KIP-584).
 type feature struct {
-	name             string
-	minimum, maximum int16
-	level            int16
+	name     string
+	min, max int16 // levels that Apache Kafka 4.1 supports
+	level    int16 // in force, once key is served
+	key      int16 // of the API that it lets clients use, 0 for none
 }
 
-// features of Kafka that change what clients do.
+// features are those of Apache Kafka 4.1. What they switch in Kafka comes with Varve's version and cannot be switched alone, so their levels are
+// fixed: the level says what clients may use.
 var features = []feature{
-	{name: "transaction.version", minimum: 0, maximum: 2, level: 2}, // 2: KIP-890
+	{"eligible.leader.replicas.version", 0, 1, 1, 0}, // there are none: no replica sets
+	{"group.version", 0, 1, 1, 68},                   // the consumer protocol (KIP-848)
+	{"kraft.version", 0, 1, 1, 0},
+	{"metadata.version", 7, 27, 27, 0}, // 4.1-IV1
+	{"share.version", 0, 1, 1, 76},     // share groups (KIP-932)
+	{"streams.version", 0, 1, 1, 88},   // streams groups (KIP-1071)
+	{"transaction.version", 0, 2, 2, 24},
 }
 
-// tellFeatures puts the features into an answer to ApiVersions. Before version 4 a client takes a minimum of 0 for an error.
-func tellFeatures(response *kmsg.ApiVersionsResponse, version int16) {
-	for _, f := range features {
-		if f.minimum > 0 || version >= 4 {
-			response.SupportedFeatures = append(response.SupportedFeatures, kmsg.ApiVersionsResponseSupportedFeature{
-				Name: f.name, MinVersion: f.minimum, MaxVersion: f.maximum,
-			})
+func lookupFeature(name string) *feature {
+	for i := range features {
+		if features[i].name == name {
+			return &features[i]
 		}
-		response.FinalizedFeatures = append(response.FinalizedFeatures, kmsg.ApiVersionsResponseFinalizedFeature{
-			Name: f.name, MaxVersionLevel: f.level, MinVersionLevel: f.level,
-		})
 	}
+	return nil
+}
+
+// levelIn is the level in force with a table of APIs.
+func (f *feature) levelIn(apis *apiTable) int16 {
+	if f.key != 0 && apis.lookup(f.key) == nil {
+		return 0
+	}
+	return f.level
+}
+
+// describeFeatures fills in what ApiVersions v3 and above tells of features. A level of 0 is not told: it is the same as none. Before v4 a
+// range that begins at 0 makes clients fail, so that it is told from 1 (KAFKA-17011).
+func describeFeatures(response *kmsg.ApiVersionsResponse, apis *apiTable, version int16) {
 	response.FinalizedFeaturesEpoch = 0
+	for _, f := range features {
+		if f.min == 0 && version < 4 {
+			f.min = 1
+		}
+		response.SupportedFeatures = append(response.SupportedFeatures, kmsg.ApiVersionsResponseSupportedFeature{Name: f.name, MinVersion: f.min, MaxVersion: f.max})
+		if level := f.levelIn(apis); level > 0 {
+			response.FinalizedFeatures = append(response.FinalizedFeatures, kmsg.ApiVersionsResponseFinalizedFeature{Name: f.name, MinVersionLevel: level, MaxVersionLevel: level})
+		}
+	}
 }

@@ -68,7 +68,7 @@ func TestBadFramesCloseTheConnection(t *testing.T) {
 		{"oversized for what it is", append(binary.BigEndian.AppendUint32(nil, 5<<20), 0, 3, 0, 9, 0, 0, 0, 1), "refuse frame: Metadata of 5242880 bytes"},
 		{"unknown key", rawFrame(999, 0, noClientID), "unknown api key 999"},
 		{"negative key", rawFrame(-1, 0, noClientID), "unknown api key -1"},
-		{"a key that is not served", rawFrame(17, 0, noClientID), "unknown api key 17"},
+		{"a key that is not served", rawFrame(5, 0, noClientID), "unknown api key 5"},
 		{"unknown version", rawFrame(3, 99, noClientID), "Metadata version 99"},
 		{"a version that Kafka removed", rawFrame(0, 2, noClientID), "Produce version 2"},
 		{"client id beyond the frame", rawFrame(3, 1, []byte{0x7f, 0xff}), "read header of request 3"},

@@ -19,6 +19,9 @@ type Groups interface {
 	Describe(context.Context, *metapb.GroupDescribeRequest) (*metapb.GroupDescribeResponse, error)
 	List(context.Context, *metapb.GroupListRequest) (*metapb.GroupListResponse, error)
 	Delete(context.Context, *metapb.GroupDeleteRequest) (*metapb.GroupDeleteResponse, error)
+	DeleteOffsets(context.Context, *metapb.GroupDeleteOffsetsRequest) (*metapb.GroupDeleteOffsetsResponse, error)
+	ConsumerHeartbeat(context.Context, *metapb.ConsumerHeartbeatRequest) (*metapb.ConsumerHeartbeatResponse, error)
+	ConsumerDescribe(context.Context, *metapb.ConsumerDescribeRequest) (*metapb.ConsumerDescribeResponse, error)
 }
 
 // groupCode is the code of a group request that was answered, or was not.

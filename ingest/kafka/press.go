@@ -12,7 +12,8 @@ import (
 
 // Batches whose compression is to change are compressed by a pool of workers, off the goroutine that orders batches. Order is kept by
 // the connection's stage: a request with batches to compress, and every request behind it, goes through a goroutine that appends them in
-// order of arrival, each when its batches are ready. A connection with nothing to compress never enters it.
+// order of arrival, each when its batches are ready. A connection with nothing to compress never enters it, and neither does one that
+// has only little to compress at a time.
 
 // press is one batch of a request to be compressed anew.
 type press struct {
@@ -139,6 +140,14 @@ func (s *pressStage) append(c *conn, x *exchange) error {
 	if err := c.chargePresses(x); err != nil {
 		return err
 	}
+	if s.depth.Load() == 0 && p.pressesAreSmall() {
+		for i := range p.presses {
+			p.presses[i].run(&p.batches[p.presses[i].batch])
+		}
+		x.takePressed()
+		c.appendBatches(x)
+		return nil
+	}
 	if s.queue == nil {
 		s.queue, s.stopped = make(chan *stagedRequest, c.server.config.MaxPipelined), make(chan struct{})
 		go s.run(c)
@@ -152,6 +161,21 @@ func (s *pressStage) append(c *conn, x *exchange) error {
 	}
 	s.queue <- staged
 	return nil
+}
+
+// smallPressBytes take less time to compress, some tens of microseconds, than to hand to a worker and back.
+const smallPressBytes = 8 << 10
+
+// pressesAreSmall tells whether the reading goroutine had better compress by itself. What has to be inflated first is never small.
+func (p *produceRequest) pressesAreSmall() bool {
+	bytes := 0
+	for i := range p.presses {
+		batch := &p.batches[p.presses[i].batch]
+		if bytes += len(batch.Data); bytes > smallPressBytes || batch.Header.Codec() != recordbatch.None {
+			return false
+		}
+	}
+	return true
 }
 
 // chargePresses takes room for the results from a budget of their own, which goes back with the frame. It is taken by the reading goroutine, so in

@@ -34,7 +34,8 @@ func giveBack(workers int) {
 	runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)-workers))
 }
 
-// standBack keeps the calling goroutine on a thread of its own, behind all others. The thread ends with the goroutine.
+// standBack keeps the calling goroutine, and it alone, on a thread behind all others. The goroutine should live as long as the process: as it
+// ends, the runtime may start another thread from its own, which is then as far back.
 func standBack() {
 	runtime.LockOSThread()
 	attributes := unix.SchedAttr{

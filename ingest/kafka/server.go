@@ -15,7 +15,11 @@ type Server struct {
 	domain  Domain
 	apis    *apiTable
 	catalog *catalog
-	budget  *byteBudget
+	quotas  *quotas
+	// telemetry is of clients that push metrics.
+	telemetry *telemetry
+	limits    *connectionLimits
+	budget    *byteBudget
 	// pressBudget bounds what batches that are compressed anew become, until their verdicts.
 	pressBudget *byteBudget
 	presses     *pressPool
@@ -48,6 +52,8 @@ func New(config Config, domain Domain) (*Server, error) {
 	}
 	domain.Groups = textGroups{domain.Groups}
 	s := &Server{config: config.withDefaults(), domain: domain, apis: newApis(), catalog: newCatalog(domain.Metadata)}
+	s.quotas, s.telemetry = newQuotas(domain.Metadata), newTelemetry(domain.Metadata)
+	s.limits = newConnectionLimits(domain.Metadata, s.quotas, s.config.NodeID)
 	s.budget, s.pressBudget = newByteBudget(s.config.InFlightBytes), newByteBudget(s.config.InFlightBytes)
 	s.sessions = newSessionCache(s.config.FetchSessionSlots, s.config.FetchSessionPartitions)
 	s.presses = newPressPool(s.config.CompressionWorkers)
@@ -120,16 +126,20 @@ func (s *Server) removeListener(l net.Listener) {
 
 // start gives a connection its goroutines, or closes it where there are too many.
 func (s *Server) start(nc net.Conn) {
+	c := newConn(s, nc)
 	s.mu.Lock()
-	refused := s.mu.closed || len(s.mu.connections) >= s.config.MaxConnections
-	if refused {
+	why, wait := "too many connections", time.Duration(0)
+	if !s.mu.closed && len(s.mu.connections) < s.config.MaxConnections {
+		why, wait = s.limits.admit(c.host, len(s.mu.connections), time.Now())
+	}
+	if why != "" {
 		s.mu.Unlock()
-		s.config.Metrics.Refused("too many connections")
-		s.warn("refuse connection", "remote", nc.RemoteAddr(), "max_connections", s.config.MaxConnections)
+		s.config.Metrics.Refused(why)
+		s.warn("refuse connection", "remote", nc.RemoteAddr(), "why", why, "max_connections", s.config.MaxConnections)
 		closeQuietly(nc)
 		return
 	}
-	c := newConn(s, nc)
+	c.mute(wait)
 	s.mu.connections[c] = struct{}{}
 	n := len(s.mu.connections)
 	s.wait.Add(1)
@@ -145,6 +155,7 @@ func (s *Server) start(nc net.Conn) {
 func (s *Server) forget(c *conn) {
 	s.mu.Lock()
 	delete(s.mu.connections, c)
+	s.limits.leave(c.host)
 	n := len(s.mu.connections)
 	s.mu.Unlock()
 	s.config.Metrics.Connections(n)

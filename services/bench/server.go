@@ -10,14 +10,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
 )
 
 const (
 	readyTimeout = 30 * time.Second
 	readyPoll    = 2 * time.Millisecond
-	stopTimeout  = 20 * time.Second
 	// logTail is how much of a server's log an error quotes.
 	logTail = 2 << 10
 )
@@ -161,22 +159,6 @@ func (s *server) scrape(ctx context.Context) (metrics, error) {
 	}
 	defer body.Close()
 	return parseMetrics(body)
-}
-
-// stop ends the server as an operator would, and kills it if that takes too long.
-func (s *server) stop() error {
-	s.http.CloseIdleConnections()
-	if err := s.command.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return errors.Join(fmt.Errorf("stop server: %w", err), s.kill())
-	}
-	deadline := time.NewTimer(stopTimeout)
-	defer deadline.Stop()
-	select {
-	case <-s.exited:
-		return nil
-	case <-deadline.C:
-		return errors.Join(s.explain(fmt.Errorf("stop server: still there after %v", stopTimeout)), s.kill())
-	}
 }
 
 // kill ends the server as a power failure would, as far as the process is concerned.

@@ -67,6 +67,8 @@ func (s symbols) walk(out map[string]string, kind, path string, v reflect.Value)
 
 func (s symbols) value(out map[string]string, kind, path, field string, v reflect.Value) {
 	switch {
+	case v.Kind() == reflect.Pointer && !v.IsNil() && v.Type().Elem().Kind() == reflect.Struct:
+		s.walk(out, kind, path, v.Elem())
 	case v.Kind() == reflect.Struct:
 		s.walk(out, kind, path, v)
 	case v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Struct:

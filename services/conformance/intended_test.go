@@ -19,6 +19,7 @@ const ofBrokers = `log\.retention\.hours|log\.roll\.hours|min\.insync\.replicas|
 	`socket\.request\.max\.bytes|fetch\.max\.bytes|group\.max\.size|max\.incremental\.fetch\.session\.cache\.slots`
 
 var intended = []difference{
+	{api: "OffsetDelete", label: "again", kafka: "NONE", varve: "GROUP_ID_NOT_FOUND", reason: "a group without members or offsets is no more; Kafka forgets it a little later"},
 	{api: "ApiVersions", path: `.*\(key \d+\)`, varve: `\(absent\)`, reason: "an API that Varve does not serve yet, or that is about replicas, quorums and brokers, which it does not have"},
 	{api: "ApiVersions", path: `(finalized|supported) features`, reason: "features name versions of Kafka's metadata and groups too; Varve finalizes that of transactions"},
 
@@ -34,13 +35,16 @@ var intended = []difference{
 	{path: `.*\.Configs\[remote\.storage\.enable\].*Value`, reason: "every topic's records end in the bucket"},
 	{path: `.*\.Configs\[min\.insync\.replicas\]\..*`, reason: "KRaft sets a cluster default for it; Varve has no replica sets"},
 	{path: `.*\.Configs\[retention\.ms\]\.ConfigSynonyms\[.*\]\.(Name|Value)`, kafka: `log\.retention\.hours|168`, reason: "one configuration of the cluster for a topic's, not three in milliseconds, minutes and hours"},
-	{path: `.*\.Configs\[segment\.ms\]\.ConfigSynonyms\[.*\]\.(Name|Value)`, kafka: `log\.roll\.hours|168`, reason: "one configuration of the cluster for a topic's, not two in milliseconds and hours"},
+	{api: "DescribeConfigs", path: `.*\.Configs\[(retention\.ms|segment\.ms|remote\.storage\.enable)\]\.ConfigSynonyms.*`, reason: "one configuration of the cluster for a topic's, always with its default"},
+	{api: "DescribeConfigs", label: `broker's log\.(retention|roll)\.ms`, reason: "the cluster's default in milliseconds has a value; Kafka leaves it null beside the one in hours"},
 
 	{api: "CreateTopics", label: "with cleanup.policy=compact.*", varve: "INVALID_CONFIG", reason: "compaction is not served yet, and a topic that asks for it is refused"},
 	{api: "CreateTopics", label: "with min.insync.replicas=2", varve: "INVALID_CONFIG", reason: "no replica sets: a promise that is not kept is not taken"},
 	{api: "CreateTopics", label: "replication factor 2|assigned to an unknown node", varve: "NONE", reason: "clients say 3 replicas out of habit; the bucket replicates, and no node owns a partition"},
 	{label: "(.*twice.*|the same by id and by name)", path: `.*(\.#|again 2\]|TopicID)`, reason: "each element of a request has its element in the answer, a repeated one too"},
 	{api: "DeleteTopics", label: "(the same by id and by name|by id)", path: `Topics\[.*\]`, reason: "what was asked for by id is answered by id, and found under its name by the client"},
+
+	{api: "CreateTopics", path: `.*\.Configs\.#`, kafka: "0", varve: "null", reason: "no configuration beside an error: both mean the same to every client"},
 
 	{api: "Metadata", label: "(by|one by) .*", kafka: "(null|-1|.absent.|.present.|INVALID_REQUEST|UNKNOWN_SERVER_ERROR|1)", reason: "a lookup by id is answered before v12 too, and one that makes no sense is refused for its topic alone"},
 
@@ -60,8 +64,7 @@ var intended = []difference{
 	{api: "Fetch", label: "as a (follower|debugger)", reason: "Varve has no followers, and serves whoever asks"},
 	{api: "Fetch", label: "a partition twice", reason: "each element of a request has its element in the answer, a repeated one too"},
 	{api: "(Fetch|ListOffsets)", label: "leader epoch -5", reason: "an epoch below -1 says nothing; -1 is none"},
-	{api: "JoinGroup", label: "its return", path: "LeaderID", reason: "a leader that returns before v9 is told that somebody else leads, so that it does not assign; Kafka names the id it had"},
-	{api: "JoinGroup", label: "(its return|unknown instance with a known id)", path: "MemberID", reason: "the same: the member is counted after that somebody"},
+	{api: "Fetch", label: "(begin with|incremental (with|out of)).*", path: "SessionID", kafka: "session [34]", varve: "(zero|session 3)", reason: "a session of no partitions is not kept"},
 	{api: "(DescribeGroups|DeleteGroups|OffsetCommit)", label: ".*empty.*", reason: "a group without a name is none; Kafka keeps offsets of it for the oldest consumers"},
 }
 

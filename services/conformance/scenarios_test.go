@@ -38,6 +38,10 @@ func scenarios() []scenario {
 		{"groups", 16, askListGroups},
 		{"deletegroups", 42, askDeleteGroups},
 		{"random", 0, askRandomly},
+		{"offsetdelete", 47, askOffsetDelete},
+		{"consumerheartbeat", 68, askConsumerGroupHeartbeat},
+		{"consumerstatic", 68, askStaticConsumers},
+		{"consumerdescribe", 69, askConsumerGroupDescribe},
 	}
 	for _, key := range []int16{0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 22, 32, 33, 37, 42, 44, 60} {
 		all = append(all, scenario{"malformed-" + kmsg.NameForKey(key), key, askMalformed(key)})

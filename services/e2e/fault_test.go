@@ -12,7 +12,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/varvelog/varve/localstack/minio"
 	"github.com/varvelog/varve/services/e2e/cluster"
@@ -214,18 +213,4 @@ func tailOf(t *testing.T, n *cluster.Node, topic string, partitions int32) map[s
 		at[p] = kgo.NewOffset().At(end.Offset)
 	}
 	return map[string]map[int32]kgo.Offset{topic: at}
-}
-
-func TestTransactionsAreRefusedForNow(t *testing.T) {
-	t.Parallel()
-	n := cluster.Serve(t)
-	request := kmsg.NewPtrInitProducerIDRequest()
-	request.TransactionalID, request.TransactionTimeoutMillis = kmsg.StringPtr("tx"), 1000
-	response, err := dial(t, n).SeedBrokers()[0].Request(within(t, patience), request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := kerr.ErrorForCode(response.(*kmsg.InitProducerIDResponse).ErrorCode); !errors.Is(err, kerr.TransactionalIDAuthorizationFailed) {
-		t.Errorf("a transactional id: %v", err)
-	}
 }

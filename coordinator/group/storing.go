@@ -1,0 +1,128 @@
+package group
+
+import (
+	"context"
+	"time"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metapb"
+)
+
+// enqueue is called with the group's lock held. Commands of one group are put into the log one after the other.
+func (c *Coordinator) enqueue(g *guarded, r storeRequest) {
+	g.stores = append(g.stores, r)
+	c.startStoring(g)
+}
+
+// startStoring makes sure that the group's goroutine runs; the group's lock is held.
+func (c *Coordinator) startStoring(g *guarded) {
+	if g.isStoring || g.dead {
+		return
+	}
+	g.isStoring = true
+	c.tasks.Go(func() { c.storeAll(g) })
+}
+
+// take is the next command for the log. What has changed of a consumer group is gathered until its turn comes.
+func (c *Coordinator) take(g *guarded) (storeRequest, bool) {
+	if len(g.stores) == 0 && g.consumer != nil && g.consumer.IsDirty() {
+		c.flush(g)
+	}
+	if len(g.stores) == 0 {
+		return storeRequest{}, false
+	}
+	next := g.stores[0]
+	g.stores = g.stores[1:]
+	return next, true
+}
+
+// flush queues what has changed of a consumer group.
+func (c *Coordinator) flush(g *guarded) {
+	group := g.consumer
+	command := group.Take(time.Now())
+	g.stores = append(g.stores, storeRequest{
+		&metapb.Command{Kind: &metapb.Command_StoreConsumerGroup{StoreConsumerGroup: command}},
+		func(now time.Time, ok bool) {
+			group.Stored(ok)
+			if !ok && g.consumer == group {
+				// The group is ahead of the log, and nobody was told of it. What comes late of the command is refused by its version, or
+				// the next one is.
+				group.Abandon()
+				c.log.View(func(s *meta.State) { c.restore(now, g, s) })
+			}
+		},
+	})
+}
+
+func (c *Coordinator) storeAll(g *guarded) {
+	for {
+		g.mu.Lock()
+		next, ok := c.take(g)
+		if !ok {
+			g.isStoring = false
+			g.mu.Unlock()
+			return
+		}
+		g.mu.Unlock()
+
+		ctx, cancel := context.WithTimeout(c.closing, storeTimeout)
+		verdict, err := c.log.Propose(ctx, next.command)
+		cancel()
+		ok = err == nil && verdict.Code == meta.OK
+		if !ok && c.closing.Err() == nil {
+			c.logger.Warn("store group failed", "group", g.name, "error", err, "verdict", verdict.Code.String(), "message", verdict.Message)
+		}
+		g.mu.Lock()
+		if !g.dead {
+			now := time.Now()
+			next.done(now, ok)
+			c.settle(now, g)
+		}
+		g.mu.Unlock()
+	}
+}
+
+// sweepInterval is how often groups that nobody needs are looked for.
+const sweepInterval = time.Minute
+
+func (c *Coordinator) sweepUntilClosed() {
+	ticker := time.NewTicker(sweepInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-c.closing.Done():
+			return
+		case <-ticker.C:
+			c.sweep()
+		}
+	}
+}
+
+// sweep drops groups without members that the state has not, or no more: joins that came to nothing, and groups that have expired.
+func (c *Coordinator) sweep() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, g := range c.mu.groups {
+		g.mu.Lock()
+		if g.isIdle() {
+			c.log.View(func(s *meta.State) {
+				if s.Group(name) == nil {
+					g.end()
+					delete(c.mu.groups, name)
+				}
+			})
+		}
+		g.mu.Unlock()
+	}
+}
+
+// isIdle says that the group has no members, and nothing on its way.
+func (g *guarded) isIdle() bool {
+	if g.isStoring || len(g.stores) > 0 {
+		return false
+	}
+	if g.consumer != nil {
+		return len(g.consumer.members) == 0
+	}
+	return len(g.group.members) == 0 && len(g.group.pending) == 0
+}

@@ -1,0 +1,93 @@
+package meta
+
+import (
+	"math"
+	"slices"
+	"strings"
+)
+
+// Settings that bound connections. They are a node's own, so that they can be set on one node as well as on all.
+var connectionDefs = []ConfigDef{
+	{Name: MaxConnections, Scope: ScopeBroker, Type: TypeInt, Default: "2147483647", min: 0, max: math.MaxInt32, PerBroker: true,
+		Doc: "How many connections of clients a node takes; more are closed at once. The bound given on the node's command line holds too."},
+	{Name: MaxConnectionsPerIP, Scope: ScopeBroker, Type: TypeInt, Default: "2147483647", min: 0, max: math.MaxInt32, PerBroker: true,
+		Doc: "How many connections from one address a node takes; more are closed at once. 0 needs an override for each address that may connect."},
+	{Name: MaxConnectionsPerIPOverrides, Scope: ScopeBroker, Type: TypeString, Default: "", PerBroker: true, check: checkOverrides,
+		Doc: "Bounds for certain addresses instead of max.connections.per.ip: address:count, separated by commas."},
+	{Name: MaxConnectionCreationRate, Scope: ScopeBroker, Type: TypeInt, Default: "2147483647", min: 0, max: math.MaxInt32, PerBroker: true,
+		Doc: "How many connections a second a node takes; above it, connections wait."},
+}
+
+// Names of settings that a node reads itself.
+const (
+	MaxConnections               = "max.connections"
+	MaxConnectionsPerIP          = "max.connections.per.ip"
+	MaxConnectionsPerIPOverrides = "max.connections.per.ip.overrides"
+	MaxConnectionCreationRate    = "max.connection.creation.rate"
+)
+
+// Settings of what clients are asked to report (KIP-714).
+var clientMetricsDefs = []ConfigDef{
+	{Name: "interval.ms", Scope: ScopeClientMetrics, Type: TypeInt, Default: "300000", min: 100, max: 3_600_000,
+		Doc: "How often clients that match push their metrics."},
+	{Name: "match", Scope: ScopeClientMetrics, Type: TypeList, Default: "", check: checkClientMatch,
+		Doc: "Which clients: name=pattern, separated by commas, all of which must match. The names are client_id, client_instance_id, " +
+			"client_software_name, client_software_version, client_source_address and client_source_port. Empty: all clients."},
+	{Name: "metrics", Scope: ScopeClientMetrics, Type: TypeList, Default: "",
+		Doc: "Which metrics: prefixes of their names, separated by commas. \"*\" is all of them, empty none."},
+}
+
+// Settings of topics that are what they are here: only what is true can be set.
+var fixedTopicDefs = []ConfigDef{
+	only("compression.gzip.level", TypeInt, "-1", "compression.gzip.level", "batches are compressed at one level for each codec"),
+	only("compression.lz4.level", TypeInt, "9", "compression.lz4.level", "batches are compressed at one level for each codec"),
+	only("compression.zstd.level", TypeInt, "3", "compression.zstd.level", "batches are compressed at one level for each codec"),
+	only("delete.retention.ms", TypeLong, "86400000", "", "compaction is not supported yet"),
+	only("file.delete.delay.ms", TypeLong, "60000", "", "there are no files of a partition; objects are deleted by the sweeper"),
+	{Name: "flush.messages", Scope: ScopeTopic, Type: TypeLong, Default: "1", min: 1, max: math.MaxInt64, Synonym: "log.flush.interval.messages",
+		Doc: "Every batch is flushed before it is acknowledged, so that every value is kept."},
+	{Name: "flush.ms", Scope: ScopeTopic, Type: TypeLong, Default: "0", min: 0, max: math.MaxInt64, Synonym: "log.flush.interval.ms",
+		Doc: "Every batch is flushed before it is acknowledged, so that every value is kept."},
+	only("follower.replication.throttled.replicas", TypeList, "", "", "nothing is replicated from node to node"),
+	only("index.interval.bytes", TypeInt, "4096", "", "the index of a stored segment has an entry for each batch"),
+	only("leader.replication.throttled.replicas", TypeList, "", "", "nothing is replicated from node to node"),
+	only("max.compaction.lag.ms", TypeLong, "9223372036854775807", "", "compaction is not supported yet"),
+	only("min.cleanable.dirty.ratio", TypeDouble, "0.5", "", "compaction is not supported yet"),
+	only("min.compaction.lag.ms", TypeLong, "0", "", "compaction is not supported yet"),
+	only("preallocate", TypeBoolean, "false", "", "there are no files of a partition"),
+	only("remote.log.copy.disable", TypeBoolean, "false", "", "every topic's records end in the bucket"),
+	only("remote.log.delete.on.disable", TypeBoolean, "false", "", "storing in the bucket cannot be switched off"),
+	only("segment.index.bytes", TypeInt, "10485760", "", "indexes are parts of stored segments, and as large as they need be"),
+	only("segment.jitter.ms", TypeLong, "0", "log.roll.jitter.ms", "segments of many partitions are rolled together"),
+	only("unclean.leader.election.enable", TypeBoolean, "false", "unclean.leader.election.enable", "there are no elections: what was acknowledged is never given up"),
+}
+
+func only(name string, kind ConfigType, value, synonym, why string) ConfigDef {
+	return ConfigDef{Name: name, Scope: ScopeTopic, Type: kind, Default: value, Synonym: synonym, Why: why, only: true, Doc: sentence(why)}
+}
+
+// sentence makes a reason a sentence.
+func sentence(why string) string { return strings.ToUpper(why[:1]) + why[1:] + "." }
+
+// allConfigDefs are all definitions. Of two with one scope and name the first counts.
+func allConfigDefs() []ConfigDef {
+	return slices.Concat(configDefs, connectionDefs, clientMetricsDefs, fixedTopicDefs, fixedBrokerDefs)
+}
+
+var refusedByName = func() map[string]string {
+	m := map[string]string{}
+	for why, names := range refusedBrokerConfigs {
+		for _, name := range names {
+			m[name] = why
+		}
+	}
+	return m
+}()
+
+// WhyRefused says why a setting that Kafka knows means nothing here; empty where Kafka does not know it either, or it is defined.
+func WhyRefused(scope Scope, name string) string {
+	if scope != ScopeBroker || LookupConfig(scope, name) != nil {
+		return ""
+	}
+	return refusedByName[name]
+}

@@ -1,0 +1,76 @@
+package kafka
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metapb"
+)
+
+// ConsumerGroupHeartbeat (key 68), versions 0 to 1 (KIP-848).
+//
+//	v1  subscriptions by regular expression; the member makes its id itself (KIP-1082)
+
+const consumerHeartbeatTimeout = 20 * time.Second
+
+func handleConsumerGroupHeartbeat(ctx context.Context, call *call, r *kmsg.ConsumerGroupHeartbeatRequest) (kmsg.Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, consumerHeartbeatTimeout)
+	defer cancel()
+	response := kmsg.NewPtrConsumerGroupHeartbeatResponse()
+	if e := call.mayGroup(Read, r.Group); e != nil {
+		response.ErrorCode = e.Code
+		return response, nil
+	}
+	for _, name := range r.SubscribedTopicNames {
+		if e := call.mayTopic(Describe, name); e != nil {
+			response.ErrorCode = e.Code
+			return response, nil
+		}
+	}
+	beat, err := call.domain().Groups.ConsumerHeartbeat(ctx, consumerHeartbeat(call, r))
+	response.ErrorCode, response.ErrorMessage = groupCode(beat.GetCode(), err), nilIfEmpty(beat.GetMessage())
+	if response.ErrorCode != 0 {
+		return response, nil
+	}
+	response.MemberID, response.MemberEpoch, response.HeartbeatIntervalMillis = nilIfEmpty(beat.MemberId), beat.MemberEpoch, beat.HeartbeatIntervalMillis
+	if beat.Assignment != nil {
+		assignment := kmsg.NewConsumerGroupHeartbeatResponseAssignment()
+		for _, t := range beat.Assignment.Topics {
+			assignment.Topics = append(assignment.Topics, kmsg.ConsumerGroupHeartbeatResponseAssignmentTopic{TopicID: topicIDOf(t.TopicId), Partitions: t.Partitions})
+		}
+		response.Assignment = &assignment
+	}
+	return response, nil
+}
+
+func consumerHeartbeat(call *call, r *kmsg.ConsumerGroupHeartbeatRequest) *metapb.ConsumerHeartbeatRequest {
+	request := &metapb.ConsumerHeartbeatRequest{
+		Group: r.Group, MemberId: r.MemberID, MemberEpoch: r.MemberEpoch, InstanceId: r.InstanceID, RackId: r.RackID,
+		RebalanceTimeoutMillis: r.RebalanceTimeoutMillis, ClientId: call.clientID(), ClientHost: "/" + call.conn.host,
+		ServerAssignor: r.ServerAssignor, Version: int32(r.Version),
+	}
+	if r.SubscribedTopicNames != nil {
+		request.Topics = &metapb.ConsumerTopics{Names: r.SubscribedTopicNames}
+	}
+	if r.Version >= 1 {
+		request.TopicRegex = r.SubscribedTopicRegex
+	}
+	if r.Topics != nil {
+		request.Owned = &metapb.ConsumerAssignment{}
+		for i := range r.Topics {
+			t := &r.Topics[i]
+			request.Owned.Topics = append(request.Owned.Topics, &metapb.AssignedTopic{TopicId: slices.Clone(t.TopicID[:]), Partitions: t.Partitions})
+		}
+	}
+	return request
+}
+
+// topicIDOf takes an id from a message of the coordinator's.
+func topicIDOf(b []byte) (id meta.TopicID) {
+	copy(id[:], b)
+	return id
+}

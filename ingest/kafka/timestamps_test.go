@@ -1,0 +1,28 @@
+package kafka
+
+import (
+	"testing"
+	"time"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/ingest/recordbatch"
+)
+
+func TestTimestampBoundsAreExact(t *testing.T) {
+	now := time.UnixMilli(1_000_000)
+	bounded := &topic{config: meta.TopicConfig{TimestampBeforeMaxMillis: 1000, TimestampAfterMaxMillis: 2000}}
+	for _, test := range []struct {
+		first, largest int64
+		refused        bool
+	}{
+		{1_000_000, 1_000_000, false},
+		{999_000, 999_000, false}, {998_999, 1_000_000, true},
+		{1_000_000, 1_002_000, false}, {1_000_000, 1_002_001, true},
+		{recordbatch.NoTimestamp, 1_000_000, false}, // the first record has no time
+	} {
+		h := &recordbatch.Header{BaseTimestamp: test.first, MaxTimestamp: test.largest}
+		if message := checkTimestamps(h, bounded, now); (message != "") != test.refused {
+			t.Errorf("%d to %d at %d: %q", test.first, test.largest, now.UnixMilli(), message)
+		}
+	}
+}

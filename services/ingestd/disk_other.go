@@ -1,0 +1,5 @@
+//go:build !linux
+
+package ingestd
+
+func diskSpace(string) func() (total, usable int64) { return nil }
