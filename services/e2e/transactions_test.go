@@ -191,7 +191,7 @@ func TestExactlyOnceThroughCrashes(t *testing.T) {
 	open := func() (*kgo.GroupTransactSession, error) {
 		return kgo.NewGroupTransactSession(
 			kgo.SeedBrokers(n.Kafka), kgo.TransactionalID("etl"), kgo.ConsumerGroup("etl"), kgo.ConsumeTopics("input"), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.RequireStableFetchOffsets(), kgo.FetchMaxPartitionBytes(4<<10), kgo.FetchMaxBytes(8<<10),
+			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxPartitionBytes(4<<10), kgo.FetchMaxBytes(8<<10),
 			kgo.TransactionTimeout(20*time.Second), kgo.SessionTimeout(10*time.Second), kgo.MetadataMinAge(50*time.Millisecond),
 			kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }),
 		)
