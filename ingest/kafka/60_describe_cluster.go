@@ -34,14 +34,19 @@ func handleDescribeCluster(_ context.Context, call *call, r *kmsg.DescribeCluste
 	if r.IncludeClusterAuthorizedOperations {
 		response.ClusterAuthorizedOperations = clusterOperations
 	}
+	shown := map[int32]bool{}
+	for _, n := range call.server().catalog.nodes() {
+		shown[n.id] = true
+	}
 	call.domain().Metadata.View(func(s *meta.State) {
 		for _, n := range s.Nodes() {
-			if n.Live && response.ControllerID < 0 {
+			live := shown[int32(n.ID)]
+			if live && response.ControllerID < 0 {
 				response.ControllerID = int32(n.ID)
 			}
-			if n.Live || r.IncludeFencedBrokers {
+			if live || r.IncludeFencedBrokers {
 				response.Brokers = append(response.Brokers, kmsg.DescribeClusterResponseBroker{
-					NodeID: int32(n.ID), Host: n.KafkaHost, Port: n.KafkaPort, Rack: nilIfEmpty(n.Zone), IsFenced: !n.Live,
+					NodeID: int32(n.ID), Host: n.KafkaHost, Port: n.KafkaPort, Rack: nilIfEmpty(n.Zone), IsFenced: !live,
 				})
 			}
 		}

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -130,13 +131,16 @@ func newTopicView(t *meta.Topic) *topic {
 	return v
 }
 
-// nodes are the live nodes in order of id.
+// nodes are the live nodes in order of id. Of several at one address only the newest is there: a node that came back with an empty disk is
+// another node, and until the old one is given up clients would take the two for one, and wait.
 func (c *catalog) nodes() (live []node) {
 	c.metadata.View(func(s *meta.State) {
 		for _, n := range s.Nodes() {
-			if n.Live {
-				live = append(live, node{id: int32(n.ID), host: n.KafkaHost, port: n.KafkaPort, zone: n.Zone})
+			if !n.Live {
+				continue
 			}
+			live = slices.DeleteFunc(live, func(older node) bool { return older.host == n.KafkaHost && older.port == n.KafkaPort })
+			live = append(live, node{id: int32(n.ID), host: n.KafkaHost, port: n.KafkaPort, zone: n.Zone})
 		}
 	})
 	return live
