@@ -31,6 +31,8 @@ func (a *applier) storeConsumerGroup(c *metapb.StoreConsumerGroup) Verdict {
 		version = g.Consumer.Version
 	}
 	switch {
+	case a.groups[c.Group] != nil && a.groups[c.Group].Share != nil:
+		return refuse(WrongSeq, "a share group")
 	case c.ExpectedVersion != version:
 		return refuse(WrongSeq, "group is at version %d", version)
 	case version == 0 && !c.Reset_:

@@ -104,6 +104,10 @@ func newApis() *apiTable {
 		{name: "ListTransactions", key: 66, min: 0, max: 2, mayWait: true, handle: typed(handleListTransactions)},
 		{name: "ConsumerGroupHeartbeat", key: 68, min: 0, max: 1, mayWait: true, handle: typed(handleConsumerGroupHeartbeat)},
 		{name: "ConsumerGroupDescribe", key: 69, min: 0, max: 1, mayWait: true, handle: typed(handleConsumerGroupDescribe)},
+		{name: "ShareGroupHeartbeat", key: 76, min: 1, max: 1, mayWait: true, handle: typed(handleShareGroupHeartbeat)},
+		{name: "ShareGroupDescribe", key: 77, min: 1, max: 1, mayWait: true, handle: typed(handleShareGroupDescribe)},
+		{name: "ShareFetch", key: 78, min: 1, max: 1, mayWait: true, handle: typed(handleShareFetch)},
+		{name: "ShareAcknowledge", key: 79, min: 1, max: 1, mayWait: true, handle: typed(handleShareAcknowledge)},
 	}...))
 }
 
