@@ -162,7 +162,7 @@ func (g *shares) load(w *wish, v *view, config meta.ShareConfig, nowMillis int64
 		case w.first != nil:
 			start = min(max(*w.first, v.logStart), v.highWatermark)
 		default:
-			at := nowMillis - config.Reset.Ago.Milliseconds()
+			at := nowMillis - config.Reset.AgoMillis
 			return nil, &metapb.DeliveryOffer{BeginsAtMillis: &at}
 		}
 		h.Partition = share.Restore(start, nil)

@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // shareGroupConfigDefs are the configurations of share groups and the cluster's that they take their defaults from (KIP-932).
@@ -66,9 +65,9 @@ type ShareConfig struct {
 
 // ShareReset is where a share partition begins that nobody has fetched from.
 type ShareReset struct {
-	Earliest bool
-	Ago      time.Duration // by_duration; 0 otherwise
-	ByTime   bool
+	Earliest  bool
+	ByTime    bool
+	AgoMillis int64 // of ByTime
 }
 
 // ShareConfig is the configuration in effect for a share group.
@@ -109,16 +108,16 @@ func parseShareReset(value string) (ShareReset, error) {
 	}
 	text, found := strings.CutPrefix(value, "by_duration:")
 	ago, ok := parseISODuration(text)
-	if !found || !ok || ago < 0 {
+	if !found || !ok {
 		return ShareReset{}, wrong
 	}
-	return ShareReset{Ago: ago, ByTime: true}, nil
+	return ShareReset{AgoMillis: ago, ByTime: true}, nil
 }
 
 var isoDuration = regexp.MustCompile(`(?i)^P(?:(\d{1,9})D)?(?:T(?:(\d{1,9})H)?(?:(\d{1,9})M)?(?:(\d{1,9}(?:\.\d{0,9})?)S)?)?$`)
 
-// parseISODuration reads PnDTnHnMn.nS. Days have 24 hours.
-func parseISODuration(text string) (time.Duration, bool) {
+// parseISODuration reads PnDTnHnMn.nS as milliseconds. Days have 24 hours.
+func parseISODuration(text string) (millis int64, ok bool) {
 	parts := isoDuration.FindStringSubmatch(text)
 	if parts == nil || strings.HasSuffix(strings.ToUpper(text), "T") || len(text) < 3 {
 		return 0, false
@@ -134,8 +133,5 @@ func parseISODuration(text string) (time.Duration, bool) {
 		}
 		seconds += n * unit
 	}
-	if seconds > math.MaxInt64/float64(time.Second)/2 {
-		return 0, false
-	}
-	return time.Duration(seconds * float64(time.Second)), true
+	return int64(seconds * 1000), true // at most nine digits each: far below what an int64 holds
 }

@@ -40,7 +40,7 @@ func deliveryError(code metapb.DeliveryCode, unavailable *kerr.Error) int16 {
 	}
 }
 
-// isMemberID says whether a string is an id as members of share groups make them: a UUID in URL-safe base64.
+// isMemberID says whether a string is an id as members of share groups make them: a UUID in URL-safe base64. Topic ids are written so, too.
 func isMemberID(id string) bool {
 	b, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(id, "="))
 	return err == nil && len(b) == 16 && len(id) <= 24
