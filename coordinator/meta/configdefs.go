@@ -60,7 +60,7 @@ type ConfigDef struct {
 
 const day = 24 * 60 * 60 * 1000
 
-var configDefs = slices.Concat(groupConfigDefs, []ConfigDef{
+var configDefs = slices.Concat(groupConfigDefs, streamsConfigDefs, []ConfigDef{
 	{Name: "cleanup.policy", Scope: ScopeTopic, Type: TypeList, Default: "delete", Synonym: "log.cleanup.policy",
 		allowed: []string{"delete"}, refused: map[string]string{
 			"compact":        "compaction is not supported yet",
