@@ -13,6 +13,10 @@
 //	batch_test.go       record batches, good and bad, encoded without Varve's code
 //	*_scenario_test.go  what is asked, for every version of an API that both serve
 //	smoke_test.go       Kafka's tools against Varve
+//	quickstart_test.go  Kafka's quick starts of Connect and Streams against Varve
+//	streams_test.go     one Kafka Streams application (streams/) on both servers, killed again and again: the same must come out
+//	connect_test.go     a pair of Connect workers that are killed in turn
+//	clientlog_test.go   what Java clients may complain of
 //
 // A scenario is a function that is run on each server by itself. Ids that a server hands out (topic ids, member ids, producer ids, fetch
 // sessions) are replaced, before the comparison, by the order in which the scenario first saw them.
