@@ -63,6 +63,9 @@ func (c *Coordinator) consumerHeartbeat(now time.Time, g *guarded, cl cluster, r
 	if g.consumer != nil {
 		return g.consumer.Heartbeat(now, cl, r, newUUID)
 	}
+	if !g.takesClassic() {
+		return nil, refuse(metapb.GroupCode_GROUP_NOT_FOUND, "Group %s is not a consumer group.", r.Group)
+	}
 	if r.MemberEpoch != epochJoin {
 		if len(g.group.members) == 0 && g.group.state == Empty {
 			return nil, refuse(metapb.GroupCode_GROUP_NOT_FOUND, "Consumer group %s not found.", r.Group)
@@ -170,8 +173,8 @@ func (c *Coordinator) DeleteOffsets(ctx context.Context, r *metapb.GroupDeleteOf
 
 // mayDeleteOffsets judges a deletion of offsets: of a group without members all may go; of a group of consumers, what they do not want.
 func (g *guarded) mayDeleteOffsets() (metapb.GroupCode, func(topic string) bool) {
-	if g.consumer != nil {
-		return metapb.GroupCode_GROUP_OK, g.consumer.Subscribes
+	if m := g.managed(); m != nil {
+		return metapb.GroupCode_GROUP_OK, m.Subscribes
 	}
 	none := func(string) bool { return false }
 	if g.group.state == Empty {

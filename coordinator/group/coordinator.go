@@ -114,8 +114,8 @@ func (g *guarded) end() {
 	if g.group != nil {
 		g.group.closeAll()
 	}
-	if g.consumer != nil {
-		g.consumer.Abandon()
+	if m := g.managed(); m != nil {
+		m.Abandon()
 	}
 	if g.timer != nil {
 		g.timer.Stop()
@@ -187,15 +187,15 @@ func (c *Coordinator) settle(now time.Time, g *guarded) {
 	if g.consumer != nil {
 		c.downgrade(now, g)
 	}
-	if g.consumer != nil && g.consumer.IsDirty() {
+	if m := g.managed(); m != nil && m.IsDirty() {
 		c.startStoring(g)
 	}
 	c.arm(g)
 }
 
 func (g *guarded) nextDeadline() time.Time {
-	if g.consumer != nil {
-		return g.consumer.NextDeadline()
+	if m := g.managed(); m != nil {
+		return m.NextDeadline()
 	}
 	return g.group.NextDeadline()
 }
@@ -223,8 +223,8 @@ func (c *Coordinator) advance(g *guarded) {
 	}
 	g.fires = time.Time{}
 	now := time.Now()
-	if g.consumer != nil {
-		g.consumer.Advance(now)
+	if m := g.managed(); m != nil {
+		m.Advance(now)
 	} else {
 		g.group.Advance(now)
 	}
