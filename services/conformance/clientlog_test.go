@@ -8,21 +8,21 @@ import (
 	"testing"
 )
 
-// warning is what Java clients may log above INFO, and why.
-type warning struct {
+// complaint is what Java clients may log above INFO, and why.
+type complaint struct {
 	shape  string // an expression of the line without its numbers
 	reason string
 }
 
 // usualWarnings are those that have nothing to do with the server.
-var usualWarnings = []warning{
+var usualWarnings = []complaint{
 	{`WARN .*StateDirectory - Using an OS temp directory.*`, "where the test keeps its files"},
 	{`WARN .*InternalTopologyBuilder - Explicit naming for internal resources.*`, "advice"},
 	{`WARN .*NetworkClient - .*The metadata response from the cluster reported a recoverable issue.*UNKNOWN_TOPIC_OR_PARTITION.*`, "internal topics are asked for before the application has created them"},
 }
 
 // restartWarnings come on top while a server is down.
-var restartWarnings = []warning{
+var restartWarnings = []complaint{
 	{`WARN .*(disconnected|could not be established|NETWORK_EXCEPTION|NetworkException).*`, "the server is down"},
 }
 
@@ -44,12 +44,12 @@ func shapes(text string) map[string]string {
 }
 
 // checkLog fails the test for warnings and errors of a client that neither are expected nor came on Apache Kafka too.
-func checkLog(t testing.TB, p *javaProcess, onKafka map[string]string, expected ...warning) {
+func checkLog(t testing.TB, p *javaProcess, onKafka map[string]string, expected ...complaint) {
 	t.Helper()
 	seen := shapes(p.text())
 	for _, shape := range slices.Sorted(maps.Keys(seen)) {
 		_, same := onKafka[shape]
-		if same || slices.ContainsFunc(expected, func(w warning) bool { return matches(w.shape, shape) }) {
+		if same || slices.ContainsFunc(expected, func(w complaint) bool { return matches(w.shape, shape) }) {
 			continue
 		}
 		t.Errorf("%s logged what it would not on Apache Kafka: %s", p.name, strings.TrimSpace(seen[shape]))

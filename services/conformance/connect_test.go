@@ -26,7 +26,7 @@ const (
 )
 
 // connectWarnings are what Connect says whatever the server is.
-var connectWarnings = []warning{
+var connectWarnings = []complaint{
 	{`WARN .*DistributedHerder - .*Catching up to assignment's config offset.*`, "a worker has a new assignment before it has read what was configured"},
 	{`WARN .*WorkerCoordinator - .*Close timed out with N pending requests.*`, "a worker that ends does not wait for the answer that it has left the group"},
 }
