@@ -14,7 +14,10 @@ import (
 	"github.com/varvelog/varve/services/e2e/cluster"
 )
 
-const standaloneWorker = "org.apache.kafka.connect.cli.ConnectStandalone"
+const (
+	standaloneWorker = "org.apache.kafka.connect.cli.ConnectStandalone"
+	resetTool        = "org.apache.kafka.tools.StreamsResetter"
+)
 
 // tool runs one of Kafka's tools to its end, and returns its output.
 func tool(t testing.TB, classes, input, class string, args ...string) string {
@@ -77,7 +80,8 @@ func TestConnectQuickStart(t *testing.T) {
 	}
 }
 
-// TestStreamsQuickStart is the quick start of Kafka Streams: the topics, the word count, its output in the console consumer.
+// TestStreamsQuickStart is the quick start of Kafka Streams: the topics, the word count, its output in the console consumer;
+// and then the tool that resets the application.
 func TestStreamsQuickStart(t *testing.T) {
 	needGate(t)
 	address, classes, dir := cluster.Serve(t).Kafka, streamsClasses(t), t.TempDir()
@@ -114,7 +118,8 @@ func TestStreamsQuickStart(t *testing.T) {
 		}
 	}
 	// What the application has made for itself.
-	topics, err := kadm.NewClient(newClient(t, address)).ListTopics(t.Context())
+	admin := kadm.NewClient(newClient(t, address))
+	topics, err := admin.ListTopics(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,6 +130,18 @@ func TestStreamsQuickStart(t *testing.T) {
 	}
 	app.stop()
 	checkLog(t, app, nil, usualWarnings...)
+	tool(t, classes, "", resetTool, append(server, "--application-id", "streams-wordcount", "--input-topics", "streams-plaintext-input", "--force")...)
+	topics, err = admin.ListTopics(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	offsets, err := admin.FetchOffsets(t.Context(), "streams-wordcount")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o, ok := offsets.Lookup("streams-plaintext-input", 0); len(topics.Names()) != 2 || !ok || o.At != 0 {
+		t.Errorf("after the reset there are the topics %q, and the offset is %+v", topics.Names(), o)
+	}
 	if !t.Failed() {
 		holds("streams, quick start: the word counts of three lines")
 	}

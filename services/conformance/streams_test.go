@@ -77,6 +77,7 @@ type streamsRun struct {
 	address string
 	classes string
 	dir     string
+	static  bool // members keep their places over a restart (KIP-345)
 	apps    map[string]*javaProcess
 	counted atomic.Int64 // records read from the topic counted
 }
@@ -89,10 +90,13 @@ func (r *streamsRun) launch(name string) {
 	if r.apps[name] == nil {
 		properties := map[string]string{
 			"application.id": streamsGroup, "bootstrap.servers": r.address, "client.id": name, "state.dir": r.stateDir(name), "group.protocol": streamsProtocol(),
-			"processing.guarantee": "exactly_once_v2", "statestore.cache.max.bytes": "0", "repartition.purge.interval.ms": "1000",
+			"processing.guarantee": "exactly_once_v2", "statestore.cache.max.bytes": "0", "repartition.purge.interval.ms": "1000", "num.standby.replicas": "1",
 		}
 		if streamsProtocol() == "classic" {
 			properties["consumer.session.timeout.ms"], properties["consumer.heartbeat.interval.ms"] = "6000", "1000"
+			if r.static {
+				properties["group.instance.id"] = name
+			}
 		}
 		file := writeProperties(r.t, filepath.Join(r.dir, name+".properties"), properties)
 		r.apps[name] = newJava(r.t, name, r.classes, "StreamsApp", "everything", file)
@@ -283,17 +287,39 @@ func TestStreams(t *testing.T) {
 	t.Run("killed", func(t *testing.T) {
 		r := run(t, cluster.Serve(t).Kafka)
 		compareOutputs(t, "instances killed", reference, r.play(begin, r.killInstances()))
-		for _, app := range r.apps {
-			checkLog(t, app, onKafka, usualWarnings...)
-		}
+		r.checkLogs(onKafka)
 	})
 	t.Run("server killed", func(t *testing.T) {
-		node := cluster.Serve(t)
+		// Changelogs are restored from segments in the bucket, for the most part.
+		node := cluster.Serve(t, "--seal-age=200ms", "--hot-segment-bytes=16MiB", "--delete-delay=0s", "--sweep-interval=1s")
 		r := run(t, node.Kafka)
+		r.static = true
 		again := func() { node.Kill(); node.Start() }
-		compareOutputs(t, "server killed", reference, r.play(begin, map[int]func(){6: func() { r.launch("two") }, 14: again, 26: again}))
-		for _, app := range r.apps {
-			checkLog(t, app, onKafka, slices.Concat(usualWarnings, restartWarnings)...)
-		}
+		outputs := r.play(begin, map[int]func(){
+			6: func() { r.launch("two") }, 12: again,
+			20: func() { r.awaitMembers(2); node.Kill(); r.apps["one"].kill(); node.Start(); r.launch("one") },
+			30: again,
+		})
+		compareOutputs(t, "server killed", reference, outputs)
+		r.checkLogs(onKafka, restartWarnings...)
 	})
+	t.Run("nodes killed", func(t *testing.T) {
+		roles := cluster.StartRoles(t, cluster.RolesConfig{})
+		r := run(t, roles.Ingest[0].Kafka+","+roles.Ingest[1].Kafka)
+		again := func(node *cluster.Node) func() { return func() { node.Kill(); node.Start() } }
+		outputs := r.play(begin, map[int]func(){
+			6: func() { r.launch("two") }, 12: again(roles.Ingest[0]), 18: again(roles.Coordinator),
+			24: func() { r.awaitMembers(2); r.apps["one"].kill(); r.launch("one") }, 30: again(roles.Ingest[1]),
+		})
+		compareOutputs(t, "nodes killed", reference, outputs)
+		r.checkLogs(onKafka, restartWarnings...)
+	})
+}
+
+// checkLogs fails the test for what the instances say that they would not say on Apache Kafka.
+func (r *streamsRun) checkLogs(onKafka map[string]string, expected ...complaint) {
+	r.t.Helper()
+	for _, app := range r.apps {
+		checkLog(r.t, app, onKafka, slices.Concat(usualWarnings, expected)...)
+	}
 }
