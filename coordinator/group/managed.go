@@ -35,6 +35,8 @@ func (g *guarded) managed() managed {
 		return g.consumer
 	case g.share != nil:
 		return g.share
+	case g.streams != nil:
+		return g.streams
 	}
 	return nil
 }

@@ -29,8 +29,8 @@ func assignSimple(candidates []candidate) map[string]assignment {
 		for tp := range partitions {
 			a[tp.Topic] = append(a[tp.Topic], tp.Partition)
 		}
-		for topic, list := range a {
-			a[topic] = sortedSet(list)
+		for _, list := range a {
+			slices.Sort(list)
 		}
 		out[id] = a
 	}

@@ -100,7 +100,10 @@ func (g *ShareGroup) Subscribes(name string) bool {
 
 func (g *ShareGroup) size() int { return len(g.members) }
 
-func (g *ShareGroup) kind() (groupType, protocolType string) { return "share", "share" }
+// shareProtocol is what Kafka calls the type and the protocol type of share groups.
+const shareProtocol = "share"
+
+func (g *ShareGroup) kind() (groupType, protocolType string) { return shareProtocol, shareProtocol }
 
 // mayCommit: a share group has no committed offsets.
 func (g *ShareGroup) mayCommit(*metapb.GroupCommitRequest) metapb.GroupCode {

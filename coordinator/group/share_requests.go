@@ -74,9 +74,7 @@ func (c *Coordinator) isUnknown(g *guarded) bool {
 	if g.group == nil || g.size() > 0 || g.isStoring || len(g.stores) > 0 {
 		return false
 	}
-	known := false
-	c.log.View(func(s *meta.State) { known = s.Group(g.name) != nil })
-	return !known
+	return !c.isStored(g.name)
 }
 
 // ShareDescribe tells of share groups and their members.

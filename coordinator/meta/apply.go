@@ -72,6 +72,8 @@ func (a *applier) decide(c *metapb.Command, first bool) Verdict {
 		return a.storeShareState(k.StoreShareState)
 	case *metapb.Command_ResetShareOffsets:
 		return a.resetShareOffsets(k.ResetShareOffsets)
+	case *metapb.Command_StoreStreamsGroup:
+		return a.storeStreamsGroup(k.StoreStreamsGroup)
 	case *metapb.Command_CommitOffsets:
 		return a.commitOffsets(k.CommitOffsets)
 	case *metapb.Command_DeleteOffsets:

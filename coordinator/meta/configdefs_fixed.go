@@ -14,7 +14,7 @@ var fixedBrokerDefs = []ConfigDef{
 	fixed("delete.topic.enable", TypeBoolean, "true", "deleting topics is always allowed"),
 	fixed("fetch.max.bytes", TypeInt, "57671680", "set when the node starts"),
 	fixed("listener.security.protocol.map", TypeString, "PLAINTEXT:PLAINTEXT", "there is one listener, without encryption"),
-	fixed("log.cleaner.enable", TypeBoolean, "false", "compaction is not supported yet"),
+	fixed("log.cleaner.enable", TypeBoolean, "true", "topics are compacted wherever their cleanup.policy says so"),
 	fixed("log.flush.interval.messages", TypeLong, "1", "every batch is flushed before it is acknowledged"),
 	fixed("log.flush.interval.ms", TypeLong, "0", "every batch is flushed before it is acknowledged"),
 	fixed("log.preallocate", TypeBoolean, "true", "the hot log is always preallocated"),

@@ -15,7 +15,9 @@ type Group struct {
 	Stored *metapb.StoreGroup
 	// Consumer is set for a group under the consumer protocol; Stored is nil then.
 	Consumer *ConsumerGroup
-	// Share is set for a share group, which has neither of them and no committed offsets.
+	// Streams is set for a group under the streams protocol; the two others are nil then.
+	Streams *StreamsGroup
+	// Share is set for a share group, which has none of the three and no committed offsets.
 	Share *ShareGroup
 
 	offsets map[TopicPartition]CommittedOffset
@@ -33,13 +35,17 @@ type CommittedOffset struct {
 
 // Empty says whether the group has no members.
 func (g *Group) Empty() bool {
-	return len(g.Stored.GetMembers()) == 0 && (g.Consumer == nil || len(g.Consumer.Members) == 0) && (g.Share == nil || len(g.Share.Members) == 0)
+	return len(g.Stored.GetMembers()) == 0 && (g.Consumer == nil || len(g.Consumer.Members) == 0) &&
+		(g.Streams == nil || len(g.Streams.Members) == 0) && (g.Share == nil || len(g.Share.Members) == 0)
 }
 
 // sinceMillis is since when the group is as it is; 0 where it was never stored.
 func (g *Group) sinceMillis() int64 {
 	if g.Consumer != nil {
 		return g.Consumer.StateSinceMillis
+	}
+	if g.Streams != nil {
+		return g.Streams.StateSinceMillis
 	}
 	return g.Stored.GetStateSinceMillis()
 }
@@ -90,11 +96,11 @@ func (a *applier) storeGroup(c *metapb.StoreGroup) Verdict {
 	if c.Kind == offsetsOnly {
 		return refuse(Malformed, "group kind %q", c.Kind)
 	}
-	if g := a.groups[c.Group]; g != nil && g.Share != nil {
+	if a.isShareGroup(c.Group) {
 		return refuse(WrongSeq, "a share group")
 	}
 	g := a.group(c.Group)
-	g.Stored, g.Consumer = c, nil
+	g.Stored, g.Consumer, g.Streams = c, nil, nil
 	a.soonestOffsetExpiry(g)
 	a.changed(ChangedGroups)
 	return Verdict{}

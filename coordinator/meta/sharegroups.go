@@ -48,6 +48,12 @@ func (g *ShareGroup) Partitions() []TopicPartition {
 	return slices.SortedFunc(maps.Keys(g.partitions), compareTopicPartition)
 }
 
+// isShareGroup says whether there is a share group of this name, which is never of another kind until it is deleted.
+func (s *State) isShareGroup(name string) bool {
+	g := s.groups[name]
+	return g != nil && g.Share != nil
+}
+
 func (a *applier) storeShareGroup(c *metapb.StoreShareGroup) Verdict {
 	g := a.groups[c.Group]
 	var version uint64

@@ -61,31 +61,33 @@ func (p *Partition) archive(base, next int64) {
 	})
 }
 
-// give acquires what is available in [base, next), up to the wanted number; reached is how far it came.
+// give acquires what is available in [base, next), up to the end of the record batch in which the wanted number is reached; reached is how
+// far it came.
 func (p *Partition) give(now time.Time, member string, limits Limits, base, next int64, read Read) (given []Given, reached int64) {
-	left, ends := read.MaxRecords, now.Add(limits.Lock)
+	left, ends, stop := read.MaxRecords, now.Add(limits.Lock), next
 	if base >= next {
 		return nil, next
 	}
 	p.cut(base)
-	p.cut(next)
-	for i := p.at(base); i < len(p.spans) && p.spans[i].base < next; i++ {
-		if left <= 0 {
-			return given, p.spans[i].base
-		}
+	for i := p.at(base); i < len(p.spans) && p.spans[i].base < stop; i++ {
 		if p.spans[i].state != Available {
 			continue
 		}
-		if s := &p.spans[i]; s.next-s.base > left {
-			p.cut(min(s.next, endOfBatch(read.Batches, s.base+left)))
+		from, to := p.spans[i].base, min(p.spans[i].next, stop)
+		if left > 0 && to-from >= left {
+			stop = min(stop, endOfBatch(read.Batches, from+left))
+			to = min(to, stop)
 		}
+		left -= to - from
+		p.cut(to)
 		s := &p.spans[i]
 		s.state, s.count, s.member, s.ends = Acquired, s.count+1, member, ends
-		p.endsBy(ends)
-		left -= s.next - s.base
-		given = append(given, Given{s.base, s.next, s.count})
+		given = append(given, Given{from, to, s.count})
 	}
-	return given, next
+	if len(given) > 0 {
+		p.endsBy(ends)
+	}
+	return given, stop
 }
 
 // endOfBatch is the end of the batch that holds the offset before next, or next where none does.

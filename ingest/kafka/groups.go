@@ -24,6 +24,8 @@ type Groups interface {
 	ConsumerDescribe(context.Context, *metapb.ConsumerDescribeRequest) (*metapb.ConsumerDescribeResponse, error)
 	ShareHeartbeat(context.Context, *metapb.ShareHeartbeatRequest) (*metapb.ShareHeartbeatResponse, error)
 	ShareDescribe(context.Context, *metapb.ShareDescribeRequest) (*metapb.ShareDescribeResponse, error)
+	StreamsHeartbeat(context.Context, *metapb.StreamsHeartbeatRequest) (*metapb.StreamsHeartbeatResponse, error)
+	StreamsDescribe(context.Context, *metapb.StreamsDescribeRequest) (*metapb.StreamsDescribeResponse, error)
 }
 
 // groupCode is the code of a group request that was answered, or was not.
