@@ -59,28 +59,33 @@ type ConfigDef struct {
 	only     bool               // the default is the only value taken
 	min, max int64              // of numbers
 	allowed  []string           // of strings; empty for any
+	items    []string           // of lists: what each item must be one of; nil for any
 	refused  map[string]string  // values Kafka knows and Varve cannot honour yet, and why
 }
 
 const day = 24 * 60 * 60 * 1000
 
-var configDefs = slices.Concat(groupConfigDefs, []ConfigDef{
+var configDefs = slices.Concat(groupConfigDefs, streamsConfigDefs, []ConfigDef{
 	{Name: "cleanup.policy", Scope: ScopeTopic, Type: TypeList, Default: "delete", Synonym: "log.cleanup.policy",
-		allowed: []string{"delete"}, refused: map[string]string{
-			"compact":        "compaction is not supported yet",
-			"compact,delete": "compaction is not supported yet",
-			"delete,compact": "compaction is not supported yet"},
-		Doc: "What is done with old records: \"delete\" drops them by retention time and size."},
+		items: cleanupPolicies,
+		Doc: "What is done with old records: \"delete\" drops them by retention time and size, \"compact\" keeps the last record of each key, and both " +
+			"can be given. Records without a key are refused where it compacts."},
 	{Name: "compression.type", Scope: ScopeTopic, Type: TypeString, Default: "producer", Synonym: "compression.type",
 		allowed: []string{"uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"},
 		Doc: "The codec batches are kept in. \"producer\" keeps what the producer compressed as it is; batches that come uncompressed " +
 			"are then subject to varve.compress.uncompressed."},
+	{Name: "delete.retention.ms", Scope: ScopeTopic, Type: TypeLong, Default: strconv.Itoa(day), min: 0, max: math.MaxInt64,
+		Synonym: "log.cleaner.delete.retention.ms",
+		Doc:     "How long compaction keeps tombstones and the markers of transactions after it has first passed them."},
 	{Name: "local.retention.bytes", Scope: ScopeTopic, Type: TypeLong, Default: "-2", min: -2, max: math.MaxInt64, Synonym: "log.local.retention.bytes",
 		Doc: "How many bytes of a partition are kept on ingest nodes' disks after they were stored in the bucket. -2 means retention.bytes. " +
 			"Bounds what local.retention.ms keeps."},
 	{Name: "local.retention.ms", Scope: ScopeTopic, Type: TypeLong, Default: "0", min: -2, max: math.MaxInt64, Synonym: "log.local.retention.ms",
 		Doc: "How long records are kept on ingest nodes' disks after they were stored in the bucket, by their timestamps. -2 means retention.ms. " +
 			"Varve's default is 0: nothing is kept, reads come from the bucket through a cache."},
+	{Name: "max.compaction.lag.ms", Scope: ScopeTopic, Type: TypeLong, Default: "9223372036854775807", min: 1, max: math.MaxInt64,
+		Synonym: "log.cleaner.max.compaction.lag.ms",
+		Doc:     "How old a stored record may become without compaction, whatever min.cleanable.dirty.ratio says."},
 	{Name: "max.message.bytes", Scope: ScopeTopic, Type: TypeInt, Default: "1048588", min: 0, max: math.MaxInt32, Synonym: "message.max.bytes",
 		Doc: "The largest record batch that is taken."},
 	{Name: "message.timestamp.after.max.ms", Scope: ScopeTopic, Type: TypeLong, Default: "3600000", min: 0, max: math.MaxInt64,
@@ -89,6 +94,10 @@ var configDefs = slices.Concat(groupConfigDefs, []ConfigDef{
 		Synonym: "log.message.timestamp.before.max.ms", Doc: "How far a record's timestamp may be behind the ingest node's clock."},
 	{Name: "message.timestamp.type", Scope: ScopeTopic, Type: TypeString, Default: "CreateTime", Synonym: "log.message.timestamp.type",
 		allowed: []string{"CreateTime", "LogAppendTime"}, Doc: "Whether records keep the producer's timestamp or get the ingest node's."},
+	{Name: "min.cleanable.dirty.ratio", Scope: ScopeTopic, Type: TypeDouble, Default: "0.5", check: checkRatio, Synonym: "log.cleaner.min.cleanable.ratio",
+		Doc: "The share of a partition's stored bytes that must be new since the last compaction for there to be another."},
+	{Name: "min.compaction.lag.ms", Scope: ScopeTopic, Type: TypeLong, Default: "0", min: 0, max: math.MaxInt64, Synonym: "log.cleaner.min.compaction.lag.ms",
+		Doc: "How old a record must be, by its timestamp, to be compacted."},
 	{Name: "min.insync.replicas", Scope: ScopeTopic, Type: TypeInt, Default: "1", min: 1, max: math.MaxInt32, Synonym: "min.insync.replicas",
 		Doc: "How many copies an acknowledged record has at least. More than 1 asks for the bucket's copies: a topic that is created so is of " +
 			"varve.durability=object, and one of varve.durability=local refuses it."},
@@ -122,7 +131,15 @@ var configDefs = slices.Concat(groupConfigDefs, []ConfigDef{
 		Doc: "The longest session timeout a group member may ask for."},
 	{Name: "group.min.session.timeout.ms", Scope: ScopeBroker, Type: TypeInt, Default: "6000", min: 1, max: math.MaxInt32,
 		Doc: "The shortest session timeout a group member may ask for."},
-	{Name: "log.cleanup.policy", Scope: ScopeBroker, Type: TypeList, Default: "delete", allowed: []string{"delete"}, ReadOnly: true,
+	{Name: "log.cleaner.delete.retention.ms", Scope: ScopeBroker, Type: TypeLong, Default: strconv.Itoa(day), min: 0, max: math.MaxInt64,
+		Doc: "The default of topics' delete.retention.ms."},
+	{Name: "log.cleaner.max.compaction.lag.ms", Scope: ScopeBroker, Type: TypeLong, Default: "9223372036854775807", min: 1, max: math.MaxInt64,
+		Doc: "The default of topics' max.compaction.lag.ms."},
+	{Name: "log.cleaner.min.cleanable.ratio", Scope: ScopeBroker, Type: TypeDouble, Default: "0.5", check: checkRatio,
+		Doc: "The default of topics' min.cleanable.dirty.ratio."},
+	{Name: "log.cleaner.min.compaction.lag.ms", Scope: ScopeBroker, Type: TypeLong, Default: "0", min: 0, max: math.MaxInt64,
+		Doc: "The default of topics' min.compaction.lag.ms."},
+	{Name: "log.cleanup.policy", Scope: ScopeBroker, Type: TypeList, Default: "delete", items: cleanupPolicies,
 		Doc: "The default of topics' cleanup.policy."},
 	{Name: "log.local.retention.bytes", Scope: ScopeBroker, Type: TypeLong, Default: "-2", min: -2, max: math.MaxInt64,
 		Doc: "The default of topics' local.retention.bytes."},
@@ -204,7 +221,9 @@ func LookupConfig(scope Scope, name string) *ConfigDef {
 
 // Validate says what is wrong with a value.
 func (d *ConfigDef) Validate(value string) error {
-	value = strings.TrimSpace(value)
+	if value = strings.TrimSpace(value); d.Type == TypeBoolean {
+		value = strings.ToLower(value)
+	}
 	if why, ok := d.refused[strings.ReplaceAll(value, " ", "")]; ok {
 		return fmt.Errorf("invalid value %s for configuration %s: %s", value, d.Name, why)
 	}
@@ -229,6 +248,11 @@ func (d *ConfigDef) Validate(value string) error {
 			return fmt.Errorf("invalid value %s for configuration %s: Value must be in [%d, %d]", value, d.Name, d.min, d.max)
 		}
 	default:
+		for _, item := range d.list(value) {
+			if d.items != nil && !slices.Contains(d.items, item) {
+				return fmt.Errorf("invalid value %s for configuration %s: String must be one of: %s", item, d.Name, strings.Join(d.items, ", "))
+			}
+		}
 		if len(d.allowed) > 0 && !slices.Contains(d.allowed, value) {
 			return fmt.Errorf("invalid value %s for configuration %s: String must be one of: %s", value, d.Name, strings.Join(d.allowed, ", "))
 		}

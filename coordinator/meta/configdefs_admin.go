@@ -39,10 +39,6 @@ var clientMetricsDefs = []ConfigDef{
 
 // Settings of topics that are what they are here: only what is true can be set.
 var fixedTopicDefs = []ConfigDef{
-	only("delete.retention.ms", TypeLong, "86400000", "", "compaction is not supported yet"),
-	only("max.compaction.lag.ms", TypeLong, "9223372036854775807", "", "compaction is not supported yet"),
-	only("min.cleanable.dirty.ratio", TypeDouble, "0.5", "", "compaction is not supported yet"),
-	only("min.compaction.lag.ms", TypeLong, "0", "", "compaction is not supported yet"),
 	only("remote.log.copy.disable", TypeBoolean, "false", "", "every topic's records end in the bucket"),
 	only("unclean.leader.election.enable", TypeBoolean, "false", "unclean.leader.election.enable", "there are no elections: what was acknowledged is never given up"),
 }

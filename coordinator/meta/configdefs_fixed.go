@@ -11,7 +11,7 @@ var fixedBrokerDefs = []ConfigDef{
 	fixed("delete.topic.enable", TypeBoolean, "true", "deleting topics is always allowed"),
 	fixed("fetch.max.bytes", TypeInt, "57671680", "set when the node starts"),
 	fixed("listener.security.protocol.map", TypeString, "PLAINTEXT:PLAINTEXT", "there is one listener, without encryption"),
-	fixed("log.cleaner.enable", TypeBoolean, "false", "compaction is not supported yet"),
+	fixed("log.cleaner.enable", TypeBoolean, "true", "topics are compacted wherever their cleanup.policy says so"),
 	fixed("max.incremental.fetch.session.cache.slots", TypeInt, "1000", "set when the node starts"),
 	fixed("max.request.partition.size.limit", TypeInt, "2000", "one bound for all requests"),
 	always("min.insync.replicas", TypeInt, "1", "there are no replica sets; what an acknowledgement promises is varve.durability"),

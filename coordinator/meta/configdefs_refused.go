@@ -82,11 +82,9 @@ var refusedBrokerConfigs = map[string][]string{
 		"replica.selector.class", "replica.socket.receive.buffer.bytes", "replica.socket.timeout.ms", "replication.quota.window.num",
 		"replication.quota.window.size.seconds",
 	},
-	"compaction is not supported yet": {
-		"log.cleaner.backoff.ms", "log.cleaner.dedupe.buffer.size", "log.cleaner.delete.retention.ms",
-		"log.cleaner.io.buffer.load.factor", "log.cleaner.io.buffer.size", "log.cleaner.io.max.bytes.per.second",
-		"log.cleaner.max.compaction.lag.ms", "log.cleaner.min.cleanable.ratio", "log.cleaner.min.compaction.lag.ms",
-		"log.cleaner.threads",
+	"compaction is a job of the tiering workers: see their command line": {
+		"log.cleaner.backoff.ms", "log.cleaner.dedupe.buffer.size", "log.cleaner.io.buffer.load.factor", "log.cleaner.io.buffer.size",
+		"log.cleaner.io.max.bytes.per.second", "log.cleaner.threads",
 	},
 	"records of all partitions share one log on a node: there are no files of a partition": {
 		"log.dir.failure.timeout.ms", "log.flush.offset.checkpoint.interval.ms", "log.flush.scheduler.interval.ms",

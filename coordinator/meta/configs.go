@@ -13,14 +13,15 @@ import (
 
 // TopicConfig is a topic's configuration in effect: its own, else the cluster's, else the default.
 type TopicConfig struct {
-	CleanupPolicy            string
+	Delete                   bool // of cleanup.policy
+	Compact                  bool // of cleanup.policy
 	CompressionType          string
 	CompressUncompressed     bool // varve.compress.uncompressed
 	GzipLevel                int32
 	LZ4Level                 int32
 	ZstdLevel                int32
-	RetentionMillis          int64
-	RetentionBytes           int64
+	RetentionMillis          int64 // only with Delete
+	RetentionBytes           int64 // only with Delete
 	LocalRetentionMillis     int64 // -2 resolved; -1 for ever
 	LocalRetentionBytes      int64 // -2 resolved; -1 for no bound
 	SegmentBytes             int64
@@ -32,6 +33,10 @@ type TopicConfig struct {
 	MinInsyncReplicas        int32
 	Durability               metapb.Durability
 	DeepValidation           bool // varve.validate
+	DeleteRetentionMillis    int64
+	MinCompactionLagMillis   int64
+	MaxCompactionLagMillis   int64
+	MinCleanableDirtyRatio   float64
 }
 
 // ClusterConfig is the cluster's configuration in effect, apart from what gives topics their defaults.
@@ -195,7 +200,7 @@ func changeEntries(scope Scope, overrides map[string]string, entries []*metapb.C
 		if err := d.Validate(e.Value); err != nil {
 			return nil, err.Error()
 		}
-		out[d.Name] = strings.TrimSpace(e.Value)
+		out[d.Name] = d.normal(e.Value)
 	}
 	return out, ""
 }
@@ -332,7 +337,8 @@ func (e effective) number(name string) int64 {
 func (s *State) topicConfig(overrides map[string]string) (TopicConfig, error) {
 	e := effective{scope: ScopeTopic, own: overrides, cluster: s.configs[configKey{ScopeBroker, ""}]}
 	c := TopicConfig{
-		CleanupPolicy:            e.text("cleanup.policy"),
+		Delete:                   slices.Contains(strings.Split(e.text("cleanup.policy"), ","), PolicyDelete),
+		Compact:                  slices.Contains(strings.Split(e.text("cleanup.policy"), ","), PolicyCompact),
 		CompressionType:          e.text("compression.type"),
 		CompressUncompressed:     e.text("varve.compress.uncompressed") == "true",
 		GzipLevel:                int32(e.number("compression.gzip.level")),
@@ -351,6 +357,10 @@ func (s *State) topicConfig(overrides map[string]string) (TopicConfig, error) {
 		MinInsyncReplicas:        int32(e.number("min.insync.replicas")),
 		Durability:               DurabilityByName(e.text("varve.durability")),
 		DeepValidation:           e.text("varve.validate") == "deep",
+		DeleteRetentionMillis:    e.number("delete.retention.ms"),
+		MinCompactionLagMillis:   e.number("min.compaction.lag.ms"),
+		MaxCompactionLagMillis:   e.number("max.compaction.lag.ms"),
+		MinCleanableDirtyRatio:   e.ratio("min.cleanable.dirty.ratio"),
 	}
 	if c.LocalRetentionMillis == -2 {
 		c.LocalRetentionMillis = c.RetentionMillis
@@ -361,6 +371,10 @@ func (s *State) topicConfig(overrides map[string]string) (TopicConfig, error) {
 	if c.MinInsyncReplicas > 1 && c.Durability == metapb.Durability_DURABILITY_LOCAL {
 		return c, fmt.Errorf("invalid value %d for configuration min.insync.replicas: varve.durability=local keeps one copy; set varve.durability=object with it",
 			c.MinInsyncReplicas)
+	}
+	if c.MinCompactionLagMillis > c.MaxCompactionLagMillis {
+		return c, fmt.Errorf("conflict topic config setting min.compaction.lag.ms (%d) > max.compaction.lag.ms (%d)",
+			c.MinCompactionLagMillis, c.MaxCompactionLagMillis)
 	}
 	if c.RetentionMillis >= 0 && (c.LocalRetentionMillis < 0 || c.LocalRetentionMillis > c.RetentionMillis) {
 		return c, fmt.Errorf("invalid value %d for configuration local.retention.ms: Value must not be more than retention.ms property value: %d",

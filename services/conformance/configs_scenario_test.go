@@ -50,6 +50,7 @@ func askDescribeConfigs(s *session, version int16) {
 	ask[kmsg.Response](s, "topic twice", version, twice)
 	// A broker's configurations are a few hundred; clients act on these.
 	names := []string{"auto.create.topics.enable", "compression.type", "default.replication.factor", "group.max.session.timeout.ms", "group.min.session.timeout.ms",
+		"log.cleaner.delete.retention.ms", "log.cleaner.enable", "log.cleaner.max.compaction.lag.ms", "log.cleaner.min.cleanable.ratio", "log.cleaner.min.compaction.lag.ms",
 		"log.cleanup.policy", "log.retention.ms", "log.retention.bytes", "log.retention.hours", "log.roll.ms", "log.roll.hours", "log.segment.bytes", "message.max.bytes", "num.partitions", "offset.metadata.max.bytes",
 		"offsets.retention.minutes", "log.message.timestamp.type", "min.insync.replicas", "delete.topic.enable", "offsets.topic.replication.factor", "broker.id", "node.id",
 		"advertised.listeners", "listeners", "log.dirs", "transaction.max.timeout.ms", "socket.request.max.bytes", "fetch.max.bytes", "group.max.size", "max.incremental.fetch.session.cache.slots"}
@@ -281,6 +282,12 @@ func askIncrementalAlterConfigs(s *session, version int16) {
 	try("append what is there", topicResource, topic.name, change{"cleanup.policy", add, "delete"})
 	try("append to what is no list", topicResource, topic.name, change{"retention.ms", add, "5"})
 	try("subtract what is not there", topicResource, topic.name, change{"cleanup.policy", subtract, "compact"})
+	try("append compact", topicResource, topic.name, change{"cleanup.policy", add, "compact"})
+	s.awaitConfig("after append", topic.name, "cleanup.policy", "delete,compact")
+	try("set a ratio", topicResource, topic.name, change{"min.cleanable.dirty.ratio", set, "1e-4"}, change{"delete.retention.ms", set, "7"})
+	s.awaitConfig("after a ratio", topic.name, "min.cleanable.dirty.ratio", "1.0E-4")
+	try("subtract compact", topicResource, topic.name, change{"cleanup.policy", subtract, "compact"})
+	s.awaitConfig("after subtract", topic.name, "cleanup.policy", "delete")
 	try("subtract all", topicResource, topic.name, change{"cleanup.policy", subtract, "delete"})
 	try("subtract from what is no list", topicResource, topic.name, change{"retention.ms", subtract, "5"})
 	try("unknown operation", topicResource, topic.name, change{"retention.ms", 9, "5"})

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,6 +22,10 @@ const gate = "VARVE_CONFORMANCE"
 func TestMain(m *testing.M) {
 	if os.Getenv(gate) == "" {
 		os.Exit(m.Run()) // everything skips: no binary is needed
+	}
+	// What runs in parallel here waits most of the time, for sessions to run out.
+	if err := flag.Set("test.parallel", "32"); err != nil {
+		panic(err)
 	}
 	os.Exit(cluster.Main(m))
 }
