@@ -25,7 +25,7 @@ type ConsumerGroup struct {
 	static      map[string]*consumerMember // by instance id
 	owners      map[meta.TopicPartition]*consumerMember
 
-	log changeLog
+	durable
 }
 
 // cluster is what a group's rules look at besides the group.

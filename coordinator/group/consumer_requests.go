@@ -21,13 +21,19 @@ func newUUID() string {
 // cluster is what holds for a group now.
 func (c *Coordinator) cluster(group string) (now cluster) {
 	c.log.View(func(s *meta.State) {
-		now.config = s.GroupConfig(group)
-		if now.topics = c.topics.Load(); now.topics.seq != s.TopicsSeq() {
-			now.topics = newCatalog(s)
-			c.topics.Store(now.topics)
-		}
+		now.config, now.topics = s.GroupConfig(group), c.catalogOf(s)
 	})
 	return now
+}
+
+// catalogOf is the catalog as the state has it.
+func (c *Coordinator) catalogOf(s *meta.State) *catalog {
+	topics := c.topics.Load()
+	if topics.seq != s.TopicsSeq() {
+		topics = newCatalog(s)
+		c.topics.Store(topics)
+	}
+	return topics
 }
 
 // ConsumerHeartbeat lets a member in, keeps it in and brings it on, or lets it go. On return with GROUP_OK, what the answer says is durable.
@@ -62,6 +68,9 @@ func (c *Coordinator) ConsumerHeartbeat(ctx context.Context, r *metapb.ConsumerH
 func (c *Coordinator) consumerHeartbeat(now time.Time, g *guarded, cl cluster, r *metapb.ConsumerHeartbeatRequest) (*metapb.ConsumerHeartbeatResponse, *refusal) {
 	if g.consumer != nil {
 		return g.consumer.Heartbeat(now, cl, r, newUUID)
+	}
+	if !g.takesClassic() {
+		return nil, refuse(metapb.GroupCode_GROUP_NOT_FOUND, "Group %s is not a consumer group.", r.Group)
 	}
 	if r.MemberEpoch != epochJoin {
 		if len(g.group.members) == 0 && g.group.state == Empty {
@@ -170,8 +179,8 @@ func (c *Coordinator) DeleteOffsets(ctx context.Context, r *metapb.GroupDeleteOf
 
 // mayDeleteOffsets judges a deletion of offsets: of a group without members all may go; of a group of consumers, what they do not want.
 func (g *guarded) mayDeleteOffsets() (metapb.GroupCode, func(topic string) bool) {
-	if g.consumer != nil {
-		return metapb.GroupCode_GROUP_OK, g.consumer.Subscribes
+	if m := g.managed(); m != nil {
+		return metapb.GroupCode_GROUP_OK, m.Subscribes
 	}
 	none := func(string) bool { return false }
 	if g.group.state == Empty {

@@ -34,6 +34,10 @@ func (c *Coordinator) Sync(ctx context.Context, r *metapb.GroupSyncRequest) (*me
 	answers := make(chan *metapb.GroupSyncResponse, 1)
 	cl := c.cluster(r.Group)
 	if !c.with(r.Group, false, func(now time.Time, g *guarded) {
+		if !g.takesClassic() {
+			answers <- &metapb.GroupSyncResponse{Code: metapb.GroupCode_GROUP_UNKNOWN_MEMBER}
+			return
+		}
 		if g.consumer == nil {
 			g.group.Sync(now, r, func(answer *metapb.GroupSyncResponse) { answers <- answer })
 			return
@@ -53,6 +57,10 @@ func (c *Coordinator) Sync(ctx context.Context, r *metapb.GroupSyncRequest) (*me
 
 // join is a classic join to a group of whatever protocol. A consumer group without members becomes a classic one.
 func (c *Coordinator) join(now time.Time, g *guarded, limits Limits, cl cluster, r *metapb.GroupJoinRequest, answer func(*metapb.GroupJoinResponse)) {
+	if !g.takesClassic() {
+		answer(&metapb.GroupJoinResponse{Code: metapb.GroupCode_GROUP_INCONSISTENT_PROTOCOL, Generation: noGeneration})
+		return
+	}
 	if g.consumer != nil && len(g.consumer.members) == 0 {
 		if g.consumer.IsDirty() {
 			c.flush(g)
@@ -113,7 +121,9 @@ func (c *Coordinator) Heartbeat(_ context.Context, r *metapb.GroupHeartbeatReque
 	}
 	var code metapb.GroupCode
 	if !c.with(r.Group, false, func(now time.Time, g *guarded) {
-		if g.consumer != nil {
+		if !g.takesClassic() {
+			code = metapb.GroupCode_GROUP_UNKNOWN_MEMBER
+		} else if g.consumer != nil {
 			code = g.consumer.HeartbeatClassic(now, r)
 		} else {
 			code = g.group.Heartbeat(now, r)
@@ -131,7 +141,9 @@ func (c *Coordinator) Leave(_ context.Context, r *metapb.GroupLeaveRequest) (*me
 	}
 	answer := &metapb.GroupLeaveResponse{}
 	if !c.with(r.Group, false, func(now time.Time, g *guarded) {
-		if g.consumer != nil {
+		if !g.takesClassic() {
+			answer.Members = nobodyLeft(r.Members, metapb.GroupCode_GROUP_UNKNOWN_MEMBER)
+		} else if g.consumer != nil {
 			answer.Members = g.consumer.LeaveClassic(r.Members)
 		} else {
 			answer.Members = g.group.Leave(now, r.Members)
@@ -142,11 +154,17 @@ func (c *Coordinator) Leave(_ context.Context, r *metapb.GroupLeaveRequest) (*me
 			answer.Code = code
 			return answer, nil
 		}
-		for _, l := range r.Members {
-			answer.Members = append(answer.Members, &metapb.GroupLeft{MemberId: l.MemberId, InstanceId: l.InstanceId, Code: code})
-		}
+		answer.Members = nobodyLeft(r.Members, code)
 	}
 	return answer, nil
+}
+
+func nobodyLeft(leavers []*metapb.GroupLeaver, code metapb.GroupCode) []*metapb.GroupLeft {
+	left := make([]*metapb.GroupLeft, len(leavers))
+	for i, l := range leavers {
+		left[i] = &metapb.GroupLeft{MemberId: l.MemberId, InstanceId: l.InstanceId, Code: code}
+	}
+	return left
 }
 
 // Commit stores offsets. On return with GROUP_OK for an offset, it is durable.
@@ -163,8 +181,8 @@ func (c *Coordinator) Commit(ctx context.Context, r *metapb.GroupCommitRequest) 
 	}
 	var code metapb.GroupCode
 	if !c.with(r.Group, false, func(now time.Time, g *guarded) {
-		if g.consumer != nil {
-			code = g.consumer.mayCommit(r)
+		if m := g.managed(); m != nil {
+			code = m.mayCommit(r)
 		} else {
 			code = g.group.mayCommit(now, r)
 		}
@@ -229,7 +247,7 @@ func (c *Coordinator) Describe(_ context.Context, r *metapb.GroupDescribeRequest
 	for _, name := range r.Groups {
 		var described *metapb.GroupDescribed
 		if !c.with(name, false, func(_ time.Time, g *guarded) {
-			if g.consumer == nil {
+			if g.group != nil {
 				described = g.group.Describe()
 				return
 			}
@@ -266,6 +284,8 @@ func (c *Coordinator) List(_ context.Context, r *metapb.GroupListRequest) (*meta
 			listed[g.Name] = &metapb.GroupListed{Group: g.Name, State: Empty.String(), Type: "classic"}
 			if g.Consumer != nil {
 				listed[g.Name].ProtocolType, listed[g.Name].Type = consumerProtocol, "consumer"
+			} else if g.Streams != nil {
+				listed[g.Name].ProtocolType, listed[g.Name].Type = streamsProtocol, streamsProtocol
 			} else if g.Stored != nil {
 				listed[g.Name].ProtocolType = g.Stored.ProtocolType
 			}
@@ -279,11 +299,7 @@ func (c *Coordinator) List(_ context.Context, r *metapb.GroupListRequest) (*meta
 	c.mu.Unlock()
 	for _, name := range names {
 		c.with(name, false, func(_ time.Time, g *guarded) {
-			if g.consumer != nil {
-				listed[name] = &metapb.GroupListed{Group: name, ProtocolType: consumerProtocol, State: g.consumer.State(), Type: "consumer"}
-			} else {
-				listed[name] = &metapb.GroupListed{Group: name, ProtocolType: g.group.protocolType, State: g.group.state.String(), Type: "classic"}
-			}
+			listed[name] = g.listed()
 		})
 	}
 	answer := &metapb.GroupListResponse{}
@@ -312,7 +328,7 @@ func (c *Coordinator) delete(ctx context.Context, name string) metapb.GroupCode 
 	exists, code := false, metapb.GroupCode_GROUP_OK
 	c.with(name, false, func(_ time.Time, g *guarded) {
 		exists = true
-		if g.consumer != nil && len(g.consumer.members) > 0 || g.group != nil && len(g.group.members)+len(g.group.pending) > 0 {
+		if g.size() > 0 {
 			code = metapb.GroupCode_GROUP_NOT_EMPTY
 		} else if g.group != nil {
 			g.group.state = Dead

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/coordinator/meta"
-	"github.com/varvelog/varve/coordinator/metapb"
 )
 
 // enqueue is called with the group's lock held. Commands of one group are put into the log one after the other.
@@ -23,9 +22,9 @@ func (c *Coordinator) startStoring(g *guarded) {
 	c.tasks.Go(func() { c.storeAll(g) })
 }
 
-// take is the next command for the log. What has changed of a consumer group is gathered until its turn comes.
+// take is the next command for the log. What has changed of a managed group is gathered until its turn comes.
 func (c *Coordinator) take(g *guarded) (storeRequest, bool) {
-	if len(g.stores) == 0 && g.consumer != nil && g.consumer.IsDirty() {
+	if m := g.managed(); len(g.stores) == 0 && m != nil && m.IsDirty() {
 		c.flush(g)
 	}
 	if len(g.stores) == 0 {
@@ -36,22 +35,18 @@ func (c *Coordinator) take(g *guarded) (storeRequest, bool) {
 	return next, true
 }
 
-// flush queues what has changed of a consumer group.
+// flush queues what has changed of a managed group.
 func (c *Coordinator) flush(g *guarded) {
-	group := g.consumer
-	command := group.Take(time.Now())
-	g.stores = append(g.stores, storeRequest{
-		&metapb.Command{Kind: &metapb.Command_StoreConsumerGroup{StoreConsumerGroup: command}},
-		func(now time.Time, ok bool) {
-			group.Stored(ok)
-			if !ok && g.consumer == group {
-				// The group is ahead of the log, and nobody was told of it. What comes late of the command is refused by its version, or
-				// the next one is.
-				group.Abandon()
-				c.log.View(func(s *meta.State) { c.restore(now, g, s) })
-			}
-		},
-	})
+	group := g.managed()
+	g.stores = append(g.stores, storeRequest{group.Take(time.Now()), func(now time.Time, ok bool) {
+		group.Stored(ok)
+		if !ok && g.managed() == group {
+			// The group is ahead of the log, and nobody was told of it. What comes late of the command is refused by its version, or
+			// the next one is.
+			group.Abandon()
+			c.log.View(func(s *meta.State) { c.restore(now, g, s) })
+		}
+	}})
 }
 
 func (c *Coordinator) storeAll(g *guarded) {
@@ -121,8 +116,5 @@ func (g *guarded) isIdle() bool {
 	if g.isStoring || len(g.stores) > 0 {
 		return false
 	}
-	if g.consumer != nil {
-		return len(g.consumer.members) == 0
-	}
-	return len(g.group.members) == 0 && len(g.group.pending) == 0
+	return g.size() == 0
 }

@@ -66,6 +66,8 @@ func (a *applier) decide(c *metapb.Command, first bool) Verdict {
 		return a.storeGroup(k.StoreGroup)
 	case *metapb.Command_StoreConsumerGroup:
 		return a.storeConsumerGroup(k.StoreConsumerGroup)
+	case *metapb.Command_StoreStreamsGroup:
+		return a.storeStreamsGroup(k.StoreStreamsGroup)
 	case *metapb.Command_CommitOffsets:
 		return a.commitOffsets(k.CommitOffsets)
 	case *metapb.Command_DeleteOffsets:

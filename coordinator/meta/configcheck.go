@@ -1,7 +1,9 @@
 package meta
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -67,6 +69,81 @@ func ParseClientMatch(text string) (map[string]*regexp.Regexp, error) {
 func checkClientMatch(value string) error {
 	_, err := ParseClientMatch(value)
 	return err
+}
+
+// What cleanup.policy may say. Neither is taken as Kafka takes it: nothing is done.
+const (
+	PolicyDelete  = "delete"
+	PolicyCompact = "compact"
+)
+
+var cleanupPolicies = []string{PolicyCompact, PolicyDelete}
+
+// list are the items of a list's value.
+func (d *ConfigDef) list(value string) []string {
+	if d.Type != TypeList || strings.TrimSpace(value) == "" {
+		return nil
+	}
+	items := strings.Split(value, ",")
+	for i := range items {
+		items[i] = strings.TrimSpace(items[i])
+	}
+	return items
+}
+
+// normal is a valid value as it is kept and shown: Kafka parses values and shows what it parsed.
+func (d *ConfigDef) normal(value string) string {
+	switch d.Type {
+	case TypeBoolean:
+		return strings.ToLower(strings.TrimSpace(value))
+	case TypeList:
+		return strings.Join(d.list(value), ",")
+	case TypeDouble:
+		if n, err := strconv.ParseFloat(strings.TrimSpace(value), 64); err == nil {
+			return javaDouble(n)
+		}
+	}
+	return strings.TrimSpace(value)
+}
+
+// javaDouble writes a number as Java does: always with a point, with an exponent below a thousandth and from ten millions on.
+func javaDouble(n float64) string {
+	format := byte('f')
+	if abs := math.Abs(n); abs != 0 && (abs < 1e-3 || abs >= 1e7) {
+		format = 'E'
+	}
+	text := strconv.FormatFloat(n, format, -1, 64)
+	digits, exponent, scientific := strings.Cut(text, "E")
+	if !strings.Contains(digits, ".") {
+		digits += ".0"
+	}
+	if !scientific {
+		return digits
+	}
+	sign := strings.TrimSuffix(exponent[:1], "+")
+	return digits + "E" + sign + strings.TrimLeft(exponent[1:], "0")
+}
+
+func checkRatio(value string) error {
+	n, err := strconv.ParseFloat(value, 64)
+	switch {
+	case err != nil || math.IsNaN(n):
+		return errors.New("Not a number of type DOUBLE")
+	case n < 0:
+		return errors.New("Value must be at least 0")
+	case n > 1:
+		return errors.New("Value must be no more than 1")
+	}
+	return nil
+}
+
+// ratio is text as a number; what is not one has been refused before it was set.
+func (e effective) ratio(name string) float64 {
+	n, err := strconv.ParseFloat(e.text(name), 64)
+	if err != nil {
+		n, _ = strconv.ParseFloat(LookupConfig(e.scope, name).Default, 64) // a number, by a test
+	}
+	return n
 }
 
 // NodeConfig is a node's setting in effect: its own, else the cluster's, else the default.

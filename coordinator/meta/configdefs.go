@@ -45,38 +45,47 @@ type ConfigDef struct {
 	Type     ConfigType
 	Default  string
 	Synonym  string // the cluster's configuration that gives a topic its default, empty for none
+	Unset    bool   // Kafka's default is null; what then holds is Default, which Kafka shows under the name in Behind, if that is shown
+	Behind   string // the cluster's configuration that is shown where Synonym is not set, with its Default; Synonym itself where empty
 	ReadOnly bool   // cannot be altered, only described
 	Doc      string
 
 	PerBroker bool   // can be set on one node, too
-	Why       string // why only some values are taken, or none
+	Why       string // why only some values are taken, or none; or why every value is met
+	Quiet     bool   // described only where it is set
+	Met       bool   // every value is kept: what any of them asks for holds anyway
 
 	check    func(string) error // what else a value must be; nil for nothing
 	only     bool               // the default is the only value taken
 	min, max int64              // of numbers
 	allowed  []string           // of strings; empty for any
+	items    []string           // of lists: what each item must be one of; nil for any
 	refused  map[string]string  // values Kafka knows and Varve cannot honour yet, and why
 }
 
 const day = 24 * 60 * 60 * 1000
 
-var configDefs = slices.Concat(groupConfigDefs, []ConfigDef{
+var configDefs = slices.Concat(groupConfigDefs, streamsConfigDefs, []ConfigDef{
 	{Name: "cleanup.policy", Scope: ScopeTopic, Type: TypeList, Default: "delete", Synonym: "log.cleanup.policy",
-		allowed: []string{"delete"}, refused: map[string]string{
-			"compact":        "compaction is not supported yet",
-			"compact,delete": "compaction is not supported yet",
-			"delete,compact": "compaction is not supported yet"},
-		Doc: "What is done with old records: \"delete\" drops them by retention time and size."},
+		items: cleanupPolicies,
+		Doc: "What is done with old records: \"delete\" drops them by retention time and size, \"compact\" keeps the last record of each key, and both " +
+			"can be given. Records without a key are refused where it compacts."},
 	{Name: "compression.type", Scope: ScopeTopic, Type: TypeString, Default: "producer", Synonym: "compression.type",
 		allowed: []string{"uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"},
 		Doc: "The codec batches are kept in. \"producer\" keeps what the producer compressed as it is; batches that come uncompressed " +
 			"are then subject to varve.compress.uncompressed."},
+	{Name: "delete.retention.ms", Scope: ScopeTopic, Type: TypeLong, Default: strconv.Itoa(day), min: 0, max: math.MaxInt64,
+		Synonym: "log.cleaner.delete.retention.ms",
+		Doc:     "How long compaction keeps tombstones and the markers of transactions after it has first passed them."},
 	{Name: "local.retention.bytes", Scope: ScopeTopic, Type: TypeLong, Default: "-2", min: -2, max: math.MaxInt64, Synonym: "log.local.retention.bytes",
 		Doc: "How many bytes of a partition are kept on ingest nodes' disks after they were stored in the bucket. -2 means retention.bytes. " +
 			"Bounds what local.retention.ms keeps."},
 	{Name: "local.retention.ms", Scope: ScopeTopic, Type: TypeLong, Default: "0", min: -2, max: math.MaxInt64, Synonym: "log.local.retention.ms",
 		Doc: "How long records are kept on ingest nodes' disks after they were stored in the bucket, by their timestamps. -2 means retention.ms. " +
 			"Varve's default is 0: nothing is kept, reads come from the bucket through a cache."},
+	{Name: "max.compaction.lag.ms", Scope: ScopeTopic, Type: TypeLong, Default: "9223372036854775807", min: 1, max: math.MaxInt64,
+		Synonym: "log.cleaner.max.compaction.lag.ms",
+		Doc:     "How old a stored record may become without compaction, whatever min.cleanable.dirty.ratio says."},
 	{Name: "max.message.bytes", Scope: ScopeTopic, Type: TypeInt, Default: "1048588", min: 0, max: math.MaxInt32, Synonym: "message.max.bytes",
 		Doc: "The largest record batch that is taken."},
 	{Name: "message.timestamp.after.max.ms", Scope: ScopeTopic, Type: TypeLong, Default: "3600000", min: 0, max: math.MaxInt64,
@@ -85,17 +94,22 @@ var configDefs = slices.Concat(groupConfigDefs, []ConfigDef{
 		Synonym: "log.message.timestamp.before.max.ms", Doc: "How far a record's timestamp may be behind the ingest node's clock."},
 	{Name: "message.timestamp.type", Scope: ScopeTopic, Type: TypeString, Default: "CreateTime", Synonym: "log.message.timestamp.type",
 		allowed: []string{"CreateTime", "LogAppendTime"}, Doc: "Whether records keep the producer's timestamp or get the ingest node's."},
-	{Name: "min.insync.replicas", Scope: ScopeTopic, Type: TypeInt, Default: "1", min: 1, max: 1,
-		Doc: "Varve has no replica sets: what an acknowledgement promises is varve.durability. Only 1 is accepted."},
+	{Name: "min.cleanable.dirty.ratio", Scope: ScopeTopic, Type: TypeDouble, Default: "0.5", check: checkRatio, Synonym: "log.cleaner.min.cleanable.ratio",
+		Doc: "The share of a partition's stored bytes that must be new since the last compaction for there to be another."},
+	{Name: "min.compaction.lag.ms", Scope: ScopeTopic, Type: TypeLong, Default: "0", min: 0, max: math.MaxInt64, Synonym: "log.cleaner.min.compaction.lag.ms",
+		Doc: "How old a record must be, by its timestamp, to be compacted."},
+	{Name: "min.insync.replicas", Scope: ScopeTopic, Type: TypeInt, Default: "1", min: 1, max: math.MaxInt32, Synonym: "min.insync.replicas",
+		Doc: "How many copies an acknowledged record has at least. More than 1 asks for the bucket's copies: a topic that is created so is of " +
+			"varve.durability=object, and one of varve.durability=local refuses it."},
 	{Name: "remote.storage.enable", Scope: ScopeTopic, Type: TypeBoolean, Default: "true", allowed: []string{"true"},
 		Doc: "Every topic's records end in the bucket. Only true is accepted."},
 	{Name: "retention.bytes", Scope: ScopeTopic, Type: TypeLong, Default: "-1", min: -1, max: math.MaxInt64, Synonym: "log.retention.bytes",
 		Doc: "The size of a partition above which its oldest records are dropped. -1 for no bound."},
-	{Name: "retention.ms", Scope: ScopeTopic, Type: TypeLong, Default: strconv.Itoa(7 * day), min: -1, max: math.MaxInt64, Synonym: "log.retention.ms",
+	{Name: "retention.ms", Scope: ScopeTopic, Type: TypeLong, Default: strconv.Itoa(7 * day), min: -1, max: math.MaxInt64, Synonym: "log.retention.ms", Behind: "log.retention.hours",
 		Doc: "The age, by their timestamps, at which records are dropped. -1 for no bound."},
 	{Name: "segment.bytes", Scope: ScopeTopic, Type: TypeInt, Default: "1073741824", min: 1 << 20, max: math.MaxInt32, Synonym: "log.segment.bytes",
 		Doc: "The bound on a stored segment object."},
-	{Name: "segment.ms", Scope: ScopeTopic, Type: TypeLong, Default: strconv.Itoa(7 * day), min: 1, max: math.MaxInt64, Synonym: "log.roll.ms",
+	{Name: "segment.ms", Scope: ScopeTopic, Type: TypeLong, Default: strconv.Itoa(7 * day), min: 1, max: math.MaxInt64, Synonym: "log.roll.ms", Behind: "log.roll.hours",
 		Doc: "The bound on the span of record timestamps in one part of a stored segment object."},
 	{Name: "varve.compress.uncompressed", Scope: ScopeTopic, Type: TypeBoolean, Default: "true", Synonym: "varve.compress.uncompressed",
 		allowed: []string{"true", "false"}, Doc: "With compression.type=producer: batches that come uncompressed are kept zstd-compressed."},
@@ -117,7 +131,15 @@ var configDefs = slices.Concat(groupConfigDefs, []ConfigDef{
 		Doc: "The longest session timeout a group member may ask for."},
 	{Name: "group.min.session.timeout.ms", Scope: ScopeBroker, Type: TypeInt, Default: "6000", min: 1, max: math.MaxInt32,
 		Doc: "The shortest session timeout a group member may ask for."},
-	{Name: "log.cleanup.policy", Scope: ScopeBroker, Type: TypeList, Default: "delete", allowed: []string{"delete"}, ReadOnly: true,
+	{Name: "log.cleaner.delete.retention.ms", Scope: ScopeBroker, Type: TypeLong, Default: strconv.Itoa(day), min: 0, max: math.MaxInt64,
+		Doc: "The default of topics' delete.retention.ms."},
+	{Name: "log.cleaner.max.compaction.lag.ms", Scope: ScopeBroker, Type: TypeLong, Default: "9223372036854775807", min: 1, max: math.MaxInt64,
+		Doc: "The default of topics' max.compaction.lag.ms."},
+	{Name: "log.cleaner.min.cleanable.ratio", Scope: ScopeBroker, Type: TypeDouble, Default: "0.5", check: checkRatio,
+		Doc: "The default of topics' min.cleanable.dirty.ratio."},
+	{Name: "log.cleaner.min.compaction.lag.ms", Scope: ScopeBroker, Type: TypeLong, Default: "0", min: 0, max: math.MaxInt64,
+		Doc: "The default of topics' min.compaction.lag.ms."},
+	{Name: "log.cleanup.policy", Scope: ScopeBroker, Type: TypeList, Default: "delete", items: cleanupPolicies,
 		Doc: "The default of topics' cleanup.policy."},
 	{Name: "log.local.retention.bytes", Scope: ScopeBroker, Type: TypeLong, Default: "-2", min: -2, max: math.MaxInt64,
 		Doc: "The default of topics' local.retention.bytes."},
@@ -133,9 +155,9 @@ var configDefs = slices.Concat(groupConfigDefs, []ConfigDef{
 		Doc: "The default of topics' retention.bytes."},
 	{Name: "log.retention.check.interval.ms", Scope: ScopeBroker, Type: TypeLong, Default: "300000", min: 1, max: math.MaxInt64,
 		Doc: "The shortest time between two runs of retention."},
-	{Name: "log.retention.ms", Scope: ScopeBroker, Type: TypeLong, Default: strconv.Itoa(7 * day), min: -1, max: math.MaxInt64,
+	{Name: "log.retention.ms", Scope: ScopeBroker, Type: TypeLong, Default: strconv.Itoa(7 * day), Unset: true, min: -1, max: math.MaxInt64,
 		Doc: "The default of topics' retention.ms."},
-	{Name: "log.roll.ms", Scope: ScopeBroker, Type: TypeLong, Default: strconv.Itoa(7 * day), min: 1, max: math.MaxInt64,
+	{Name: "log.roll.ms", Scope: ScopeBroker, Type: TypeLong, Default: strconv.Itoa(7 * day), Unset: true, min: 1, max: math.MaxInt64,
 		Doc: "The default of topics' segment.ms."},
 	{Name: "log.segment.bytes", Scope: ScopeBroker, Type: TypeInt, Default: "1073741824", min: 1 << 20, max: math.MaxInt32,
 		Doc: "The default of topics' segment.bytes."},
@@ -199,7 +221,9 @@ func LookupConfig(scope Scope, name string) *ConfigDef {
 
 // Validate says what is wrong with a value.
 func (d *ConfigDef) Validate(value string) error {
-	value = strings.TrimSpace(value)
+	if value = strings.TrimSpace(value); d.Type == TypeBoolean {
+		value = strings.ToLower(value)
+	}
 	if why, ok := d.refused[strings.ReplaceAll(value, " ", "")]; ok {
 		return fmt.Errorf("invalid value %s for configuration %s: %s", value, d.Name, why)
 	}
@@ -224,6 +248,11 @@ func (d *ConfigDef) Validate(value string) error {
 			return fmt.Errorf("invalid value %s for configuration %s: Value must be in [%d, %d]", value, d.Name, d.min, d.max)
 		}
 	default:
+		for _, item := range d.list(value) {
+			if d.items != nil && !slices.Contains(d.items, item) {
+				return fmt.Errorf("invalid value %s for configuration %s: String must be one of: %s", item, d.Name, strings.Join(d.items, ", "))
+			}
+		}
 		if len(d.allowed) > 0 && !slices.Contains(d.allowed, value) {
 			return fmt.Errorf("invalid value %s for configuration %s: String must be one of: %s", value, d.Name, strings.Join(d.allowed, ", "))
 		}

@@ -38,10 +38,10 @@ func TestDefaultsAreKafkasButForWhatIsSaid(t *testing.T) {
 	l.lead(1)
 	l.topic("t", 1)
 	want := TopicConfig{
-		CleanupPolicy: "delete", CompressionType: "producer", CompressUncompressed: true, RetentionMillis: 604800000, RetentionBytes: -1,
+		Delete: true, CompressionType: "producer", CompressUncompressed: true, GzipLevel: -1, LZ4Level: 9, ZstdLevel: 3, RetentionMillis: 604800000, RetentionBytes: -1,
 		LocalRetentionMillis: 0, LocalRetentionBytes: -1, SegmentBytes: 1 << 30, SegmentMillis: 604800000, MaxMessageBytes: 1048588,
 		TimestampBeforeMaxMillis: 9223372036854775807, TimestampAfterMaxMillis: 3600000, MinInsyncReplicas: 1,
-		Durability: metapb.Durability_DURABILITY_LOCAL,
+		Durability: metapb.Durability_DURABILITY_LOCAL, DeleteRetentionMillis: 86400000, MaxCompactionLagMillis: 9223372036854775807, MinCleanableDirtyRatio: 0.5,
 	}
 	if got := l.s.TopicByName("t").Config; got != want {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -71,7 +71,7 @@ func TestDescribeConfigNamesTheSource(t *testing.T) {
 		t.Fatalf("no %s", name)
 		return ConfigValue{}
 	}
-	if v := find("retention.ms"); v.Value != "1000" || v.Source != SourceTopic || len(v.Synonyms) != 3 {
+	if v := find("retention.ms"); v.Value != "1000" || v.Source != SourceTopic || len(v.Synonyms) != 3 || v.Synonyms[2].Name != "log.retention.hours" {
 		t.Errorf("retention.ms: %+v", v)
 	}
 	if v := find("max.message.bytes"); v.Value != "5" || v.Source != SourceClusterDefault {
@@ -86,7 +86,7 @@ func TestDescribeConfigNamesTheSource(t *testing.T) {
 	if _, ok := l.s.DescribeConfig(ScopeTopic, "u"); ok {
 		t.Error("a topic that is not there is described")
 	}
-	if values, ok := l.s.DescribeConfig(ScopeBroker, "1"); !ok || len(values) != len(ConfigDefs(ScopeBroker)) {
+	if values, ok := l.s.DescribeConfig(ScopeBroker, "1"); !ok || len(values) < 70 || len(values) > len(ConfigDefs(ScopeBroker)) {
 		t.Errorf("broker: %d values", len(values))
 	}
 }
@@ -127,5 +127,51 @@ func TestChecksChangeNothing(t *testing.T) {
 	}
 	if l.s.Hash() != before {
 		t.Error("a check changed the state")
+	}
+}
+
+func TestCleanupPolicy(t *testing.T) {
+	l := newTestLog(t)
+	l.lead(1)
+	l.topic("t", 1)
+	for _, test := range []struct {
+		name, value, kept string
+		compact, deletes  bool
+	}{
+		{"cleanup.policy", "compact", "compact", true, false},
+		{"cleanup.policy", " delete , compact ", "delete,compact", true, true},
+		{"cleanup.policy", "", "", false, false},
+		{"cleanup.policy", "compact,burn", "*", false, false},
+		{"cleanup.policy", ",", "*", false, false},
+		{"min.cleanable.dirty.ratio", "1", "1.0", false, false},
+		{"min.cleanable.dirty.ratio", "1e-4", "1.0E-4", false, false},
+		{"min.cleanable.dirty.ratio", "NaN", "*", false, false},
+		{"min.cleanable.dirty.ratio", "1.1", "*", false, false},
+		{"min.cleanable.dirty.ratio", "-0.1", "*", false, false},
+		{"max.compaction.lag.ms", "0", "*", false, false},
+	} {
+		v := l.do(&metapb.AlterConfig{Name: "t", Entries: []*metapb.ConfigEntry{{Name: test.name, Value: test.value}}})
+		if refused := test.kept == "*"; (v.Code == InvalidConfig) != refused {
+			t.Errorf("%s=%q: %s %s", test.name, test.value, v.Code, v.Message)
+			continue
+		} else if refused {
+			continue
+		}
+		topic := l.s.TopicByName("t")
+		if topic.Overrides[test.name] != test.kept {
+			t.Errorf("%s=%q is kept as %q", test.name, test.value, topic.Overrides[test.name])
+		}
+		if test.name == "cleanup.policy" && (topic.Config.Compact != test.compact || topic.Config.Delete != test.deletes) {
+			t.Errorf("%q: %+v", test.value, topic.Config)
+		}
+	}
+	v := l.do(&metapb.AlterConfig{Name: "t", Entries: []*metapb.ConfigEntry{{Name: "min.compaction.lag.ms", Value: "2"}, {Name: "max.compaction.lag.ms", Value: "1"}}})
+	if v.Code != InvalidConfig {
+		t.Error("lags that exclude each other are taken")
+	}
+	l.do(&metapb.AlterConfig{Resource: metapb.AlterConfig_BROKER, Entries: []*metapb.ConfigEntry{{Name: "log.cleanup.policy", Value: "compact"}, {Name: "log.cleaner.min.cleanable.ratio", Value: ".25"}}})
+	l.topic("u", 1)
+	if c := l.s.TopicByName("u").Config; !c.Compact || c.Delete || c.MinCleanableDirtyRatio != 0.25 {
+		t.Errorf("the cluster's defaults do not hold: %+v", c)
 	}
 }

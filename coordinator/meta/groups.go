@@ -15,6 +15,8 @@ type Group struct {
 	Stored *metapb.StoreGroup
 	// Consumer is set for a group under the consumer protocol; Stored is nil then.
 	Consumer *ConsumerGroup
+	// Streams is set for a group under the streams protocol; the two others are nil then.
+	Streams *StreamsGroup
 
 	offsets map[TopicPartition]CommittedOffset
 	pending pendingOffsets
@@ -31,13 +33,17 @@ type CommittedOffset struct {
 
 // Empty says whether the group has no members.
 func (g *Group) Empty() bool {
-	return len(g.Stored.GetMembers()) == 0 && (g.Consumer == nil || len(g.Consumer.Members) == 0)
+	return len(g.Stored.GetMembers()) == 0 && (g.Consumer == nil || len(g.Consumer.Members) == 0) &&
+		(g.Streams == nil || len(g.Streams.Members) == 0)
 }
 
 // sinceMillis is since when the group is as it is; 0 where it was never stored.
 func (g *Group) sinceMillis() int64 {
 	if g.Consumer != nil {
 		return g.Consumer.StateSinceMillis
+	}
+	if g.Streams != nil {
+		return g.Streams.StateSinceMillis
 	}
 	return g.Stored.GetStateSinceMillis()
 }
@@ -89,7 +95,7 @@ func (a *applier) storeGroup(c *metapb.StoreGroup) Verdict {
 		return refuse(Malformed, "group kind %q", c.Kind)
 	}
 	g := a.group(c.Group)
-	g.Stored, g.Consumer = c, nil
+	g.Stored, g.Consumer, g.Streams = c, nil, nil
 	a.soonestOffsetExpiry(g)
 	a.changed(ChangedGroups)
 	return Verdict{}

@@ -163,10 +163,10 @@ func (s *State) retentionMillis(p *Partition) int64 {
 	config := &p.topic.Config
 	bytes := p.runBytes + p.partBytes
 	s.extents(p, func(head extent) bool {
-		if config.RetentionMillis >= 0 {
+		if config.Delete && config.RetentionMillis >= 0 {
 			at = addMillis(addMillis(head.fromMs, config.RetentionMillis), 1)
 		}
-		if config.RetentionBytes >= 0 && bytes-head.length >= uint64(config.RetentionBytes) {
+		if config.Delete && config.RetentionBytes >= 0 && bytes-head.length >= uint64(config.RetentionBytes) {
 			at = 0
 		}
 		return false
@@ -179,6 +179,9 @@ func (s *State) retainedFrom(p *Partition) int64 {
 	from := p.logStart
 	config := &p.topic.Config
 	bytes := p.runBytes + p.partBytes
+	if !config.Delete {
+		return from
+	}
 	s.extents(p, func(head extent) bool {
 		old := config.RetentionMillis >= 0 && addMillis(head.fromMs, config.RetentionMillis) < s.timeMillis
 		much := config.RetentionBytes >= 0 && bytes-head.length >= uint64(config.RetentionBytes)

@@ -252,6 +252,7 @@ type Command struct {
 	//	*Command_DeleteOffsets
 	//	*Command_LocalReleased
 	//	*Command_StoreConsumerGroup
+	//	*Command_StoreStreamsGroup
 	//	*Command_InitTransactionalProducer
 	//	*Command_AddToTransaction
 	//	*Command_CommitTransactionOffsets
@@ -508,6 +509,15 @@ func (x *Command) GetStoreConsumerGroup() *StoreConsumerGroup {
 	return nil
 }
 
+func (x *Command) GetStoreStreamsGroup() *StoreStreamsGroup {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_StoreStreamsGroup); ok {
+			return x.StoreStreamsGroup
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetInitTransactionalProducer() *InitTransactionalProducer {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_InitTransactionalProducer); ok {
@@ -657,6 +667,10 @@ type Command_StoreConsumerGroup struct {
 	StoreConsumerGroup *StoreConsumerGroup `protobuf:"bytes,40,opt,name=store_consumer_group,json=storeConsumerGroup,proto3,oneof"`
 }
 
+type Command_StoreStreamsGroup struct {
+	StoreStreamsGroup *StoreStreamsGroup `protobuf:"bytes,45,opt,name=store_streams_group,json=storeStreamsGroup,proto3,oneof"`
+}
+
 type Command_InitTransactionalProducer struct {
 	InitTransactionalProducer *InitTransactionalProducer `protobuf:"bytes,50,opt,name=init_transactional_producer,json=initTransactionalProducer,proto3,oneof"`
 }
@@ -716,6 +730,8 @@ func (*Command_DeleteOffsets) isCommand_Kind() {}
 func (*Command_LocalReleased) isCommand_Kind() {}
 
 func (*Command_StoreConsumerGroup) isCommand_Kind() {}
+
+func (*Command_StoreStreamsGroup) isCommand_Kind() {}
 
 func (*Command_InitTransactionalProducer) isCommand_Kind() {}
 
@@ -3947,6 +3963,7 @@ type SnapshotGroup struct {
 	Group         *StoreGroup            `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	Offsets       []*CommittedOffset     `protobuf:"bytes,2,rep,name=offsets,proto3" json:"offsets,omitempty"`
 	Consumer      *StoredConsumerGroup   `protobuf:"bytes,10,opt,name=consumer,proto3" json:"consumer,omitempty"`
+	Streams       *StoredStreamsGroup    `protobuf:"bytes,15,opt,name=streams,proto3" json:"streams,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3998,6 +4015,13 @@ func (x *SnapshotGroup) GetOffsets() []*CommittedOffset {
 func (x *SnapshotGroup) GetConsumer() *StoredConsumerGroup {
 	if x != nil {
 		return x.Consumer
+	}
+	return nil
+}
+
+func (x *SnapshotGroup) GetStreams() *StoredStreamsGroup {
+	if x != nil {
+		return x.Streams
 	}
 	return nil
 }
@@ -4383,7 +4407,7 @@ var File_meta_proto protoreflect.FileDescriptor
 const file_meta_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"meta.proto\x12\rvarve.meta.v1\x1a\x13consumergroup.proto\"\xf4\x01\n" +
+	"meta.proto\x12\rvarve.meta.v1\x1a\x13consumergroup.proto\x1a\x12streamsgroup.proto\"\xf4\x01\n" +
 	"\x05Entry\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x15\n" +
 	"\x06log_id\x18\x02 \x01(\fR\x05logId\x12#\n" +
@@ -4393,7 +4417,7 @@ const file_meta_proto_rawDesc = "" +
 	"timeMillis\x122\n" +
 	"\bcommands\x18\x06 \x03(\v2\x16.varve.meta.v1.CommandR\bcommands\x12\x1f\n" +
 	"\ventry_nonce\x18\a \x01(\x04R\n" +
-	"entryNonce\"\xa8\x0f\n" +
+	"entryNonce\"\xfc\x0f\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12?\n" +
 	"\fleader_start\x18\x02 \x01(\v2\x1a.varve.meta.v1.LeaderStartH\x00R\vleaderStart\x12B\n" +
@@ -4420,7 +4444,8 @@ const file_meta_proto_rawDesc = "" +
 	"\x04noop\x18\x14 \x01(\v2\x13.varve.meta.v1.NoopH\x00R\x04noop\x12E\n" +
 	"\x0edelete_offsets\x18\x15 \x01(\v2\x1c.varve.meta.v1.DeleteOffsetsH\x00R\rdeleteOffsets\x12E\n" +
 	"\x0elocal_released\x18\x16 \x01(\v2\x1c.varve.meta.v1.LocalReleasedH\x00R\rlocalReleased\x12U\n" +
-	"\x14store_consumer_group\x18( \x01(\v2!.varve.meta.v1.StoreConsumerGroupH\x00R\x12storeConsumerGroup\x12j\n" +
+	"\x14store_consumer_group\x18( \x01(\v2!.varve.meta.v1.StoreConsumerGroupH\x00R\x12storeConsumerGroup\x12R\n" +
+	"\x13store_streams_group\x18- \x01(\v2 .varve.meta.v1.StoreStreamsGroupH\x00R\x11storeStreamsGroup\x12j\n" +
 	"\x1binit_transactional_producer\x182 \x01(\v2(.varve.meta.v1.InitTransactionalProducerH\x00R\x19initTransactionalProducer\x12O\n" +
 	"\x12add_to_transaction\x183 \x01(\v2\x1f.varve.meta.v1.AddToTransactionH\x00R\x10addToTransaction\x12g\n" +
 	"\x1acommit_transaction_offsets\x184 \x01(\v2'.varve.meta.v1.CommitTransactionOffsetsH\x00R\x18commitTransactionOffsets\x12H\n" +
@@ -4731,12 +4756,13 @@ const file_meta_proto_rawDesc = "" +
 	"\amarkers\x18\x14 \x01(\fR\amarkers\x12\x18\n" +
 	"\aaborted\x18\x15 \x01(\fR\aaborted\"F\n" +
 	"\x0eSnapshotGroups\x124\n" +
-	"\x06groups\x18\x01 \x03(\v2\x1c.varve.meta.v1.SnapshotGroupR\x06groups\"\xba\x01\n" +
+	"\x06groups\x18\x01 \x03(\v2\x1c.varve.meta.v1.SnapshotGroupR\x06groups\"\xf7\x01\n" +
 	"\rSnapshotGroup\x12/\n" +
 	"\x05group\x18\x01 \x01(\v2\x19.varve.meta.v1.StoreGroupR\x05group\x128\n" +
 	"\aoffsets\x18\x02 \x03(\v2\x1e.varve.meta.v1.CommittedOffsetR\aoffsets\x12>\n" +
 	"\bconsumer\x18\n" +
-	" \x01(\v2\".varve.meta.v1.StoredConsumerGroupR\bconsumer\"4\n" +
+	" \x01(\v2\".varve.meta.v1.StoredConsumerGroupR\bconsumer\x12;\n" +
+	"\astreams\x18\x0f \x01(\v2!.varve.meta.v1.StoredStreamsGroupR\astreams\"4\n" +
 	"\x12SnapshotContainers\x12\x1e\n" +
 	"\n" +
 	"containers\x18\x01 \x01(\fR\n" +
@@ -4846,7 +4872,9 @@ var file_meta_proto_goTypes = []any{
 	(*SnapshotTransactionPartition)(nil), // 51: varve.meta.v1.SnapshotTransactionPartition
 	(*SnapshotTransactionGroup)(nil),     // 52: varve.meta.v1.SnapshotTransactionGroup
 	(*StoreConsumerGroup)(nil),           // 53: varve.meta.v1.StoreConsumerGroup
-	(*StoredConsumerGroup)(nil),          // 54: varve.meta.v1.StoredConsumerGroup
+	(*StoreStreamsGroup)(nil),            // 54: varve.meta.v1.StoreStreamsGroup
+	(*StoredConsumerGroup)(nil),          // 55: varve.meta.v1.StoredConsumerGroup
+	(*StoredStreamsGroup)(nil),           // 56: varve.meta.v1.StoredStreamsGroup
 }
 var file_meta_proto_depIdxs = []int32{
 	3,  // 0: varve.meta.v1.Entry.commands:type_name -> varve.meta.v1.Command
@@ -4872,48 +4900,50 @@ var file_meta_proto_depIdxs = []int32{
 	20, // 20: varve.meta.v1.Command.delete_offsets:type_name -> varve.meta.v1.DeleteOffsets
 	32, // 21: varve.meta.v1.Command.local_released:type_name -> varve.meta.v1.LocalReleased
 	53, // 22: varve.meta.v1.Command.store_consumer_group:type_name -> varve.meta.v1.StoreConsumerGroup
-	22, // 23: varve.meta.v1.Command.init_transactional_producer:type_name -> varve.meta.v1.InitTransactionalProducer
-	23, // 24: varve.meta.v1.Command.add_to_transaction:type_name -> varve.meta.v1.AddToTransaction
-	25, // 25: varve.meta.v1.Command.commit_transaction_offsets:type_name -> varve.meta.v1.CommitTransactionOffsets
-	26, // 26: varve.meta.v1.Command.end_transaction:type_name -> varve.meta.v1.EndTransaction
-	0,  // 27: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
-	9,  // 28: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	1,  // 29: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
-	9,  // 30: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	16, // 31: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
-	15, // 32: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
-	18, // 33: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	18, // 34: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	24, // 35: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
-	18, // 36: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	28, // 37: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
-	29, // 38: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
-	38, // 39: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
-	42, // 40: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
-	45, // 41: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
-	47, // 42: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
-	48, // 43: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
-	49, // 44: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
-	39, // 45: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
-	40, // 46: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
-	41, // 47: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
-	9,  // 48: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	43, // 49: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
-	9,  // 50: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	44, // 51: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
-	46, // 52: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
-	17, // 53: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
-	18, // 54: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	54, // 55: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
-	50, // 56: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
-	51, // 57: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
-	52, // 58: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
-	18, // 59: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	60, // [60:60] is the sub-list for method output_type
-	60, // [60:60] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	54, // 23: varve.meta.v1.Command.store_streams_group:type_name -> varve.meta.v1.StoreStreamsGroup
+	22, // 24: varve.meta.v1.Command.init_transactional_producer:type_name -> varve.meta.v1.InitTransactionalProducer
+	23, // 25: varve.meta.v1.Command.add_to_transaction:type_name -> varve.meta.v1.AddToTransaction
+	25, // 26: varve.meta.v1.Command.commit_transaction_offsets:type_name -> varve.meta.v1.CommitTransactionOffsets
+	26, // 27: varve.meta.v1.Command.end_transaction:type_name -> varve.meta.v1.EndTransaction
+	0,  // 28: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
+	9,  // 29: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	1,  // 30: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
+	9,  // 31: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	16, // 32: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
+	15, // 33: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
+	18, // 34: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	18, // 35: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	24, // 36: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
+	18, // 37: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	28, // 38: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
+	29, // 39: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
+	38, // 40: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
+	42, // 41: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
+	45, // 42: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
+	47, // 43: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
+	48, // 44: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
+	49, // 45: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
+	39, // 46: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
+	40, // 47: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
+	41, // 48: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
+	9,  // 49: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	43, // 50: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
+	9,  // 51: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	44, // 52: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
+	46, // 53: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
+	17, // 54: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
+	18, // 55: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	55, // 56: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
+	56, // 57: varve.meta.v1.SnapshotGroup.streams:type_name -> varve.meta.v1.StoredStreamsGroup
+	50, // 58: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
+	51, // 59: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
+	52, // 60: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
+	18, // 61: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	62, // [62:62] is the sub-list for method output_type
+	62, // [62:62] is the sub-list for method input_type
+	62, // [62:62] is the sub-list for extension type_name
+	62, // [62:62] is the sub-list for extension extendee
+	0,  // [0:62] is the sub-list for field type_name
 }
 
 func init() { file_meta_proto_init() }
@@ -4922,6 +4952,7 @@ func file_meta_proto_init() {
 		return
 	}
 	file_consumergroup_proto_init()
+	file_streamsgroup_proto_init()
 	file_meta_proto_msgTypes[1].OneofWrappers = []any{
 		(*Command_LeaderStart)(nil),
 		(*Command_RegisterNode)(nil),
@@ -4945,6 +4976,7 @@ func file_meta_proto_init() {
 		(*Command_DeleteOffsets)(nil),
 		(*Command_LocalReleased)(nil),
 		(*Command_StoreConsumerGroup)(nil),
+		(*Command_StoreStreamsGroup)(nil),
 		(*Command_InitTransactionalProducer)(nil),
 		(*Command_AddToTransaction)(nil),
 		(*Command_CommitTransactionOffsets)(nil),

@@ -57,6 +57,8 @@ type producePartition struct {
 	baseOffset     int64
 	logAppendTime  int64
 	logStartOffset int64
+	keyless        *recordbatch.KeylessError // why it was refused, with keylessMessage of each record; nil for other reasons
+	keylessMessage string
 }
 
 var produceRequests = sync.Pool{New: func() any { return new(produceRequest) }}
@@ -210,6 +212,7 @@ func (p *produceRequest) judge(part *producePartition, topic *topic, records []b
 	header, err := recordbatch.Validate(records, topic.limits)
 	if err != nil {
 		part.refuse(batchError(err), err.Error())
+		part.nameKeyless(topic, err)
 		return
 	}
 	if header.Codec() == recordbatch.Zstd && p.version < zstdSince {
@@ -234,7 +237,7 @@ func (p *produceRequest) judge(part *producePartition, topic *topic, records []b
 	}
 	part.batch = int32(len(p.batches))
 	if codec, wanted := topic.pressTo(header.Codec()); wanted {
-		p.presses = append(p.presses, press{batch: len(p.batches), codec: codec, limit: topic.limits.MaxBatchBytes})
+		p.presses = append(p.presses, press{batch: len(p.batches), codec: codec, level: topic.level(codec), limit: topic.limits.MaxBatchBytes})
 	}
 	p.batches = append(p.batches, lane.Batch{
 		Topic: topic.id, Partition: part.index, Durability: topic.config.Durability, Header: header, Data: records,
@@ -365,7 +368,7 @@ func appendProducePartition(b []byte, version int16, part *producePartition) []b
 		b = appendInt64(b, part.logStartOffset)
 	}
 	if version >= 8 {
-		b = appendArrayLen(b, flexible, 0) // a batch is accepted or refused as a whole
+		b = appendRecordErrors(b, flexible, part)
 		b = appendNullableString(b, flexible, part.message)
 	}
 	return appendNoTags(b, flexible)

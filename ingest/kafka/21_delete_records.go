@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -69,7 +68,7 @@ func deleteRecords(ctx context.Context, call *call, name string, partition int32
 		switch {
 		case isInternal(name):
 			refused = kerr.InvalidTopicException
-		case !strings.Contains(t.Config.CleanupPolicy, "delete"):
+		case !t.Config.Delete:
 			refused = kerr.PolicyViolation
 		case offset < 0 || offset > p.HighWatermark():
 			refused = kerr.OffsetOutOfRange

@@ -3,7 +3,6 @@ package kafka
 import (
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/varvelog/varve/coordinator/meta"
@@ -115,7 +114,7 @@ func (c *catalog) derive(s *meta.State, t *meta.Topic) *topic {
 
 func newTopicView(t *meta.Topic) *topic {
 	v := &topic{id: t.ID, name: t.Name, partitions: int32(t.Partitions()), config: t.Config}
-	v.limits = recordbatch.Limits{MaxBatchBytes: int(t.Config.MaxMessageBytes), Deep: t.Config.DeepValidation, RequireKeys: strings.Contains(t.Config.CleanupPolicy, "compact")}
+	v.limits = recordbatch.Limits{MaxBatchBytes: int(t.Config.MaxMessageBytes), Deep: t.Config.DeepValidation, RequireKeys: t.Config.Compact}
 	switch t.Config.CompressionType {
 	case "producer":
 		if t.Config.CompressUncompressed {

@@ -20,6 +20,7 @@ import (
 type press struct {
 	batch int // index in produceRequest.batches
 	codec recordbatch.Codec
+	level int
 	limit int    // bytes the result may have
 	room  *frame // what the result is in, if not in the request's frame
 	err   error
@@ -36,6 +37,26 @@ func (t *topic) pressTo(codec recordbatch.Codec) (recordbatch.Codec, bool) {
 		return codec, false
 	}
 }
+
+// level is the one a codec of the topic's compresses at, on recordbatch's scale.
+func (t *topic) level(codec recordbatch.Codec) int {
+	switch codec {
+	case recordbatch.Gzip:
+		return int(max(t.config.GzipLevel, 0)) // -1 is the codec's own
+	case recordbatch.LZ4:
+		if t.config.LZ4Level == kafkasFastLZ4 {
+			return 0
+		}
+		return int(t.config.LZ4Level)
+	case recordbatch.Zstd:
+		return int(t.config.ZstdLevel)
+	default:
+		return 0
+	}
+}
+
+// kafkasFastLZ4 is the level at which Kafka leaves lz4's levels alone and takes its fast compressor.
+const kafkasFastLZ4 = 9
 
 // pressPool is the workers. Its queue is bounded by its own length and by the budget of bytes in flight.
 type pressPool struct {
@@ -147,7 +168,7 @@ func (p *press) recode(dst, batch []byte) ([]byte, error) {
 	if p.codec == recordbatch.None {
 		return recordbatch.Decompress(dst, batch, p.limit)
 	}
-	return recordbatch.Compress(dst, batch, p.codec, 0)
+	return recordbatch.Compress(dst, batch, p.codec, p.level)
 }
 
 // pressStage keeps the order of a connection's produce requests across compression. Only the reading goroutine calls its methods.

@@ -113,9 +113,14 @@ func testBatch(values ...string) []byte {
 		r = append(r, 0) // headers
 		records = append(binary.AppendVarint(records, int64(len(r))), r...)
 	}
+	return sealedBatch(now, int32(len(values)), records)
+}
+
+// sealedBatch is a batch of encoded records with one timestamp.
+func sealedBatch(now int64, count int32, records []byte) []byte {
 	batch := kmsg.RecordBatch{
-		PartitionLeaderEpoch: -1, Magic: 2, LastOffsetDelta: int32(len(values) - 1), FirstTimestamp: now, MaxTimestamp: now,
-		ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1, NumRecords: int32(len(values)), Records: records,
+		PartitionLeaderEpoch: -1, Magic: 2, LastOffsetDelta: count - 1, FirstTimestamp: now, MaxTimestamp: now,
+		ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1, NumRecords: count, Records: records,
 	}
 	batch.Length = int32(recordbatch.HeaderBytes - recordbatch.LengthEnd + len(records))
 	b := batch.AppendTo(nil)

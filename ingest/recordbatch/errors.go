@@ -1,6 +1,9 @@
 package recordbatch
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // The kinds of error of this package. Every error it returns matches exactly one of them with errors.Is; the text says
 // what was found. Kafka's error code for each stands in parentheses.
@@ -18,3 +21,29 @@ var (
 	// ErrTooLarge: the batch, or what it inflates to, is above the limit (MESSAGE_TOO_LARGE).
 	ErrTooLarge = errors.New("record batch too large")
 )
+
+// maxNamedRecords bounds how many records of a batch a KeylessError names.
+const maxNamedRecords = 4096
+
+// KeylessError refuses a batch that has records without a key, where every record must have one. It is an ErrInvalidRecord.
+type KeylessError struct {
+	Records int     // how many
+	Indexes []int32 // of the first of them, in the batch
+}
+
+func (e *KeylessError) Error() string {
+	return fmt.Sprintf("%v: %d records have no key, the first is record %d", ErrInvalidRecord, e.Records, e.Indexes[0])
+}
+
+func (e *KeylessError) Unwrap() error { return ErrInvalidRecord }
+
+// withoutKey notes one more record; e may be nil.
+func (e *KeylessError) withoutKey(index int32) *KeylessError {
+	if e == nil {
+		e = &KeylessError{}
+	}
+	if e.Records++; len(e.Indexes) < maxNamedRecords {
+		e.Indexes = append(e.Indexes, index)
+	}
+	return e
+}

@@ -13,7 +13,7 @@ type Limits struct {
 	MaxInflatedBytes int
 	// Deep inflates compressed batches to check their records too.
 	Deep bool
-	// RequireKeys refuses records without a key, as a compacted topic does. It implies Deep.
+	// RequireKeys refuses records without a key with a KeylessError, as a compacted topic does. It implies Deep.
 	RequireKeys bool
 }
 
@@ -100,6 +100,7 @@ func checkRecords(b []byte, limits Limits) (maxTimestamp int64, err error) {
 		return 0, err
 	}
 	maxTimestamp = NoTimestamp
+	var keyless *KeylessError
 	for index := int32(0); r.Next(); index++ {
 		rec := &r.record
 		switch {
@@ -108,9 +109,12 @@ func checkRecords(b []byte, limits Limits) (maxTimestamp int64, err error) {
 		case rec.Timestamp < NoTimestamp:
 			return 0, fmt.Errorf("%w: record %d has timestamp %d", ErrInvalidRecord, index, rec.Timestamp)
 		case limits.RequireKeys && rec.Key == nil:
-			return 0, fmt.Errorf("%w: record %d has no key, and the topic is compacted", ErrInvalidRecord, index)
+			keyless = keyless.withoutKey(index)
 		}
 		maxTimestamp = max(maxTimestamp, rec.Timestamp)
+	}
+	if keyless != nil && r.Err() == nil {
+		return 0, keyless
 	}
 	return maxTimestamp, r.Err()
 }

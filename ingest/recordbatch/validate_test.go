@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"testing"
 )
 
@@ -187,8 +188,23 @@ func TestValidateRequiresKeys(t *testing.T) {
 			t.Fatalf("an empty key is a key: %v", err)
 		}
 		records[1].Key = nil
-		if _, err := Validate(build(t, BuilderOptions{Codec: codec}, 0, records...), limits); !errors.Is(err, ErrInvalidRecord) {
+		records[2].Key = nil
+		_, err := Validate(build(t, BuilderOptions{Codec: codec}, 0, records...), limits)
+		var keyless *KeylessError
+		if !errors.Is(err, ErrInvalidRecord) || !errors.As(err, &keyless) || keyless.Records != 2 || !slices.Equal(keyless.Indexes, []int32{1, 2}) {
 			t.Fatalf("got %v", err)
 		}
+	}
+}
+
+func TestKeylessErrorIsBounded(t *testing.T) {
+	records := sample(0, maxNamedRecords+9, 1)
+	for i := range records {
+		records[i].Key = nil
+	}
+	_, err := Validate(build(t, BuilderOptions{Codec: Zstd}, 0, records...), Limits{RequireKeys: true})
+	var keyless *KeylessError
+	if !errors.As(err, &keyless) || keyless.Records != len(records) || len(keyless.Indexes) != maxNamedRecords {
+		t.Fatalf("got %v", err)
 	}
 }

@@ -10,8 +10,8 @@ type difference struct {
 }
 
 // ofKafkasDisks are the configurations of topics that Varve does not have.
-const ofKafkasDisks = `preallocate|flush\.messages|flush\.ms|compression\.(gzip|lz4|zstd)\.level|delete\.retention\.ms|index\.interval\.bytes|segment\.index\.bytes|segment\.jitter\.ms|` +
-	`file\.delete\.delay\.ms|(follower|leader)\.replication\.throttled\.replicas|(min|max)\.compaction\.lag\.ms|min\.cleanable\.dirty\.ratio|remote\.log\.(copy\.disable|delete\.on\.disable)|` +
+const ofKafkasDisks = `preallocate|flush\.messages|flush\.ms|compression\.(gzip|lz4|zstd)\.level|index\.interval\.bytes|segment\.index\.bytes|segment\.jitter\.ms|` +
+	`file\.delete\.delay\.ms|(follower|leader)\.replication\.throttled\.replicas|remote\.log\.(copy\.disable|delete\.on\.disable)|` +
 	`unclean\.leader\.election\.enable`
 
 // ofBrokers are those of a broker, likewise.
@@ -24,7 +24,7 @@ var intended = []difference{
 	{api: "ApiVersions", path: `(finalized|supported) features`, reason: "features name versions of Kafka's metadata and groups too; Varve finalizes that of transactions"},
 
 	{path: `.*\.?ErrorMessage`, reason: "whether a message goes with a code: Varve says more, and nothing where nothing is wrong"},
-	{path: `.*\.Configs\[(` + ofKafkasDisks + `)\]`, varve: `\(absent\)`, reason: "a configuration of log files on a broker's disk, of replicas or of compaction"},
+	{path: `.*\.Configs\[(` + ofKafkasDisks + `)\]`, varve: `\(absent\)`, reason: "a configuration of log files on a broker's disk or of replicas"},
 	{api: "CreateTopics", label: `with (` + ofKafkasDisks + `)=.*`, varve: "INVALID_CONFIG", reason: "such a configuration is refused by name; it is not taken and then ignored"},
 	{path: `.*\.Configs\[varve\..*\]`, kafka: `\(absent\)`, reason: "Varve's own configurations"},
 	{path: `.*\.Configs\.#`, kafka: "33", varve: "17", reason: "the number of a topic's configurations, for these reasons"},
@@ -38,7 +38,6 @@ var intended = []difference{
 	{api: "DescribeConfigs", path: `.*\.Configs\[(retention\.ms|segment\.ms|remote\.storage\.enable)\]\.ConfigSynonyms.*`, reason: "one configuration of the cluster for a topic's, always with its default"},
 	{api: "DescribeConfigs", label: `broker's log\.(retention|roll)\.ms`, reason: "the cluster's default in milliseconds has a value; Kafka leaves it null beside the one in hours"},
 
-	{api: "CreateTopics", label: "with cleanup.policy=compact.*", varve: "INVALID_CONFIG", reason: "compaction is not served yet, and a topic that asks for it is refused"},
 	{api: "CreateTopics", label: "with min.insync.replicas=2", varve: "INVALID_CONFIG", reason: "no replica sets: a promise that is not kept is not taken"},
 	{api: "CreateTopics", label: "replication factor 2|assigned to an unknown node", varve: "NONE", reason: "clients say 3 replicas out of habit; the bucket replicates, and no node owns a partition"},
 	{label: "(.*twice.*|the same by id and by name)", path: `.*(\.#|again 2\]|TopicID)`, reason: "each element of a request has its element in the answer, a repeated one too"},

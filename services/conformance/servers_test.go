@@ -1,10 +1,12 @@
 package conformance
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +22,10 @@ const gate = "VARVE_CONFORMANCE"
 func TestMain(m *testing.M) {
 	if os.Getenv(gate) == "" {
 		os.Exit(m.Run()) // everything skips: no binary is needed
+	}
+	// What runs in parallel here waits most of the time, for sessions to run out.
+	if err := flag.Set("test.parallel", "32"); err != nil {
+		panic(err)
 	}
 	os.Exit(cluster.Main(m))
 }
@@ -178,7 +184,7 @@ func TestConformance(t *testing.T) {
 	only := os.Getenv("VARVE_CONFORMANCE_ONLY")
 	now := time.Now().UnixMilli()
 	for _, sc := range scenarios() {
-		if only != "" && !strings.Contains(sc.name, only) {
+		if only != "" && !slices.ContainsFunc(strings.Split(only, ","), func(name string) bool { return strings.Contains(sc.name, name) }) {
 			continue
 		}
 		k, v := kafka.ranges[sc.key], varve.ranges[sc.key]
