@@ -222,8 +222,7 @@ func TestShareConsumers(t *testing.T) {
 
 	t.Run("what is locked for too long is given to another", func(t *testing.T) {
 		s := begin(t, "locked")
-		s.configure("", "group.share.record.lock.duration.ms", "3000")
-		defer s.configure("", "group.share.record.lock.duration.ms", "30000")
+		s.configure("locked", "share.record.lock.duration.ms", "15000")
 		s.produce("locked", 50)
 		holder := s.consume("holder", "locked", "locked", "hold", 1, time.Hour)
 		holder.await("holding")
