@@ -21,13 +21,19 @@ func newUUID() string {
 // cluster is what holds for a group now.
 func (c *Coordinator) cluster(group string) (now cluster) {
 	c.log.View(func(s *meta.State) {
-		now.config = s.GroupConfig(group)
-		if now.topics = c.topics.Load(); now.topics.seq != s.TopicsSeq() {
-			now.topics = newCatalog(s)
-			c.topics.Store(now.topics)
-		}
+		now.config, now.topics = s.GroupConfig(group), c.catalogOf(s)
 	})
 	return now
+}
+
+// catalogOf is the catalog as the state has it.
+func (c *Coordinator) catalogOf(s *meta.State) *catalog {
+	topics := c.topics.Load()
+	if topics.seq != s.TopicsSeq() {
+		topics = newCatalog(s)
+		c.topics.Store(topics)
+	}
+	return topics
 }
 
 // ConsumerHeartbeat lets a member in, keeps it in and brings it on, or lets it go. On return with GROUP_OK, what the answer says is durable.

@@ -22,6 +22,8 @@ const (
 
 	methodConsumerHeartbeat = "group/consumer-heartbeat"
 	methodConsumerDescribe  = "group/consumer-describe"
+	methodStreamsHeartbeat  = "group/streams-heartbeat"
+	methodStreamsDescribe   = "group/streams-describe"
 	methodDeleteOffsets     = "group/delete-offsets"
 )
 
@@ -37,6 +39,8 @@ func Register(r rpc.Registrar, c *Coordinator) {
 	rpc.Method(r, methodDelete, c.Delete)
 	rpc.Method(r, methodConsumerHeartbeat, c.ConsumerHeartbeat)
 	rpc.Method(r, methodConsumerDescribe, c.ConsumerDescribe)
+	rpc.Method(r, methodStreamsHeartbeat, c.StreamsHeartbeat)
+	rpc.Method(r, methodStreamsDescribe, c.StreamsDescribe)
 	rpc.Method(r, methodDeleteOffsets, c.DeleteOffsets)
 }
 
@@ -113,6 +117,16 @@ func (r *Remote) ConsumerHeartbeat(ctx context.Context, q *metapb.ConsumerHeartb
 // ConsumerDescribe is Coordinator.ConsumerDescribe.
 func (r *Remote) ConsumerDescribe(ctx context.Context, q *metapb.ConsumerDescribeRequest) (*metapb.ConsumerDescribeResponse, error) {
 	return call[metapb.ConsumerDescribeResponse](ctx, r, methodConsumerDescribe, q)
+}
+
+// StreamsHeartbeat is Coordinator.StreamsHeartbeat.
+func (r *Remote) StreamsHeartbeat(ctx context.Context, q *metapb.StreamsHeartbeatRequest) (*metapb.StreamsHeartbeatResponse, error) {
+	return call[metapb.StreamsHeartbeatResponse](ctx, r, methodStreamsHeartbeat, q)
+}
+
+// StreamsDescribe is Coordinator.StreamsDescribe.
+func (r *Remote) StreamsDescribe(ctx context.Context, q *metapb.StreamsDescribeRequest) (*metapb.StreamsDescribeResponse, error) {
+	return call[metapb.StreamsDescribeResponse](ctx, r, methodStreamsDescribe, q)
 }
 
 // DeleteOffsets is Coordinator.DeleteOffsets.

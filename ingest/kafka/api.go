@@ -104,6 +104,8 @@ func newApis() *apiTable {
 		{name: "ListTransactions", key: 66, min: 0, max: 2, mayWait: true, handle: typed(handleListTransactions)},
 		{name: "ConsumerGroupHeartbeat", key: 68, min: 0, max: 1, mayWait: true, handle: typed(handleConsumerGroupHeartbeat)},
 		{name: "ConsumerGroupDescribe", key: 69, min: 0, max: 1, mayWait: true, handle: typed(handleConsumerGroupDescribe)},
+		{name: "StreamsGroupHeartbeat", key: 88, min: 0, max: 0, mayWait: true, handle: typed(handleStreamsGroupHeartbeat)},
+		{name: "StreamsGroupDescribe", key: 89, min: 0, max: 0, mayWait: true, handle: typed(handleStreamsGroupDescribe)},
 	}...))
 }
 

@@ -118,6 +118,14 @@ func fill(request kmsg.Request, topic string, id [16]byte) kmsg.Request {
 		r.Topics = []kmsg.ConsumerGroupHeartbeatRequestTopic{}
 	case *kmsg.ConsumerGroupDescribeRequest:
 		r.Groups, r.IncludeAuthorizedOperations = []string{"modern" + string(rune('a'+version))}, true
+	case *kmsg.StreamsGroupHeartbeatRequest:
+		r.Group, r.MemberID, r.RebalanceTimeoutMillis, r.ProcessID = "application", "member", 10_000, kmsg.StringPtr("process")
+		r.ActiveTasks, r.StandbyTasks, r.WarmupTasks = []kmsg.TaskIDs{}, []kmsg.TaskIDs{}, []kmsg.TaskIDs{}
+		subtopology := kmsg.NewStreamsGroupHeartbeatRequestTopologySubtopology()
+		subtopology.SubtopologyID, subtopology.SourceTopics = "0", []string{topic}
+		r.Topology = &kmsg.StreamsGroupHeartbeatRequestTopology{Subtopologies: []kmsg.StreamsGroupHeartbeatRequestTopologySubtopology{subtopology}}
+	case *kmsg.StreamsGroupDescribeRequest:
+		r.Groups, r.IncludeAuthorizedOperations = []string{"application"}, true
 	case *kmsg.DescribeClusterRequest:
 		r.EndpointType, r.IncludeClusterAuthorizedOperations = 1, true
 	default:

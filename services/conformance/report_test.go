@@ -103,7 +103,7 @@ func (r *report) check(kafka, varve *observation) {
 		}
 		if n := findIntended(kafka, path, k, v); n >= 0 {
 			r.used[n]++
-			meant = append(meant, intended[n].reason)
+			meant = append(meant, fmt.Sprintf("    %s: kafka %s, varve %s (%s)", path, k, v, intended[n].reason))
 			continue
 		}
 		unexplained = append(unexplained, fmt.Sprintf("    %s: kafka %s, varve %s", path, k, v))
@@ -115,8 +115,7 @@ func (r *report) check(kafka, varve *observation) {
 		r.t.Fail()
 	case len(meant) > 0:
 		count.intended++
-		slices.Sort(meant)
-		fmt.Fprintf(r.out, "intended  %s: %s\n", kafka.name(), strings.Join(slices.Compact(meant), "; "))
+		fmt.Fprintf(r.out, "intended  %s\n%s\n", kafka.name(), strings.Join(meant, "\n"))
 	default:
 		count.equal++
 		fmt.Fprintf(r.out, "equal     %s\n", kafka.name())

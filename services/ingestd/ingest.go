@@ -75,7 +75,7 @@ func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups k
 	}
 	n.server, err = kafka.New(kafka.Config{
 		ClusterID: p.Cluster.ClusterID, NodeID: registration.Node, InFlightBytes: int64(p.Config.RequestMemory),
-		MaxConnections: p.Config.MaxConnections, Logger: p.Log, Metrics: n.metrics,
+		MaxConnections: p.Config.MaxConnections, Logger: p.Log, LogLevel: p.LogLevel, Metrics: n.metrics,
 		LogDir: absolute(p.Config.DataDir), DiskSpace: diskSpace(p.Config.DataDir), ClientMetrics: newClientMetrics(p.Registry),
 	}, kafka.Domain{
 		Metadata: r, Appender: kafka.LaneAppender{Set: n.lanes}, Fetcher: kafka.FetchReader{Reader: reader}, Offsets: reader, Groups: groups,

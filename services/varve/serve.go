@@ -40,11 +40,11 @@ func newServer(name, short, long string, role config.Role, run func(context.Cont
 			if err := c.Validate(role); err != nil {
 				return err
 			}
-			log, err := telemetry.NewLogger(command.ErrOrStderr(), c.LogLevel, c.LogFormat)
+			log, level, err := telemetry.NewLogger(command.ErrOrStderr(), c.LogLevel, c.LogFormat)
 			if err != nil {
 				return err
 			}
-			p, err := process.Start(command.Context(), c, role, log)
+			p, err := process.Start(command.Context(), c, role, log, level)
 			if err != nil {
 				return err
 			}
