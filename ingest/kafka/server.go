@@ -22,6 +22,8 @@ type Server struct {
 	budget    *byteBudget
 	// pressBudget bounds what batches that are compressed anew become, until their verdicts.
 	pressBudget *byteBudget
+	// plainBudget bounds what batches become that are inflated for clients without zstd.
+	plainBudget *byteBudget
 	presses     *pressPool
 	sessions    *sessionCache
 	limiter     logLimiter
@@ -55,6 +57,7 @@ func New(config Config, domain Domain) (*Server, error) {
 	s.quotas, s.telemetry = newQuotas(domain.Metadata), newTelemetry(domain.Metadata)
 	s.limits = newConnectionLimits(domain.Metadata, s.quotas, s.config.NodeID)
 	s.budget, s.pressBudget = newByteBudget(s.config.InFlightBytes), newByteBudget(s.config.InFlightBytes)
+	s.plainBudget = newByteBudget(s.config.InFlightBytes)
 	s.sessions = newSessionCache(s.config.FetchSessionSlots, s.config.FetchSessionPartitions)
 	s.presses = newPressPool(s.config.CompressionWorkers)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
