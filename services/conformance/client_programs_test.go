@@ -23,11 +23,12 @@ var clientPrograms = []clientProgram{
 		command: python("confluent.py"),
 	},
 	{
-		name: "kafkajs", kind: "node", protocols: []string{"classic"}, noNullHeaders: true,
+		name: "kafkajs", kind: "node", protocols: []string{"classic"}, noNullHeaders: true, lacks: []string{"produce-lz4"},
 		command: func(in clients) []string {
 			return []string{"env", "CLIENT_PACKAGES=" + filepath.Join(in.cache, "node"), "node", filepath.Join(in.sources, "kafkajs", "client.js")}
 		},
 		warns: []warning{
+			{`The group is rebalancing`, "the coordinator says so when a member joins"},
 			{`KafkaJS v2.0.0 switched default partitioner`, "the client tells everybody so"},
 			{`Response CreateTopics.*Topic creation errors`, "a check creates a topic twice"},
 			{`Response EndTxn.*old epoch`, fenced},

@@ -8,17 +8,12 @@ const { createRequire } = require('node:module')
 // The packages are where prepare.sh put them, not beside this file.
 const packages = createRequire(path.join(process.env.CLIENT_PACKAGES, 'package.json'))
 const { CompressionCodecs, CompressionTypes, ConfigResourceTypes, Kafka, logLevel, AssignerProtocol } = packages('kafkajs')
-const { FIRST_TIMESTAMP, say, want, records, same, text, run } = require('./checks')
+const { FIRST_TIMESTAMP, Nothing, say, want, records, same, text, run } = require('./checks')
 
 function plugIn() {
   CompressionCodecs[CompressionTypes.Snappy] = packages('kafkajs-snappy')
-  CompressionCodecs[CompressionTypes.LZ4] = () => {
-    const lz4 = packages('lz4js')
-    return {
-      compress: async encoder => Buffer.from(lz4.compress(encoder.buffer)),
-      decompress: async buffer => Buffer.from(lz4.decompress(buffer)),
-    }
-  }
+  // No package writes LZ4 that Kafka's Java reads; this one reads what others wrote.
+  CompressionCodecs[CompressionTypes.LZ4] = () => ({ decompress: async buffer => Buffer.from(packages('lz4js').decompress(buffer)) })
   CompressionCodecs[CompressionTypes.ZSTD] = () => {
     const codec = new Promise(resolve => packages('zstd-codec').ZstdCodec.run(zstd => resolve(new zstd.Simple())))
     return {
@@ -237,6 +232,7 @@ const adminOffsets = () =>
 
 const adminDeleteRecords = () =>
   withAdmin(async admin => {
+    await admin.fetchTopicOffsets('snappy') // or the client says that it has no metadata of the topic
     await admin.deleteTopicRecords({ topic: 'snappy', partitions: [{ partition: 0, offset: '30' }] })
     want('start', (await admin.fetchTopicOffsets('snappy'))[0].low, '30')
   })
@@ -281,7 +277,7 @@ const checks = {
   'admin-configs': adminConfigs,
   'admin-groups': adminGroups,
   'admin-offsets': adminOffsets,
-  'produce-lz4': produce('lz4', CompressionTypes.LZ4),
+  'produce-lz4': () => { throw new Nothing('no plug-in without native code') },
   'produce-snappy': produce('snappy', CompressionTypes.Snappy),
   'produce-zstd': produce('zstd', CompressionTypes.ZSTD),
   'consume-codecs': consumeCodecs,
