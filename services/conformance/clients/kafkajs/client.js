@@ -29,10 +29,11 @@ const kafka = new Kafka({
   brokers: [brokers],
   logLevel: logLevel.DEBUG,
   logCreator: () => ({ namespace, level, label, log }) => {
+    const line = JSON.stringify(log, (_, v) => (typeof v === 'bigint' ? `${v}` : v))
     if (level <= logLevel.WARN) {
-      say('log', label, namespace, JSON.stringify(log))
+      say('log', label, namespace, line)
     }
-    console.error(label, namespace, JSON.stringify(log))
+    console.error(label, namespace, line)
   },
 })
 
