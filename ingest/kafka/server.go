@@ -23,10 +23,11 @@ type Server struct {
 	// pressBudget bounds what batches that are compressed anew become, until their verdicts.
 	pressBudget *byteBudget
 	// plainBudget bounds what batches become that are inflated for clients without zstd.
-	plainBudget *byteBudget
-	presses     *pressPool
-	sessions    *sessionCache
-	limiter     logLimiter
+	plainBudget   *byteBudget
+	presses       *pressPool
+	sessions      *sessionCache
+	shareSessions *shareSessions
+	limiter       logLimiter
 
 	ctx    context.Context // ends with Shutdown: long polls return
 	cancel context.CancelFunc
@@ -58,6 +59,7 @@ func New(config Config, domain Domain) (*Server, error) {
 	s.limits = newConnectionLimits(domain.Metadata, s.quotas, s.config.NodeID)
 	s.budget, s.pressBudget = newByteBudget(s.config.InFlightBytes), newByteBudget(s.config.InFlightBytes)
 	s.plainBudget = newByteBudget(s.config.InFlightBytes)
+	s.shareSessions = newShareSessions()
 	s.sessions = newSessionCache(s.config.FetchSessionSlots, s.config.FetchSessionPartitions)
 	s.presses = newPressPool(s.config.CompressionWorkers)
 	s.ctx, s.cancel = context.WithCancel(context.Background())

@@ -15,6 +15,10 @@
 //	batch_test.go       record batches, good and bad, encoded without Varve's code
 //	*_scenario_test.go  what is asked, for every version of an API that both serve
 //	smoke_test.go       Kafka's tools against Varve
+//	quickstart_test.go  Kafka's quick starts of Connect and Streams against Varve
+//	streams_test.go     one Kafka Streams application (streams/) on both servers, killed again and again: the same must come out
+//	connect_test.go     a pair of Connect workers that are killed in turn
+//	clientlog_test.go   what Java clients may complain of
 //	clients_test.go     clients against Varve: what each is asked to do, and the table of what became of it
 //	members_test.go     groups of each client: a member joins, is killed, leaves
 //	clients/            the programs that run one client each; they say a line for each check
