@@ -52,7 +52,7 @@ func handleFindCoordinator(_ context.Context, call *call, r *kmsg.FindCoordinato
 }
 
 func findCoordinator(nodes []node, kind int8, key string) kmsg.FindCoordinatorResponseCoordinator {
-	c := kmsg.FindCoordinatorResponseCoordinator{Key: key, NodeID: -1, Port: -1}
+	c := kmsg.FindCoordinatorResponseCoordinator{Key: key, NodeID: -1, Port: -1, ErrorMessage: kmsg.StringPtr("NONE")} // which is how Kafka calls it
 	refuse := func(e *kerr.Error) kmsg.FindCoordinatorResponseCoordinator {
 		c.ErrorCode, c.ErrorMessage = e.Code, kmsg.StringPtr(e.Description)
 		return c
