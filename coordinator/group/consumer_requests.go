@@ -179,6 +179,9 @@ func (c *Coordinator) DeleteOffsets(ctx context.Context, r *metapb.GroupDeleteOf
 
 // mayDeleteOffsets judges a deletion of offsets: of a group without members all may go; of a group of consumers, what they do not want.
 func (g *guarded) mayDeleteOffsets() (metapb.GroupCode, func(topic string) bool) {
+	if g.share != nil {
+		return metapb.GroupCode_GROUP_NOT_FOUND, nil // it has none
+	}
 	if m := g.managed(); m != nil {
 		return metapb.GroupCode_GROUP_OK, m.Subscribes
 	}

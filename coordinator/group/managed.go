@@ -33,6 +33,8 @@ func (g *guarded) managed() managed {
 	switch {
 	case g.consumer != nil:
 		return g.consumer
+	case g.share != nil:
+		return g.share
 	case g.streams != nil:
 		return g.streams
 	}

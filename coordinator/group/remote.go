@@ -25,6 +25,9 @@ const (
 	methodStreamsHeartbeat  = "group/streams-heartbeat"
 	methodStreamsDescribe   = "group/streams-describe"
 	methodDeleteOffsets     = "group/delete-offsets"
+
+	methodShareHeartbeat = "group/share-heartbeat"
+	methodShareDescribe  = "group/share-describe"
 )
 
 // Register serves c on the internal listener.
@@ -42,6 +45,8 @@ func Register(r rpc.Registrar, c *Coordinator) {
 	rpc.Method(r, methodStreamsHeartbeat, c.StreamsHeartbeat)
 	rpc.Method(r, methodStreamsDescribe, c.StreamsDescribe)
 	rpc.Method(r, methodDeleteOffsets, c.DeleteOffsets)
+	rpc.Method(r, methodShareHeartbeat, c.ShareHeartbeat)
+	rpc.Method(r, methodShareDescribe, c.ShareDescribe)
 }
 
 // Caller asks the leader, wherever it is (coordinator/replica.Remote).
@@ -132,4 +137,14 @@ func (r *Remote) StreamsDescribe(ctx context.Context, q *metapb.StreamsDescribeR
 // DeleteOffsets is Coordinator.DeleteOffsets.
 func (r *Remote) DeleteOffsets(ctx context.Context, q *metapb.GroupDeleteOffsetsRequest) (*metapb.GroupDeleteOffsetsResponse, error) {
 	return call[metapb.GroupDeleteOffsetsResponse](ctx, r, methodDeleteOffsets, q)
+}
+
+// ShareHeartbeat is Coordinator.ShareHeartbeat.
+func (r *Remote) ShareHeartbeat(ctx context.Context, q *metapb.ShareHeartbeatRequest) (*metapb.ShareHeartbeatResponse, error) {
+	return call[metapb.ShareHeartbeatResponse](ctx, r, methodShareHeartbeat, q)
+}
+
+// ShareDescribe is Coordinator.ShareDescribe.
+func (r *Remote) ShareDescribe(ctx context.Context, q *metapb.ShareDescribeRequest) (*metapb.ShareDescribeResponse, error) {
+	return call[metapb.ShareDescribeResponse](ctx, r, methodShareDescribe, q)
 }

@@ -65,7 +65,7 @@ type ConfigDef struct {
 
 const day = 24 * 60 * 60 * 1000
 
-var configDefs = slices.Concat(groupConfigDefs, streamsConfigDefs, []ConfigDef{
+var configDefs = slices.Concat(groupConfigDefs, streamsConfigDefs, shareGroupConfigDefs, []ConfigDef{
 	{Name: "cleanup.policy", Scope: ScopeTopic, Type: TypeList, Default: "delete", Synonym: "log.cleanup.policy",
 		items: cleanupPolicies,
 		Doc: "What is done with old records: \"delete\" drops them by retention time and size, \"compact\" keeps the last record of each key, and both " +

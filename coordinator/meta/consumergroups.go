@@ -30,6 +30,9 @@ func (a *applier) storeConsumerGroup(c *metapb.StoreConsumerGroup) Verdict {
 	if g := a.groups[c.Group]; g != nil && g.Consumer != nil {
 		version = g.Consumer.Version
 	}
+	if a.isShareGroup(c.Group) {
+		return refuse(WrongSeq, "a share group")
+	}
 	if v := checkGroupVersion(version, c.ExpectedVersion, c.Reset_); v.Code != OK {
 		return v
 	}

@@ -31,6 +31,9 @@ func (a *applier) storeStreamsGroup(c *metapb.StoreStreamsGroup) Verdict {
 	if g := a.groups[c.Group]; g != nil && g.Streams != nil {
 		version = g.Streams.Version
 	}
+	if a.isShareGroup(c.Group) {
+		return refuse(WrongSeq, "a share group")
+	}
 	if v := checkGroupVersion(version, c.ExpectedVersion, c.Reset_); v.Code != OK {
 		return v
 	}

@@ -253,6 +253,9 @@ type Command struct {
 	//	*Command_LocalReleased
 	//	*Command_StoreConsumerGroup
 	//	*Command_StoreStreamsGroup
+	//	*Command_StoreShareGroup
+	//	*Command_StoreShareState
+	//	*Command_ResetShareOffsets
 	//	*Command_InitTransactionalProducer
 	//	*Command_AddToTransaction
 	//	*Command_CommitTransactionOffsets
@@ -518,6 +521,33 @@ func (x *Command) GetStoreStreamsGroup() *StoreStreamsGroup {
 	return nil
 }
 
+func (x *Command) GetStoreShareGroup() *StoreShareGroup {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_StoreShareGroup); ok {
+			return x.StoreShareGroup
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetStoreShareState() *StoreShareState {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_StoreShareState); ok {
+			return x.StoreShareState
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetResetShareOffsets() *ResetShareOffsets {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_ResetShareOffsets); ok {
+			return x.ResetShareOffsets
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetInitTransactionalProducer() *InitTransactionalProducer {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_InitTransactionalProducer); ok {
@@ -671,6 +701,18 @@ type Command_StoreStreamsGroup struct {
 	StoreStreamsGroup *StoreStreamsGroup `protobuf:"bytes,45,opt,name=store_streams_group,json=storeStreamsGroup,proto3,oneof"`
 }
 
+type Command_StoreShareGroup struct {
+	StoreShareGroup *StoreShareGroup `protobuf:"bytes,60,opt,name=store_share_group,json=storeShareGroup,proto3,oneof"`
+}
+
+type Command_StoreShareState struct {
+	StoreShareState *StoreShareState `protobuf:"bytes,61,opt,name=store_share_state,json=storeShareState,proto3,oneof"`
+}
+
+type Command_ResetShareOffsets struct {
+	ResetShareOffsets *ResetShareOffsets `protobuf:"bytes,62,opt,name=reset_share_offsets,json=resetShareOffsets,proto3,oneof"`
+}
+
 type Command_InitTransactionalProducer struct {
 	InitTransactionalProducer *InitTransactionalProducer `protobuf:"bytes,50,opt,name=init_transactional_producer,json=initTransactionalProducer,proto3,oneof"`
 }
@@ -732,6 +774,12 @@ func (*Command_LocalReleased) isCommand_Kind() {}
 func (*Command_StoreConsumerGroup) isCommand_Kind() {}
 
 func (*Command_StoreStreamsGroup) isCommand_Kind() {}
+
+func (*Command_StoreShareGroup) isCommand_Kind() {}
+
+func (*Command_StoreShareState) isCommand_Kind() {}
+
+func (*Command_ResetShareOffsets) isCommand_Kind() {}
 
 func (*Command_InitTransactionalProducer) isCommand_Kind() {}
 
@@ -3964,6 +4012,7 @@ type SnapshotGroup struct {
 	Offsets       []*CommittedOffset     `protobuf:"bytes,2,rep,name=offsets,proto3" json:"offsets,omitempty"`
 	Consumer      *StoredConsumerGroup   `protobuf:"bytes,10,opt,name=consumer,proto3" json:"consumer,omitempty"`
 	Streams       *StoredStreamsGroup    `protobuf:"bytes,15,opt,name=streams,proto3" json:"streams,omitempty"`
+	Share         *StoredShareGroup      `protobuf:"bytes,12,opt,name=share,proto3" json:"share,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4022,6 +4071,13 @@ func (x *SnapshotGroup) GetConsumer() *StoredConsumerGroup {
 func (x *SnapshotGroup) GetStreams() *StoredStreamsGroup {
 	if x != nil {
 		return x.Streams
+	}
+	return nil
+}
+
+func (x *SnapshotGroup) GetShare() *StoredShareGroup {
+	if x != nil {
+		return x.Share
 	}
 	return nil
 }
@@ -4407,7 +4463,7 @@ var File_meta_proto protoreflect.FileDescriptor
 const file_meta_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"meta.proto\x12\rvarve.meta.v1\x1a\x13consumergroup.proto\x1a\x12streamsgroup.proto\"\xf4\x01\n" +
+	"meta.proto\x12\rvarve.meta.v1\x1a\x13consumergroup.proto\x1a\x10sharegroup.proto\x1a\x12streamsgroup.proto\"\xf4\x01\n" +
 	"\x05Entry\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x15\n" +
 	"\x06log_id\x18\x02 \x01(\fR\x05logId\x12#\n" +
@@ -4417,7 +4473,7 @@ const file_meta_proto_rawDesc = "" +
 	"timeMillis\x122\n" +
 	"\bcommands\x18\x06 \x03(\v2\x16.varve.meta.v1.CommandR\bcommands\x12\x1f\n" +
 	"\ventry_nonce\x18\a \x01(\x04R\n" +
-	"entryNonce\"\xfc\x0f\n" +
+	"entryNonce\"\xec\x11\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12?\n" +
 	"\fleader_start\x18\x02 \x01(\v2\x1a.varve.meta.v1.LeaderStartH\x00R\vleaderStart\x12B\n" +
@@ -4445,7 +4501,10 @@ const file_meta_proto_rawDesc = "" +
 	"\x0edelete_offsets\x18\x15 \x01(\v2\x1c.varve.meta.v1.DeleteOffsetsH\x00R\rdeleteOffsets\x12E\n" +
 	"\x0elocal_released\x18\x16 \x01(\v2\x1c.varve.meta.v1.LocalReleasedH\x00R\rlocalReleased\x12U\n" +
 	"\x14store_consumer_group\x18( \x01(\v2!.varve.meta.v1.StoreConsumerGroupH\x00R\x12storeConsumerGroup\x12R\n" +
-	"\x13store_streams_group\x18- \x01(\v2 .varve.meta.v1.StoreStreamsGroupH\x00R\x11storeStreamsGroup\x12j\n" +
+	"\x13store_streams_group\x18- \x01(\v2 .varve.meta.v1.StoreStreamsGroupH\x00R\x11storeStreamsGroup\x12L\n" +
+	"\x11store_share_group\x18< \x01(\v2\x1e.varve.meta.v1.StoreShareGroupH\x00R\x0fstoreShareGroup\x12L\n" +
+	"\x11store_share_state\x18= \x01(\v2\x1e.varve.meta.v1.StoreShareStateH\x00R\x0fstoreShareState\x12R\n" +
+	"\x13reset_share_offsets\x18> \x01(\v2 .varve.meta.v1.ResetShareOffsetsH\x00R\x11resetShareOffsets\x12j\n" +
 	"\x1binit_transactional_producer\x182 \x01(\v2(.varve.meta.v1.InitTransactionalProducerH\x00R\x19initTransactionalProducer\x12O\n" +
 	"\x12add_to_transaction\x183 \x01(\v2\x1f.varve.meta.v1.AddToTransactionH\x00R\x10addToTransaction\x12g\n" +
 	"\x1acommit_transaction_offsets\x184 \x01(\v2'.varve.meta.v1.CommitTransactionOffsetsH\x00R\x18commitTransactionOffsets\x12H\n" +
@@ -4756,13 +4815,14 @@ const file_meta_proto_rawDesc = "" +
 	"\amarkers\x18\x14 \x01(\fR\amarkers\x12\x18\n" +
 	"\aaborted\x18\x15 \x01(\fR\aaborted\"F\n" +
 	"\x0eSnapshotGroups\x124\n" +
-	"\x06groups\x18\x01 \x03(\v2\x1c.varve.meta.v1.SnapshotGroupR\x06groups\"\xf7\x01\n" +
+	"\x06groups\x18\x01 \x03(\v2\x1c.varve.meta.v1.SnapshotGroupR\x06groups\"\xae\x02\n" +
 	"\rSnapshotGroup\x12/\n" +
 	"\x05group\x18\x01 \x01(\v2\x19.varve.meta.v1.StoreGroupR\x05group\x128\n" +
 	"\aoffsets\x18\x02 \x03(\v2\x1e.varve.meta.v1.CommittedOffsetR\aoffsets\x12>\n" +
 	"\bconsumer\x18\n" +
 	" \x01(\v2\".varve.meta.v1.StoredConsumerGroupR\bconsumer\x12;\n" +
-	"\astreams\x18\x0f \x01(\v2!.varve.meta.v1.StoredStreamsGroupR\astreams\"4\n" +
+	"\astreams\x18\x0f \x01(\v2!.varve.meta.v1.StoredStreamsGroupR\astreams\x125\n" +
+	"\x05share\x18\f \x01(\v2\x1f.varve.meta.v1.StoredShareGroupR\x05share\"4\n" +
 	"\x12SnapshotContainers\x12\x1e\n" +
 	"\n" +
 	"containers\x18\x01 \x01(\fR\n" +
@@ -4873,8 +4933,12 @@ var file_meta_proto_goTypes = []any{
 	(*SnapshotTransactionGroup)(nil),     // 52: varve.meta.v1.SnapshotTransactionGroup
 	(*StoreConsumerGroup)(nil),           // 53: varve.meta.v1.StoreConsumerGroup
 	(*StoreStreamsGroup)(nil),            // 54: varve.meta.v1.StoreStreamsGroup
-	(*StoredConsumerGroup)(nil),          // 55: varve.meta.v1.StoredConsumerGroup
-	(*StoredStreamsGroup)(nil),           // 56: varve.meta.v1.StoredStreamsGroup
+	(*StoreShareGroup)(nil),              // 55: varve.meta.v1.StoreShareGroup
+	(*StoreShareState)(nil),              // 56: varve.meta.v1.StoreShareState
+	(*ResetShareOffsets)(nil),            // 57: varve.meta.v1.ResetShareOffsets
+	(*StoredConsumerGroup)(nil),          // 58: varve.meta.v1.StoredConsumerGroup
+	(*StoredStreamsGroup)(nil),           // 59: varve.meta.v1.StoredStreamsGroup
+	(*StoredShareGroup)(nil),             // 60: varve.meta.v1.StoredShareGroup
 }
 var file_meta_proto_depIdxs = []int32{
 	3,  // 0: varve.meta.v1.Entry.commands:type_name -> varve.meta.v1.Command
@@ -4901,49 +4965,53 @@ var file_meta_proto_depIdxs = []int32{
 	32, // 21: varve.meta.v1.Command.local_released:type_name -> varve.meta.v1.LocalReleased
 	53, // 22: varve.meta.v1.Command.store_consumer_group:type_name -> varve.meta.v1.StoreConsumerGroup
 	54, // 23: varve.meta.v1.Command.store_streams_group:type_name -> varve.meta.v1.StoreStreamsGroup
-	22, // 24: varve.meta.v1.Command.init_transactional_producer:type_name -> varve.meta.v1.InitTransactionalProducer
-	23, // 25: varve.meta.v1.Command.add_to_transaction:type_name -> varve.meta.v1.AddToTransaction
-	25, // 26: varve.meta.v1.Command.commit_transaction_offsets:type_name -> varve.meta.v1.CommitTransactionOffsets
-	26, // 27: varve.meta.v1.Command.end_transaction:type_name -> varve.meta.v1.EndTransaction
-	0,  // 28: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
-	9,  // 29: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	1,  // 30: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
-	9,  // 31: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	16, // 32: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
-	15, // 33: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
-	18, // 34: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	18, // 35: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	24, // 36: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
-	18, // 37: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	28, // 38: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
-	29, // 39: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
-	38, // 40: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
-	42, // 41: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
-	45, // 42: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
-	47, // 43: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
-	48, // 44: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
-	49, // 45: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
-	39, // 46: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
-	40, // 47: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
-	41, // 48: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
-	9,  // 49: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	43, // 50: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
-	9,  // 51: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	44, // 52: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
-	46, // 53: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
-	17, // 54: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
-	18, // 55: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	55, // 56: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
-	56, // 57: varve.meta.v1.SnapshotGroup.streams:type_name -> varve.meta.v1.StoredStreamsGroup
-	50, // 58: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
-	51, // 59: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
-	52, // 60: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
-	18, // 61: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	62, // [62:62] is the sub-list for method output_type
-	62, // [62:62] is the sub-list for method input_type
-	62, // [62:62] is the sub-list for extension type_name
-	62, // [62:62] is the sub-list for extension extendee
-	0,  // [0:62] is the sub-list for field type_name
+	55, // 24: varve.meta.v1.Command.store_share_group:type_name -> varve.meta.v1.StoreShareGroup
+	56, // 25: varve.meta.v1.Command.store_share_state:type_name -> varve.meta.v1.StoreShareState
+	57, // 26: varve.meta.v1.Command.reset_share_offsets:type_name -> varve.meta.v1.ResetShareOffsets
+	22, // 27: varve.meta.v1.Command.init_transactional_producer:type_name -> varve.meta.v1.InitTransactionalProducer
+	23, // 28: varve.meta.v1.Command.add_to_transaction:type_name -> varve.meta.v1.AddToTransaction
+	25, // 29: varve.meta.v1.Command.commit_transaction_offsets:type_name -> varve.meta.v1.CommitTransactionOffsets
+	26, // 30: varve.meta.v1.Command.end_transaction:type_name -> varve.meta.v1.EndTransaction
+	0,  // 31: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
+	9,  // 32: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	1,  // 33: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
+	9,  // 34: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	16, // 35: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
+	15, // 36: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
+	18, // 37: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	18, // 38: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	24, // 39: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
+	18, // 40: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	28, // 41: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
+	29, // 42: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
+	38, // 43: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
+	42, // 44: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
+	45, // 45: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
+	47, // 46: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
+	48, // 47: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
+	49, // 48: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
+	39, // 49: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
+	40, // 50: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
+	41, // 51: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
+	9,  // 52: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	43, // 53: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
+	9,  // 54: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	44, // 55: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
+	46, // 56: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
+	17, // 57: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
+	18, // 58: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	58, // 59: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
+	59, // 60: varve.meta.v1.SnapshotGroup.streams:type_name -> varve.meta.v1.StoredStreamsGroup
+	60, // 61: varve.meta.v1.SnapshotGroup.share:type_name -> varve.meta.v1.StoredShareGroup
+	50, // 62: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
+	51, // 63: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
+	52, // 64: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
+	18, // 65: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	66, // [66:66] is the sub-list for method output_type
+	66, // [66:66] is the sub-list for method input_type
+	66, // [66:66] is the sub-list for extension type_name
+	66, // [66:66] is the sub-list for extension extendee
+	0,  // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_meta_proto_init() }
@@ -4952,6 +5020,7 @@ func file_meta_proto_init() {
 		return
 	}
 	file_consumergroup_proto_init()
+	file_sharegroup_proto_init()
 	file_streamsgroup_proto_init()
 	file_meta_proto_msgTypes[1].OneofWrappers = []any{
 		(*Command_LeaderStart)(nil),
@@ -4977,6 +5046,9 @@ func file_meta_proto_init() {
 		(*Command_LocalReleased)(nil),
 		(*Command_StoreConsumerGroup)(nil),
 		(*Command_StoreStreamsGroup)(nil),
+		(*Command_StoreShareGroup)(nil),
+		(*Command_StoreShareState)(nil),
+		(*Command_ResetShareOffsets)(nil),
 		(*Command_InitTransactionalProducer)(nil),
 		(*Command_AddToTransaction)(nil),
 		(*Command_CommitTransactionOffsets)(nil),

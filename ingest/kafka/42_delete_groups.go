@@ -19,7 +19,7 @@ func handleDeleteGroups(ctx context.Context, call *call, r *kmsg.DeleteGroupsReq
 	ctx, cancel := context.WithTimeout(ctx, deleteGroupsTimeout)
 	defer cancel()
 	response := kmsg.NewPtrDeleteGroupsResponse()
-	names := distinct(r.Groups) // a group that is named twice is told of once
+	names := distinctNames(r.Groups) // a group that is named twice is told of once
 	response.Groups = make([]kmsg.DeleteGroupsResponseGroup, len(names))
 	request := &metapb.GroupDeleteRequest{}
 	var answers []*int16
@@ -42,8 +42,8 @@ func handleDeleteGroups(ctx context.Context, call *call, r *kmsg.DeleteGroupsReq
 	return response, nil
 }
 
-// distinct are names without repetitions, in their order.
-func distinct(names []string) (out []string) {
+// distinctNames are names without repetitions, in their order.
+func distinctNames(names []string) (out []string) {
 	seen := make(map[string]bool, len(names))
 	for _, name := range names {
 		if !seen[name] {

@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/varvelog/varve/ingest/lane"
 	"github.com/varvelog/varve/ingest/recordbatch"
@@ -63,7 +64,18 @@ type pressPool struct {
 	wait     sync.WaitGroup
 	workers  int
 	reserved bool // the workers stand back behind everything else
+
+	// held are finished jobs that nobody has been told of yet.
+	held struct {
+		sync.Mutex
+		done  []*sync.WaitGroup
+		since time.Time // when the first of them finished
+	}
 }
+
+// holdFor is how long a finished job is held back at most, apart from the time that the next one takes. Who waits for it waits behind more
+// than one job for each worker anyway.
+const holdFor = 10 * time.Millisecond
 
 type pressJob struct {
 	batch *lane.Batch
@@ -80,11 +92,32 @@ func newPressPool(workers int) *pressPool {
 			}
 			for job := range p.jobs {
 				job.press.run(job.batch)
-				job.done.Done()
+				p.finished(job)
 			}
 		})
 	}
 	return p
+}
+
+// finished tells of a job and of those held before it, unless enough others wait to keep the workers busy. A batch that goes on alone costs a
+// chunk with its fsync, an entry of the log with another, and an answer; on busy cores each step of these takes a core from a worker, and its
+// caches with it. So what is finished while more waits goes on together.
+func (p *pressPool) finished(job pressJob) {
+	p.held.Lock()
+	defer p.held.Unlock()
+	now := time.Now()
+	if len(p.held.done) == 0 {
+		p.held.since = now
+	}
+	p.held.done = append(p.held.done, job.done)
+	if len(p.jobs) > p.workers && now.Sub(p.held.since) < holdFor {
+		return
+	}
+	for i, done := range p.held.done {
+		done.Done()
+		p.held.done[i] = nil
+	}
+	p.held.done = p.held.done[:0]
 }
 
 // close ends the workers; nothing may be submitted any more.

@@ -130,6 +130,7 @@ func fill(request kmsg.Request, topic string, id [16]byte) kmsg.Request {
 		r.EndpointType, r.IncludeClusterAuthorizedOperations = 1, true
 	default:
 		fillAdmin(request, topic)
+		fillShare(request, topic, id)
 	}
 	return request
 }
@@ -182,7 +183,7 @@ func TestEveryVersionOfEveryAPI(t *testing.T) {
 			}
 			response := client.request(fill(request, "topic", id))
 			for _, code := range errorCodes(reflect.ValueOf(response)) {
-				if code != 0 && !slices.Contains(append(expectedCodes[api.key], expectedAdminCodes[api.key]...), code) {
+				if code != 0 && !slices.Contains(slices.Concat(expectedCodes[api.key], expectedAdminCodes[api.key], expectedShareCodes[api.key]), code) {
 					t.Errorf("%s v%d: %v", api.name, version, kerr.ErrorForCode(code))
 				}
 			}
