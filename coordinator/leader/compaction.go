@@ -37,32 +37,32 @@ func (l *Leader) LeaseCompaction(ctx context.Context, request *metapb.Compaction
 	case verdict.Code != meta.OK:
 		return nil, fmt.Errorf("lease compaction: %s %s", verdict.Code, verdict.Message)
 	}
-	return &metapb.CompactionLeaseResponse{Round: l.round(verdict.JobID)}, nil
+	answer := &metapb.CompactionLeaseResponse{}
+	l.cfg.Replica.View(func(s *meta.State) { answer.Round = DescribeRound(s, verdict.JobID) })
+	return answer, nil
 }
 
-// round describes a leased round; nil where it has ended meanwhile.
-func (l *Leader) round(id meta.JobID) (out *metapb.CompactionRound) {
-	l.cfg.Replica.View(func(s *meta.State) {
-		r, ok := s.Round(id)
-		if !ok {
-			return
-		}
-		out = &metapb.CompactionRound{
-			JobId: uint64(id), TopicId: append([]byte(nil), r.Partition.Topic[:]...), Topic: r.Topic.Name, Partition: r.Partition.Partition,
-			LogStart: r.LogStart, CleanedTo: r.CleanedTo, NowMillis: r.NowMillis, DeleteRetentionMillis: r.DeleteRetentionMillis,
-			SegmentBytes: r.Topic.Config.SegmentBytes,
-		}
-		for i := range r.Parts {
-			p := &r.Parts[i]
-			out.Parts = append(out.Parts, &metapb.CompactionPart{
-				ObjectKey: p.Key(), ObjectBytes: p.ObjectBytes, BaseOffset: p.BaseOffset, NextOffset: p.NextOffset,
-				Position: p.Position, Length: p.Length, Records: p.Records,
-			})
-		}
-		for _, t := range r.Aborted {
-			out.Aborted = append(out.Aborted, &metapb.CompactionAborted{ProducerId: t.ProducerID, FirstOffset: t.FirstOffset, LastOffset: t.LastOffset})
-		}
-	})
+// DescribeRound is what a worker is told of a round; nil where it has ended.
+func DescribeRound(s *meta.State, id meta.JobID) *metapb.CompactionRound {
+	r, ok := s.Round(id)
+	if !ok {
+		return nil
+	}
+	out := &metapb.CompactionRound{
+		JobId: uint64(id), TopicId: append([]byte(nil), r.Partition.Topic[:]...), Topic: r.Topic.Name, Partition: r.Partition.Partition,
+		LogStart: r.LogStart, CleanedTo: r.CleanedTo, NowMillis: r.NowMillis, DeleteRetentionMillis: r.DeleteRetentionMillis,
+		SegmentBytes: r.Topic.Config.SegmentBytes,
+	}
+	for i := range r.Parts {
+		p := &r.Parts[i]
+		out.Parts = append(out.Parts, &metapb.CompactionPart{
+			ObjectKey: p.Key(), ObjectBytes: p.ObjectBytes, BaseOffset: p.BaseOffset, NextOffset: p.NextOffset,
+			Position: p.Position, Length: p.Length, Records: p.Records,
+		})
+	}
+	for _, t := range r.Aborted {
+		out.Aborted = append(out.Aborted, &metapb.CompactionAborted{ProducerId: t.ProducerID, FirstOffset: t.FirstOffset, LastOffset: t.LastOffset})
+	}
 	return out
 }
 
