@@ -6,81 +6,37 @@ import (
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/coordinator/partset"
 )
 
 // assignment is partitions by topic: ascending, without repeats, no topic without any. It is never changed once it is made.
 type assignment map[meta.TopicID][]int32
 
 func (a assignment) has(topic meta.TopicID, partition int32) bool {
-	_, found := slices.BinarySearch(a[topic], partition)
-	return found
+	return partset.Has(a, topic, partition)
 }
 
-func (a assignment) equal(b assignment) bool {
-	return maps.EqualFunc(a, b, func(x, y []int32) bool { return slices.Equal(x, y) })
-}
+func (a assignment) equal(b assignment) bool { return partset.Equal(a, b) }
 
 // count is the number of partitions.
-func (a assignment) count() (n int) {
-	for _, partitions := range a {
-		n += len(partitions)
-	}
-	return n
-}
+func (a assignment) count() (n int) { return partset.Count(a) }
 
 // filter is those partitions that keep says.
 func (a assignment) filter(keep func(topic meta.TopicID, partition int32) bool) assignment {
-	out := assignment{}
-	for topic, partitions := range a {
-		var kept []int32
-		for _, p := range partitions {
-			if keep(topic, p) {
-				kept = append(kept, p)
-			}
-		}
-		if len(kept) > 0 {
-			out[topic] = kept
-		}
-	}
-	return out
+	return partset.Filter(a, keep)
 }
 
 // and is what both have.
-func (a assignment) and(b assignment) assignment { return a.filter(b.has) }
+func (a assignment) and(b assignment) assignment { return partset.And(a, b) }
 
 // minus is what a has and b has not.
-func (a assignment) minus(b assignment) assignment {
-	return a.filter(func(t meta.TopicID, p int32) bool { return !b.has(t, p) })
-}
+func (a assignment) minus(b assignment) assignment { return partset.Minus(a, b) }
 
 // plus is what either has.
-func (a assignment) plus(b assignment) assignment {
-	out := maps.Clone(a)
-	if out == nil {
-		out = assignment{}
-	}
-	for topic, partitions := range b {
-		out[topic] = sortedSet(append(slices.Clone(out[topic]), partitions...))
-	}
-	return out
-}
+func (a assignment) plus(b assignment) assignment { return partset.Plus(a, b) }
 
 // within says whether b has all that a has.
-func (a assignment) within(b assignment) bool {
-	for topic, partitions := range a {
-		for _, p := range partitions {
-			if !b.has(topic, p) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-func sortedSet(partitions []int32) []int32 {
-	slices.Sort(partitions)
-	return slices.Compact(partitions)
-}
+func (a assignment) within(b assignment) bool { return partset.Within(a, b) }
 
 // topicIDs are the topics in order.
 func (a assignment) topicIDs() []meta.TopicID {
@@ -106,7 +62,7 @@ func assignmentOf(from *metapb.ConsumerAssignment) assignment {
 			continue
 		}
 		id := meta.TopicID(t.TopicId)
-		out[id] = sortedSet(append(slices.Clone(t.Partitions), out[id]...))
+		out[id] = partset.Sorted(append(slices.Clone(t.Partitions), out[id]...))
 	}
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/coordinator/partset"
 )
 
 // Members that still use the classic protocol in a consumer group (KIP-848, online migration). The coordinator assigns for them: they
@@ -128,7 +129,7 @@ func ownedPartitions(topics *catalog, s *kmsg.ConsumerMemberMetadata) assignment
 	owned := assignment{}
 	for _, t := range s.OwnedPartitions {
 		if info, ok := topics.byName[t.Topic]; ok && len(t.Partitions) > 0 {
-			owned[info.id] = sortedSet(append(slices.Clone(t.Partitions), owned[info.id]...))
+			owned[info.id] = partset.Sorted(append(slices.Clone(t.Partitions), owned[info.id]...))
 		}
 	}
 	return owned
@@ -208,7 +209,7 @@ func readAssignment(topics *catalog, b []byte) (assignment, bool) {
 	}
 	for _, t := range from.Topics {
 		if info, ok := topics.byName[t.Topic]; ok && len(t.Partitions) > 0 {
-			out[info.id] = sortedSet(append(slices.Clone(t.Partitions), out[info.id]...))
+			out[info.id] = partset.Sorted(append(slices.Clone(t.Partitions), out[info.id]...))
 		}
 	}
 	return out, true

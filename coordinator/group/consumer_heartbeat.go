@@ -8,6 +8,7 @@ import (
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/coordinator/partset"
 )
 
 // refusal is why a request is not done.
@@ -203,14 +204,7 @@ func stillOwns(owned *assignment, any assignment) bool {
 	if owned == nil {
 		return true
 	}
-	for topic, partitions := range *owned {
-		for _, p := range partitions {
-			if any.has(topic, p) {
-				return true
-			}
-		}
-	}
-	return false
+	return partset.Any(*owned, any.has)
 }
 
 // step computes what a member may have now. Where it has to give something up, it stays at epoch until it says that it did.

@@ -21,13 +21,19 @@ func newUUID() string {
 // cluster is what holds for a group now.
 func (c *Coordinator) cluster(group string) (now cluster) {
 	c.log.View(func(s *meta.State) {
-		now.config = s.GroupConfig(group)
-		if now.topics = c.topics.Load(); now.topics.seq != s.TopicsSeq() {
-			now.topics = newCatalog(s)
-			c.topics.Store(now.topics)
-		}
+		now.config, now.topics = s.GroupConfig(group), c.catalogOf(s)
 	})
 	return now
+}
+
+// catalogOf is the catalog as the state has it.
+func (c *Coordinator) catalogOf(s *meta.State) *catalog {
+	topics := c.topics.Load()
+	if topics.seq != s.TopicsSeq() {
+		topics = newCatalog(s)
+		c.topics.Store(topics)
+	}
+	return topics
 }
 
 // ConsumerHeartbeat lets a member in, keeps it in and brings it on, or lets it go. On return with GROUP_OK, what the answer says is durable.
@@ -173,6 +179,9 @@ func (c *Coordinator) DeleteOffsets(ctx context.Context, r *metapb.GroupDeleteOf
 
 // mayDeleteOffsets judges a deletion of offsets: of a group without members all may go; of a group of consumers, what they do not want.
 func (g *guarded) mayDeleteOffsets() (metapb.GroupCode, func(topic string) bool) {
+	if g.share != nil {
+		return metapb.GroupCode_GROUP_NOT_FOUND, nil // it has none
+	}
 	if m := g.managed(); m != nil {
 		return metapb.GroupCode_GROUP_OK, m.Subscribes
 	}

@@ -46,12 +46,14 @@ type Coordinator struct {
 	}
 }
 
-// guarded is a group with its lock and timer. It is a classic or a consumer group: one of the two is set.
+// guarded is a group with its lock and timer. It is a classic, a consumer, a streams or a share group: one of the four is set.
 type guarded struct {
 	mu       sync.Mutex
 	name     string
 	group    *Group
 	consumer *ConsumerGroup
+	streams  *StreamsGroup
+	share    *ShareGroup
 	timer    *time.Timer
 	fires    time.Time // when the timer does, zero for never
 	// stores hands commands to the one goroutine that puts them into the log in order; isStoring while it runs.
@@ -75,7 +77,7 @@ func New(limits Limits, log Log, logger *slog.Logger) *Coordinator {
 	log.View(func(s *meta.State) {
 		c.topics.Store(newCatalog(s))
 		for _, stored := range s.Groups() {
-			if stored.Stored == nil && stored.Consumer == nil {
+			if stored.Stored == nil && stored.Consumer == nil && stored.Streams == nil && stored.Share == nil {
 				continue
 			}
 			g := &guarded{name: stored.Name}
@@ -133,14 +135,26 @@ func (c *Coordinator) classic(g *guarded) {
 			}
 		}})
 	}
-	g.group, g.consumer = group, nil
+	g.group, g.consumer, g.streams, g.share = group, nil, nil, nil
 }
 
 // restore makes g what the state has of it.
 func (c *Coordinator) restore(now time.Time, g *guarded, s *meta.State) {
 	stored := s.Group(g.name)
 	if stored != nil && stored.Consumer != nil {
-		g.group, g.consumer = nil, restoreConsumerGroup(now, g.name, stored.Consumer, cluster{c.topics.Load(), s.GroupConfig(g.name)})
+		g.group, g.streams, g.share = nil, nil, nil
+		g.consumer = restoreConsumerGroup(now, g.name, stored.Consumer, cluster{c.topics.Load(), s.GroupConfig(g.name)})
+		return
+	}
+	if stored != nil && stored.Streams != nil {
+		g.group, g.consumer, g.share = nil, nil, nil
+		g.streams = restoreStreamsGroup(now, g.name, stored.Streams, streamsCluster{c.topics.Load(), s.StreamsConfig(g.name)})
+		return
+	}
+	if stored != nil && stored.Share != nil {
+		session := time.Duration(s.ShareConfig(g.name).SessionMillis) * time.Millisecond
+		g.group, g.consumer, g.streams = nil, nil, nil
+		g.share = restoreShareGroup(now, g.name, stored.Share, session)
 		return
 	}
 	c.classic(g)

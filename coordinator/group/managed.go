@@ -30,8 +30,13 @@ type managed interface {
 
 // managed is the group where it is a managed one, else nil.
 func (g *guarded) managed() managed {
-	if g.consumer != nil {
+	switch {
+	case g.consumer != nil:
 		return g.consumer
+	case g.share != nil:
+		return g.share
+	case g.streams != nil:
+		return g.streams
 	}
 	return nil
 }

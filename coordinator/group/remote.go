@@ -22,7 +22,12 @@ const (
 
 	methodConsumerHeartbeat = "group/consumer-heartbeat"
 	methodConsumerDescribe  = "group/consumer-describe"
+	methodStreamsHeartbeat  = "group/streams-heartbeat"
+	methodStreamsDescribe   = "group/streams-describe"
 	methodDeleteOffsets     = "group/delete-offsets"
+
+	methodShareHeartbeat = "group/share-heartbeat"
+	methodShareDescribe  = "group/share-describe"
 )
 
 // Register serves c on the internal listener.
@@ -37,7 +42,11 @@ func Register(r rpc.Registrar, c *Coordinator) {
 	rpc.Method(r, methodDelete, c.Delete)
 	rpc.Method(r, methodConsumerHeartbeat, c.ConsumerHeartbeat)
 	rpc.Method(r, methodConsumerDescribe, c.ConsumerDescribe)
+	rpc.Method(r, methodStreamsHeartbeat, c.StreamsHeartbeat)
+	rpc.Method(r, methodStreamsDescribe, c.StreamsDescribe)
 	rpc.Method(r, methodDeleteOffsets, c.DeleteOffsets)
+	rpc.Method(r, methodShareHeartbeat, c.ShareHeartbeat)
+	rpc.Method(r, methodShareDescribe, c.ShareDescribe)
 }
 
 // Caller asks the leader, wherever it is (coordinator/replica.Remote).
@@ -115,7 +124,27 @@ func (r *Remote) ConsumerDescribe(ctx context.Context, q *metapb.ConsumerDescrib
 	return call[metapb.ConsumerDescribeResponse](ctx, r, methodConsumerDescribe, q)
 }
 
+// StreamsHeartbeat is Coordinator.StreamsHeartbeat.
+func (r *Remote) StreamsHeartbeat(ctx context.Context, q *metapb.StreamsHeartbeatRequest) (*metapb.StreamsHeartbeatResponse, error) {
+	return call[metapb.StreamsHeartbeatResponse](ctx, r, methodStreamsHeartbeat, q)
+}
+
+// StreamsDescribe is Coordinator.StreamsDescribe.
+func (r *Remote) StreamsDescribe(ctx context.Context, q *metapb.StreamsDescribeRequest) (*metapb.StreamsDescribeResponse, error) {
+	return call[metapb.StreamsDescribeResponse](ctx, r, methodStreamsDescribe, q)
+}
+
 // DeleteOffsets is Coordinator.DeleteOffsets.
 func (r *Remote) DeleteOffsets(ctx context.Context, q *metapb.GroupDeleteOffsetsRequest) (*metapb.GroupDeleteOffsetsResponse, error) {
 	return call[metapb.GroupDeleteOffsetsResponse](ctx, r, methodDeleteOffsets, q)
+}
+
+// ShareHeartbeat is Coordinator.ShareHeartbeat.
+func (r *Remote) ShareHeartbeat(ctx context.Context, q *metapb.ShareHeartbeatRequest) (*metapb.ShareHeartbeatResponse, error) {
+	return call[metapb.ShareHeartbeatResponse](ctx, r, methodShareHeartbeat, q)
+}
+
+// ShareDescribe is Coordinator.ShareDescribe.
+func (r *Remote) ShareDescribe(ctx context.Context, q *metapb.ShareDescribeRequest) (*metapb.ShareDescribeResponse, error) {
+	return call[metapb.ShareDescribeResponse](ctx, r, methodShareDescribe, q)
 }

@@ -284,6 +284,10 @@ func (c *Coordinator) List(_ context.Context, r *metapb.GroupListRequest) (*meta
 			listed[g.Name] = &metapb.GroupListed{Group: g.Name, State: Empty.String(), Type: "classic"}
 			if g.Consumer != nil {
 				listed[g.Name].ProtocolType, listed[g.Name].Type = consumerProtocol, "consumer"
+			} else if g.Streams != nil {
+				listed[g.Name].ProtocolType, listed[g.Name].Type = streamsProtocol, streamsProtocol
+			} else if g.Share != nil {
+				listed[g.Name].ProtocolType, listed[g.Name].Type = shareProtocol, shareProtocol
 			} else if g.Stored != nil {
 				listed[g.Name].ProtocolType = g.Stored.ProtocolType
 			}

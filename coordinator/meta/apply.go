@@ -66,6 +66,14 @@ func (a *applier) decide(c *metapb.Command, first bool) Verdict {
 		return a.storeGroup(k.StoreGroup)
 	case *metapb.Command_StoreConsumerGroup:
 		return a.storeConsumerGroup(k.StoreConsumerGroup)
+	case *metapb.Command_StoreShareGroup:
+		return a.storeShareGroup(k.StoreShareGroup)
+	case *metapb.Command_StoreShareState:
+		return a.storeShareState(k.StoreShareState)
+	case *metapb.Command_ResetShareOffsets:
+		return a.resetShareOffsets(k.ResetShareOffsets)
+	case *metapb.Command_StoreStreamsGroup:
+		return a.storeStreamsGroup(k.StoreStreamsGroup)
 	case *metapb.Command_CommitOffsets:
 		return a.commitOffsets(k.CommitOffsets)
 	case *metapb.Command_DeleteOffsets:

@@ -94,6 +94,8 @@ func (d *ConfigDef) list(value string) []string {
 // normal is a valid value as it is kept and shown: Kafka parses values and shows what it parsed.
 func (d *ConfigDef) normal(value string) string {
 	switch d.Type {
+	case TypeBoolean:
+		return strings.ToLower(strings.TrimSpace(value))
 	case TypeList:
 		return strings.Join(d.list(value), ",")
 	case TypeDouble:

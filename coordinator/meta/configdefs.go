@@ -45,11 +45,15 @@ type ConfigDef struct {
 	Type     ConfigType
 	Default  string
 	Synonym  string // the cluster's configuration that gives a topic its default, empty for none
+	Unset    bool   // Kafka's default is null; what then holds is Default, which Kafka shows under the name in Behind, if that is shown
+	Behind   string // the cluster's configuration that is shown where Synonym is not set, with its Default; Synonym itself where empty
 	ReadOnly bool   // cannot be altered, only described
 	Doc      string
 
 	PerBroker bool   // can be set on one node, too
-	Why       string // why only some values are taken, or none
+	Why       string // why only some values are taken, or none; or why every value is met
+	Quiet     bool   // described only where it is set
+	Met       bool   // every value is kept: what any of them asks for holds anyway
 
 	check    func(string) error // what else a value must be; nil for nothing
 	only     bool               // the default is the only value taken
@@ -61,7 +65,7 @@ type ConfigDef struct {
 
 const day = 24 * 60 * 60 * 1000
 
-var configDefs = slices.Concat(groupConfigDefs, []ConfigDef{
+var configDefs = slices.Concat(groupConfigDefs, streamsConfigDefs, shareGroupConfigDefs, []ConfigDef{
 	{Name: "cleanup.policy", Scope: ScopeTopic, Type: TypeList, Default: "delete", Synonym: "log.cleanup.policy",
 		items: cleanupPolicies,
 		Doc: "What is done with old records: \"delete\" drops them by retention time and size, \"compact\" keeps the last record of each key, and both " +
@@ -94,17 +98,18 @@ var configDefs = slices.Concat(groupConfigDefs, []ConfigDef{
 		Doc: "The share of a partition's stored bytes that must be new since the last compaction for there to be another."},
 	{Name: "min.compaction.lag.ms", Scope: ScopeTopic, Type: TypeLong, Default: "0", min: 0, max: math.MaxInt64, Synonym: "log.cleaner.min.compaction.lag.ms",
 		Doc: "How old a record must be, by its timestamp, to be compacted."},
-	{Name: "min.insync.replicas", Scope: ScopeTopic, Type: TypeInt, Default: "1", min: 1, max: 1,
-		Doc: "Varve has no replica sets: what an acknowledgement promises is varve.durability. Only 1 is accepted."},
+	{Name: "min.insync.replicas", Scope: ScopeTopic, Type: TypeInt, Default: "1", min: 1, max: math.MaxInt32, Synonym: "min.insync.replicas",
+		Doc: "How many copies an acknowledged record has at least. More than 1 asks for the bucket's copies: a topic that is created so is of " +
+			"varve.durability=object, and one of varve.durability=local refuses it."},
 	{Name: "remote.storage.enable", Scope: ScopeTopic, Type: TypeBoolean, Default: "true", allowed: []string{"true"},
 		Doc: "Every topic's records end in the bucket. Only true is accepted."},
 	{Name: "retention.bytes", Scope: ScopeTopic, Type: TypeLong, Default: "-1", min: -1, max: math.MaxInt64, Synonym: "log.retention.bytes",
 		Doc: "The size of a partition above which its oldest records are dropped. -1 for no bound."},
-	{Name: "retention.ms", Scope: ScopeTopic, Type: TypeLong, Default: strconv.Itoa(7 * day), min: -1, max: math.MaxInt64, Synonym: "log.retention.ms",
+	{Name: "retention.ms", Scope: ScopeTopic, Type: TypeLong, Default: strconv.Itoa(7 * day), min: -1, max: math.MaxInt64, Synonym: "log.retention.ms", Behind: "log.retention.hours",
 		Doc: "The age, by their timestamps, at which records are dropped. -1 for no bound."},
 	{Name: "segment.bytes", Scope: ScopeTopic, Type: TypeInt, Default: "1073741824", min: 1 << 20, max: math.MaxInt32, Synonym: "log.segment.bytes",
 		Doc: "The bound on a stored segment object."},
-	{Name: "segment.ms", Scope: ScopeTopic, Type: TypeLong, Default: strconv.Itoa(7 * day), min: 1, max: math.MaxInt64, Synonym: "log.roll.ms",
+	{Name: "segment.ms", Scope: ScopeTopic, Type: TypeLong, Default: strconv.Itoa(7 * day), min: 1, max: math.MaxInt64, Synonym: "log.roll.ms", Behind: "log.roll.hours",
 		Doc: "The bound on the span of record timestamps in one part of a stored segment object."},
 	{Name: "varve.compress.uncompressed", Scope: ScopeTopic, Type: TypeBoolean, Default: "true", Synonym: "varve.compress.uncompressed",
 		allowed: []string{"true", "false"}, Doc: "With compression.type=producer: batches that come uncompressed are kept zstd-compressed."},
@@ -150,9 +155,9 @@ var configDefs = slices.Concat(groupConfigDefs, []ConfigDef{
 		Doc: "The default of topics' retention.bytes."},
 	{Name: "log.retention.check.interval.ms", Scope: ScopeBroker, Type: TypeLong, Default: "300000", min: 1, max: math.MaxInt64,
 		Doc: "The shortest time between two runs of retention."},
-	{Name: "log.retention.ms", Scope: ScopeBroker, Type: TypeLong, Default: strconv.Itoa(7 * day), min: -1, max: math.MaxInt64,
+	{Name: "log.retention.ms", Scope: ScopeBroker, Type: TypeLong, Default: strconv.Itoa(7 * day), Unset: true, min: -1, max: math.MaxInt64,
 		Doc: "The default of topics' retention.ms."},
-	{Name: "log.roll.ms", Scope: ScopeBroker, Type: TypeLong, Default: strconv.Itoa(7 * day), min: 1, max: math.MaxInt64,
+	{Name: "log.roll.ms", Scope: ScopeBroker, Type: TypeLong, Default: strconv.Itoa(7 * day), Unset: true, min: 1, max: math.MaxInt64,
 		Doc: "The default of topics' segment.ms."},
 	{Name: "log.segment.bytes", Scope: ScopeBroker, Type: TypeInt, Default: "1073741824", min: 1 << 20, max: math.MaxInt32,
 		Doc: "The default of topics' segment.bytes."},
@@ -216,7 +221,9 @@ func LookupConfig(scope Scope, name string) *ConfigDef {
 
 // Validate says what is wrong with a value.
 func (d *ConfigDef) Validate(value string) error {
-	value = strings.TrimSpace(value)
+	if value = strings.TrimSpace(value); d.Type == TypeBoolean {
+		value = strings.ToLower(value)
+	}
 	if why, ok := d.refused[strings.ReplaceAll(value, " ", "")]; ok {
 		return fmt.Errorf("invalid value %s for configuration %s: %s", value, d.Name, why)
 	}

@@ -39,22 +39,7 @@ var clientMetricsDefs = []ConfigDef{
 
 // Settings of topics that are what they are here: only what is true can be set.
 var fixedTopicDefs = []ConfigDef{
-	only("compression.gzip.level", TypeInt, "-1", "compression.gzip.level", "batches are compressed at one level for each codec"),
-	only("compression.lz4.level", TypeInt, "9", "compression.lz4.level", "batches are compressed at one level for each codec"),
-	only("compression.zstd.level", TypeInt, "3", "compression.zstd.level", "batches are compressed at one level for each codec"),
-	only("file.delete.delay.ms", TypeLong, "60000", "", "there are no files of a partition; objects are deleted by the sweeper"),
-	{Name: "flush.messages", Scope: ScopeTopic, Type: TypeLong, Default: "1", min: 1, max: math.MaxInt64, Synonym: "log.flush.interval.messages",
-		Doc: "Every batch is flushed before it is acknowledged, so that every value is kept."},
-	{Name: "flush.ms", Scope: ScopeTopic, Type: TypeLong, Default: "0", min: 0, max: math.MaxInt64, Synonym: "log.flush.interval.ms",
-		Doc: "Every batch is flushed before it is acknowledged, so that every value is kept."},
-	only("follower.replication.throttled.replicas", TypeList, "", "", "nothing is replicated from node to node"),
-	only("index.interval.bytes", TypeInt, "4096", "", "the index of a stored segment has an entry for each batch"),
-	only("leader.replication.throttled.replicas", TypeList, "", "", "nothing is replicated from node to node"),
-	only("preallocate", TypeBoolean, "false", "", "there are no files of a partition"),
 	only("remote.log.copy.disable", TypeBoolean, "false", "", "every topic's records end in the bucket"),
-	only("remote.log.delete.on.disable", TypeBoolean, "false", "", "storing in the bucket cannot be switched off"),
-	only("segment.index.bytes", TypeInt, "10485760", "", "indexes are parts of stored segments, and as large as they need be"),
-	only("segment.jitter.ms", TypeLong, "0", "log.roll.jitter.ms", "segments of many partitions are rolled together"),
 	only("unclean.leader.election.enable", TypeBoolean, "false", "unclean.leader.election.enable", "there are no elections: what was acknowledged is never given up"),
 }
 
@@ -67,7 +52,7 @@ func sentence(why string) string { return strings.ToUpper(why[:1]) + why[1:] + "
 
 // allConfigDefs are all definitions. Of two with one scope and name the first counts.
 func allConfigDefs() []ConfigDef {
-	return slices.Concat(configDefs, connectionDefs, clientMetricsDefs, fixedTopicDefs, fixedBrokerDefs)
+	return slices.Concat(configDefs, connectionDefs, clientMetricsDefs, fixedTopicDefs, levelDefs, metDefs(), fixedBrokerDefs)
 }
 
 var refusedByName = func() map[string]string {

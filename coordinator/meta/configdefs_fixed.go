@@ -3,10 +3,7 @@ package meta
 // Broker settings of Apache Kafka 4.1 that are what they are here. They are described, and cannot be altered.
 
 var fixedBrokerDefs = []ConfigDef{
-	fixed("auto.leader.rebalance.enable", TypeBoolean, "false", "no partition is led by a node, so there is nothing to rebalance"),
-	fixed("compression.gzip.level", TypeInt, "-1", "batches are compressed at one level for each codec"),
-	fixed("compression.lz4.level", TypeInt, "9", "batches are compressed at one level for each codec"),
-	fixed("compression.zstd.level", TypeInt, "3", "batches are compressed at one level for each codec"),
+	fixed("auto.leader.rebalance.enable", TypeBoolean, "true", "no partition is led by a node, so that none is ever out of balance"),
 	fixed("connections.max.idle.ms", TypeLong, "600000", "set when the node starts"),
 	fixed("controlled.shutdown.enable", TypeBoolean, "true", "a node that stops always drains"),
 	fixed("controller.quota.window.num", TypeInt, "11", "quotas are token buckets that hold ten seconds"),
@@ -15,13 +12,13 @@ var fixedBrokerDefs = []ConfigDef{
 	fixed("fetch.max.bytes", TypeInt, "57671680", "set when the node starts"),
 	fixed("listener.security.protocol.map", TypeString, "PLAINTEXT:PLAINTEXT", "there is one listener, without encryption"),
 	fixed("log.cleaner.enable", TypeBoolean, "true", "topics are compacted wherever their cleanup.policy says so"),
-	fixed("log.flush.interval.messages", TypeLong, "1", "every batch is flushed before it is acknowledged"),
-	fixed("log.flush.interval.ms", TypeLong, "0", "every batch is flushed before it is acknowledged"),
-	fixed("log.preallocate", TypeBoolean, "true", "the hot log is always preallocated"),
-	fixed("log.roll.jitter.ms", TypeLong, "0", "segments of many partitions are rolled together"),
 	fixed("max.incremental.fetch.session.cache.slots", TypeInt, "1000", "set when the node starts"),
 	fixed("max.request.partition.size.limit", TypeInt, "2000", "one bound for all requests"),
-	fixed("min.insync.replicas", TypeInt, "1", "there are no replica sets; what an acknowledgement promises is varve.durability"),
+	always("min.insync.replicas", TypeInt, "1", "there are no replica sets; what an acknowledgement promises is varve.durability"),
+	fixed("log.retention.hours", TypeInt, "168", "the cluster's default is set with log.retention.ms"),
+	fixed("log.roll.hours", TypeInt, "168", "the cluster's default is set with log.roll.ms"),
+	unset("log.retention.minutes", TypeInt, "the cluster's default is set with log.retention.ms"),
+	fixed("log.roll.jitter.hours", TypeInt, "0", "the cluster's default is set with log.roll.jitter.ms"),
 	fixed("process.roles", TypeList, "broker", "the roles of a process are chosen by its command"),
 	fixed("quota.window.num", TypeInt, "11", "quotas are token buckets that hold ten seconds"),
 	fixed("quota.window.size.seconds", TypeInt, "1", "quotas are token buckets that hold ten seconds"),
@@ -29,8 +26,22 @@ var fixedBrokerDefs = []ConfigDef{
 	fixed("security.inter.broker.protocol", TypeString, "PLAINTEXT", "nodes speak to one another on the internal listener"),
 	fixed("socket.request.max.bytes", TypeInt, "104857600", "set when the node starts"),
 	fixed("telemetry.max.bytes", TypeInt, "1048576", "one bound for all clients"),
-	fixed("transaction.partition.verification.enable", TypeBoolean, "true", "a transactional batch is always judged against its open transaction"),
-	fixed("unclean.leader.election.enable", TypeBoolean, "false", "there are no elections: a record that was acknowledged is never given up"),
+	always("transaction.partition.verification.enable", TypeBoolean, "true", "a transactional batch is always judged against its open transaction"),
+	always("unclean.leader.election.enable", TypeBoolean, "false", "there are no elections: a record that was acknowledged is never given up"),
+}
+
+// always is one that Kafka lets administrators alter: its only value can be set.
+func always(name string, kind ConfigType, value, why string) ConfigDef {
+	d := fixed(name, kind, value, why)
+	d.ReadOnly, d.only = false, true
+	return d
+}
+
+// unset is one whose default is null in Kafka, and stays so.
+func unset(name string, kind ConfigType, why string) ConfigDef {
+	d := fixed(name, kind, "", why)
+	d.Unset = true
+	return d
 }
 
 func fixed(name string, kind ConfigType, value, why string) ConfigDef {

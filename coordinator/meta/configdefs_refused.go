@@ -16,7 +16,6 @@ var refusedBrokerConfigs = map[string][]string{
 	},
 	"a node has one data directory: there is nothing to move": {
 		"alter.log.dirs.replication.quota.window.num", "alter.log.dirs.replication.quota.window.size.seconds",
-		"replica.alter.log.dirs.io.max.bytes.per.second",
 	},
 	"listeners do not authenticate clients": {
 		"authorizer.class.name", "connection.failed.authentication.delay.ms", "connections.max.reauth.ms",
@@ -59,11 +58,7 @@ var refusedBrokerConfigs = map[string][]string{
 		"group.consumer.assignors", "group.consumer.heartbeat.interval.ms", "group.consumer.max.heartbeat.interval.ms",
 		"group.consumer.max.session.timeout.ms", "group.consumer.max.size", "group.consumer.migration.policy",
 		"group.consumer.min.heartbeat.interval.ms", "group.consumer.min.session.timeout.ms", "group.consumer.session.timeout.ms",
-		"group.coordinator.rebalance.protocols", "group.max.size", "group.share.assignors", "group.share.delivery.count.limit",
-		"group.share.heartbeat.interval.ms", "group.share.max.heartbeat.interval.ms", "group.share.max.record.lock.duration.ms",
-		"group.share.max.session.timeout.ms", "group.share.max.share.sessions", "group.share.max.size",
-		"group.share.min.heartbeat.interval.ms", "group.share.min.record.lock.duration.ms", "group.share.min.session.timeout.ms",
-		"group.share.partition.max.record.locks", "group.share.record.lock.duration.ms", "group.share.session.timeout.ms",
+		"group.coordinator.rebalance.protocols", "group.max.size",
 		"group.streams.heartbeat.interval.ms", "group.streams.max.heartbeat.interval.ms", "group.streams.max.session.timeout.ms",
 		"group.streams.max.size", "group.streams.max.standby.replicas", "group.streams.min.heartbeat.interval.ms",
 		"group.streams.min.session.timeout.ms", "group.streams.num.standby.replicas", "group.streams.session.timeout.ms",
@@ -81,7 +76,7 @@ var refusedBrokerConfigs = map[string][]string{
 		"replica.fetch.backoff.ms", "replica.fetch.max.bytes", "replica.fetch.min.bytes", "replica.fetch.response.max.bytes",
 		"replica.fetch.wait.max.ms", "replica.high.watermark.checkpoint.interval.ms", "replica.lag.time.max.ms",
 		"replica.selector.class", "replica.socket.receive.buffer.bytes", "replica.socket.timeout.ms", "replication.quota.window.num",
-		"replication.quota.window.size.seconds", "leader.replication.throttled.rate", "follower.replication.throttled.rate",
+		"replication.quota.window.size.seconds",
 	},
 	"compaction is a job of the tiering workers: see their command line": {
 		"log.cleaner.backoff.ms", "log.cleaner.dedupe.buffer.size", "log.cleaner.io.buffer.load.factor", "log.cleaner.io.buffer.size",
@@ -89,12 +84,9 @@ var refusedBrokerConfigs = map[string][]string{
 	},
 	"records of all partitions share one log on a node: there are no files of a partition": {
 		"log.dir.failure.timeout.ms", "log.flush.offset.checkpoint.interval.ms", "log.flush.scheduler.interval.ms",
-		"log.flush.start.offset.checkpoint.interval.ms", "log.index.interval.bytes", "log.index.size.max.bytes",
-		"log.segment.delete.delay.ms",
+		"log.flush.start.offset.checkpoint.interval.ms",
 	},
-	"the same in milliseconds is what can be set": {
-		"log.retention.hours", "log.retention.minutes", "log.roll.hours", "log.roll.jitter.hours",
-	},
+	"the same in milliseconds is what can be set": {},
 	"the coordinator is a state machine on the metadata log: there is nothing to load, to replicate or to sweep on a timer": {
 		"offsets.commit.timeout.ms", "offsets.load.buffer.size", "offsets.retention.check.interval.ms",
 		"transaction.abort.timed.out.transaction.cleanup.interval.ms", "transaction.remove.expired.transaction.cleanup.interval.ms",

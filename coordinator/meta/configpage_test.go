@@ -104,6 +104,7 @@ set and show these. What a node is given on its command line stands in ` + "`var
 | word | meaning |
 |---|---|
 | honoured | does what it does in Kafka |
+| met | every value that Kafka takes can be set: what it asks for holds whatever it is, for the reason given |
 | fixed | has one value here, which is shown; another is refused with the reason |
 | refused | means nothing here; it is not shown, and setting it is refused with the reason |
 
@@ -153,11 +154,15 @@ func pageRow(b *bytes.Buffer, scope Scope, name string, kafka map[string]string)
 		return
 	}
 	word := "honoured"
-	if d.only || d.ReadOnly || len(d.allowed) == 1 || (d.min == d.max && d.min != 0) {
+	if d.Met {
+		word = "met"
+	} else if d.only || d.ReadOnly || len(d.allowed) == 1 || (d.min == d.max && d.min != 0) {
 		word = "fixed"
 	}
 	shown := cell(d.Default)
-	if known && value != d.Default {
+	if d.Unset {
+		shown = strings.TrimSuffix(fmt.Sprintf("`null`, which is %s", shown), ", which is ")
+	} else if known && value != d.Default {
 		shown = strings.TrimSpace(fmt.Sprintf("**%s** (Kafka: %s)", shown, cell(value)))
 	}
 	if d.PerBroker {

@@ -16,7 +16,10 @@ type TopicConfig struct {
 	Delete                   bool // of cleanup.policy
 	Compact                  bool // of cleanup.policy
 	CompressionType          string
-	CompressUncompressed     bool  // varve.compress.uncompressed
+	CompressUncompressed     bool // varve.compress.uncompressed
+	GzipLevel                int32
+	LZ4Level                 int32
+	ZstdLevel                int32
 	RetentionMillis          int64 // only with Delete
 	RetentionBytes           int64 // only with Delete
 	LocalRetentionMillis     int64 // -2 resolved; -1 for ever
@@ -93,6 +96,7 @@ type ConfigValue struct {
 	Def    *ConfigDef
 	Name   string
 	Value  string
+	Null   bool // there is no value
 	Source ConfigSource
 	// Synonyms are the values in order of precedence, the one in effect first.
 	Synonyms []ConfigSynonym
@@ -110,10 +114,19 @@ func (s *State) DescribeConfig(scope Scope, name string) ([]ConfigValue, bool) {
 	if scope == ScopeTopic && s.topicsByName[name] == nil {
 		return nil, false
 	}
-	own := s.Config(scope, name)
-	var out []ConfigValue
+	return s.describe(scope, name, s.Config(scope, name)), true
+}
+
+// DescribeNewTopic is the configuration that a topic would have; it is one that CheckCreateTopic lets pass.
+func (s *State) DescribeNewTopic(c *metapb.CreateTopic) []ConfigValue {
+	overrides, _ := changeEntries(ScopeTopic, nil, c.Configs, true) // judged by CheckCreateTopic
+	return s.describe(ScopeTopic, c.Name, overrides)
+}
+
+func (s *State) describe(scope Scope, name string, own map[string]string) (out []ConfigValue) {
+	cluster := s.configs[configKey{ScopeBroker, ""}]
 	for _, d := range ConfigDefs(scope) {
-		v := ConfigValue{Def: d, Name: d.Name}
+		v := ConfigValue{Def: d, Name: d.Name, Value: d.Default, Source: SourceDefault}
 		add := func(name, value string, source ConfigSource) {
 			v.Synonyms = append(v.Synonyms, ConfigSynonym{name, value, source})
 		}
@@ -126,17 +139,38 @@ func (s *State) DescribeConfig(scope Scope, name string) ([]ConfigValue, bool) {
 		if scope == ScopeBroker {
 			clusterName = d.Name
 		}
-		if value, ok := s.configs[configKey{ScopeBroker, ""}][clusterName]; ok {
+		if value, ok := cluster[clusterName]; ok {
 			add(clusterName, value, SourceClusterDefault)
 		}
-		if clusterName == "" {
-			clusterName = d.Name
+		if len(v.Synonyms) == 0 && d.Quiet {
+			continue
 		}
-		add(clusterName, d.Default, SourceDefault)
-		v.Value, v.Source = v.Synonyms[0].Value, v.Synonyms[0].Source
+		if len(v.Synonyms) > 0 {
+			v.Value, v.Source = v.Synonyms[0].Value, v.Synonyms[0].Source
+		} else if d.Unset {
+			v.Null, v.Value = true, ""
+		}
+		if behind := d.behind(); behind != nil { // which may be in another unit
+			add(behind.Name, behind.Default, SourceDefault)
+		}
 		out = append(out, v)
 	}
-	return out, true
+	return out
+}
+
+// behind is what a value comes from in the end, where that is shown.
+func (d *ConfigDef) behind() *ConfigDef {
+	switch {
+	case d.Behind != "":
+		return LookupConfig(ScopeBroker, d.Behind)
+	case d.Scope == ScopeTopic && d.Synonym != "":
+		if d = LookupConfig(ScopeBroker, d.Synonym); d.Unset {
+			return nil
+		}
+	case d.Scope == ScopeTopic || d.Scope == ScopeClientMetrics || d.Unset:
+		return nil
+	}
+	return d
 }
 
 // ownSources are where values that are set on a resource itself come from.
@@ -151,17 +185,16 @@ func changeEntries(scope Scope, overrides map[string]string, entries []*metapb.C
 	for _, e := range entries {
 		d := LookupConfig(scope, e.GetName())
 		switch {
+		case d == nil && e.Unset:
+			continue // as Kafka has it: what is not set can be unset
 		case d == nil && WhyRefused(scope, e.GetName()) != "":
-			if e.Unset {
-				continue
-			}
 			return nil, fmt.Sprintf("Config %s cannot be set: %s", e.GetName(), WhyRefused(scope, e.GetName()))
 		case d == nil:
 			return nil, fmt.Sprintf("Unknown %s config name: %s", scope, e.GetName())
 		case e.Unset:
 			delete(out, d.Name)
 			continue
-		case d.ReadOnly && e.Value != d.Default:
+		case d.ReadOnly:
 			return nil, fmt.Sprintf("Config %s of a %s cannot be altered%s", d.Name, scope, because(d.Why))
 		}
 		if err := d.Validate(e.Value); err != nil {
@@ -308,6 +341,9 @@ func (s *State) topicConfig(overrides map[string]string) (TopicConfig, error) {
 		Compact:                  slices.Contains(strings.Split(e.text("cleanup.policy"), ","), PolicyCompact),
 		CompressionType:          e.text("compression.type"),
 		CompressUncompressed:     e.text("varve.compress.uncompressed") == "true",
+		GzipLevel:                int32(e.number("compression.gzip.level")),
+		LZ4Level:                 int32(e.number("compression.lz4.level")),
+		ZstdLevel:                int32(e.number("compression.zstd.level")),
 		RetentionMillis:          e.number("retention.ms"),
 		RetentionBytes:           e.number("retention.bytes"),
 		LocalRetentionMillis:     e.number("local.retention.ms"),
@@ -331,6 +367,10 @@ func (s *State) topicConfig(overrides map[string]string) (TopicConfig, error) {
 	}
 	if c.LocalRetentionBytes == -2 {
 		c.LocalRetentionBytes = c.RetentionBytes
+	}
+	if c.MinInsyncReplicas > 1 && c.Durability == metapb.Durability_DURABILITY_LOCAL {
+		return c, fmt.Errorf("invalid value %d for configuration min.insync.replicas: varve.durability=local keeps one copy; set varve.durability=object with it",
+			c.MinInsyncReplicas)
 	}
 	if c.MinCompactionLagMillis > c.MaxCompactionLagMillis {
 		return c, fmt.Errorf("conflict topic config setting min.compaction.lag.ms (%d) > max.compaction.lag.ms (%d)",

@@ -30,17 +30,18 @@ func (a *applier) storeConsumerGroup(c *metapb.StoreConsumerGroup) Verdict {
 	if g := a.groups[c.Group]; g != nil && g.Consumer != nil {
 		version = g.Consumer.Version
 	}
-	switch {
-	case c.ExpectedVersion != version:
-		return refuse(WrongSeq, "group is at version %d", version)
-	case version == 0 && !c.Reset_:
-		return refuse(UnknownGroup, "no consumer group")
-	case slices.ContainsFunc(c.Members, func(m *metapb.ConsumerMember) bool { return m == nil || m.MemberId == "" }):
+	if a.isShareGroup(c.Group) {
+		return refuse(WrongSeq, "a share group")
+	}
+	if v := checkGroupVersion(version, c.ExpectedVersion, c.Reset_); v.Code != OK {
+		return v
+	}
+	if slices.ContainsFunc(c.Members, func(m *metapb.ConsumerMember) bool { return m == nil || m.MemberId == "" }) {
 		return refuse(Malformed, "member without an id")
 	}
 	g := a.group(c.Group)
 	if c.Reset_ {
-		g.Stored, g.Consumer = nil, &ConsumerGroup{Members: make(map[string]*metapb.ConsumerMember, len(c.Members))}
+		g.Stored, g.Streams, g.Consumer = nil, nil, &ConsumerGroup{Members: make(map[string]*metapb.ConsumerMember, len(c.Members))}
 	}
 	to := g.Consumer
 	to.Version, to.Epoch, to.AssignmentEpoch, to.StateSinceMillis = version+1, c.Epoch, c.AssignmentEpoch, c.StateSinceMillis
@@ -55,6 +56,17 @@ func (a *applier) storeConsumerGroup(c *metapb.StoreConsumerGroup) Verdict {
 	}
 	a.soonestOffsetExpiry(g)
 	a.changed(ChangedGroups)
+	return Verdict{}
+}
+
+// checkGroupVersion refuses what was decided on another version of a group than there is. Version 0 is a group of another kind, or none.
+func checkGroupVersion(version, expected uint64, reset bool) Verdict {
+	switch {
+	case expected != version:
+		return refuse(WrongSeq, "group is at version %d", version)
+	case version == 0 && !reset:
+		return refuse(UnknownGroup, "no such group")
+	}
 	return Verdict{}
 }
 
@@ -110,6 +122,8 @@ func (s *State) subscribes(g *Group, id TopicID) (subscribed, known bool) {
 	case g.Consumer != nil:
 		_, found := slices.BinarySearchFunc(g.Consumer.Topics, t.Name, func(x *metapb.SubscribedTopic, name string) int { return cmp.Compare(x.GetName(), name) })
 		return found, true
+	case g.Streams != nil:
+		return g.Streams.reads(t.Name), true
 	case g.Stored.GetKnowsSubscriptions():
 		_, found := slices.BinarySearch(g.Stored.SubscribedTopics, t.Name)
 		return found, true

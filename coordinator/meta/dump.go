@@ -64,6 +64,10 @@ func (s *State) Dump(w io.Writer, extents bool) error {
 		if c := g.Consumer; c != nil {
 			fmt.Fprintf(b, "  consumer protocol: version %d epoch %d assignment epoch %d members %d\n", c.Version, c.Epoch, c.AssignmentEpoch, len(c.Members))
 		}
+		if c := g.Streams; c != nil {
+			fmt.Fprintf(b, "  streams protocol: version %d epoch %d assignment epoch %d topology epoch %d members %d\n",
+				c.Version, c.Epoch, c.AssignmentEpoch, c.Topology.GetEpoch(), len(c.Members))
+		}
 		for _, tp := range g.Partitions() {
 			o := g.offsets[tp]
 			fmt.Fprintf(b, "  %s offset %d committed %d\n", tp, o.Offset, o.CommitMillis)

@@ -15,6 +15,10 @@ type Group struct {
 	Stored *metapb.StoreGroup
 	// Consumer is set for a group under the consumer protocol; Stored is nil then.
 	Consumer *ConsumerGroup
+	// Streams is set for a group under the streams protocol; the two others are nil then.
+	Streams *StreamsGroup
+	// Share is set for a share group, which has none of the three and no committed offsets.
+	Share *ShareGroup
 
 	offsets map[TopicPartition]CommittedOffset
 	pending pendingOffsets
@@ -31,13 +35,17 @@ type CommittedOffset struct {
 
 // Empty says whether the group has no members.
 func (g *Group) Empty() bool {
-	return len(g.Stored.GetMembers()) == 0 && (g.Consumer == nil || len(g.Consumer.Members) == 0)
+	return len(g.Stored.GetMembers()) == 0 && (g.Consumer == nil || len(g.Consumer.Members) == 0) &&
+		(g.Streams == nil || len(g.Streams.Members) == 0) && (g.Share == nil || len(g.Share.Members) == 0)
 }
 
 // sinceMillis is since when the group is as it is; 0 where it was never stored.
 func (g *Group) sinceMillis() int64 {
 	if g.Consumer != nil {
 		return g.Consumer.StateSinceMillis
+	}
+	if g.Streams != nil {
+		return g.Streams.StateSinceMillis
 	}
 	return g.Stored.GetStateSinceMillis()
 }
@@ -88,8 +96,11 @@ func (a *applier) storeGroup(c *metapb.StoreGroup) Verdict {
 	if c.Kind == offsetsOnly {
 		return refuse(Malformed, "group kind %q", c.Kind)
 	}
+	if a.isShareGroup(c.Group) {
+		return refuse(WrongSeq, "a share group")
+	}
 	g := a.group(c.Group)
-	g.Stored, g.Consumer = c, nil
+	g.Stored, g.Consumer, g.Streams = c, nil, nil
 	a.soonestOffsetExpiry(g)
 	a.changed(ChangedGroups)
 	return Verdict{}
@@ -159,6 +170,9 @@ func (a *applier) deleteGroups(c *metapb.DeleteGroups) Verdict {
 // dropTopicOffsets forgets all groups' offsets in a topic that is no more.
 func (a *applier) dropTopicOffsets(topic TopicID) {
 	for _, g := range a.groups {
+		if g.Share != nil && g.Share.dropTopic(topic) {
+			a.changed(ChangedGroups)
+		}
 		before := len(g.offsets)
 		for tp := range g.offsets {
 			if tp.Topic == topic {
@@ -172,8 +186,11 @@ func (a *applier) dropTopicOffsets(topic TopicID) {
 	}
 }
 
-// forgettable says whether there is nothing to know of the group: no members, no offsets, and no transaction that may bring any.
-func (g *Group) forgettable() bool { return g.Empty() && len(g.offsets) == 0 && len(g.pending) == 0 }
+// forgettable says whether there is nothing to know of the group: no members, no offsets, and no transaction that may bring any. A share
+// group is there until it is deleted, as in Kafka.
+func (g *Group) forgettable() bool {
+	return g.Empty() && len(g.offsets) == 0 && len(g.pending) == 0 && g.Share == nil
+}
 
 // dropIfForgotten drops a group that has neither members nor offsets.
 func (a *applier) dropIfForgotten(g *Group) {

@@ -341,6 +341,12 @@ func (r *restorer) group(g *metapb.SnapshotGroup) error {
 	if to.Consumer, err = restoreConsumerGroup(g.Consumer); err != nil {
 		return err
 	}
+	if to.Streams, err = restoreStreamsGroup(g.Streams); err != nil {
+		return err
+	}
+	if to.Share, err = r.s.restoreShareGroup(g.Share); err != nil {
+		return err
+	}
 	for _, o := range g.Offsets {
 		t := r.s.topicOf(o.GetTopicId())
 		if t == nil {

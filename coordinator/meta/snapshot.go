@@ -250,7 +250,7 @@ func (s *State) writeGroups(w *snapshotWriter) {
 		}
 	}
 	for _, g := range s.Groups() {
-		out := &metapb.SnapshotGroup{Group: g.Stored, Consumer: g.Consumer.snapshot()}
+		out := &metapb.SnapshotGroup{Group: g.Stored, Consumer: g.Consumer.snapshot(), Streams: g.Streams.snapshot(), Share: g.Share.snapshot()}
 		if out.Group == nil {
 			out.Group = &metapb.StoreGroup{Group: g.Name, Kind: offsetsOnly}
 		}

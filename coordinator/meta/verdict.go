@@ -75,7 +75,7 @@ type Verdict struct {
 	// FinishJob
 	PartsTaken, PartsDropped uint32
 
-	// Codes holds one code per entry of CommitOffsets, DeleteOffsets and DeleteGroups, whose entries are judged by themselves.
+	// Codes holds one code per entry of CommitOffsets, DeleteOffsets, DeleteGroups, StoreShareState and ResetShareOffsets, whose entries are judged by themselves.
 	Codes []Code
 }
 

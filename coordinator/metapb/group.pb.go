@@ -53,6 +53,7 @@ const (
 	GroupCode_GROUP_INVALID_REQUEST             GroupCode = 45
 	GroupCode_GROUP_SUBSCRIBED_TO_TOPIC         GroupCode = 46
 	GroupCode_GROUP_UNSUPPORTED_VERSION         GroupCode = 47
+	GroupCode_GROUP_STREAMS_INVALID_TOPOLOGY    GroupCode = 70
 )
 
 // Enum value maps for GroupCode.
@@ -84,6 +85,7 @@ var (
 		45: "GROUP_INVALID_REQUEST",
 		46: "GROUP_SUBSCRIBED_TO_TOPIC",
 		47: "GROUP_UNSUPPORTED_VERSION",
+		70: "GROUP_STREAMS_INVALID_TOPOLOGY",
 	}
 	GroupCode_value = map[string]int32{
 		"GROUP_OK":                          0,
@@ -112,6 +114,7 @@ var (
 		"GROUP_INVALID_REQUEST":             45,
 		"GROUP_SUBSCRIBED_TO_TOPIC":         46,
 		"GROUP_UNSUPPORTED_VERSION":         47,
+		"GROUP_STREAMS_INVALID_TOPOLOGY":    70,
 	}
 )
 
@@ -1758,7 +1761,7 @@ const file_group_proto_rawDesc = "" +
 	"\x12GroupDeleteRequest\x12\x16\n" +
 	"\x06groups\x18\x01 \x03(\tR\x06groups\"E\n" +
 	"\x13GroupDeleteResponse\x12.\n" +
-	"\x05codes\x18\x01 \x03(\x0e2\x18.varve.meta.v1.GroupCodeR\x05codes*\xed\x05\n" +
+	"\x05codes\x18\x01 \x03(\x0e2\x18.varve.meta.v1.GroupCodeR\x05codes*\x91\x06\n" +
 	"\tGroupCode\x12\f\n" +
 	"\bGROUP_OK\x10\x00\x12\x14\n" +
 	"\x10GROUP_INVALID_ID\x10\x01\x12!\n" +
@@ -1786,7 +1789,8 @@ const file_group_proto_rawDesc = "" +
 	"\x13GROUP_INVALID_REGEX\x10,\x12\x19\n" +
 	"\x15GROUP_INVALID_REQUEST\x10-\x12\x1d\n" +
 	"\x19GROUP_SUBSCRIBED_TO_TOPIC\x10.\x12\x1d\n" +
-	"\x19GROUP_UNSUPPORTED_VERSION\x10/B.Z,github.com/varvelog/varve/coordinator/metapbb\x06proto3"
+	"\x19GROUP_UNSUPPORTED_VERSION\x10/\x12\"\n" +
+	"\x1eGROUP_STREAMS_INVALID_TOPOLOGY\x10FB.Z,github.com/varvelog/varve/coordinator/metapbb\x06proto3"
 
 var (
 	file_group_proto_rawDescOnce sync.Once

@@ -252,6 +252,10 @@ type Command struct {
 	//	*Command_DeleteOffsets
 	//	*Command_LocalReleased
 	//	*Command_StoreConsumerGroup
+	//	*Command_StoreStreamsGroup
+	//	*Command_StoreShareGroup
+	//	*Command_StoreShareState
+	//	*Command_ResetShareOffsets
 	//	*Command_InitTransactionalProducer
 	//	*Command_AddToTransaction
 	//	*Command_CommitTransactionOffsets
@@ -510,6 +514,42 @@ func (x *Command) GetStoreConsumerGroup() *StoreConsumerGroup {
 	return nil
 }
 
+func (x *Command) GetStoreStreamsGroup() *StoreStreamsGroup {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_StoreStreamsGroup); ok {
+			return x.StoreStreamsGroup
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetStoreShareGroup() *StoreShareGroup {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_StoreShareGroup); ok {
+			return x.StoreShareGroup
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetStoreShareState() *StoreShareState {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_StoreShareState); ok {
+			return x.StoreShareState
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetResetShareOffsets() *ResetShareOffsets {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_ResetShareOffsets); ok {
+			return x.ResetShareOffsets
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetInitTransactionalProducer() *InitTransactionalProducer {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_InitTransactionalProducer); ok {
@@ -677,6 +717,22 @@ type Command_StoreConsumerGroup struct {
 	StoreConsumerGroup *StoreConsumerGroup `protobuf:"bytes,40,opt,name=store_consumer_group,json=storeConsumerGroup,proto3,oneof"`
 }
 
+type Command_StoreStreamsGroup struct {
+	StoreStreamsGroup *StoreStreamsGroup `protobuf:"bytes,45,opt,name=store_streams_group,json=storeStreamsGroup,proto3,oneof"`
+}
+
+type Command_StoreShareGroup struct {
+	StoreShareGroup *StoreShareGroup `protobuf:"bytes,60,opt,name=store_share_group,json=storeShareGroup,proto3,oneof"`
+}
+
+type Command_StoreShareState struct {
+	StoreShareState *StoreShareState `protobuf:"bytes,61,opt,name=store_share_state,json=storeShareState,proto3,oneof"`
+}
+
+type Command_ResetShareOffsets struct {
+	ResetShareOffsets *ResetShareOffsets `protobuf:"bytes,62,opt,name=reset_share_offsets,json=resetShareOffsets,proto3,oneof"`
+}
+
 type Command_InitTransactionalProducer struct {
 	InitTransactionalProducer *InitTransactionalProducer `protobuf:"bytes,50,opt,name=init_transactional_producer,json=initTransactionalProducer,proto3,oneof"`
 }
@@ -694,11 +750,11 @@ type Command_EndTransaction struct {
 }
 
 type Command_LeaseCompaction struct {
-	LeaseCompaction *LeaseCompaction `protobuf:"bytes,60,opt,name=lease_compaction,json=leaseCompaction,proto3,oneof"`
+	LeaseCompaction *LeaseCompaction `protobuf:"bytes,80,opt,name=lease_compaction,json=leaseCompaction,proto3,oneof"`
 }
 
 type Command_CompactRange struct {
-	CompactRange *CompactRange `protobuf:"bytes,61,opt,name=compact_range,json=compactRange,proto3,oneof"`
+	CompactRange *CompactRange `protobuf:"bytes,81,opt,name=compact_range,json=compactRange,proto3,oneof"`
 }
 
 func (*Command_LeaderStart) isCommand_Kind() {}
@@ -744,6 +800,14 @@ func (*Command_DeleteOffsets) isCommand_Kind() {}
 func (*Command_LocalReleased) isCommand_Kind() {}
 
 func (*Command_StoreConsumerGroup) isCommand_Kind() {}
+
+func (*Command_StoreStreamsGroup) isCommand_Kind() {}
+
+func (*Command_StoreShareGroup) isCommand_Kind() {}
+
+func (*Command_StoreShareState) isCommand_Kind() {}
+
+func (*Command_ResetShareOffsets) isCommand_Kind() {}
 
 func (*Command_InitTransactionalProducer) isCommand_Kind() {}
 
@@ -3572,7 +3636,7 @@ type SnapshotJob struct {
 	Worker           string                 `protobuf:"bytes,2,opt,name=worker,proto3" json:"worker,omitempty"`
 	LeaseUntilMillis int64                  `protobuf:"varint,3,opt,name=lease_until_millis,json=leaseUntilMillis,proto3" json:"lease_until_millis,omitempty"`
 	Containers       []uint64               `protobuf:"varint,4,rep,packed,name=containers,proto3" json:"containers,omitempty"`
-	Round            *SnapshotRound         `protobuf:"bytes,60,opt,name=round,proto3" json:"round,omitempty"` // set for a round of compaction, which has no containers
+	Round            *SnapshotRound         `protobuf:"bytes,80,opt,name=round,proto3" json:"round,omitempty"` // set for a round of compaction, which has no containers
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -3834,7 +3898,7 @@ type SnapshotPartition struct {
 	Local         []byte                 `protobuf:"bytes,8,opt,name=local,proto3" json:"local,omitempty"`         // packed like runs: copies that local retention keeps
 	Markers       []byte                 `protobuf:"bytes,20,opt,name=markers,proto3" json:"markers,omitempty"`    // packed
 	Aborted       []byte                 `protobuf:"bytes,21,opt,name=aborted,proto3" json:"aborted,omitempty"`    // packed
-	Cleaning      *SnapshotCleaning      `protobuf:"bytes,60,opt,name=cleaning,proto3" json:"cleaning,omitempty"`  // absent where it was never compacted
+	Cleaning      *SnapshotCleaning      `protobuf:"bytes,80,opt,name=cleaning,proto3" json:"cleaning,omitempty"`  // absent where it was never compacted
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3995,6 +4059,8 @@ type SnapshotGroup struct {
 	Group         *StoreGroup            `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	Offsets       []*CommittedOffset     `protobuf:"bytes,2,rep,name=offsets,proto3" json:"offsets,omitempty"`
 	Consumer      *StoredConsumerGroup   `protobuf:"bytes,10,opt,name=consumer,proto3" json:"consumer,omitempty"`
+	Streams       *StoredStreamsGroup    `protobuf:"bytes,15,opt,name=streams,proto3" json:"streams,omitempty"`
+	Share         *StoredShareGroup      `protobuf:"bytes,12,opt,name=share,proto3" json:"share,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4046,6 +4112,20 @@ func (x *SnapshotGroup) GetOffsets() []*CommittedOffset {
 func (x *SnapshotGroup) GetConsumer() *StoredConsumerGroup {
 	if x != nil {
 		return x.Consumer
+	}
+	return nil
+}
+
+func (x *SnapshotGroup) GetStreams() *StoredStreamsGroup {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+func (x *SnapshotGroup) GetShare() *StoredShareGroup {
+	if x != nil {
+		return x.Share
 	}
 	return nil
 }
@@ -4431,7 +4511,7 @@ var File_meta_proto protoreflect.FileDescriptor
 const file_meta_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"meta.proto\x12\rvarve.meta.v1\x1a\x10compaction.proto\x1a\x13consumergroup.proto\"\xf4\x01\n" +
+	"meta.proto\x12\rvarve.meta.v1\x1a\x10compaction.proto\x1a\x13consumergroup.proto\x1a\x10sharegroup.proto\x1a\x12streamsgroup.proto\"\xf4\x01\n" +
 	"\x05Entry\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x15\n" +
 	"\x06log_id\x18\x02 \x01(\fR\x05logId\x12#\n" +
@@ -4441,7 +4521,7 @@ const file_meta_proto_rawDesc = "" +
 	"timeMillis\x122\n" +
 	"\bcommands\x18\x06 \x03(\v2\x16.varve.meta.v1.CommandR\bcommands\x12\x1f\n" +
 	"\ventry_nonce\x18\a \x01(\x04R\n" +
-	"entryNonce\"\xb9\x10\n" +
+	"entryNonce\"\xfd\x12\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12?\n" +
 	"\fleader_start\x18\x02 \x01(\v2\x1a.varve.meta.v1.LeaderStartH\x00R\vleaderStart\x12B\n" +
@@ -4468,13 +4548,17 @@ const file_meta_proto_rawDesc = "" +
 	"\x04noop\x18\x14 \x01(\v2\x13.varve.meta.v1.NoopH\x00R\x04noop\x12E\n" +
 	"\x0edelete_offsets\x18\x15 \x01(\v2\x1c.varve.meta.v1.DeleteOffsetsH\x00R\rdeleteOffsets\x12E\n" +
 	"\x0elocal_released\x18\x16 \x01(\v2\x1c.varve.meta.v1.LocalReleasedH\x00R\rlocalReleased\x12U\n" +
-	"\x14store_consumer_group\x18( \x01(\v2!.varve.meta.v1.StoreConsumerGroupH\x00R\x12storeConsumerGroup\x12j\n" +
+	"\x14store_consumer_group\x18( \x01(\v2!.varve.meta.v1.StoreConsumerGroupH\x00R\x12storeConsumerGroup\x12R\n" +
+	"\x13store_streams_group\x18- \x01(\v2 .varve.meta.v1.StoreStreamsGroupH\x00R\x11storeStreamsGroup\x12L\n" +
+	"\x11store_share_group\x18< \x01(\v2\x1e.varve.meta.v1.StoreShareGroupH\x00R\x0fstoreShareGroup\x12L\n" +
+	"\x11store_share_state\x18= \x01(\v2\x1e.varve.meta.v1.StoreShareStateH\x00R\x0fstoreShareState\x12R\n" +
+	"\x13reset_share_offsets\x18> \x01(\v2 .varve.meta.v1.ResetShareOffsetsH\x00R\x11resetShareOffsets\x12j\n" +
 	"\x1binit_transactional_producer\x182 \x01(\v2(.varve.meta.v1.InitTransactionalProducerH\x00R\x19initTransactionalProducer\x12O\n" +
 	"\x12add_to_transaction\x183 \x01(\v2\x1f.varve.meta.v1.AddToTransactionH\x00R\x10addToTransaction\x12g\n" +
 	"\x1acommit_transaction_offsets\x184 \x01(\v2'.varve.meta.v1.CommitTransactionOffsetsH\x00R\x18commitTransactionOffsets\x12H\n" +
 	"\x0fend_transaction\x185 \x01(\v2\x1d.varve.meta.v1.EndTransactionH\x00R\x0eendTransaction\x12K\n" +
-	"\x10lease_compaction\x18< \x01(\v2\x1e.varve.meta.v1.LeaseCompactionH\x00R\x0fleaseCompaction\x12B\n" +
-	"\rcompact_range\x18= \x01(\v2\x1b.varve.meta.v1.CompactRangeH\x00R\fcompactRange\x12\x1d\n" +
+	"\x10lease_compaction\x18P \x01(\v2\x1e.varve.meta.v1.LeaseCompactionH\x00R\x0fleaseCompaction\x12B\n" +
+	"\rcompact_range\x18Q \x01(\v2\x1b.varve.meta.v1.CompactRangeH\x00R\fcompactRange\x12\x1d\n" +
 	"\n" +
 	"part_count\x18\x1e \x01(\rR\tpartCount\x12\x1d\n" +
 	"\n" +
@@ -4754,7 +4838,7 @@ const file_meta_proto_rawDesc = "" +
 	"\n" +
 	"containers\x18\x04 \x03(\x04R\n" +
 	"containers\x122\n" +
-	"\x05round\x18< \x01(\v2\x1c.varve.meta.v1.SnapshotRoundR\x05round\"v\n" +
+	"\x05round\x18P \x01(\v2\x1c.varve.meta.v1.SnapshotRoundR\x05round\"v\n" +
 	"\x0eSnapshotConfig\x12\x1a\n" +
 	"\bresource\x18\x01 \x01(\x05R\bresource\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x124\n" +
@@ -4781,14 +4865,16 @@ const file_meta_proto_rawDesc = "" +
 	"\x05local\x18\b \x01(\fR\x05local\x12\x18\n" +
 	"\amarkers\x18\x14 \x01(\fR\amarkers\x12\x18\n" +
 	"\aaborted\x18\x15 \x01(\fR\aaborted\x12;\n" +
-	"\bcleaning\x18< \x01(\v2\x1f.varve.meta.v1.SnapshotCleaningR\bcleaning\"F\n" +
+	"\bcleaning\x18P \x01(\v2\x1f.varve.meta.v1.SnapshotCleaningR\bcleaning\"F\n" +
 	"\x0eSnapshotGroups\x124\n" +
-	"\x06groups\x18\x01 \x03(\v2\x1c.varve.meta.v1.SnapshotGroupR\x06groups\"\xba\x01\n" +
+	"\x06groups\x18\x01 \x03(\v2\x1c.varve.meta.v1.SnapshotGroupR\x06groups\"\xae\x02\n" +
 	"\rSnapshotGroup\x12/\n" +
 	"\x05group\x18\x01 \x01(\v2\x19.varve.meta.v1.StoreGroupR\x05group\x128\n" +
 	"\aoffsets\x18\x02 \x03(\v2\x1e.varve.meta.v1.CommittedOffsetR\aoffsets\x12>\n" +
 	"\bconsumer\x18\n" +
-	" \x01(\v2\".varve.meta.v1.StoredConsumerGroupR\bconsumer\"4\n" +
+	" \x01(\v2\".varve.meta.v1.StoredConsumerGroupR\bconsumer\x12;\n" +
+	"\astreams\x18\x0f \x01(\v2!.varve.meta.v1.StoredStreamsGroupR\astreams\x125\n" +
+	"\x05share\x18\f \x01(\v2\x1f.varve.meta.v1.StoredShareGroupR\x05share\"4\n" +
 	"\x12SnapshotContainers\x12\x1e\n" +
 	"\n" +
 	"containers\x18\x01 \x01(\fR\n" +
@@ -4898,11 +4984,17 @@ var file_meta_proto_goTypes = []any{
 	(*SnapshotTransactionPartition)(nil), // 51: varve.meta.v1.SnapshotTransactionPartition
 	(*SnapshotTransactionGroup)(nil),     // 52: varve.meta.v1.SnapshotTransactionGroup
 	(*StoreConsumerGroup)(nil),           // 53: varve.meta.v1.StoreConsumerGroup
-	(*LeaseCompaction)(nil),              // 54: varve.meta.v1.LeaseCompaction
-	(*CompactRange)(nil),                 // 55: varve.meta.v1.CompactRange
-	(*SnapshotRound)(nil),                // 56: varve.meta.v1.SnapshotRound
-	(*SnapshotCleaning)(nil),             // 57: varve.meta.v1.SnapshotCleaning
-	(*StoredConsumerGroup)(nil),          // 58: varve.meta.v1.StoredConsumerGroup
+	(*StoreStreamsGroup)(nil),            // 54: varve.meta.v1.StoreStreamsGroup
+	(*StoreShareGroup)(nil),              // 55: varve.meta.v1.StoreShareGroup
+	(*StoreShareState)(nil),              // 56: varve.meta.v1.StoreShareState
+	(*ResetShareOffsets)(nil),            // 57: varve.meta.v1.ResetShareOffsets
+	(*LeaseCompaction)(nil),              // 58: varve.meta.v1.LeaseCompaction
+	(*CompactRange)(nil),                 // 59: varve.meta.v1.CompactRange
+	(*SnapshotRound)(nil),                // 60: varve.meta.v1.SnapshotRound
+	(*SnapshotCleaning)(nil),             // 61: varve.meta.v1.SnapshotCleaning
+	(*StoredConsumerGroup)(nil),          // 62: varve.meta.v1.StoredConsumerGroup
+	(*StoredStreamsGroup)(nil),           // 63: varve.meta.v1.StoredStreamsGroup
+	(*StoredShareGroup)(nil),             // 64: varve.meta.v1.StoredShareGroup
 }
 var file_meta_proto_depIdxs = []int32{
 	3,  // 0: varve.meta.v1.Entry.commands:type_name -> varve.meta.v1.Command
@@ -4928,52 +5020,58 @@ var file_meta_proto_depIdxs = []int32{
 	20, // 20: varve.meta.v1.Command.delete_offsets:type_name -> varve.meta.v1.DeleteOffsets
 	32, // 21: varve.meta.v1.Command.local_released:type_name -> varve.meta.v1.LocalReleased
 	53, // 22: varve.meta.v1.Command.store_consumer_group:type_name -> varve.meta.v1.StoreConsumerGroup
-	22, // 23: varve.meta.v1.Command.init_transactional_producer:type_name -> varve.meta.v1.InitTransactionalProducer
-	23, // 24: varve.meta.v1.Command.add_to_transaction:type_name -> varve.meta.v1.AddToTransaction
-	25, // 25: varve.meta.v1.Command.commit_transaction_offsets:type_name -> varve.meta.v1.CommitTransactionOffsets
-	26, // 26: varve.meta.v1.Command.end_transaction:type_name -> varve.meta.v1.EndTransaction
-	54, // 27: varve.meta.v1.Command.lease_compaction:type_name -> varve.meta.v1.LeaseCompaction
-	55, // 28: varve.meta.v1.Command.compact_range:type_name -> varve.meta.v1.CompactRange
-	0,  // 29: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
-	9,  // 30: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	1,  // 31: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
-	9,  // 32: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	16, // 33: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
-	15, // 34: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
-	18, // 35: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	18, // 36: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	24, // 37: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
-	18, // 38: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	28, // 39: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
-	29, // 40: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
-	38, // 41: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
-	42, // 42: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
-	45, // 43: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
-	47, // 44: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
-	48, // 45: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
-	49, // 46: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
-	39, // 47: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
-	40, // 48: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
-	41, // 49: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
-	56, // 50: varve.meta.v1.SnapshotJob.round:type_name -> varve.meta.v1.SnapshotRound
-	9,  // 51: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	43, // 52: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
-	9,  // 53: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	44, // 54: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
-	57, // 55: varve.meta.v1.SnapshotPartition.cleaning:type_name -> varve.meta.v1.SnapshotCleaning
-	46, // 56: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
-	17, // 57: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
-	18, // 58: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	58, // 59: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
-	50, // 60: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
-	51, // 61: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
-	52, // 62: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
-	18, // 63: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	64, // [64:64] is the sub-list for method output_type
-	64, // [64:64] is the sub-list for method input_type
-	64, // [64:64] is the sub-list for extension type_name
-	64, // [64:64] is the sub-list for extension extendee
-	0,  // [0:64] is the sub-list for field type_name
+	54, // 23: varve.meta.v1.Command.store_streams_group:type_name -> varve.meta.v1.StoreStreamsGroup
+	55, // 24: varve.meta.v1.Command.store_share_group:type_name -> varve.meta.v1.StoreShareGroup
+	56, // 25: varve.meta.v1.Command.store_share_state:type_name -> varve.meta.v1.StoreShareState
+	57, // 26: varve.meta.v1.Command.reset_share_offsets:type_name -> varve.meta.v1.ResetShareOffsets
+	22, // 27: varve.meta.v1.Command.init_transactional_producer:type_name -> varve.meta.v1.InitTransactionalProducer
+	23, // 28: varve.meta.v1.Command.add_to_transaction:type_name -> varve.meta.v1.AddToTransaction
+	25, // 29: varve.meta.v1.Command.commit_transaction_offsets:type_name -> varve.meta.v1.CommitTransactionOffsets
+	26, // 30: varve.meta.v1.Command.end_transaction:type_name -> varve.meta.v1.EndTransaction
+	58, // 31: varve.meta.v1.Command.lease_compaction:type_name -> varve.meta.v1.LeaseCompaction
+	59, // 32: varve.meta.v1.Command.compact_range:type_name -> varve.meta.v1.CompactRange
+	0,  // 33: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
+	9,  // 34: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	1,  // 35: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
+	9,  // 36: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	16, // 37: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
+	15, // 38: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
+	18, // 39: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	18, // 40: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	24, // 41: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
+	18, // 42: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	28, // 43: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
+	29, // 44: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
+	38, // 45: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
+	42, // 46: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
+	45, // 47: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
+	47, // 48: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
+	48, // 49: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
+	49, // 50: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
+	39, // 51: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
+	40, // 52: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
+	41, // 53: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
+	60, // 54: varve.meta.v1.SnapshotJob.round:type_name -> varve.meta.v1.SnapshotRound
+	9,  // 55: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	43, // 56: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
+	9,  // 57: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	44, // 58: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
+	61, // 59: varve.meta.v1.SnapshotPartition.cleaning:type_name -> varve.meta.v1.SnapshotCleaning
+	46, // 60: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
+	17, // 61: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
+	18, // 62: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	62, // 63: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
+	63, // 64: varve.meta.v1.SnapshotGroup.streams:type_name -> varve.meta.v1.StoredStreamsGroup
+	64, // 65: varve.meta.v1.SnapshotGroup.share:type_name -> varve.meta.v1.StoredShareGroup
+	50, // 66: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
+	51, // 67: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
+	52, // 68: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
+	18, // 69: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	70, // [70:70] is the sub-list for method output_type
+	70, // [70:70] is the sub-list for method input_type
+	70, // [70:70] is the sub-list for extension type_name
+	70, // [70:70] is the sub-list for extension extendee
+	0,  // [0:70] is the sub-list for field type_name
 }
 
 func init() { file_meta_proto_init() }
@@ -4983,6 +5081,8 @@ func file_meta_proto_init() {
 	}
 	file_compaction_proto_init()
 	file_consumergroup_proto_init()
+	file_sharegroup_proto_init()
+	file_streamsgroup_proto_init()
 	file_meta_proto_msgTypes[1].OneofWrappers = []any{
 		(*Command_LeaderStart)(nil),
 		(*Command_RegisterNode)(nil),
@@ -5006,6 +5106,10 @@ func file_meta_proto_init() {
 		(*Command_DeleteOffsets)(nil),
 		(*Command_LocalReleased)(nil),
 		(*Command_StoreConsumerGroup)(nil),
+		(*Command_StoreStreamsGroup)(nil),
+		(*Command_StoreShareGroup)(nil),
+		(*Command_StoreShareState)(nil),
+		(*Command_ResetShareOffsets)(nil),
 		(*Command_InitTransactionalProducer)(nil),
 		(*Command_AddToTransaction)(nil),
 		(*Command_CommitTransactionOffsets)(nil),

@@ -237,7 +237,7 @@ func (p *produceRequest) judge(part *producePartition, topic *topic, records []b
 	}
 	part.batch = int32(len(p.batches))
 	if codec, wanted := topic.pressTo(header.Codec()); wanted {
-		p.presses = append(p.presses, press{batch: len(p.batches), codec: codec, limit: topic.limits.MaxBatchBytes})
+		p.presses = append(p.presses, press{batch: len(p.batches), codec: codec, level: topic.level(codec), limit: topic.limits.MaxBatchBytes})
 	}
 	p.batches = append(p.batches, lane.Batch{
 		Topic: topic.id, Partition: part.index, Durability: topic.config.Durability, Header: header, Data: records,

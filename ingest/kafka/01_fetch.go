@@ -110,7 +110,7 @@ func (f *fetching) read() {
 	request := fetch.Request{
 		Partitions: f.reads,
 		MinBytes:   int(max(f.request.MinBytes, 0)),
-		MaxBytes:   min(int(max(f.request.MaxBytes, 0)), c.server.config.FetchMaxBytes, f.quotaBytes()),
+		MaxBytes:   min(int(max(f.request.MaxBytes, 0)), c.server.config.FetchMaxBytes, quotaBytes(f.call)),
 		MaxWait:    min(max(time.Duration(f.request.MaxWaitMillis)*time.Millisecond, 0), maxFetchMaxWait),
 		Committed:  f.request.IsolationLevel == readCommitted,
 	}
@@ -167,9 +167,9 @@ func holdsZstd(records [][]byte) bool {
 }
 
 // quotaBytes is the most that a client with a quota is given at once.
-func (f *fetching) quotaBytes() int {
-	client := &f.call.conn.answerQuota
-	client.look(f.call.server().quotas, f.call.header.clientID, time.Now())
+func quotaBytes(call *call) int {
+	client := &call.conn.answerQuota
+	client.look(call.server().quotas, call.header.clientID, time.Now())
 	if bucket := client.buckets[fetchQuota]; bucket != nil {
 		return int(min(bucket.capacity(), math.MaxInt32))
 	}

@@ -89,13 +89,17 @@ func flattenOffsetFetch(r *kmsg.OffsetFetchRequest, response *kmsg.OffsetFetchRe
 	response.Groups = nil
 }
 
-// memberMayFetch judges what a member of the consumer protocol says of itself: it may not go by offsets that others have moved since.
+// memberMayFetch judges what a member of a managed group says of itself: it may not go by offsets that others have moved since.
 func (c *call) memberMayFetch(asked *kmsg.OffsetFetchRequestGroup) (code int16) {
 	if asked.MemberID == nil && asked.MemberEpoch < 0 {
 		return 0
 	}
 	c.domain().Metadata.View(func(s *meta.State) {
 		g := s.Group(asked.Group)
+		if g != nil && g.Streams != nil {
+			code = streamsMemberMayFetch(g.Streams, asked)
+			return
+		}
 		if g == nil || g.Consumer == nil {
 			return
 		}
@@ -111,6 +115,16 @@ func (c *call) memberMayFetch(asked *kmsg.OffsetFetchRequestGroup) (code int16) 
 		}
 	})
 	return code
+}
+
+func streamsMemberMayFetch(g *meta.StreamsGroup, asked *kmsg.OffsetFetchRequestGroup) int16 {
+	switch m := g.Members[orEmpty(asked.MemberID)]; {
+	case m == nil:
+		return kerr.UnknownMemberID.Code
+	case m.GetCurrent().GetEpoch() != asked.MemberEpoch:
+		return kerr.StaleMemberEpoch.Code
+	}
+	return 0
 }
 
 // committedOffsets looks up what a group has committed.

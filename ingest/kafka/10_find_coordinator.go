@@ -2,6 +2,8 @@ package kafka
 
 import (
 	"context"
+	"strconv"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -20,6 +22,7 @@ import (
 const (
 	groupCoordinator       = 0
 	transactionCoordinator = 1
+	shareCoordinator       = 2 // of the state of a share partition, group:topic id:partition; brokers ask for it
 )
 
 func handleFindCoordinator(_ context.Context, call *call, r *kmsg.FindCoordinatorRequest) (kmsg.Response, error) {
@@ -34,6 +37,9 @@ func handleFindCoordinator(_ context.Context, call *call, r *kmsg.FindCoordinato
 	response := kmsg.NewPtrFindCoordinatorResponse()
 	for _, key := range keys {
 		c := findCoordinator(nodes, r.CoordinatorType, key)
+		if r.CoordinatorType == shareCoordinator && (r.Version < 6 || call.mayCluster(ClusterAction) != nil || !isSharePartitionKey(key)) {
+			c = refuseCoordinator(key, kerr.InvalidRequest)
+		}
 		if e := call.mayGroup(Describe, key); e != nil && r.CoordinatorType == groupCoordinator {
 			c = kmsg.FindCoordinatorResponseCoordinator{Key: key, NodeID: -1, Port: -1, ErrorCode: e.Code}
 		}
@@ -52,14 +58,10 @@ func handleFindCoordinator(_ context.Context, call *call, r *kmsg.FindCoordinato
 }
 
 func findCoordinator(nodes []node, kind int8, key string) kmsg.FindCoordinatorResponseCoordinator {
+	if kind < groupCoordinator || kind > shareCoordinator {
+		return refuseCoordinator(key, kerr.InvalidRequest)
+	}
 	c := kmsg.FindCoordinatorResponseCoordinator{Key: key, NodeID: -1, Port: -1}
-	refuse := func(e *kerr.Error) kmsg.FindCoordinatorResponseCoordinator {
-		c.ErrorCode, c.ErrorMessage = e.Code, kmsg.StringPtr(e.Description)
-		return c
-	}
-	if kind != groupCoordinator && kind != transactionCoordinator {
-		return refuse(kerr.InvalidRequest)
-	}
 	id := coordinatorOf(nodes, key)
 	for _, n := range nodes {
 		if n.id == id {
@@ -67,5 +69,19 @@ func findCoordinator(nodes []node, kind int8, key string) kmsg.FindCoordinatorRe
 			return c
 		}
 	}
-	return refuse(kerr.CoordinatorNotAvailable)
+	return refuseCoordinator(key, kerr.CoordinatorNotAvailable)
+}
+
+func refuseCoordinator(key string, e *kerr.Error) kmsg.FindCoordinatorResponseCoordinator {
+	return kmsg.FindCoordinatorResponseCoordinator{Key: key, NodeID: -1, Port: -1, ErrorCode: e.Code, ErrorMessage: kmsg.StringPtr(e.Description)}
+}
+
+// isSharePartitionKey says whether a key names a share partition: group:topic id:partition.
+func isSharePartitionKey(key string) bool {
+	parts := strings.Split(strings.TrimRight(key, ":"), ":")
+	if len(parts) != 3 || strings.TrimSpace(parts[0]) == "" || !isMemberID(parts[1]) {
+		return false
+	}
+	_, err := strconv.ParseInt(parts[2], 10, 32)
+	return err == nil
 }

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -19,32 +20,52 @@ import (
 //	v7  topic ids in the answer
 //
 // There are no replica sets: any replication factor of at least 1 is taken and means what the topic's durability class means; answers
-// say 1. A replica assignment gives the number of partitions and nothing else.
+// say 1. A replica assignment of nodes that are there gives the number of
+// partitions and nothing else.
 
 func handleCreateTopics(ctx context.Context, call *call, r *kmsg.CreateTopicsRequest) (kmsg.Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, boundedTimeout(r.TimeoutMillis))
 	defer cancel()
-	named := make(map[string]int)
-	for i := range r.Topics {
-		named[r.Topics[i].Topic]++
-	}
+	asked, repeated := onceNamed(r.Topics, func(t *kmsg.CreateTopicsRequestTopic) string { return t.Topic })
 	response := kmsg.NewPtrCreateTopicsResponse()
-	response.Topics = make([]kmsg.CreateTopicsResponseTopic, len(r.Topics))
-	inParallel(len(r.Topics), func(i int) {
-		asked, answer := &r.Topics[i], &response.Topics[i]
+	response.Topics = make([]kmsg.CreateTopicsResponseTopic, len(asked)+len(repeated))
+	for i := range response.Topics {
+		answer := &response.Topics[i]
 		answer.Default()
-		answer.Topic, answer.NumPartitions, answer.ReplicationFactor = asked.Topic, -1, -1
-		if named[asked.Topic] > 1 {
-			answer.ErrorCode, answer.ErrorMessage = refusal(kerr.InvalidRequest, "Duplicate topic name.")
-			return
-		}
-		if e := call.mayTopic(Create, asked.Topic); e != nil {
+		answer.NumPartitions, answer.ReplicationFactor, answer.Configs = -1, -1, []kmsg.CreateTopicsResponseTopicConfig{}
+	}
+	inParallel(len(asked), func(i int) {
+		answer := &response.Topics[i]
+		answer.Topic = asked[i].Topic
+		if e := call.mayTopic(Create, answer.Topic); e != nil {
 			answer.ErrorCode, answer.ErrorMessage = refusal(e, "")
 			return
 		}
-		createTopic(ctx, call, r.ValidateOnly, asked, answer)
+		createTopic(ctx, call, r.ValidateOnly, asked[i], answer)
 	})
+	for i, name := range repeated {
+		answer := &response.Topics[len(asked)+i]
+		answer.Topic = name
+		answer.ErrorCode, answer.ErrorMessage = refusal(kerr.InvalidRequest, "Duplicate topic name.")
+	}
 	return response, nil
+}
+
+// onceNamed parts the elements of a request into those whose name comes once and the names that come several times: what is wanted of those is
+// not clear, so nothing is done, and the answer tells of them once, behind the others.
+func onceNamed[T any](elements []T, name func(*T) string) (once []*T, repeated []string) {
+	times := make(map[string]int, len(elements))
+	for i := range elements {
+		if times[name(&elements[i])]++; times[name(&elements[i])] == 2 {
+			repeated = append(repeated, name(&elements[i]))
+		}
+	}
+	for i := range elements {
+		if times[name(&elements[i])] == 1 {
+			once = append(once, &elements[i])
+		}
+	}
+	return once, repeated
 }
 
 // createTopic judges and, unless validateOnly, creates one topic.
@@ -74,10 +95,8 @@ func createTopic(ctx context.Context, call *call, validateOnly bool, asked *kmsg
 		return
 	}
 	answer.NumPartitions, answer.ReplicationFactor = command.Partitions, 1
-	if !validateOnly {
-		answer.TopicID = [16]byte(command.TopicId)
-		answer.Configs = createdConfigs(call, command.Name)
-	}
+	answer.TopicID = [16]byte(command.TopicId)
+	answer.Configs = createdConfigs(call, command)
 }
 
 // createTopicCommand turns what a client asks for into a command. Names and configuration are the state machine's to judge.
@@ -88,7 +107,7 @@ func createTopicCommand(call *call, asked *kmsg.CreateTopicsRequestTopic) (*meta
 		if asked.NumPartitions != -1 || asked.ReplicationFactor != -1 {
 			return nil, kerr.InvalidRequest, "A manual partition assignment was specified, but numPartitions or replicationFactor was not set to -1."
 		}
-		if message := checkAssignment(asked.ReplicaAssignment); message != "" {
+		if message := checkAssignment(call, asked.ReplicaAssignment); message != "" {
 			return nil, kerr.InvalidReplicaAssignment, message
 		}
 		partitions = int32(len(asked.ReplicaAssignment))
@@ -110,7 +129,7 @@ func createTopicCommand(call *call, asked *kmsg.CreateTopicsRequestTopic) (*meta
 }
 
 // checkAssignment wants partitions from 0 on, each with replicas that differ.
-func checkAssignment(assignment []kmsg.CreateTopicsRequestTopicReplicaAssignment) string {
+func checkAssignment(call *call, assignment []kmsg.CreateTopicsRequestTopicReplicaAssignment) string {
 	seen := make(map[int32]bool, len(assignment))
 	for i := range assignment {
 		p := assignment[i].Partition
@@ -118,14 +137,14 @@ func checkAssignment(assignment []kmsg.CreateTopicsRequestTopicReplicaAssignment
 			return "partitions should be a consecutive 0-based integer sequence"
 		}
 		seen[p] = true
-		if message := checkReplicas(assignment[i].Replicas); message != "" {
+		if message := checkReplicas(call, assignment[i].Replicas); message != "" {
 			return fmt.Sprintf("partition %d: %s", p, message)
 		}
 	}
 	return ""
 }
 
-func checkReplicas(replicas []int32) string {
+func checkReplicas(call *call, replicas []int32) string {
 	if len(replicas) == 0 {
 		return "The manual partition assignment includes an empty replica list."
 	}
@@ -135,18 +154,18 @@ func checkReplicas(replicas []int32) string {
 			return fmt.Sprintf("The manual partition assignment includes the broker %d more than once.", r)
 		}
 		seen[r] = true
+		if !call.isNode(strconv.Itoa(int(r))) {
+			return fmt.Sprintf("The manual partition assignment includes broker %d, but no such broker is registered.", r)
+		}
 	}
 	return ""
 }
 
-func createdConfigs(call *call, name string) (configs []kmsg.CreateTopicsResponseTopicConfig) {
-	configs = []kmsg.CreateTopicsResponseTopicConfig{}
+func createdConfigs(call *call, command *metapb.CreateTopic) (configs []kmsg.CreateTopicsResponseTopicConfig) {
 	call.domain().Metadata.View(func(s *meta.State) {
-		values, _ := s.DescribeConfig(meta.ScopeTopic, name)
-		for i := range values {
-			v := &values[i]
+		for _, v := range s.DescribeNewTopic(command) {
 			configs = append(configs, kmsg.CreateTopicsResponseTopicConfig{
-				Name: v.Name, Value: kmsg.StringPtr(v.Value), ReadOnly: v.Def.ReadOnly, Source: int8(v.Source),
+				Name: v.Name, Value: shownValue(&v), ReadOnly: v.Def.ReadOnly, Source: int8(v.Source),
 			})
 		}
 	})

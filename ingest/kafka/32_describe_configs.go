@@ -28,6 +28,10 @@ func handleDescribeConfigs(_ context.Context, call *call, r *kmsg.DescribeConfig
 
 func describeConfigs(call *call, r *kmsg.DescribeConfigsRequest, asked *kmsg.DescribeConfigsRequestResource) kmsg.DescribeConfigsResponseResource {
 	answer := kmsg.DescribeConfigsResponseResource{ResourceType: asked.ResourceType, ResourceName: asked.ResourceName}
+	if asked.ResourceType == kmsg.ConfigResourceTypeBrokerLogger {
+		describeLoggers(call, asked, &answer)
+		return answer
+	}
 	scope, name, e, message := call.configResource(asked.ResourceType, asked.ResourceName)
 	if e != nil {
 		answer.ErrorCode, answer.ErrorMessage = refusal(e, message)
@@ -37,6 +41,7 @@ func describeConfigs(call *call, r *kmsg.DescribeConfigsRequest, asked *kmsg.Des
 		answer.ErrorCode, answer.ErrorMessage = refusal(e, "")
 		return answer
 	}
+	answer.ErrorMessage = kmsg.StringPtr("") // as Kafka tells of no error
 	call.domain().Metadata.View(func(s *meta.State) {
 		values, known := s.DescribeConfig(scope, name)
 		if !known {
@@ -62,7 +67,7 @@ func describeConfigs(call *call, r *kmsg.DescribeConfigsRequest, asked *kmsg.Des
 
 func describeConfig(r *kmsg.DescribeConfigsRequest, v *meta.ConfigValue) kmsg.DescribeConfigsResponseResourceConfig {
 	c := kmsg.NewDescribeConfigsResponseResourceConfig()
-	c.Name, c.Value, c.ReadOnly = v.Name, kmsg.StringPtr(v.Value), v.Def.ReadOnly
+	c.Name, c.Value, c.ReadOnly = v.Name, shownValue(v), v.Def.ReadOnly
 	c.Source, c.IsDefault = kmsg.ConfigSource(v.Source), v.Source == meta.SourceDefault
 	c.ConfigType = kmsg.ConfigType(v.Def.Type)
 	if r.IncludeDocumentation {
@@ -76,6 +81,13 @@ func describeConfig(r *kmsg.DescribeConfigsRequest, v *meta.ConfigValue) kmsg.De
 		}
 	}
 	return c
+}
+
+func shownValue(v *meta.ConfigValue) *string {
+	if v.Null {
+		return nil
+	}
+	return kmsg.StringPtr(v.Value)
 }
 
 // configResource turns Kafka's resource into the state's.
@@ -112,18 +124,18 @@ func (c *call) isNode(name string) bool {
 
 // staticConfigs are what a node was given when it started, as far as the others know it.
 func (c *call) staticConfigs(s *meta.State, r *kmsg.DescribeConfigsRequest, asked *kmsg.DescribeConfigsRequestResource) (static []kmsg.DescribeConfigsResponseResourceConfig) {
-	add := func(name, value, doc string, kind meta.ConfigType) {
+	add := func(name, value, doc string, kind meta.ConfigType, behind ...meta.ConfigSynonym) {
 		if len(asked.ConfigNames) == 0 || slices.Contains(asked.ConfigNames, name) {
 			static = append(static, describeConfig(r, &meta.ConfigValue{
 				Def: &meta.ConfigDef{Name: name, Type: kind, ReadOnly: true, Doc: doc}, Name: name, Value: value, Source: meta.SourceStatic,
-				Synonyms: []meta.ConfigSynonym{{Name: name, Value: value, Source: meta.SourceStatic}},
+				Synonyms: append([]meta.ConfigSynonym{{Name: name, Value: value, Source: meta.SourceStatic}}, behind...),
 			}))
 		}
 	}
 	for _, n := range s.Nodes() {
 		if id := strconv.Itoa(int(n.ID)); id == asked.ResourceName {
 			add("node.id", id, "The node's number, given to it when its data directory is registered.", meta.TypeInt)
-			add("broker.id", id, "The node's number.", meta.TypeInt)
+			add("broker.id", id, "The node's number.", meta.TypeInt, meta.ConfigSynonym{Name: "broker.id", Value: "-1", Source: meta.SourceDefault})
 			add("advertised.listeners", fmt.Sprintf("PLAINTEXT://%s:%d", n.KafkaHost, n.KafkaPort), "Where clients are sent.", meta.TypeString)
 			if n.Zone != "" {
 				add("broker.rack", n.Zone, "The node's zone.", meta.TypeString)

@@ -62,6 +62,12 @@ type configChange struct {
 }
 
 func (a *alteration) run(ctx context.Context, call *call) (int16, *string) {
+	switch {
+	case a.kind == kmsg.ConfigResourceTypeBrokerLogger && !a.replace:
+		return refusal(a.setLoggers(call))
+	case a.kind == kmsg.ConfigResourceTypeTopic && a.name == "":
+		return refusal(kerr.InvalidRequest, "Default topic resources are not allowed.")
+	}
 	scope, name, e, message := call.configResource(a.kind, a.name)
 	if e != nil {
 		return refusal(e, message)

@@ -20,28 +20,26 @@ import (
 func handleCreatePartitions(ctx context.Context, call *call, r *kmsg.CreatePartitionsRequest) (kmsg.Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, boundedTimeout(r.TimeoutMillis))
 	defer cancel()
-	named := make(map[string]int)
-	for i := range r.Topics {
-		named[r.Topics[i].Topic]++
-	}
+	asked, repeated := onceNamed(r.Topics, func(t *kmsg.CreatePartitionsRequestTopic) string { return t.Topic })
 	response := kmsg.NewPtrCreatePartitionsResponse()
-	response.Topics = make([]kmsg.CreatePartitionsResponseTopic, len(r.Topics))
-	inParallel(len(r.Topics), func(i int) {
+	response.Topics = make([]kmsg.CreatePartitionsResponseTopic, len(asked), len(asked)+len(repeated))
+	inParallel(len(asked), func(i int) {
 		answer := &response.Topics[i]
-		answer.Topic = r.Topics[i].Topic
-		if named[answer.Topic] > 1 {
-			answer.ErrorCode, answer.ErrorMessage = refusal(kerr.InvalidRequest, "Duplicate topic name.")
-			return
-		}
-		answer.ErrorCode, answer.ErrorMessage = createPartitions(ctx, call, r.ValidateOnly, &r.Topics[i])
+		answer.Topic = asked[i].Topic
+		answer.ErrorCode, answer.ErrorMessage = createPartitions(ctx, call, r.ValidateOnly, asked[i])
 	})
+	for _, name := range repeated {
+		answer := kmsg.CreatePartitionsResponseTopic{Topic: name}
+		answer.ErrorCode, answer.ErrorMessage = refusal(kerr.InvalidRequest, "Duplicate topic name.")
+		response.Topics = append(response.Topics, answer)
+	}
 	return response, nil
 }
 
 func createPartitions(ctx context.Context, call *call, validateOnly bool, asked *kmsg.CreatePartitionsRequestTopic) (int16, *string) {
 	id, _, have, known := call.resolve(asked.Topic, meta.TopicID{}, false)
 	if !known {
-		return refusal(kerr.UnknownTopicOrPartition, "")
+		return kerr.UnknownTopicOrPartition.Code, nil
 	}
 	if e := call.mayTopic(Alter, asked.Topic); e != nil {
 		return refusal(e, "")
@@ -52,7 +50,7 @@ func createPartitions(ctx context.Context, call *call, validateOnly bool, asked 
 				"Increasing the number of partitions by %d but %d assignments provided.", asked.Count-have, len(asked.Assignment)))
 		}
 		for i := range asked.Assignment {
-			if message := checkReplicas(asked.Assignment[i].Replicas); message != "" {
+			if message := checkReplicas(call, asked.Assignment[i].Replicas); message != "" {
 				return refusal(kerr.InvalidReplicaAssignment, message)
 			}
 		}

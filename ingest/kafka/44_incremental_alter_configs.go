@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -59,6 +60,9 @@ func (c *call) configEntry(scope meta.Scope, name string, change *configChange) 
 	}
 	switch change.op {
 	case kmsg.IncrementalAlterConfigOpSet:
+		if wrong := wrongForMetrics(scope, change); wrong != "" {
+			return nil, kerr.InvalidRequest, wrong
+		}
 		return &metapb.ConfigEntry{Name: change.name, Value: *change.value}, nil, ""
 	case kmsg.IncrementalAlterConfigOpAppend, kmsg.IncrementalAlterConfigOpSubtract:
 		def := meta.LookupConfig(scope, change.name)
@@ -66,9 +70,26 @@ func (c *call) configEntry(scope meta.Scope, name string, change *configChange) 
 			return nil, kerr.InvalidConfig, fmt.Sprintf("Config value append or subtract is not allowed for config key: %s", change.name)
 		}
 		return &metapb.ConfigEntry{Name: change.name, Value: changeList(c.configValue(scope, name, change.name), change)}, nil, ""
-	default:
-		return nil, kerr.InvalidRequest, fmt.Sprintf("Unknown operation %d on config key: %s", change.op, change.name)
+	default: // as in Kafka, which looks the operation up and does not find it
+		return nil, kerr.UnknownServerError, fmt.Sprintf("Unknown operation %d on config key: %s", change.op, change.name)
 	}
+}
+
+// wrongForMetrics says what is wrong with a setting of client metrics for which Kafka has another code than for a value that cannot be read.
+func wrongForMetrics(scope meta.Scope, change *configChange) string {
+	if scope != meta.ScopeClientMetrics {
+		return ""
+	}
+	def := meta.LookupConfig(scope, change.name)
+	if def == nil {
+		return "Unknown client metrics configuration: " + change.name
+	}
+	if _, err := strconv.ParseInt(strings.TrimSpace(*change.value), 10, 32); def.Type == meta.TypeInt && err == nil {
+		if err := def.Validate(*change.value); err != nil {
+			return err.Error()
+		}
+	}
+	return ""
 }
 
 // configValue is the value in effect.
@@ -113,5 +134,9 @@ func (c *call) alterConfig(ctx context.Context, command *metapb.AlterConfig, val
 			return refusal(proposalError(err, kerr.NotController), err.Error())
 		}
 	}
-	return refusal(codeError(verdict.Code), verdict.Message)
+	e := codeError(verdict.Code)
+	if e == kerr.InvalidConfig && meta.Scope(command.Resource) == meta.ScopeBroker {
+		e = kerr.InvalidRequest // brokers answer so for themselves, and INVALID_CONFIG for all else
+	}
+	return refusal(e, verdict.Message)
 }

@@ -2,8 +2,6 @@ package kafka
 
 import (
 	"context"
-	"fmt"
-	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -23,13 +21,12 @@ func handleAlterPartitionReassignments(_ context.Context, call *call, r *kmsg.Al
 		response.ErrorCode, response.ErrorMessage = refusal(e, "")
 		return response, nil
 	}
-	nodes := call.server().catalog.nodes()
 	for i := range r.Topics {
 		asked := &r.Topics[i]
 		topic := kmsg.AlterPartitionAssignmentsResponseTopic{Topic: asked.Topic}
 		for j := range asked.Partitions {
 			p := kmsg.AlterPartitionAssignmentsResponseTopicPartition{Partition: asked.Partitions[j].Partition}
-			p.ErrorCode, p.ErrorMessage = refusal(judgeReassignment(call, nodes, asked.Topic, &asked.Partitions[j]))
+			p.ErrorCode, p.ErrorMessage = refusal(judgeReassignment(call, asked.Topic, &asked.Partitions[j]))
 			topic.Partitions = append(topic.Partitions, p)
 		}
 		response.Topics = append(response.Topics, topic)
@@ -37,20 +34,15 @@ func handleAlterPartitionReassignments(_ context.Context, call *call, r *kmsg.Al
 	return response, nil
 }
 
-func judgeReassignment(call *call, nodes []node, topic string, asked *kmsg.AlterPartitionAssignmentsRequestTopicPartition) (*kerr.Error, string) {
+func judgeReassignment(call *call, topic string, asked *kmsg.AlterPartitionAssignmentsRequestTopicPartition) (*kerr.Error, string) {
 	switch e, message := call.missing(topic, asked.Partition); {
 	case e != nil:
 		return e, message
 	case asked.Replicas == nil:
 		return kerr.NoReassignmentInProgress, ""
 	}
-	if message := checkReplicas(asked.Replicas); message != "" {
+	if message := checkReplicas(call, asked.Replicas); message != "" {
 		return kerr.InvalidReplicaAssignment, message
-	}
-	for _, id := range asked.Replicas {
-		if !slices.ContainsFunc(nodes, func(n node) bool { return n.id == id }) {
-			return kerr.InvalidReplicaAssignment, fmt.Sprintf("The manual partition assignment includes broker %d, but no such broker is registered.", id)
-		}
 	}
 	return nil, ""
 }

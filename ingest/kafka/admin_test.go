@@ -11,6 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/coordinator/meta"
 )
 
 func TestAdministration(t *testing.T) {
@@ -104,7 +106,9 @@ func TestCreateTopics(t *testing.T) {
 		{"plain", kmsg.CreateTopicsRequestTopic{Topic: "t", NumPartitions: 1, ReplicationFactor: 1}, nil},
 		{"defaults", kmsg.CreateTopicsRequestTopic{Topic: "t", NumPartitions: -1, ReplicationFactor: -1}, nil},
 		{"three replicas", kmsg.CreateTopicsRequestTopic{Topic: "t", NumPartitions: 1, ReplicationFactor: 3}, nil},
-		{"an assignment", kmsg.CreateTopicsRequestTopic{Topic: "t", NumPartitions: -1, ReplicationFactor: -1, ReplicaAssignment: replicas([]int32{1, 2}, []int32{2})}, nil},
+		{"an assignment", kmsg.CreateTopicsRequestTopic{Topic: "t", NumPartitions: -1, ReplicationFactor: -1, ReplicaAssignment: replicas([]int32{1}, []int32{1})}, nil},
+		{"an assignment to a node that is not there", kmsg.CreateTopicsRequestTopic{Topic: "t", NumPartitions: -1, ReplicationFactor: -1, ReplicaAssignment: replicas([]int32{1, 2})}, kerr.InvalidReplicaAssignment},
+		{"more copies than a node has", kmsg.CreateTopicsRequestTopic{Topic: "t", NumPartitions: 1, ReplicationFactor: 1, Configs: config("min.insync.replicas", kmsg.StringPtr("2"))}, nil},
 		{"a class", kmsg.CreateTopicsRequestTopic{Topic: "t", NumPartitions: 1, ReplicationFactor: 1, Configs: config("varve.durability", kmsg.StringPtr("object"))}, nil},
 		{"no partitions", kmsg.CreateTopicsRequestTopic{Topic: "t", ReplicationFactor: 1}, kerr.InvalidPartitions},
 		{"no replicas", kmsg.CreateTopicsRequestTopic{Topic: "t", NumPartitions: 1}, kerr.InvalidReplicationFactor},
@@ -132,7 +136,12 @@ func TestCreateTopics(t *testing.T) {
 				if (test.want == nil) != (got.ErrorCode == 0) || test.want != nil && got.ErrorCode != test.want.Code {
 					t.Errorf("validate only %v: got %v (%s)", validateOnly, kerr.ErrorForCode(got.ErrorCode), orEmpty(got.ErrorMessage))
 				}
-				if made := got.TopicID != ([16]byte{}); made != (test.want == nil && !validateOnly) {
+				if told := got.TopicID != ([16]byte{}); told != (test.want == nil) || told != (len(got.Configs) > 0) {
+					t.Errorf("validate only %v: id %x, %d configurations", validateOnly, got.TopicID, len(got.Configs))
+				}
+				made := false
+				c.View(func(s *meta.State) { made = s.TopicByName("t") != nil })
+				if made != (test.want == nil && !validateOnly) {
 					t.Errorf("validate only %v: topic made: %v", validateOnly, made)
 				}
 			}

@@ -69,7 +69,7 @@ const produceAdvertisedMin = 0
 // newApis is every API key served, at the versions Apache Kafka 4.1 serves (KIP-896 removed the oldest; unstable ones are not served).
 // Dispatch and the ApiVersions answer both derive from it.
 func newApis() *apiTable {
-	return index(append(adminApis(), []*api{
+	return index(slices.Concat(adminApis(), shareApis(), []*api{
 		{name: "Produce", key: keyProduce, min: 3, max: 13, carriesRecords: true, begin: (*conn).beginProduce},
 		{name: "Fetch", key: keyFetch, min: 4, max: 18, mayWait: true, answer: answerFetch},
 		{name: "ListOffsets", key: 2, min: 1, max: 10, mayWait: true, handle: typed(handleListOffsets)},
@@ -104,7 +104,9 @@ func newApis() *apiTable {
 		{name: "ListTransactions", key: 66, min: 0, max: 2, mayWait: true, handle: typed(handleListTransactions)},
 		{name: "ConsumerGroupHeartbeat", key: 68, min: 0, max: 1, mayWait: true, handle: typed(handleConsumerGroupHeartbeat)},
 		{name: "ConsumerGroupDescribe", key: 69, min: 0, max: 1, mayWait: true, handle: typed(handleConsumerGroupDescribe)},
-	}...))
+		{name: "StreamsGroupHeartbeat", key: 88, min: 0, max: 0, mayWait: true, handle: typed(handleStreamsGroupHeartbeat)},
+		{name: "StreamsGroupDescribe", key: 89, min: 0, max: 0, mayWait: true, handle: typed(handleStreamsGroupDescribe)},
+	}))
 }
 
 // apiTable is the table in order of key, and by key.

@@ -112,7 +112,7 @@ func BenchmarkProduce(b *testing.B) {
 	}{{"1KiB", 1 << 10, 1}, {"128KiB", 128 << 10, 1}, {"1MiB", 1 << 20, 1}, {"12x16KiB", 16 << 10, 12}} {
 		b.Run(size.name, func(b *testing.B) {
 			s, id := benchmarkServer(b, size.partitions, func(c *cluster) Domain {
-				return Domain{Metadata: c, Appender: newDiscarder(size.partitions), Fetcher: c, Offsets: c, Groups: noGroups{}}
+				return Domain{Metadata: c, Appender: newDiscarder(size.partitions), Fetcher: c, Offsets: c, Groups: noGroups{}, Shares: noShares{}}
 			})
 			var batches [][]byte
 			for range size.partitions {
@@ -133,7 +133,7 @@ func BenchmarkProduce(b *testing.B) {
 // BenchmarkProduceSocket does it over loopback, whose client's writing is in the figure too.
 func BenchmarkProduceSocket(b *testing.B) {
 	s, id := benchmarkServer(b, 1, func(c *cluster) Domain {
-		return Domain{Metadata: c, Appender: newDiscarder(1), Fetcher: c, Offsets: c, Groups: noGroups{}}
+		return Domain{Metadata: c, Appender: newDiscarder(1), Fetcher: c, Offsets: c, Groups: noGroups{}, Shares: noShares{}}
 	})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -181,7 +181,7 @@ func (f *tail) Read(_ context.Context, r *fetch.Request) FetchAnswer {
 func BenchmarkFetch(b *testing.B) {
 	records := make([]byte, 64<<10)
 	s, id := benchmarkServer(b, 12, func(c *cluster) Domain {
-		return Domain{Metadata: c, Appender: newDiscarder(1), Fetcher: &tail{[][]byte{records}}, Offsets: c, Groups: noGroups{}}
+		return Domain{Metadata: c, Appender: newDiscarder(1), Fetcher: &tail{[][]byte{records}}, Offsets: c, Groups: noGroups{}, Shares: noShares{}}
 	})
 	request := fetchRequestOf(13, "", id, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
 	frame := kmsg.NewRequestFormatter().AppendRequest(nil, request, 1)

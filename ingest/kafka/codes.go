@@ -192,6 +192,8 @@ func groupError(code metapb.GroupCode) *kerr.Error {
 		return kerr.GroupSubscribedToTopic
 	case metapb.GroupCode_GROUP_UNSUPPORTED_VERSION:
 		return kerr.UnsupportedVersion
+	case metapb.GroupCode_GROUP_STREAMS_INVALID_TOPOLOGY:
+		return kerr.StreamsInvalidTopology
 	default:
 		return kerr.CoordinatorNotAvailable
 	}

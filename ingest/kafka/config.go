@@ -60,6 +60,8 @@ type Config struct {
 	ZoneOf func(clientID string) string
 	// Logger. Default slog.Default().
 	Logger *slog.Logger
+	// LogLevel is Logger's level, which administrators may change while the node runs. Default: they may not.
+	LogLevel *slog.LevelVar
 	// Metrics. Default: none.
 	Metrics Metrics
 	// ClientMetrics takes what clients push of themselves. Default: it is dropped.

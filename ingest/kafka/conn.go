@@ -34,9 +34,10 @@ type conn struct {
 	readQuota  quotaClient  // of the reading goroutine
 
 	// Of the answering goroutine alone.
-	out      outbox
-	opened   openedPartitions
-	rotation uint32 // of fetches without a session
+	out         outbox
+	opened      openedPartitions
+	rotation    uint32 // of fetches without a session
+	opensShares bool   // share sessions may have been opened on it
 
 	answerQuota quotaClient
 
@@ -86,6 +87,7 @@ func (c *conn) run() {
 	}
 	<-answered
 	c.cancel()
+	c.endShareSessions()
 	closeQuietly(c.nc)
 	if err != nil {
 		c.server.warn("close connection", "remote", c.nc.RemoteAddr(), "err", err)

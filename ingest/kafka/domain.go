@@ -18,6 +18,7 @@ type Domain struct {
 	Fetcher  Fetcher
 	Offsets  OffsetLookup
 	Groups   Groups
+	Shares   Shares
 }
 
 func (d *Domain) validate() error {
@@ -32,6 +33,8 @@ func (d *Domain) validate() error {
 		return errors.New("kafka domain: Offsets is missing")
 	case d.Groups == nil:
 		return errors.New("kafka domain: Groups is missing")
+	case d.Shares == nil:
+		return errors.New("kafka domain: Shares is missing")
 	}
 	return nil
 }

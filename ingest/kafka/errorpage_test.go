@@ -56,8 +56,8 @@ func clusterRequests() []errorCase {
 	}
 	return []errorCase{
 		{"the topic is not there", alter(kmsg.ConfigResourceTypeTopic, "none", "retention.ms", "1"), kerr.UnknownTopicOrPartition},
-		{"a value that cannot be, or that Varve does not honour", alter(kmsg.ConfigResourceTypeTopic, "topic", "preallocate", "true"), kerr.InvalidConfig},
-		{"a setting that means nothing here", alter(kmsg.ConfigResourceTypeBroker, "", "num.io.threads", "9"), kerr.InvalidConfig},
+		{"a value that cannot be, or that Varve does not honour", alter(kmsg.ConfigResourceTypeTopic, "topic", "remote.storage.enable", "false"), kerr.InvalidConfig},
+		{"a setting that means nothing here", alter(kmsg.ConfigResourceTypeBroker, "", "num.io.threads", "9"), kerr.InvalidRequest},
 		{"a node that is not there", alter(kmsg.ConfigResourceTypeBroker, "9", "max.connections", "9"), kerr.InvalidRequest},
 		{"the topic is not there", &kmsg.DescribeConfigsRequest{Version: 4, Resources: []kmsg.DescribeConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: "none"}}}, kerr.UnknownTopicOrPartition},
 		{"always", &kmsg.SASLHandshakeRequest{Version: 1}, kerr.IllegalSaslState},

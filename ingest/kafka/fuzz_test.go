@@ -30,7 +30,7 @@ func FuzzFrame(f *testing.F) {
 	c.addNode("localhost", 9092, "")
 	c.createTopic(f, "topic", 2, "varve.compress.uncompressed", "false") // compressors are pooled, and large
 	panics := &panicCounter{}
-	s, err := New(Config{Logger: quiet, Metrics: panics}, Domain{Metadata: c, Appender: newDiscarder(1 << 10), Fetcher: &tail{[][]byte{make([]byte, 100)}}, Offsets: c, Groups: noGroups{}})
+	s, err := New(Config{Logger: quiet, Metrics: panics}, Domain{Metadata: c, Appender: newDiscarder(1 << 10), Fetcher: &tail{[][]byte{make([]byte, 100)}}, Offsets: c, Groups: noGroups{}, Shares: noShares{}})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -22,6 +22,10 @@ type Groups interface {
 	DeleteOffsets(context.Context, *metapb.GroupDeleteOffsetsRequest) (*metapb.GroupDeleteOffsetsResponse, error)
 	ConsumerHeartbeat(context.Context, *metapb.ConsumerHeartbeatRequest) (*metapb.ConsumerHeartbeatResponse, error)
 	ConsumerDescribe(context.Context, *metapb.ConsumerDescribeRequest) (*metapb.ConsumerDescribeResponse, error)
+	ShareHeartbeat(context.Context, *metapb.ShareHeartbeatRequest) (*metapb.ShareHeartbeatResponse, error)
+	ShareDescribe(context.Context, *metapb.ShareDescribeRequest) (*metapb.ShareDescribeResponse, error)
+	StreamsHeartbeat(context.Context, *metapb.StreamsHeartbeatRequest) (*metapb.StreamsHeartbeatResponse, error)
+	StreamsDescribe(context.Context, *metapb.StreamsDescribeRequest) (*metapb.StreamsDescribeResponse, error)
 }
 
 // groupCode is the code of a group request that was answered, or was not.

@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/varvelog/varve/ingest/lane"
 	"github.com/varvelog/varve/ingest/recordbatch"
@@ -19,6 +20,7 @@ import (
 type press struct {
 	batch int // index in produceRequest.batches
 	codec recordbatch.Codec
+	level int
 	limit int    // bytes the result may have
 	room  *frame // what the result is in, if not in the request's frame
 	err   error
@@ -36,13 +38,44 @@ func (t *topic) pressTo(codec recordbatch.Codec) (recordbatch.Codec, bool) {
 	}
 }
 
+// level is the one a codec of the topic's compresses at, on recordbatch's scale.
+func (t *topic) level(codec recordbatch.Codec) int {
+	switch codec {
+	case recordbatch.Gzip:
+		return int(max(t.config.GzipLevel, 0)) // -1 is the codec's own
+	case recordbatch.LZ4:
+		if t.config.LZ4Level == kafkasFastLZ4 {
+			return 0
+		}
+		return int(t.config.LZ4Level)
+	case recordbatch.Zstd:
+		return int(t.config.ZstdLevel)
+	default:
+		return 0
+	}
+}
+
+// kafkasFastLZ4 is the level at which Kafka leaves lz4's levels alone and takes its fast compressor.
+const kafkasFastLZ4 = 9
+
 // pressPool is the workers. Its queue is bounded by its own length and by the budget of bytes in flight.
 type pressPool struct {
 	jobs     chan pressJob
 	wait     sync.WaitGroup
 	workers  int
 	reserved bool // the workers stand back behind everything else
+
+	// held are finished jobs that nobody has been told of yet.
+	held struct {
+		sync.Mutex
+		done  []*sync.WaitGroup
+		since time.Time // when the first of them finished
+	}
 }
+
+// holdFor is how long a finished job is held back at most, apart from the time that the next one takes. Who waits for it waits behind more
+// than one job for each worker anyway.
+const holdFor = 10 * time.Millisecond
 
 type pressJob struct {
 	batch *lane.Batch
@@ -59,11 +92,32 @@ func newPressPool(workers int) *pressPool {
 			}
 			for job := range p.jobs {
 				job.press.run(job.batch)
-				job.done.Done()
+				p.finished(job)
 			}
 		})
 	}
 	return p
+}
+
+// finished tells of a job and of those held before it, unless enough others wait to keep the workers busy. A batch that goes on alone costs a
+// chunk with its fsync, an entry of the log with another, and an answer; on busy cores each step of these takes a core from a worker, and its
+// caches with it. So what is finished while more waits goes on together.
+func (p *pressPool) finished(job pressJob) {
+	p.held.Lock()
+	defer p.held.Unlock()
+	now := time.Now()
+	if len(p.held.done) == 0 {
+		p.held.since = now
+	}
+	p.held.done = append(p.held.done, job.done)
+	if len(p.jobs) > p.workers && now.Sub(p.held.since) < holdFor {
+		return
+	}
+	for i, done := range p.held.done {
+		done.Done()
+		p.held.done[i] = nil
+	}
+	p.held.done = p.held.done[:0]
 }
 
 // close ends the workers; nothing may be submitted any more.
@@ -114,7 +168,7 @@ func (p *press) recode(dst, batch []byte) ([]byte, error) {
 	if p.codec == recordbatch.None {
 		return recordbatch.Decompress(dst, batch, p.limit)
 	}
-	return recordbatch.Compress(dst, batch, p.codec, 0)
+	return recordbatch.Compress(dst, batch, p.codec, p.level)
 }
 
 // pressStage keeps the order of a connection's produce requests across compression. Only the reading goroutine calls its methods.

@@ -21,10 +21,11 @@ type Server struct {
 	limits    *connectionLimits
 	budget    *byteBudget
 	// pressBudget bounds what batches that are compressed anew become, until their verdicts.
-	pressBudget *byteBudget
-	presses     *pressPool
-	sessions    *sessionCache
-	limiter     logLimiter
+	pressBudget   *byteBudget
+	presses       *pressPool
+	sessions      *sessionCache
+	shareSessions *shareSessions
+	limiter       logLimiter
 
 	ctx    context.Context // ends with Shutdown: long polls return
 	cancel context.CancelFunc
@@ -55,6 +56,7 @@ func New(config Config, domain Domain) (*Server, error) {
 	s.quotas, s.telemetry = newQuotas(domain.Metadata), newTelemetry(domain.Metadata)
 	s.limits = newConnectionLimits(domain.Metadata, s.quotas, s.config.NodeID)
 	s.budget, s.pressBudget = newByteBudget(s.config.InFlightBytes), newByteBudget(s.config.InFlightBytes)
+	s.shareSessions = newShareSessions()
 	s.sessions = newSessionCache(s.config.FetchSessionSlots, s.config.FetchSessionPartitions)
 	s.presses = newPressPool(s.config.CompressionWorkers)
 	s.ctx, s.cancel = context.WithCancel(context.Background())

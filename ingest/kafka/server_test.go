@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
+	"github.com/varvelog/varve/coordinator/delivery"
 	"github.com/varvelog/varve/coordinator/group"
 	"github.com/varvelog/varve/coordinator/metapb"
 )
@@ -35,7 +36,9 @@ func start(t testing.TB, c *cluster, config Config) (*Server, string) {
 	}
 	groups := group.New(group.Limits{InitialDelay: time.Millisecond}, c, config.Logger)
 	t.Cleanup(groups.Close)
-	s, err := New(config, Domain{Metadata: c, Appender: c, Fetcher: c, Offsets: c, Groups: groups})
+	shares := delivery.New(c, config.Logger)
+	t.Cleanup(shares.Close)
+	s, err := New(config, Domain{Metadata: c, Appender: c, Fetcher: c, Offsets: c, Groups: groups, Shares: shares})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -131,3 +131,24 @@ func (g textGroups) Delete(ctx context.Context, r *metapb.GroupDeleteRequest) (*
 	}
 	return g.Groups.Delete(ctx, r)
 }
+
+// ShareHeartbeat refuses names that are not text.
+func (g textGroups) ShareHeartbeat(ctx context.Context, r *metapb.ShareHeartbeatRequest) (*metapb.ShareHeartbeatResponse, error) {
+	if !isText(r.Group, r.MemberId, r.GetRackId()) || !isText(r.Topics.GetNames()...) {
+		return &metapb.ShareHeartbeatResponse{Code: metapb.GroupCode_GROUP_INVALID_REQUEST}, nil
+	}
+	r.ClientId = strings.ToValidUTF8(r.ClientId, "?")
+	return g.Groups.ShareHeartbeat(ctx, r)
+}
+
+// ShareDescribe knows no group whose name is not text.
+func (g textGroups) ShareDescribe(ctx context.Context, r *metapb.ShareDescribeRequest) (*metapb.ShareDescribeResponse, error) {
+	if isText(r.Groups...) {
+		return g.Groups.ShareDescribe(ctx, r)
+	}
+	answer := &metapb.ShareDescribeResponse{}
+	for _, name := range r.Groups {
+		answer.Groups = append(answer.Groups, &metapb.ShareDescribed{Group: name, Code: metapb.GroupCode_GROUP_INVALID_ID})
+	}
+	return answer, nil
+}

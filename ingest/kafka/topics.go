@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -14,7 +15,10 @@ import (
 
 // Creating topics, for CreateTopics and for Metadata's auto-creation.
 
-const durabilityConfig = "varve.durability"
+const (
+	durabilityConfig        = "varve.durability"
+	minInsyncReplicasConfig = "min.insync.replicas"
+)
 
 // newTopicCommand makes the command that creates a topic, with its class resolved: what is stored with the topic does not change
 // with the cluster's size.
@@ -23,12 +27,16 @@ func newTopicCommand(call *call, name string, partitions int32, configs []*metap
 	command := &metapb.CreateTopic{
 		Name: name, TopicId: id[:], Partitions: partitions, Configs: configs, MaxPartitions: call.server().config.MaxPartitions,
 	}
+	class := call.defaultDurability()
 	for _, c := range configs {
-		if c.Name == durabilityConfig {
+		switch n, err := strconv.Atoi(c.Value); {
+		case c.Name == durabilityConfig:
 			return command
+		case c.Name == minInsyncReplicasConfig && err == nil && n > 1:
+			class = "object" // the bucket has the copies that are asked for; one node's disk has one
 		}
 	}
-	command.Configs = append(command.Configs, &metapb.ConfigEntry{Name: durabilityConfig, Value: call.defaultDurability()})
+	command.Configs = append(command.Configs, &metapb.ConfigEntry{Name: durabilityConfig, Value: class})
 	return command
 }
 
@@ -87,8 +95,11 @@ func boundedTimeout(millis int32) time.Duration {
 
 // refusal is an error as answers carry it: code and message. A nil error is success.
 func refusal(e *kerr.Error, message string) (int16, *string) {
-	if e == nil {
+	switch e {
+	case nil:
 		return 0, nil
+	case kerr.UnknownServerError:
+		return e.Code, nil // nobody is told what went on within
 	}
 	if message == "" {
 		message = e.Description

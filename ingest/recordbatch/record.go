@@ -157,6 +157,10 @@ func varint32(b []byte) (v int32, n int) {
 	if len(b) > 0 && b[0] < 0x80 { // most lengths and deltas
 		return int32(b[0]>>1) ^ -int32(b[0]&1), 1
 	}
+	if len(b) > 1 && b[1] < 0x80 { // most of the others
+		u := int32(b[0]&0x7f) | int32(b[1])<<7
+		return u>>1 ^ -(u & 1), 2
+	}
 	v64, n := binary.Varint(b)
 	if v64 < math.MinInt32 || v64 > math.MaxInt32 {
 		return 0, -1
@@ -167,6 +171,10 @@ func varint32(b []byte) (v int32, n int) {
 func varint64(b []byte) (v int64, n int) {
 	if len(b) > 0 && b[0] < 0x80 {
 		return int64(b[0]>>1) ^ -int64(b[0]&1), 1
+	}
+	if len(b) > 1 && b[1] < 0x80 {
+		u := int64(b[0]&0x7f) | int64(b[1])<<7
+		return u>>1 ^ -(u & 1), 2
 	}
 	return binary.Varint(b)
 }

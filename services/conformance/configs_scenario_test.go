@@ -2,9 +2,18 @@ package conformance
 
 import (
 	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
+	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/services/e2e/cluster"
 )
 
 func describe(kind kmsg.ConfigResourceType, name string, configs ...string) *kmsg.DescribeConfigsRequest {
@@ -52,7 +61,7 @@ func askDescribeConfigs(s *session, version int16) {
 		for i := range r.Resources {
 			r.Resources[i].ResourceName = "the node"
 			for j := range r.Resources[i].Configs {
-				if c := &r.Resources[i].Configs[j]; name == "broker.id" || name == "node.id" || name == "listeners" || name == "advertised.listeners" || name == "log.dirs" {
+				if c := &r.Resources[i].Configs[j]; ofTheNode[name] {
 					c.Value = nil
 					for k := range c.ConfigSynonyms {
 						c.ConfigSynonyms[k].Value = nil
@@ -67,20 +76,87 @@ func askDescribeConfigs(s *session, version int16) {
 	ask[kmsg.Response](s, "the cluster's default, unset", version, describe(brokerResource, "", "num.partitions"))
 	ask[kmsg.Response](s, "resource type 0", version, describe(0, "x"))
 	ask[kmsg.Response](s, "resource type 99", version, describe(99, "x"))
-	for _, kind := range []kmsg.ConfigResourceType{kmsg.ConfigResourceTypeBrokerLogger, kmsg.ConfigResourceTypeClientMetrics, kmsg.ConfigResourceTypeGroupConfig} {
-		r := ask[*kmsg.DescribeConfigsResponse](s, "", version, describe(kind, node))
-		fields := map[string]string{}
-		for _, resource := range r.Resources {
-			fields["error code"] = codeName(resource.ErrorCode)
-			if kind != kmsg.ConfigResourceTypeBrokerLogger {
-				for _, c := range resource.Configs {
-					fields[c.Name] = fmt.Sprint(c.Value == nil, c.Source, c.ReadOnly)
+	s.describeOthers(version, node)
+}
+
+const (
+	loggerResource  = kmsg.ConfigResourceTypeBrokerLogger
+	metricsResource = kmsg.ConfigResourceTypeClientMetrics
+	groupResource   = kmsg.ConfigResourceTypeGroupConfig
+)
+
+// describeOthers describes all of a broker, and what is neither a topic nor a broker.
+func (s *session) describeOthers(version int16, node string) {
+	whole := describe(brokerResource, node)
+	whole.IncludeSynonyms, whole.IncludeDocumentation = true, true
+	r := ask[*kmsg.DescribeConfigsResponse](s, "", version, whole)
+	for i := range r.Resources {
+		resource := &r.Resources[i]
+		resource.ResourceName = "the node"
+		for j := range resource.Configs {
+			if c := &resource.Configs[j]; ofTheNode[c.Name] {
+				c.Value = nil
+				for k := range c.ConfigSynonyms {
+					c.ConfigSynonyms[k].Value = nil
 				}
 			}
 		}
-		s.note(describe(kind, ""), fmt.Sprintf("resource type %d", kind), fields)
+		listed := map[string]kmsg.DescribeConfigsResponseResourceConfig{}
+		for _, c := range resource.Configs {
+			listed[c.Name] = c
+		}
+		var refused []string
+		for _, name := range kafkasBrokerConfigs(s.t) { // a check for each
+			if meta.WhyRefused(meta.ScopeBroker, name) != "" {
+				if _, ok := listed[name]; ok {
+					refused = append(refused, name)
+				}
+				delete(listed, name)
+				continue
+			}
+			one := *r
+			one.Resources = []kmsg.DescribeConfigsResponseResource{*resource}
+			one.Resources[0].Configs = nil
+			if c, ok := listed[name]; ok {
+				one.Resources[0].Configs = append(one.Resources[0].Configs, c)
+			}
+			delete(listed, name)
+			s.note(whole, "all of a broker: "+name, s.symbols.flatten(&one))
+		}
+		s.note(whole, "all of a broker: those that Varve refuses", map[string]string{"names": strings.Join(refused, " ")})
+		s.note(whole, "all of a broker: others", map[string]string{"names": strings.Join(slices.Sorted(maps.Keys(listed)), " ")})
+	}
+	ask[kmsg.Response](s, "", 1, alterIncrementally(loggerResource, node, change{"root", set, "INFO"}))
+	ask[kmsg.Response](s, "logger", version, describe(loggerResource, node, "root"))
+	ask[kmsg.Response](s, "a logger that is not there", version, describe(loggerResource, node, "no.such.logger"))
+	ask[kmsg.Response](s, "logger of another node", version, describe(loggerResource, "4711", "root"))
+	ask[kmsg.Response](s, "logger of no node", version, describe(loggerResource, "", "root"))
+	for _, kind := range []kmsg.ConfigResourceType{metricsResource, groupResource} {
+		ask[kmsg.Response](s, fmt.Sprintf("resource type %d, unknown", kind), version, describe(kind, s.name("unknown")))
+		ask[kmsg.Response](s, fmt.Sprintf("resource type %d, without a name", kind), version, describe(kind, ""))
+		full := describe(kind, s.name("unknown"))
+		full.IncludeSynonyms, full.IncludeDocumentation = true, true
+		ask[kmsg.Response](s, fmt.Sprintf("resource type %d, in full", kind), version, full)
 	}
 }
+
+// kafkasBrokerConfigs are the names that Kafka documents for brokers.
+func kafkasBrokerConfigs(t testing.TB) (names []string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(cluster.Root(), "coordinator", "meta", "testdata", "kafka-4.1-configs.tsv"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Split(line, "\t"); fields[0] == "broker" {
+			names = append(names, fields[1])
+		}
+	}
+	return names
+}
+
+// ofTheNode are configurations whose values say where a process runs.
+var ofTheNode = map[string]bool{"broker.id": true, "node.id": true, "listeners": true, "advertised.listeners": true, "log.dirs": true, "log.dir": true}
 
 // valueOf waits until a topic's configuration is seen to be value, and records what is described.
 func (s *session) awaitConfig(label, topic, name, value string) {
@@ -132,29 +208,66 @@ func askAlterConfigs(s *session, version int16) {
 	s.awaitConfig("after a validation only", topic.name, "retention.ms", "604800000")
 }
 
+// change is one of IncrementalAlterConfigs'.
+type change struct {
+	name  string
+	op    kmsg.IncrementalAlterConfigOp
+	value string
+}
+
+const set, remove, add, subtract = kmsg.IncrementalAlterConfigOpSet, kmsg.IncrementalAlterConfigOpDelete, kmsg.IncrementalAlterConfigOpAppend, kmsg.IncrementalAlterConfigOpSubtract
+
+func alterIncrementally(kind kmsg.ConfigResourceType, name string, changes ...change) *kmsg.IncrementalAlterConfigsRequest {
+	r := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	resource := kmsg.NewIncrementalAlterConfigsRequestResource()
+	resource.ResourceType, resource.ResourceName = kind, name
+	for _, c := range changes {
+		config := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+		config.Name, config.Op = c.name, c.op
+		if c.value != "null" {
+			config.Value = kmsg.StringPtr(c.value)
+		}
+		resource.Configs = append(resource.Configs, config)
+	}
+	r.Resources = append(r.Resources, resource)
+	return r
+}
+
+// alterOthers alters what is neither a topic nor a broker.
+func (s *session) alterOthers(node string, try func(string, kmsg.ConfigResourceType, string, ...change)) {
+	s.t.Helper()
+	try("logger", loggerResource, node, change{"root", set, "INFO"})
+	try("logger, bad level", loggerResource, node, change{"root", set, "LOUD"})
+	try("logger, appended", loggerResource, node, change{"root", add, "INFO"})
+	try("logger, deleted", loggerResource, node, change{"root", remove, "null"})
+	try("logger that is not there", loggerResource, node, change{"no.such.logger", set, "INFO"})
+	try("logger of another node", loggerResource, "4711", change{"root", set, "INFO"})
+	try("logger of no node", loggerResource, "", change{"root", set, "INFO"})
+	try("metrics", metricsResource, s.name("metrics"), change{"interval.ms", set, "1000"}, change{"match", set, "client_id=x"}, change{"metrics", set, "org.apache"})
+	try("metrics, unknown name", metricsResource, s.name("metrics"), change{"no.such", set, "1"})
+	try("metrics, bad interval", metricsResource, s.name("metrics"), change{"interval.ms", set, "1"})
+	try("metrics, no number", metricsResource, s.name("metrics"), change{"interval.ms", set, "x"})
+	try("metrics, bad match", metricsResource, s.name("metrics"), change{"match", set, "nobody=x"})
+	try("metrics, without a name", metricsResource, "", change{"interval.ms", set, "1000"})
+	try("group", groupResource, s.name("group"), change{"consumer.session.timeout.ms", set, "50000"})
+	try("group, unknown name", groupResource, s.name("group"), change{"no.such", set, "1"})
+	try("group, out of bounds", groupResource, s.name("group"), change{"consumer.session.timeout.ms", set, "1"})
+	try("group, above the bounds", groupResource, s.name("group"), change{"consumer.session.timeout.ms", set, "9999999"})
+	try("group, no number", groupResource, s.name("group"), change{"consumer.heartbeat.interval.ms", set, "x"})
+	try("group, without a name", groupResource, "", change{"consumer.session.timeout.ms", set, "50000"})
+	until(s, "group, described", 4, describe(groupResource, s.name("group"), "consumer.session.timeout.ms", "consumer.heartbeat.interval.ms"), func(r *kmsg.DescribeConfigsResponse) bool {
+		return len(r.Resources[0].Configs) == 2 && r.Resources[0].Configs[0].Source != kmsg.ConfigSourceDefaultConfig
+	})
+	until(s, "metrics, described", 4, describe(metricsResource, s.name("metrics")), func(r *kmsg.DescribeConfigsResponse) bool { return len(r.Resources[0].Configs) == 3 })
+	for _, name := range []string{"interval.ms", "match", "metrics"} {
+		try("", metricsResource, s.name("metrics"), change{name, remove, "null"})
+	}
+	try("", groupResource, s.name("group"), change{"consumer.session.timeout.ms", remove, "null"})
+}
+
 func askIncrementalAlterConfigs(s *session, version int16) {
 	topic := s.create("topic", 1)
-	type change struct {
-		name  string
-		op    kmsg.IncrementalAlterConfigOp
-		value string
-	}
-	const set, remove, add, subtract = kmsg.IncrementalAlterConfigOpSet, kmsg.IncrementalAlterConfigOpDelete, kmsg.IncrementalAlterConfigOpAppend, kmsg.IncrementalAlterConfigOpSubtract
-	alter := func(kind kmsg.ConfigResourceType, name string, changes ...change) *kmsg.IncrementalAlterConfigsRequest {
-		r := kmsg.NewPtrIncrementalAlterConfigsRequest()
-		resource := kmsg.NewIncrementalAlterConfigsRequestResource()
-		resource.ResourceType, resource.ResourceName = kind, name
-		for _, c := range changes {
-			config := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
-			config.Name, config.Op = c.name, c.op
-			if c.value != "null" {
-				config.Value = kmsg.StringPtr(c.value)
-			}
-			resource.Configs = append(resource.Configs, config)
-		}
-		r.Resources = append(r.Resources, resource)
-		return r
-	}
+	alter := alterIncrementally
 	try := func(label string, kind kmsg.ConfigResourceType, name string, changes ...change) {
 		s.t.Helper()
 		ask[kmsg.Response](s, label, version, alter(kind, name, changes...))
@@ -193,6 +306,29 @@ func askIncrementalAlterConfigs(s *session, version int16) {
 	try("another broker", brokerResource, "4711", change{"log.retention.ms", set, "5"})
 	try("a broker that is no number", brokerResource, "one", change{"log.retention.ms", set, "5"})
 	try("a broker's read-only configuration", brokerResource, strconv.Itoa(int(s.node())), change{"default.replication.factor", set, "1"})
+	node := strconv.Itoa(int(s.node()))
+	for _, broker := range []string{"", node} {
+		of := map[bool]string{true: "cluster: ", false: "broker: "}[broker == ""]
+		try(of+"unknown name, deleted", brokerResource, broker, change{"no.such", remove, "null"})
+		try(of+"bad value", brokerResource, broker, change{"log.retention.ms", set, "x"})
+		try(of+"null value", brokerResource, broker, change{"log.retention.ms", set, "null"})
+		try(of+"a list's item", brokerResource, broker, change{"log.cleanup.policy", add, "burn"})
+		try(of+"append to what is no list", brokerResource, broker, change{"log.retention.ms", add, "5"})
+		for _, name := range []string{"node.id", "broker.id", "log.dirs", "delete.topic.enable", "default.replication.factor", "log.retention.hours", "listeners"} {
+			try(of+"read-only "+name, brokerResource, broker, change{name, set, "1"})
+		}
+	}
+	for _, c := range [][2]string{{"leader.replication.throttled.rate", "1000"}, {"follower.replication.throttled.rate", "1000"}} {
+		try("a node's "+c[0], brokerResource, node, change{c[0], set, c[1]})
+		try("a node's "+c[0]+" deleted", brokerResource, node, change{c[0], remove, "null"})
+		try("a node's bad "+c[0], brokerResource, node, change{c[0], set, "-1"})
+	}
+	for _, c := range [][2]string{{"log.flush.interval.ms", "5"}, {"log.preallocate", "true"}, {"compression.zstd.level", "5"}, {"log.index.interval.bytes", "1"}, {"log.segment.delete.delay.ms", "1"}, {"log.index.size.max.bytes", "4096"}, {"log.roll.jitter.ms", "1"}} {
+		try("the cluster's "+c[0], brokerResource, "", change{c[0], set, c[1]})
+		try("the cluster's "+c[0]+" deleted", brokerResource, "", change{c[0], remove, "null"})
+		try("the cluster's bad "+c[0], brokerResource, "", change{c[0], set, "x"})
+	}
+	s.alterOthers(node, try)
 	try("resource type 99", 99, "x", change{"retention.ms", set, "5"})
 	try("resource type 0", 0, "x", change{"retention.ms", set, "5"})
 	twice := alter(topicResource, topic.name, change{"retention.ms", set, "5"})

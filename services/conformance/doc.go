@@ -1,7 +1,9 @@
 // Package conformance compares Varve with Apache Kafka: the same requests are sent to a `varve serve` and to a single-node Kafka broker,
-// and the answers are compared field by field. Kafka's own command-line tools are then run against Varve.
+// and the answers are compared field by field. Kafka's own command-line tools are then run against Varve, and so are the clients of
+// several languages.
 //
-// All of it is tests, which run when VARVE_CONFORMANCE=1 (`make conformance`) and need Java and Maven: kafka.sh gets Kafka's jars.
+// All of it is tests, which run when VARVE_CONFORMANCE=1 (`make conformance`) and need Java, Maven, Python and npm: kafka.sh gets Kafka's
+// jars, clients/prepare.sh the clients.
 //
 // # How to read it
 //
@@ -13,6 +15,13 @@
 //	batch_test.go       record batches, good and bad, encoded without Varve's code
 //	*_scenario_test.go  what is asked, for every version of an API that both serve
 //	smoke_test.go       Kafka's tools against Varve
+//	quickstart_test.go  Kafka's quick starts of Connect and Streams against Varve
+//	streams_test.go     one Kafka Streams application (streams/) on both servers, killed again and again: the same must come out
+//	connect_test.go     a pair of Connect workers that are killed in turn
+//	clientlog_test.go   what Java clients may complain of
+//	clients_test.go     clients against Varve: what each is asked to do, and the table of what became of it
+//	members_test.go     groups of each client: a member joins, is killed, leaves
+//	clients/            the programs that run one client each; they say a line for each check
 //
 // A scenario is a function that is run on each server by itself. Ids that a server hands out (topic ids, member ids, producer ids, fetch
 // sessions) are replaced, before the comparison, by the order in which the scenario first saw them.

@@ -6,9 +6,11 @@ root="$(cd "$here/../.." && pwd)"
 libs="$root/.cache/kafka/libs"
 version="$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' "$here/pom.xml")"
 
-if [ -f "$libs/kafka_2.13-$version.jar" ] && [ -f "$libs/kafka-tools-$version.jar" ]; then
-  exit 0
-fi
+complete=yes
+for jar in kafka_2.13 kafka-tools kafka-streams connect-runtime connect-file connect-json; do
+  [ -f "$libs/$jar-$version.jar" ] || complete=
+done
+[ -z "$complete" ] || exit 0
 for program in java mvn; do
   command -v "$program" >/dev/null || { echo "kafka.sh: $program is needed (Debian: apt-get install openjdk-17-jre-headless maven)" >&2; exit 1; }
 done

@@ -103,7 +103,7 @@ func (r *report) check(kafka, varve *observation) {
 		}
 		if n := findIntended(kafka, path, k, v); n >= 0 {
 			r.used[n]++
-			meant = append(meant, intended[n].reason)
+			meant = append(meant, fmt.Sprintf("    %s: kafka %s, varve %s (%s)", path, k, v, intended[n].reason))
 			continue
 		}
 		unexplained = append(unexplained, fmt.Sprintf("    %s: kafka %s, varve %s", path, k, v))
@@ -115,8 +115,7 @@ func (r *report) check(kafka, varve *observation) {
 		r.t.Fail()
 	case len(meant) > 0:
 		count.intended++
-		slices.Sort(meant)
-		fmt.Fprintf(r.out, "intended  %s: %s\n", kafka.name(), strings.Join(slices.Compact(meant), "; "))
+		fmt.Fprintf(r.out, "intended  %s\n%s\n", kafka.name(), strings.Join(meant, "\n"))
 	default:
 		count.equal++
 		fmt.Fprintf(r.out, "equal     %s\n", kafka.name())
@@ -164,7 +163,8 @@ func valueAt(o *observation, path string) string {
 	return absent
 }
 
-// finish prints the table. Where everything ran, an intended difference that was not seen is an error: the list would grow stale.
+// finish prints the table. Where everything ran, an intended difference that was not seen, of an API that was asked, is an error: the list
+// would grow stale.
 func (r *report) finish(everything bool) {
 	fmt.Fprintf(r.out, "\n%-26s %7s %7s %9s %12s\n", "API", "checks", "equal", "intended", "unexplained")
 	var total tally
@@ -177,7 +177,7 @@ func (r *report) finish(everything bool) {
 	for i := range intended {
 		if r.used[i] > 0 {
 			fmt.Fprintf(r.out, "intended, %d fields: %s\n", r.used[i], intended[i].reason)
-		} else if everything {
+		} else if everything && (intended[i].api == "" || r.tally[intended[i].api] != nil) {
 			r.t.Errorf("an intended difference was not seen: %s", intended[i].reason)
 		}
 	}

@@ -1,10 +1,12 @@
 package conformance
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +22,10 @@ const gate = "VARVE_CONFORMANCE"
 func TestMain(m *testing.M) {
 	if os.Getenv(gate) == "" {
 		os.Exit(m.Run()) // everything skips: no binary is needed
+	}
+	// What runs in parallel here waits most of the time, for sessions to run out.
+	if err := flag.Set("test.parallel", "32"); err != nil {
+		panic(err)
 	}
 	os.Exit(cluster.Main(m))
 }
@@ -69,16 +75,23 @@ group.initial.rebalance.delay.ms=0
 `
 
 // startKafka formats a directory, starts a broker that is its own controller, and returns when it answers.
-func startKafka(t *testing.T) *server {
+func startKafka(t *testing.T) *server { return startKafkaWith(t, "") }
+
+// startKafkaWith adds settings to the broker's, and levels of features to what the directory is formatted with.
+func startKafkaWith(t *testing.T, settings string, features ...string) *server {
 	t.Helper()
 	dir, classes := t.TempDir(), jars(t)
 	address := cluster.FreeAddress(t)
 	config := filepath.Join(dir, "server.properties")
-	text := fmt.Sprintf(properties, address, cluster.FreeAddress(t), filepath.Join(dir, "data"))
+	text := fmt.Sprintf(properties, address, cluster.FreeAddress(t), filepath.Join(dir, "data")) + settings
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cluster.MustCommand(t, "", "java", "-Xmx256m", "-cp", classes, "kafka.tools.StorageTool", "format", "-t", "AAAAAAAAAAAAAAAAAAAAAA", "-c", config)
+	format := []string{"-Xmx256m", "-cp", classes, "kafka.tools.StorageTool", "format", "-t", "AAAAAAAAAAAAAAAAAAAAAA", "-c", config}
+	for _, f := range features {
+		format = append(format, "--feature", f)
+	}
+	cluster.MustCommand(t, "", "java", format...)
 	logFile, err := os.Create(filepath.Join(cluster.Root(), ".cache", "kafka", "kafka.log"))
 	if err != nil {
 		t.Fatal(err)
@@ -178,7 +191,7 @@ func TestConformance(t *testing.T) {
 	only := os.Getenv("VARVE_CONFORMANCE_ONLY")
 	now := time.Now().UnixMilli()
 	for _, sc := range scenarios() {
-		if only != "" && !strings.Contains(sc.name, only) {
+		if only != "" && !slices.ContainsFunc(strings.Split(only, ","), func(name string) bool { return strings.Contains(sc.name, name) }) {
 			continue
 		}
 		k, v := kafka.ranges[sc.key], varve.ranges[sc.key]

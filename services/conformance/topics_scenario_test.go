@@ -213,7 +213,9 @@ func askCreateTopics(s *session, version int16) {
 	good := [][2]string{{"cleanup.policy", "delete"}, {"compression.type", "lz4"}, {"retention.ms", "-1"}, {"retention.ms", "1000"}, {"segment.bytes", "1048576"}, {"max.message.bytes", "0"},
 		{"message.timestamp.type", "LogAppendTime"}, {"min.insync.replicas", "1"}, {"retention.bytes", "1"}, {"segment.ms", "1"}, {"flush.ms", "1"}, {"flush.messages", "1"},
 		{"index.interval.bytes", "1"}, {"segment.index.bytes", "4096"}, {"segment.jitter.ms", "0"}, {"delete.retention.ms", "0"}, {"file.delete.delay.ms", "1"},
-		{"min.cleanable.dirty.ratio", "0.5"}, {"unclean.leader.election.enable", "true"}, {"preallocate", "false"}, {"message.timestamp.before.max.ms", "1"},
+		{"min.cleanable.dirty.ratio", "0.5"}, {"unclean.leader.election.enable", "true"}, {"preallocate", "false"}, {"preallocate", "true"}, {"segment.jitter.ms", "7"}, {"leader.replication.throttled.replicas", "0:1,1:1"}, {"leader.replication.throttled.replicas", "none"}, {"compression.zstd.level", "-5"},
+		{"compression.zstd.level", "22"}, {"compression.lz4.level", "17"}, {"compression.gzip.level", "9"}, {"remote.log.copy.disable", "false"}, {"remote.log.delete.on.disable", "false"}, {"unclean.leader.election.enable", "false"}, {"local.retention.ms", "-2"},
+		{"local.retention.bytes", "-2"}, {"remote.storage.enable", "false"}, {"message.timestamp.before.max.ms", "1"},
 		{"max.compaction.lag.ms", "1"}, {"min.compaction.lag.ms", "1"}, {"compression.zstd.level", "3"}, {"compression.gzip.level", "-1"}, {"compression.lz4.level", "9"},
 		{"leader.replication.throttled.replicas", "*"}, {"follower.replication.throttled.replicas", ""}, {"cleanup.policy", "compact"}, {"cleanup.policy", "compact,delete"}, {"cleanup.policy", "delete,compact"},
 		{"cleanup.policy", "compact,compact"}, {"min.cleanable.dirty.ratio", "0.25"}, {"delete.retention.ms", "9223372036854775807"}, {"min.insync.replicas", "2"}}
@@ -222,7 +224,8 @@ func askCreateTopics(s *session, version int16) {
 	}
 	bad := [][2]string{{"no.such.config", "1"}, {"retention.ms", "x"}, {"retention.ms", "-2"}, {"retention.ms", ""}, {"cleanup.policy", "burn"}, {"cleanup.policy", "compact,burn"}, {"cleanup.policy", ","}, {"max.compaction.lag.ms", "0"}, {"min.compaction.lag.ms", "-1"}, {"delete.retention.ms", "x"}, {"cleanup.policy", ""}, {"compression.type", "brotli"}, {"segment.bytes", "1"},
 		{"max.message.bytes", "-1"}, {"max.message.bytes", "3000000000"}, {"min.insync.replicas", "0"}, {"message.timestamp.type", "Never"}, {"preallocate", "perhaps"}, {"segment.ms", "0"},
-		{"compression.zstd.level", "99"}, {"min.cleanable.dirty.ratio", "2"}, {"leader.replication.throttled.replicas", "x"}, {"message.format.version", "3.0"}, {"message.downconversion.enable", "true"}, {"num.partitions", "3"}}
+		{"compression.zstd.level", "99"}, {"compression.gzip.level", "0"}, {"compression.lz4.level", "18"}, {"flush.ms", "-1"}, {"flush.messages", "0"}, {"index.interval.bytes", "-1"}, {"segment.index.bytes", "3"}, {"file.delete.delay.ms", "-1"}, {"segment.jitter.ms", "-1"},
+		{"unclean.leader.election.enable", "maybe"}, {"follower.replication.throttled.replicas", "0"}, {"local.retention.ms", "-3"}, {"remote.storage.enable", "x"}, {"message.timestamp.after.max.ms", "-1"}, {"min.cleanable.dirty.ratio", "2"}, {"leader.replication.throttled.replicas", "x"}, {"message.format.version", "3.0"}, {"message.downconversion.enable", "true"}, {"num.partitions", "3"}}
 	for i, c := range bad {
 		try(fmt.Sprintf("with bad %s=%s", c[0], c[1]), newTopic(s.name(fmt.Sprintf("bad%d", i)), 1, c[0], c[1]))
 	}
@@ -312,12 +315,12 @@ func askCreatePartitions(s *session, version int16) {
 		probe.Topics = []kmsg.CreatePartitionsRequestTopic{t}
 		ask[kmsg.Response](s, label, version, probe)
 	}
-	assigned("assigned to an unknown node", more(topic.name, 5, []int32{node + 1000}))
-	assigned("assigned too few", more(topic.name, 6, []int32{node}))
-	assigned("assigned too many", more(topic.name, 5, []int32{node}, []int32{node}))
-	assigned("assigned to nobody", more(topic.name, 5, []int32{}))
-	assigned("assigned to a node twice", more(topic.name, 5, []int32{node, node}))
-	assigned("assigned", more(topic.name, 5, []int32{node}))
+	assigned("assigned to an unknown node", more(topic.name, 3, []int32{node + 1000}))
+	assigned("assigned too few", more(topic.name, 4, []int32{node}))
+	assigned("assigned too many", more(topic.name, 3, []int32{node}, []int32{node}))
+	assigned("assigned to nobody", more(topic.name, 3, []int32{}))
+	assigned("assigned to a node twice", more(topic.name, 3, []int32{node, node}))
+	assigned("assigned", more(topic.name, 3, []int32{node}))
 	probe.Topics = nil
 	probe.Topics = append(probe.Topics, more(topic.name, 9), more(s.name("unknown"), 3))
 	ask[kmsg.Response](s, "validated only", version, probe)

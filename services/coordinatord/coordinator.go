@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/varvelog/varve/coordinator/delivery"
 	"github.com/varvelog/varve/coordinator/group"
 	"github.com/varvelog/varve/coordinator/identity"
 	"github.com/varvelog/varve/coordinator/leader"
@@ -29,6 +30,7 @@ type Coordinator struct {
 	Replica *replica.Replica
 	Leader  *leader.Leader
 	Groups  *group.Coordinator
+	Shares  *delivery.Coordinator
 
 	log     metalog.Log
 	stop    context.CancelFunc
@@ -109,6 +111,8 @@ func Start(ctx context.Context, p *process.Process, alone bool) (_ *Coordinator,
 	c.Groups = group.New(group.Limits{}, c.Replica, p.Log)
 	c.Leader.Register(p.Internal)
 	group.Register(p.Internal, c.Groups)
+	c.Shares = delivery.New(c.Replica, p.Log)
+	delivery.Register(p.Internal, c.Shares)
 	if c.cancel, err = p.Bus.Respond(bus.LeaderSubject(p.Cluster.ClusterID), c.Leader.AnswerLeader); err != nil {
 		return nil, fmt.Errorf("answer who leads: %w", err)
 	}
@@ -177,6 +181,9 @@ func (c *Coordinator) Close() error {
 	}
 	if c.Groups != nil {
 		c.Groups.Close()
+	}
+	if c.Shares != nil {
+		c.Shares.Close()
 	}
 	c.stop()
 	c.running.Wait()

@@ -45,7 +45,7 @@ type Node struct {
 const indexCacheBytes = 16 << 20
 
 // Start opens the hot log, registers the node and serves Kafka. On an error, what was opened is closed.
-func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups kafka.Groups) (_ *Node, err error) {
+func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups kafka.Groups, shares kafka.Shares) (_ *Node, err error) {
 	n := &Node{log: p.Log, replica: r, failed: make(chan error, 1)}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	n.stop = stop
@@ -75,10 +75,10 @@ func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups k
 	}
 	n.server, err = kafka.New(kafka.Config{
 		ClusterID: p.Cluster.ClusterID, NodeID: registration.Node, InFlightBytes: int64(p.Config.RequestMemory),
-		MaxConnections: p.Config.MaxConnections, Logger: p.Log, Metrics: n.metrics,
+		MaxConnections: p.Config.MaxConnections, Logger: p.Log, LogLevel: p.LogLevel, Metrics: n.metrics,
 		LogDir: absolute(p.Config.DataDir), DiskSpace: diskSpace(p.Config.DataDir), ClientMetrics: newClientMetrics(p.Registry),
 	}, kafka.Domain{
-		Metadata: r, Appender: kafka.LaneAppender{Set: n.lanes}, Fetcher: kafka.FetchReader{Reader: reader}, Offsets: reader, Groups: groups,
+		Metadata: r, Appender: kafka.LaneAppender{Set: n.lanes}, Fetcher: kafka.FetchReader{Reader: reader}, Offsets: reader, Groups: groups, Shares: shares,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configure Kafka listener: %w", err)

@@ -32,6 +32,7 @@ import (
 type Process struct {
 	Config    *config.Config
 	Log       *slog.Logger
+	LogLevel  *slog.LevelVar // of Log
 	Registry  *prometheus.Registry
 	Readiness *telemetry.Readiness
 	Store     *metered.Store
@@ -57,8 +58,8 @@ const (
 const bucketTimeout = 15 * time.Second
 
 // Start opens the parts that role needs. On an error, what was opened is closed.
-func Start(ctx context.Context, c *config.Config, role config.Role, log *slog.Logger) (_ *Process, err error) {
-	p := &Process{Config: c, Log: log, Registry: telemetry.NewRegistry(), Readiness: &telemetry.Readiness{}}
+func Start(ctx context.Context, c *config.Config, role config.Role, log *slog.Logger, level *slog.LevelVar) (_ *Process, err error) {
+	p := &Process{Config: c, Log: log, LogLevel: level, Registry: telemetry.NewRegistry(), Readiness: &telemetry.Readiness{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.Close(context.WithoutCancel(ctx)))

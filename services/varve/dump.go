@@ -245,11 +245,11 @@ func newDumpMetalog() *cobra.Command {
 			if err := c.Validate(config.RoleServe); err != nil {
 				return err
 			}
-			log, err := telemetry.NewLogger(command.ErrOrStderr(), "warn", c.LogFormat)
+			log, level, err := telemetry.NewLogger(command.ErrOrStderr(), "warn", c.LogFormat)
 			if err != nil {
 				return err
 			}
-			p, err := process.Start(command.Context(), c, config.RoleCoordinator, log)
+			p, err := process.Start(command.Context(), c, config.RoleCoordinator, log, level)
 			if err != nil {
 				return err
 			}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/varvelog/varve/coordinator/delivery"
 	"github.com/varvelog/varve/coordinator/group"
 	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/infra/telemetry"
@@ -40,11 +41,11 @@ func newServer(name, short, long string, role config.Role, run func(context.Cont
 			if err := c.Validate(role); err != nil {
 				return err
 			}
-			log, err := telemetry.NewLogger(command.ErrOrStderr(), c.LogLevel, c.LogFormat)
+			log, level, err := telemetry.NewLogger(command.ErrOrStderr(), c.LogLevel, c.LogFormat)
 			if err != nil {
 				return err
 			}
-			p, err := process.Start(command.Context(), c, role, log)
+			p, err := process.Start(command.Context(), c, role, log, level)
 			if err != nil {
 				return err
 			}
@@ -64,7 +65,7 @@ func serveAll(ctx context.Context, p *process.Process) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, coordinator.Close()) }()
-	node, err := ingestd.Start(ctx, p, coordinator.Replica, coordinator.Groups)
+	node, err := ingestd.Start(ctx, p, coordinator.Replica, coordinator.Groups, coordinator.Shares)
 	if err != nil {
 		return err
 	}
@@ -105,7 +106,7 @@ func serveIngest(ctx context.Context, p *process.Process) (err error) {
 	follower.Go(func() { lost <- r.Follow(following, p.Bus, p.Cluster.ClusterID) })
 	defer follower.Wait()
 	defer stop()
-	node, err := ingestd.Start(ctx, p, r, group.NewRemote(remote))
+	node, err := ingestd.Start(ctx, p, r, group.NewRemote(remote), delivery.NewRemote(remote))
 	if err != nil {
 		return err
 	}

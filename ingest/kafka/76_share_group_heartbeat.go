@@ -1,0 +1,49 @@
+package kafka
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/coordinator/metapb"
+)
+
+// ShareGroupHeartbeat (key 76), version 1 (KIP-932). Version 0 was an early access of Kafka 4.0.
+
+func handleShareGroupHeartbeat(ctx context.Context, call *call, r *kmsg.ShareGroupHeartbeatRequest) (kmsg.Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, consumerHeartbeatTimeout)
+	defer cancel()
+	response := kmsg.NewPtrShareGroupHeartbeatResponse()
+	if e := call.mayGroup(Read, r.GroupID); e != nil {
+		response.ErrorCode = e.Code
+		return response, nil
+	}
+	for _, name := range r.SubscribedTopicNames {
+		if e := call.mayTopic(Describe, name); e != nil {
+			response.ErrorCode = e.Code
+			return response, nil
+		}
+	}
+	request := &metapb.ShareHeartbeatRequest{
+		Group: r.GroupID, MemberId: r.MemberID, MemberEpoch: r.MemberEpoch, RackId: r.RackID, ClientId: call.clientID(), ClientHost: "/" + call.conn.host,
+	}
+	if r.SubscribedTopicNames != nil {
+		request.Topics = &metapb.ConsumerTopics{Names: r.SubscribedTopicNames}
+	}
+	beat, err := call.domain().Groups.ShareHeartbeat(ctx, request)
+	response.ErrorCode, response.ErrorMessage = groupCode(beat.GetCode(), err), nilIfEmpty(beat.GetMessage())
+	if response.ErrorCode != 0 {
+		return response, nil
+	}
+	response.MemberID, response.MemberEpoch, response.HeartbeatIntervalMillis = nilIfEmpty(beat.MemberId), beat.MemberEpoch, beat.HeartbeatIntervalMillis
+	if beat.Assignment != nil {
+		assignment := kmsg.NewShareGroupHeartbeatResponseAssignment()
+		for _, t := range beat.Assignment.Topics {
+			assignment.TopicPartitions = append(assignment.TopicPartitions, kmsg.ShareGroupHeartbeatResponseAssignmentTopicPartition{
+				TopicID: topicIDOf(t.TopicId), Partitions: t.Partitions,
+			})
+		}
+		response.Assignment = &assignment
+	}
+	return response, nil
+}

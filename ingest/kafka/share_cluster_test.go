@@ -1,0 +1,34 @@
+package kafka
+
+import (
+	"context"
+
+	"github.com/varvelog/varve/coordinator/meta"
+)
+
+type noShares struct{ Shares }
+
+// Watch implements delivery.Log: every commit wakes everybody.
+func (c *cluster) Watch(_ []meta.TopicPartition, ch chan<- struct{}) (cancel func()) {
+	ctx, stop := context.WithCancel(context.Background())
+	c.mu.Lock()
+	committed := c.mu.committed
+	c.mu.Unlock()
+	c.wait.Go(func() {
+		for {
+			select {
+			case <-committed:
+			case <-ctx.Done():
+				return
+			}
+			c.mu.Lock()
+			committed = c.mu.committed
+			c.mu.Unlock()
+			select {
+			case ch <- struct{}{}:
+			default:
+			}
+		}
+	})
+	return stop
+}
