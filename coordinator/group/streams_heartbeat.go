@@ -94,6 +94,8 @@ type configuredTopology struct{ *streamsgroup.Configured }
 func (g *StreamsGroup) plan(c streamsCluster, r *metapb.StreamsHeartbeatRequest) (streamsPlan, *refusal) {
 	p := streamsPlan{topology: g.topology, topics: g.topics, topicsSeq: c.topics.seq, configured: configuredTopology{g.configured}}
 	switch {
+	case r.Topology != nil && r.Topology.Epoch < 0:
+		return p, refuse(metapb.GroupCode_GROUP_STREAMS_INVALID_TOPOLOGY, "Topology epoch must be non-negative.")
 	case g.topology == nil:
 		p.topology = r.Topology
 	case r.Topology != nil && r.Topology.Epoch >= g.topology.Epoch && !sameTopology(g.topology, r.Topology):
