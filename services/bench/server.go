@@ -20,9 +20,11 @@ const (
 	logTail = 2 << 10
 )
 
-// server is a `varve serve` in a process of its own, on free loopback ports. It is a child of this process and dies with it.
+// server is a `varve serve`, or one role of a cluster, in a process of its own, on free loopback ports. It is a child of this process and
+// dies with it.
 type server struct {
-	kafkaAddr, httpAddr string
+	role                          string
+	kafkaAddr, httpAddr, natsAddr string
 	// readyAfter is the time from before the process was made until /readyz said yes and Kafka clients could connect.
 	readyAfter time.Duration
 
@@ -36,14 +38,17 @@ type server struct {
 // noShipping are the flags that keep everything in the hot log for as long as a figure takes.
 var noShipping = []string{"--hot-segment-bytes=2GiB", "--seal-age=2h"}
 
+// serveRole is the role of a server that has all of them.
+const serveRole = "serve"
+
 // startServer starts a server on dataDir and waits until it is ready. The caller stops or kills it.
-func startServer(ctx context.Context, binary, dataDir string, flags ...string) (*server, error) {
+func startServer(ctx context.Context, binary, role, dataDir string, flags ...string) (*server, error) {
 	addresses, err := freeAddresses(4)
 	if err != nil {
 		return nil, err
 	}
 	s := &server{
-		kafkaAddr: addresses[0], httpAddr: addresses[1],
+		role: role, kafkaAddr: addresses[0], httpAddr: addresses[1], natsAddr: addresses[3],
 		dataDir: dataDir, logPath: dataDir + ".log",
 		exited: make(chan struct{}),
 		http:   &http.Client{Timeout: 10 * time.Second},
@@ -54,7 +59,7 @@ func startServer(ctx context.Context, binary, dataDir string, flags ...string) (
 	}
 	defer log.Close()
 	// Not CommandContext: the context's end would kill without waiting for what depends on the process; whoever started it ends it.
-	s.command = exec.Command(binary, append([]string{"serve", "--data-dir", dataDir, "--log-level", "warn",
+	s.command = exec.Command(binary, append([]string{role, "--data-dir", dataDir, "--log-level", "warn",
 		"--kafka-addr", addresses[0], "--http-addr", addresses[1], "--internal-addr", addresses[2], "--nats-addr", addresses[3]}, flags...)...)
 	s.command.Stdout, s.command.Stderr = log, log
 	s.command.SysProcAttr = childAttributes()
@@ -114,6 +119,9 @@ func (s *server) ready(ctx context.Context) error {
 	body, err := s.get(ctx, "/readyz")
 	if err != nil {
 		return err
+	}
+	if s.role == "coordinator" {
+		return body.Close() // it does not speak Kafka
 	}
 	c, err := dial(ctx, s.kafkaAddr)
 	if err != nil {

@@ -72,6 +72,9 @@ var figures = []figure{
 	{"end-to-end", "from a producer's send to a consumer's receipt", measureEndToEnd},
 	{"partitions", "10,000 partitions against 12", measurePartitions},
 	{"transactions", "the end of a transaction over 100 partitions, against one over a single one", measureTransactions},
+	{"rebalance", "a group of 100 members on 1,000 partitions after one has left", measureRebalance},
+	{"groups", "1,000 groups of 10 members whose heartbeats come every 5 s", measureGroups},
+	{"groups-cluster", "the same in a cluster, on a coordinator and two ingest nodes together", measureGroupsCluster},
 	{"start", "from nothing, and with 1 GiB of hot log to recover", measureStart},
 	{"idle", "memory, processor and objects of a server that nobody uses", measureIdle},
 	{"zstd", "records that come uncompressed, against the encoder alone", measureZstd},
@@ -168,7 +171,12 @@ func (e *env) start(ctx context.Context, flags ...string) (*server, error) {
 
 // startOn starts a server on a data directory that may have been used before.
 func (e *env) startOn(ctx context.Context, dataDir string, flags ...string) (*server, error) {
-	s, err := startServer(ctx, e.config.Binary, dataDir, append(slices.Clone(flags), e.config.ServerFlags...)...)
+	return e.startRole(ctx, serveRole, dataDir, flags...)
+}
+
+// startRole starts a process of a role on a data directory.
+func (e *env) startRole(ctx context.Context, role, dataDir string, flags ...string) (*server, error) {
+	s, err := startServer(ctx, e.config.Binary, role, dataDir, append(slices.Clone(flags), e.config.ServerFlags...)...)
 	if err != nil {
 		return nil, err
 	}

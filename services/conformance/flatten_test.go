@@ -136,7 +136,7 @@ func (s symbols) scalar(kind, field string, v reflect.Value) string {
 		return fmt.Sprintf("%d nodes", v.Len())
 	case field == "Host" && v.String() != "":
 		return "a host"
-	case field == "Port" && v.Int() > 0:
+	case field == "Port" && v.CanInt() && v.Int() > 0:
 		return "a port"
 	case field == "LogAppendTime" && v.Int() >= 0:
 		return "a time"

@@ -163,7 +163,8 @@ func valueAt(o *observation, path string) string {
 	return absent
 }
 
-// finish prints the table. Where everything ran, an intended difference that was not seen is an error: the list would grow stale.
+// finish prints the table. Where everything ran, an intended difference that was not seen, of an API that was asked, is an error: the list
+// would grow stale.
 func (r *report) finish(everything bool) {
 	fmt.Fprintf(r.out, "\n%-26s %7s %7s %9s %12s\n", "API", "checks", "equal", "intended", "unexplained")
 	var total tally
@@ -176,7 +177,7 @@ func (r *report) finish(everything bool) {
 	for i := range intended {
 		if r.used[i] > 0 {
 			fmt.Fprintf(r.out, "intended, %d fields: %s\n", r.used[i], intended[i].reason)
-		} else if everything {
+		} else if everything && (intended[i].api == "" || r.tally[intended[i].api] != nil) {
 			r.t.Errorf("an intended difference was not seen: %s", intended[i].reason)
 		}
 	}

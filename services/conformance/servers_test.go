@@ -75,16 +75,23 @@ group.initial.rebalance.delay.ms=0
 `
 
 // startKafka formats a directory, starts a broker that is its own controller, and returns when it answers.
-func startKafka(t *testing.T) *server {
+func startKafka(t *testing.T) *server { return startKafkaWith(t, "") }
+
+// startKafkaWith adds settings to the broker's, and levels of features to what the directory is formatted with.
+func startKafkaWith(t *testing.T, settings string, features ...string) *server {
 	t.Helper()
 	dir, classes := t.TempDir(), jars(t)
 	address := cluster.FreeAddress(t)
 	config := filepath.Join(dir, "server.properties")
-	text := fmt.Sprintf(properties, address, cluster.FreeAddress(t), filepath.Join(dir, "data"))
+	text := fmt.Sprintf(properties, address, cluster.FreeAddress(t), filepath.Join(dir, "data")) + settings
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cluster.MustCommand(t, "", "java", "-Xmx256m", "-cp", classes, "kafka.tools.StorageTool", "format", "-t", "AAAAAAAAAAAAAAAAAAAAAA", "-c", config)
+	format := []string{"-Xmx256m", "-cp", classes, "kafka.tools.StorageTool", "format", "-t", "AAAAAAAAAAAAAAAAAAAAAA", "-c", config}
+	for _, f := range features {
+		format = append(format, "--feature", f)
+	}
+	cluster.MustCommand(t, "", "java", format...)
 	logFile, err := os.Create(filepath.Join(cluster.Root(), ".cache", "kafka", "kafka.log"))
 	if err != nil {
 		t.Fatal(err)

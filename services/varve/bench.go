@@ -22,7 +22,7 @@ func newBench() *cobra.Command {
 		Use:   "bench [FIGURE...]",
 		Short: "Measure a server of its own against the bare operations on this machine",
 		Long: "Start `varve serve` in a process of its own, load it, and compare what that costs with the bare operations, measured in the same\n" +
-			"run on the same disk. Without names every figure is measured, in about five minutes:\n\n" + about.String(),
+			"run on the same disk. Without names every figure is measured, in about eight minutes:\n\n" + about.String(),
 		Example:           "varve bench --quick\nvarve bench produce-large --json --profile-dir profiles",
 		ValidArgsFunction: cobra.FixedCompletions(bench.Names(), cobra.ShellCompDirectiveNoFileComp),
 		RunE: func(command *cobra.Command, args []string) error {
