@@ -8,7 +8,7 @@
 // sync as followers (consumer_classic.go).
 //
 // A Coordinator's methods take and return the messages of metapb/group.proto and metapb/consumergroup_rpc.proto, in process or through the internal
-// listener. Join and Sync wait as long as the protocol waits; a ConsumerHeartbeat waits until what its answer says is in the log.
+// listener (Remote, which gathers heartbeats). Join and Sync wait as long as the protocol waits; a ConsumerHeartbeat waits until what its answer says is in the log.
 //
 // What must survive is in the log: StoreGroup when a generation has its assignments, when a group becomes empty and when a static
 // member returns under a new id; StoreConsumerGroup with what has changed of a consumer group, everything that has changed while the
