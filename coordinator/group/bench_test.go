@@ -48,6 +48,46 @@ func BenchmarkConsumerHeartbeat(b *testing.B) {
 	}
 }
 
+// A heartbeat of a streams group that changes nothing, as BenchmarkConsumerHeartbeat is for consumers.
+func BenchmarkStreamsHeartbeat(b *testing.B) {
+	log := newLog(b)
+	c := newCoordinator(log)
+	defer c.Close()
+	var beats []*metapb.StreamsHeartbeatRequest
+	for g := range 1000 {
+		for m := range 10 {
+			process := fmt.Sprintf("process-%d", m)
+			beats = append(beats, &metapb.StreamsHeartbeatRequest{Group: fmt.Sprintf("group-%d", g), MemberId: fmt.Sprintf("member-%d", m), ProcessId: &process,
+				RebalanceTimeoutMillis: 60_000, Topology: copyOf("orders"), Owned: &metapb.StreamsTasks{}})
+		}
+	}
+	for range 4 {
+		for _, r := range beats {
+			answer, err := c.StreamsHeartbeat(context.Background(), r)
+			if err != nil || answer.Code != metapb.GroupCode_GROUP_OK {
+				b.Fatal(answer, err)
+			}
+			r.MemberEpoch, r.RebalanceTimeoutMillis, r.Topology, r.ProcessId, r.Owned, r.EndpointEpoch = answer.MemberEpoch, -1, nil, nil, answer.Assigned, answer.EndpointEpoch
+		}
+	}
+	for _, r := range beats {
+		r.Owned = nil
+	}
+	before := log.seq()
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		if answer, err := c.StreamsHeartbeat(context.Background(), beats[i%len(beats)]); err != nil || answer.Code != metapb.GroupCode_GROUP_OK {
+			b.Fatal(answer, err)
+		}
+	}
+	b.StopTimer()
+	b.ReportMetric(2000*float64(b.Elapsed().Nanoseconds())/float64(b.N)/1e9*100, "core%")
+	if log.seq() != before {
+		b.Errorf("%d entries for heartbeats", log.seq()-before)
+	}
+}
+
 // A new target for 100 members and 1,000 partitions after one has left.
 func BenchmarkAssign(b *testing.B) {
 	topics := []topicInfo{{id: [16]byte{1}, name: "wide", partitions: 1000}}

@@ -26,6 +26,8 @@ func (l *Leader) Register(r rpc.Registrar) {
 	method(l, r, replica.MethodPing, l.Ping)
 	method(l, r, replica.MethodJobLease, l.LeaseJob)
 	method(l, r, replica.MethodJobFinish, l.FinishJob)
+	method(l, r, replica.MethodCompactionLease, l.LeaseCompaction)
+	method(l, r, replica.MethodCompactionReport, l.ReportCompaction)
 	method(l, r, replica.MethodGarbage, l.Garbage)
 	method(l, r, replica.MethodGarbageForget, l.ForgetGarbage)
 	method(l, r, replica.MethodReferenced, l.Referenced)

@@ -84,6 +84,10 @@ func (a *applier) decide(c *metapb.Command, first bool) Verdict {
 		return a.leaseJob(k.LeaseJob)
 	case *metapb.Command_FinishJob:
 		return a.finishJob(k.FinishJob)
+	case *metapb.Command_LeaseCompaction:
+		return a.leaseCompaction(k.LeaseCompaction)
+	case *metapb.Command_CompactRange:
+		return a.compactRange(k.CompactRange)
 	case *metapb.Command_ForgetGarbage:
 		return a.forgetGarbage(k.ForgetGarbage.GetKeys())
 	case *metapb.Command_Tick:

@@ -36,7 +36,12 @@ func (s *State) Dump(w io.Writer, extents bool) error {
 		fmt.Fprintf(b, " sealed %v job %d live %d runs %d bytes, local %d runs\n", c.Sealed, c.Job, c.LiveRuns, c.LiveBytes, c.LocalRuns)
 	}
 	for _, j := range s.Jobs() {
-		fmt.Fprintf(b, "job %d worker %q until %d containers %v\n", j.ID, j.Worker, j.LeaseUntilMillis, j.Containers)
+		fmt.Fprintf(b, "job %d worker %q until %d", j.ID, j.Worker, j.LeaseUntilMillis)
+		if r := s.jobs[j.ID].round; r != nil {
+			fmt.Fprintf(b, " compacts %s to %d, has come to %d\n", r.partition, r.to, r.done)
+		} else {
+			fmt.Fprintf(b, " containers %v\n", j.Containers)
+		}
 	}
 	for _, o := range s.objectsInOrder() {
 		fmt.Fprintf(b, "object %s %d bytes, %d parts\n", o.id.Key(), o.sizeBytes, o.refs)
@@ -79,6 +84,9 @@ func (s *State) dumpPartition(b *bufio.Writer, p *Partition, extents bool) {
 		p.logStart, p.next, len(p.runs), p.runBytes, len(p.parts), p.partBytes, len(p.local), p.localBytes, len(p.producers))
 	if len(p.markers)+len(p.open)+len(p.aborted) > 0 {
 		fmt.Fprintf(b, "    stable below %d, open %d, aborted %d, markers %d\n", p.LastStableOffset(), len(p.open), len(p.aborted), len(p.markers))
+	}
+	if c := p.cleaning; c != nil {
+		fmt.Fprintf(b, "    compacted to %d, again at %d, attempts %d not before %d\n", c.cleanedTo, c.horizonMillis, c.attempts, c.notBeforeMillis)
 	}
 	if !extents {
 		return

@@ -22,6 +22,7 @@ type job struct {
 	worker           string
 	leaseUntilMillis int64
 	containers       []ContainerID // ascending
+	round            *round        // set for a round of compaction, which has no containers
 }
 
 // Job is a view of a job under lease.
@@ -29,7 +30,7 @@ type Job struct {
 	ID               JobID
 	Worker           string
 	LeaseUntilMillis int64
-	Containers       []ContainerID
+	Containers       []ContainerID // none for a round of compaction
 }
 
 // Job is the job with this id, false where it has ended.
@@ -122,6 +123,10 @@ func (a *applier) leaseJob(c *metapb.LeaseJob) Verdict {
 
 // endJob ends a lease. What it still holds waits again, after a while where the job came to nothing.
 func (a *applier) endJob(j *job, failed bool) {
+	if j.round != nil {
+		a.endRound(j, failed)
+		return
+	}
 	delete(a.jobs, j.id)
 	for _, id := range j.containers {
 		c := a.containers[id]
@@ -145,6 +150,9 @@ func (a *applier) finishJob(c *metapb.FinishJob) Verdict {
 	}
 	if wrong := malformedObjects(c); wrong != "" {
 		return refuse(Malformed, "%s", wrong)
+	}
+	if j.round != nil && len(c.Objects) > 0 {
+		return refuse(Malformed, "objects of a round of compaction")
 	}
 	v := Verdict{JobID: j.id}
 	for _, o := range c.Objects {

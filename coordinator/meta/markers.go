@@ -124,7 +124,12 @@ func (p *Partition) dropMarkers() {
 	if len(p.markers) == 0 {
 		p.markers = nil
 	}
-	n := sort.Search(len(p.aborted), func(i int) bool { return p.aborted[i].LastOffset >= p.logStart })
+	p.dropAborted(p.logStart)
+}
+
+// dropAborted forgets the aborted transactions that end below an offset.
+func (p *Partition) dropAborted(below int64) {
+	n := sort.Search(len(p.aborted), func(i int) bool { return p.aborted[i].LastOffset >= below })
 	if n > 0 {
 		p.aborted = slices.Delete(p.aborted, 0, n)
 	}

@@ -88,6 +88,9 @@ var modelConfigs = [][]*metapb.ConfigEntry{
 	{{Name: "local.retention.ms", Value: "50000"}},
 	{{Name: "retention.ms", Value: "100000"}},
 	{{Name: "retention.bytes", Value: "2000"}},
+	{{Name: "cleanup.policy", Value: "compact"}, {Name: "min.cleanable.dirty.ratio", Value: "0"}},
+	{{Name: "cleanup.policy", Value: "compact"}, {Name: "local.retention.ms", Value: "50000"}},
+	{{Name: "cleanup.policy", Value: "compact,delete"}, {Name: "retention.ms", Value: "100000"}, {Name: "max.compaction.lag.ms", Value: "1000"}},
 }
 
 func (m *machine) createTopic(t *rapid.T) {
@@ -524,6 +527,7 @@ func runMachine(t *rapid.T, check bool) *machine {
 		"initTransactional": m.initTransactional, "add": m.add, "end": m.end, "end2": m.end,
 		"createTopic": m.createTopic, "deleteTopic": m.deleteTopic, "register": m.register, "chunk": m.chunk, "chunk2": m.chunk, "chunk3": m.chunk,
 		"roll": m.roll, "lease": m.lease, "finish": m.finish, "trim": m.trim, "tick": m.tick,
+		"leaseCompaction": m.leaseCompaction, "compactRange": m.compactRange,
 	}
 	if check {
 		actions[""] = m.check

@@ -26,12 +26,13 @@ type Partition struct {
 	local   []run
 	markers []TransactionMarker
 	open    []openTransaction    // in order of first offset
-	aborted []AbortedTransaction // in order of last offset; kept until the log start has passed it
+	aborted []AbortedTransaction // in order of last offset; kept until the log start or compaction has passed it
 
 	runBytes, partBytes, localBytes uint64
 
 	lastContainer ContainerID // the last one that has this partition in its list
 	producers     producers
+	cleaning      *cleaning // nil where it was never compacted
 }
 
 // run is kept at 32 bytes: there is one per partition in every chunk that is not shipped yet.

@@ -153,7 +153,13 @@ func (r *restorer) core(c *metapb.SnapshotCore) error {
 		for _, id := range j.GetContainers() {
 			held = append(held, ContainerID(id))
 		}
-		s.jobs[JobID(j.GetId())] = &job{id: JobID(j.GetId()), worker: j.GetWorker(), leaseUntilMillis: j.GetLeaseUntilMillis(), containers: held}
+		round, ok := restoreRound(j.GetRound())
+		if !ok {
+			return bad("job %d", j.GetId())
+		}
+		s.jobs[JobID(j.GetId())] = &job{
+			id: JobID(j.GetId()), worker: j.GetWorker(), leaseUntilMillis: j.GetLeaseUntilMillis(), containers: held, round: round,
+		}
 	}
 	for _, k := range c.Configs {
 		s.configs[configKey{Scope(k.GetResource()), k.GetName()}] = overridesOf(k.GetEntries())
@@ -267,7 +273,7 @@ func (r *restorer) partition(p *Partition, from *metapb.SnapshotPartition) (err 
 	if !ok {
 		return bad("producers of %d bytes", len(from.Producers))
 	}
-	p.producers = ps
+	p.producers, p.cleaning = ps, restoreCleaning(from.Cleaning)
 	if err := r.transactional(p, from); err != nil {
 		return err
 	}
@@ -358,6 +364,9 @@ func (r *restorer) finish() error {
 		return bad("no core")
 	}
 	r.hold()
+	if err := r.rounds(); err != nil {
+		return err
+	}
 	for _, o := range r.s.objects {
 		if o.refs == 0 {
 			return bad("no part in object %d-%d", o.id.Job, o.id.Ordinal)

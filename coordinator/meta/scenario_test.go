@@ -205,6 +205,9 @@ func (p *player) line(line string) string {
 	if answer, ok := p.transactionLine(f[0], args); ok {
 		return answer
 	}
+	if answer, ok := p.compactionLine(f[0], args); ok {
+		return answer
+	}
 	p.t.Fatalf("no such word: %s", line)
 	return ""
 }

@@ -166,7 +166,7 @@ func (s *State) snapshotCore() *metapb.SnapshotCore {
 		})
 	}
 	for _, j := range s.Jobs() {
-		p := &metapb.SnapshotJob{Id: uint64(j.ID), Worker: j.Worker, LeaseUntilMillis: j.LeaseUntilMillis}
+		p := &metapb.SnapshotJob{Id: uint64(j.ID), Worker: j.Worker, LeaseUntilMillis: j.LeaseUntilMillis, Round: s.jobs[j.ID].round.snapshot()}
 		for _, id := range j.Containers {
 			p.Containers = append(p.Containers, uint64(id))
 		}
@@ -234,7 +234,7 @@ func (s *State) snapshotTopic(t *Topic, from, to int) *metapb.SnapshotTopic {
 		out.Partitions = append(out.Partitions, &metapb.SnapshotPartition{
 			Index: p.index, LogStart: p.logStart, NextOffset: p.next, LeaderEpoch: p.leaderEpoch,
 			Runs: s.packRuns(p.runs), Segments: packParts(p.parts), Producers: packProducers(p.producers), Local: s.packRuns(p.local),
-			Markers: packMarkers(p.markers), Aborted: packAborted(p.aborted),
+			Markers: packMarkers(p.markers), Aborted: packAborted(p.aborted), Cleaning: p.snapshotCleaning(),
 		})
 	}
 	return out

@@ -1,7 +1,11 @@
 package meta
 
 import (
+	"fmt"
+	"maps"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"github.com/varvelog/varve/coordinator/metapb"
 )
@@ -91,4 +95,71 @@ func TestAStreamsGroupHasItsOwnConfiguration(t *testing.T) {
 	if code := set(metapb.AlterConfig_GROUP, "g", "streams.num.standby.replicas", "3"); code != InvalidConfig {
 		t.Errorf("more standby tasks than are allowed: %v", code)
 	}
+}
+
+// TestStreamsGroupsAgainstAModel stores random changes. The state has exactly those that name its version, and a snapshot at any cut goes on to
+// the same hash.
+func TestStreamsGroupsAgainstAModel(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		l := newTestLog(t)
+		version, members := uint64(0), map[string]int32{}
+		cut := rapid.IntRange(1, 12).Draw(rt, "cut")
+		var restored *State
+		for step := range 12 {
+			if step == cut {
+				restored = l.s.reread(t)
+			}
+			c := &metapb.StoreStreamsGroup{
+				Group: "g", ExpectedVersion: version, Reset_: version == 0, Epoch: int32(step), StateSinceMillis: int64(step),
+			}
+			stale := version > 0 && rapid.IntRange(0, 3).Draw(rt, "stale") == 0
+			if stale {
+				c.ExpectedVersion--
+			}
+			if version == 0 {
+				c.Topology = &metapb.StreamsTopology{Epoch: 7}
+			}
+			want := maps.Clone(members)
+			for i := range 3 {
+				id := fmt.Sprint("m", i)
+				switch _, there := want[id]; rapid.IntRange(0, 2).Draw(rt, id) {
+				case 0:
+					change := &metapb.StreamsMember{MemberId: id, Current: &metapb.StreamsCurrent{Epoch: int32(step)}}
+					if !there {
+						change.Metadata = &metapb.StreamsMetadata{ProcessId: id}
+					}
+					c.Members, want[id] = append(c.Members, change), int32(step)
+				case 1:
+					if there {
+						c.Removed = append(c.Removed, id)
+						delete(want, id)
+					}
+				}
+			}
+			v := l.do(c)
+			if (v.Code != OK) != stale {
+				rt.Fatalf("step %d: %v, stale %t", step, v, stale)
+			}
+			if !stale {
+				version, members = version+1, want
+			}
+			if restored != nil {
+				e := l.entries[len(l.entries)-1]
+				if err := restored.Apply(restored.Seq()+1, e, nil); err != nil || restored.Hash() != l.s.Hash() {
+					rt.Fatalf("step %d: a restored state goes another way: %v", step, err)
+				}
+			}
+			got := map[string]int32{}
+			g := l.s.Group("g").Streams
+			for id, m := range g.Members {
+				if m.Metadata.GetProcessId() != id {
+					rt.Fatalf("%s has lost its metadata", id)
+				}
+				got[id] = m.Current.GetEpoch()
+			}
+			if g.Version != version || g.Topology.GetEpoch() != 7 || !maps.Equal(got, members) {
+				rt.Fatalf("step %d: version %d and %v, want %d and %v", step, g.Version, got, version, members)
+			}
+		}
+	})
 }

@@ -217,6 +217,9 @@ func (s *State) invariants() error {
 	if err := s.transactionInvariants(); err != nil {
 		return err
 	}
+	if err := s.compactionInvariants(); err != nil {
+		return err
+	}
 	if len(s.garbage) != len(s.garbageKeys) {
 		return fmt.Errorf("%d of garbage, %d keys", len(s.garbage), len(s.garbageKeys))
 	}

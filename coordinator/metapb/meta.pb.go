@@ -260,6 +260,8 @@ type Command struct {
 	//	*Command_AddToTransaction
 	//	*Command_CommitTransactionOffsets
 	//	*Command_EndTransaction
+	//	*Command_LeaseCompaction
+	//	*Command_CompactRange
 	Kind isCommand_Kind `protobuf_oneof:"kind"`
 	// Continuation frames: a command above the frame limit travels as parts in consecutive commands with the same id,
 	// applied with the last, void after a LeaderStart. part_count 0: the command is whole and kind is set.
@@ -584,6 +586,24 @@ func (x *Command) GetEndTransaction() *EndTransaction {
 	return nil
 }
 
+func (x *Command) GetLeaseCompaction() *LeaseCompaction {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_LeaseCompaction); ok {
+			return x.LeaseCompaction
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetCompactRange() *CompactRange {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_CompactRange); ok {
+			return x.CompactRange
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetPartCount() uint32 {
 	if x != nil {
 		return x.PartCount
@@ -729,6 +749,14 @@ type Command_EndTransaction struct {
 	EndTransaction *EndTransaction `protobuf:"bytes,53,opt,name=end_transaction,json=endTransaction,proto3,oneof"`
 }
 
+type Command_LeaseCompaction struct {
+	LeaseCompaction *LeaseCompaction `protobuf:"bytes,80,opt,name=lease_compaction,json=leaseCompaction,proto3,oneof"`
+}
+
+type Command_CompactRange struct {
+	CompactRange *CompactRange `protobuf:"bytes,81,opt,name=compact_range,json=compactRange,proto3,oneof"`
+}
+
 func (*Command_LeaderStart) isCommand_Kind() {}
 
 func (*Command_RegisterNode) isCommand_Kind() {}
@@ -788,6 +816,10 @@ func (*Command_AddToTransaction) isCommand_Kind() {}
 func (*Command_CommitTransactionOffsets) isCommand_Kind() {}
 
 func (*Command_EndTransaction) isCommand_Kind() {}
+
+func (*Command_LeaseCompaction) isCommand_Kind() {}
+
+func (*Command_CompactRange) isCommand_Kind() {}
 
 type LeaderStart struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -3604,6 +3636,7 @@ type SnapshotJob struct {
 	Worker           string                 `protobuf:"bytes,2,opt,name=worker,proto3" json:"worker,omitempty"`
 	LeaseUntilMillis int64                  `protobuf:"varint,3,opt,name=lease_until_millis,json=leaseUntilMillis,proto3" json:"lease_until_millis,omitempty"`
 	Containers       []uint64               `protobuf:"varint,4,rep,packed,name=containers,proto3" json:"containers,omitempty"`
+	Round            *SnapshotRound         `protobuf:"bytes,80,opt,name=round,proto3" json:"round,omitempty"` // set for a round of compaction, which has no containers
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -3662,6 +3695,13 @@ func (x *SnapshotJob) GetLeaseUntilMillis() int64 {
 func (x *SnapshotJob) GetContainers() []uint64 {
 	if x != nil {
 		return x.Containers
+	}
+	return nil
+}
+
+func (x *SnapshotJob) GetRound() *SnapshotRound {
+	if x != nil {
+		return x.Round
 	}
 	return nil
 }
@@ -3858,6 +3898,7 @@ type SnapshotPartition struct {
 	Local         []byte                 `protobuf:"bytes,8,opt,name=local,proto3" json:"local,omitempty"`         // packed like runs: copies that local retention keeps
 	Markers       []byte                 `protobuf:"bytes,20,opt,name=markers,proto3" json:"markers,omitempty"`    // packed
 	Aborted       []byte                 `protobuf:"bytes,21,opt,name=aborted,proto3" json:"aborted,omitempty"`    // packed
+	Cleaning      *SnapshotCleaning      `protobuf:"bytes,80,opt,name=cleaning,proto3" json:"cleaning,omitempty"`  // absent where it was never compacted
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3958,6 +3999,13 @@ func (x *SnapshotPartition) GetMarkers() []byte {
 func (x *SnapshotPartition) GetAborted() []byte {
 	if x != nil {
 		return x.Aborted
+	}
+	return nil
+}
+
+func (x *SnapshotPartition) GetCleaning() *SnapshotCleaning {
+	if x != nil {
+		return x.Cleaning
 	}
 	return nil
 }
@@ -4463,7 +4511,7 @@ var File_meta_proto protoreflect.FileDescriptor
 const file_meta_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"meta.proto\x12\rvarve.meta.v1\x1a\x13consumergroup.proto\x1a\x10sharegroup.proto\x1a\x12streamsgroup.proto\"\xf4\x01\n" +
+	"meta.proto\x12\rvarve.meta.v1\x1a\x10compaction.proto\x1a\x13consumergroup.proto\x1a\x10sharegroup.proto\x1a\x12streamsgroup.proto\"\xf4\x01\n" +
 	"\x05Entry\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x15\n" +
 	"\x06log_id\x18\x02 \x01(\fR\x05logId\x12#\n" +
@@ -4473,7 +4521,7 @@ const file_meta_proto_rawDesc = "" +
 	"timeMillis\x122\n" +
 	"\bcommands\x18\x06 \x03(\v2\x16.varve.meta.v1.CommandR\bcommands\x12\x1f\n" +
 	"\ventry_nonce\x18\a \x01(\x04R\n" +
-	"entryNonce\"\xec\x11\n" +
+	"entryNonce\"\xfd\x12\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12?\n" +
 	"\fleader_start\x18\x02 \x01(\v2\x1a.varve.meta.v1.LeaderStartH\x00R\vleaderStart\x12B\n" +
@@ -4508,7 +4556,9 @@ const file_meta_proto_rawDesc = "" +
 	"\x1binit_transactional_producer\x182 \x01(\v2(.varve.meta.v1.InitTransactionalProducerH\x00R\x19initTransactionalProducer\x12O\n" +
 	"\x12add_to_transaction\x183 \x01(\v2\x1f.varve.meta.v1.AddToTransactionH\x00R\x10addToTransaction\x12g\n" +
 	"\x1acommit_transaction_offsets\x184 \x01(\v2'.varve.meta.v1.CommitTransactionOffsetsH\x00R\x18commitTransactionOffsets\x12H\n" +
-	"\x0fend_transaction\x185 \x01(\v2\x1d.varve.meta.v1.EndTransactionH\x00R\x0eendTransaction\x12\x1d\n" +
+	"\x0fend_transaction\x185 \x01(\v2\x1d.varve.meta.v1.EndTransactionH\x00R\x0eendTransaction\x12K\n" +
+	"\x10lease_compaction\x18P \x01(\v2\x1e.varve.meta.v1.LeaseCompactionH\x00R\x0fleaseCompaction\x12B\n" +
+	"\rcompact_range\x18Q \x01(\v2\x1b.varve.meta.v1.CompactRangeH\x00R\fcompactRange\x12\x1d\n" +
 	"\n" +
 	"part_count\x18\x1e \x01(\rR\tpartCount\x12\x1d\n" +
 	"\n" +
@@ -4780,14 +4830,15 @@ const file_meta_proto_rawDesc = "" +
 	"\tlane_seqs\x18\n" +
 	" \x03(\x04R\blaneSeqs\x12+\n" +
 	"\x11released_segments\x18\v \x03(\x04R\x10releasedSegments\x12!\n" +
-	"\fhigh_segment\x18\f \x01(\x04R\vhighSegment\"\x83\x01\n" +
+	"\fhigh_segment\x18\f \x01(\x04R\vhighSegment\"\xb7\x01\n" +
 	"\vSnapshotJob\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x12,\n" +
 	"\x12lease_until_millis\x18\x03 \x01(\x03R\x10leaseUntilMillis\x12\x1e\n" +
 	"\n" +
 	"containers\x18\x04 \x03(\x04R\n" +
-	"containers\"v\n" +
+	"containers\x122\n" +
+	"\x05round\x18P \x01(\v2\x1c.varve.meta.v1.SnapshotRoundR\x05round\"v\n" +
 	"\x0eSnapshotConfig\x12\x1a\n" +
 	"\bresource\x18\x01 \x01(\x05R\bresource\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x124\n" +
@@ -4801,7 +4852,7 @@ const file_meta_proto_rawDesc = "" +
 	"\n" +
 	"partitions\x18\x04 \x03(\v2 .varve.meta.v1.SnapshotPartitionR\n" +
 	"partitions\x12'\n" +
-	"\x0fpartition_count\x18\x05 \x01(\x05R\x0epartitionCount\"\xa2\x02\n" +
+	"\x0fpartition_count\x18\x05 \x01(\x05R\x0epartitionCount\"\xdf\x02\n" +
 	"\x11SnapshotPartition\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x1b\n" +
 	"\tlog_start\x18\x02 \x01(\x03R\blogStart\x12\x1f\n" +
@@ -4813,7 +4864,8 @@ const file_meta_proto_rawDesc = "" +
 	"\tproducers\x18\a \x01(\fR\tproducers\x12\x14\n" +
 	"\x05local\x18\b \x01(\fR\x05local\x12\x18\n" +
 	"\amarkers\x18\x14 \x01(\fR\amarkers\x12\x18\n" +
-	"\aaborted\x18\x15 \x01(\fR\aaborted\"F\n" +
+	"\aaborted\x18\x15 \x01(\fR\aaborted\x12;\n" +
+	"\bcleaning\x18P \x01(\v2\x1f.varve.meta.v1.SnapshotCleaningR\bcleaning\"F\n" +
 	"\x0eSnapshotGroups\x124\n" +
 	"\x06groups\x18\x01 \x03(\v2\x1c.varve.meta.v1.SnapshotGroupR\x06groups\"\xae\x02\n" +
 	"\rSnapshotGroup\x12/\n" +
@@ -4936,9 +4988,13 @@ var file_meta_proto_goTypes = []any{
 	(*StoreShareGroup)(nil),              // 55: varve.meta.v1.StoreShareGroup
 	(*StoreShareState)(nil),              // 56: varve.meta.v1.StoreShareState
 	(*ResetShareOffsets)(nil),            // 57: varve.meta.v1.ResetShareOffsets
-	(*StoredConsumerGroup)(nil),          // 58: varve.meta.v1.StoredConsumerGroup
-	(*StoredStreamsGroup)(nil),           // 59: varve.meta.v1.StoredStreamsGroup
-	(*StoredShareGroup)(nil),             // 60: varve.meta.v1.StoredShareGroup
+	(*LeaseCompaction)(nil),              // 58: varve.meta.v1.LeaseCompaction
+	(*CompactRange)(nil),                 // 59: varve.meta.v1.CompactRange
+	(*SnapshotRound)(nil),                // 60: varve.meta.v1.SnapshotRound
+	(*SnapshotCleaning)(nil),             // 61: varve.meta.v1.SnapshotCleaning
+	(*StoredConsumerGroup)(nil),          // 62: varve.meta.v1.StoredConsumerGroup
+	(*StoredStreamsGroup)(nil),           // 63: varve.meta.v1.StoredStreamsGroup
+	(*StoredShareGroup)(nil),             // 64: varve.meta.v1.StoredShareGroup
 }
 var file_meta_proto_depIdxs = []int32{
 	3,  // 0: varve.meta.v1.Entry.commands:type_name -> varve.meta.v1.Command
@@ -4972,46 +5028,50 @@ var file_meta_proto_depIdxs = []int32{
 	23, // 28: varve.meta.v1.Command.add_to_transaction:type_name -> varve.meta.v1.AddToTransaction
 	25, // 29: varve.meta.v1.Command.commit_transaction_offsets:type_name -> varve.meta.v1.CommitTransactionOffsets
 	26, // 30: varve.meta.v1.Command.end_transaction:type_name -> varve.meta.v1.EndTransaction
-	0,  // 31: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
-	9,  // 32: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	1,  // 33: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
-	9,  // 34: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	16, // 35: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
-	15, // 36: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
-	18, // 37: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	18, // 38: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	24, // 39: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
-	18, // 40: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	28, // 41: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
-	29, // 42: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
-	38, // 43: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
-	42, // 44: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
-	45, // 45: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
-	47, // 46: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
-	48, // 47: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
-	49, // 48: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
-	39, // 49: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
-	40, // 50: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
-	41, // 51: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
-	9,  // 52: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	43, // 53: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
-	9,  // 54: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	44, // 55: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
-	46, // 56: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
-	17, // 57: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
-	18, // 58: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	58, // 59: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
-	59, // 60: varve.meta.v1.SnapshotGroup.streams:type_name -> varve.meta.v1.StoredStreamsGroup
-	60, // 61: varve.meta.v1.SnapshotGroup.share:type_name -> varve.meta.v1.StoredShareGroup
-	50, // 62: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
-	51, // 63: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
-	52, // 64: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
-	18, // 65: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	66, // [66:66] is the sub-list for method output_type
-	66, // [66:66] is the sub-list for method input_type
-	66, // [66:66] is the sub-list for extension type_name
-	66, // [66:66] is the sub-list for extension extendee
-	0,  // [0:66] is the sub-list for field type_name
+	58, // 31: varve.meta.v1.Command.lease_compaction:type_name -> varve.meta.v1.LeaseCompaction
+	59, // 32: varve.meta.v1.Command.compact_range:type_name -> varve.meta.v1.CompactRange
+	0,  // 33: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
+	9,  // 34: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	1,  // 35: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
+	9,  // 36: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	16, // 37: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
+	15, // 38: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
+	18, // 39: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	18, // 40: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	24, // 41: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
+	18, // 42: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	28, // 43: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
+	29, // 44: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
+	38, // 45: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
+	42, // 46: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
+	45, // 47: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
+	47, // 48: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
+	48, // 49: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
+	49, // 50: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
+	39, // 51: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
+	40, // 52: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
+	41, // 53: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
+	60, // 54: varve.meta.v1.SnapshotJob.round:type_name -> varve.meta.v1.SnapshotRound
+	9,  // 55: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	43, // 56: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
+	9,  // 57: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	44, // 58: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
+	61, // 59: varve.meta.v1.SnapshotPartition.cleaning:type_name -> varve.meta.v1.SnapshotCleaning
+	46, // 60: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
+	17, // 61: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
+	18, // 62: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	62, // 63: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
+	63, // 64: varve.meta.v1.SnapshotGroup.streams:type_name -> varve.meta.v1.StoredStreamsGroup
+	64, // 65: varve.meta.v1.SnapshotGroup.share:type_name -> varve.meta.v1.StoredShareGroup
+	50, // 66: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
+	51, // 67: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
+	52, // 68: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
+	18, // 69: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	70, // [70:70] is the sub-list for method output_type
+	70, // [70:70] is the sub-list for method input_type
+	70, // [70:70] is the sub-list for extension type_name
+	70, // [70:70] is the sub-list for extension extendee
+	0,  // [0:70] is the sub-list for field type_name
 }
 
 func init() { file_meta_proto_init() }
@@ -5019,6 +5079,7 @@ func file_meta_proto_init() {
 	if File_meta_proto != nil {
 		return
 	}
+	file_compaction_proto_init()
 	file_consumergroup_proto_init()
 	file_sharegroup_proto_init()
 	file_streamsgroup_proto_init()
@@ -5053,6 +5114,8 @@ func file_meta_proto_init() {
 		(*Command_AddToTransaction)(nil),
 		(*Command_CommitTransactionOffsets)(nil),
 		(*Command_EndTransaction)(nil),
+		(*Command_LeaseCompaction)(nil),
+		(*Command_CompactRange)(nil),
 	}
 	file_meta_proto_msgTypes[35].OneofWrappers = []any{
 		(*SnapshotPart_Core)(nil),

@@ -18,14 +18,16 @@ import (
 
 // The leader's methods on the internal listener (coordinator/metapb internal.proto).
 const (
-	MethodSubmit        = "submit"
-	MethodBarrier       = "barrier"
-	MethodPing          = "ping"
-	MethodJobLease      = "job/lease"
-	MethodJobFinish     = "job/finish"
-	MethodGarbage       = "garbage"
-	MethodGarbageForget = "garbage/forget"
-	MethodReferenced    = "referenced"
+	MethodSubmit           = "submit"
+	MethodBarrier          = "barrier"
+	MethodPing             = "ping"
+	MethodJobLease         = "job/lease"
+	MethodJobFinish        = "job/finish"
+	MethodCompactionLease  = "compaction/lease"
+	MethodCompactionReport = "compaction/report"
+	MethodGarbage          = "garbage"
+	MethodGarbageForget    = "garbage/forget"
+	MethodReferenced       = "referenced"
 )
 
 const (

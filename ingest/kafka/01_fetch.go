@@ -31,6 +31,10 @@ import (
 // answerFetch answers a Fetch request.
 func answerFetch(_ context.Context, call *call, request kmsg.Request) error {
 	r := request.(*kmsg.FetchRequest) //nolint:forcetypeassert // the table's key made it
+	if r.IsolationLevel != readUncommitted && r.IsolationLevel != readCommitted {
+		refuseFetch(call, r, kerr.UnknownServerError) // as Kafka, which looks the level up and does not find it
+		return nil
+	}
 	session, incremental, refused := call.server().sessions.begin(r, time.Now())
 	if refused != nil {
 		encodeFetch(call, r, refused.Code, 0, nil, nil, 0)
@@ -44,6 +48,19 @@ func answerFetch(_ context.Context, call *call, request kmsg.Request) error {
 	f.read()
 	encodeFetch(call, r, 0, session.id, session.partitions, f.rows, f.throttle(planned))
 	return nil
+}
+
+// refuseFetch answers a request as a whole. Before v13 its partitions get the error too: the oldest answers have no other place for it.
+func refuseFetch(call *call, r *kmsg.FetchRequest, e *kerr.Error) {
+	asked := fetchSession{}
+	if r.Version < 13 {
+		asked.update(r)
+	}
+	rows := make([]fetchRow, len(asked.partitions))
+	for i := range rows {
+		rows[i].code, rows[i].unread = e.Code, true
+	}
+	encodeFetch(call, r, e.Code, r.SessionID, asked.partitions, rows, 0)
 }
 
 // fetching is the work of one Fetch request.
@@ -60,6 +77,7 @@ type fetching struct {
 // fetchRow is the answer for one partition.
 type fetchRow struct {
 	code    int16
+	unread  bool // refused before Kafka looks into the log, which shows in a list that is empty rather than null
 	omitted bool // nothing changed, in an incremental answer
 	data    *fetch.PartitionData
 }
@@ -93,6 +111,10 @@ func (f *fetching) plan() {
 				f.rows[i].code = e.Code
 				continue
 			}
+			if e := f.impossible(t.Partition(p.partition), p); e != nil {
+				f.rows[i].code = e.Code
+				continue
+			}
 			read := fetch.PartitionRead{
 				TopicPartition: meta.TopicPartition{Topic: t.ID, Partition: p.partition},
 				Offset:         p.offset, MaxBytes: int(max(p.maxBytes, 0)), LeaderEpoch: p.leaderEpoch,
@@ -102,6 +124,21 @@ func (f *fetching) plan() {
 			f.reads, f.rowOf = append(f.reads, read), append(f.rowOf, i)
 		}
 	})
+}
+
+// impossible judges what no consumer asks for. A node never follows another, so nobody who says that he does is one.
+func (f *fetching) impossible(known *meta.Partition, p *fetchPartition) *kerr.Error {
+	switch replica := max(f.request.ReplicaID, f.request.ReplicaState.ID); {
+	case known == nil:
+		return nil // which the reader tells
+	case replica >= 0:
+		return kerr.NotLeaderForPartition
+	case p.lastFetchedEpoch >= 0 && p.lastFetchedEpoch != known.LeaderEpoch():
+		return kerr.OffsetOutOfRange // there is no log of epochs: see OffsetForLeaderEpoch
+	case min(p.maxBytes, f.request.MaxBytes) < 0:
+		return kerr.UnknownServerError // as Kafka, which fails within
+	}
+	return nil
 }
 
 // read reads what was planned. The memory it is in goes back when the answer has been written.
@@ -282,7 +319,11 @@ func encodeFetchPartition(out *outbox, r *kmsg.FetchRequest, partition int32, ro
 	if version >= 5 {
 		b = appendInt64(b, logStartOffset)
 	}
-	b = appendAbortedTransactions(b, flexible, r.IsolationLevel, aborted)
+	if row.unread || beforeTheLog(row.code) {
+		b = appendArrayLen(b, flexible, 0)
+	} else {
+		b = appendAbortedTransactions(b, flexible, r.IsolationLevel, aborted)
+	}
 	if version >= 11 {
 		b = appendInt32(b, -1) // preferred read replica
 	}
@@ -293,8 +334,16 @@ func encodeFetchPartition(out *outbox, r *kmsg.FetchRequest, partition int32, ro
 	out.buf = appendNoTags(out.buf, flexible)
 }
 
-// readCommitted is the isolation level of consumers that see nothing of aborted and open transactions.
-const readCommitted = 1
+// beforeTheLog tells the codes with which a partition is refused unread.
+func beforeTheLog(code int16) bool {
+	return code == kerr.UnknownTopicOrPartition.Code || code == kerr.UnknownTopicID.Code || code == kerr.TopicAuthorizationFailed.Code
+}
+
+// Isolation levels. Consumers of readCommitted see nothing of aborted and open transactions.
+const (
+	readUncommitted = 0
+	readCommitted   = 1
+)
 
 // appendAbortedTransactions: null for read_uncommitted, as Kafka answers.
 func appendAbortedTransactions(b []byte, flexible bool, isolationLevel int8, aborted []meta.AbortedTransaction) []byte {

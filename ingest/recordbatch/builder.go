@@ -29,6 +29,9 @@ type Builder struct {
 	opts        BuilderOptions
 	leaderEpoch int32
 	baseOffset  int64
+	attributes  int16 // without the codec's
+	codec       Codec
+	producer    Producer
 	builderState
 }
 
@@ -40,6 +43,7 @@ type builderState struct {
 	endOffset     int64 // last offset the batch is to cover
 	baseTimestamp int64
 	maxTimestamp  int64
+	pinned        bool // baseTimestamp is a delete horizon, not the first record's
 }
 
 // NewBuilder returns a Builder whose first batch begins at offset 0.
@@ -52,6 +56,11 @@ func NewBuilder(opts BuilderOptions) *Builder {
 // Reset forgets the records and begins a batch at baseOffset.
 func (b *Builder) Reset(baseOffset int64, leaderEpoch int32) {
 	b.baseOffset, b.leaderEpoch = baseOffset, leaderEpoch
+	b.attributes, b.codec = b.opts.Attributes&^attrCodecMask, b.opts.Codec
+	b.producer = Producer{NoProducerID, NoProducerEpoch, NoSequence}
+	if p := b.opts.Producer; p != nil {
+		b.producer = *p
+	}
 	b.builderState = builderState{
 		buf:           append(b.buf[:0], make([]byte, HeaderBytes)...),
 		lastOffset:    baseOffset - 1,
@@ -59,6 +68,24 @@ func (b *Builder) Reset(baseOffset int64, leaderEpoch int32) {
 		baseTimestamp: NoTimestamp,
 		maxTimestamp:  NoTimestamp,
 	}
+}
+
+// ResetLike is Reset for a batch that is to hold some of another's records: of its range of offsets, its kind, its producer. It has no
+// delete horizon.
+func (b *Builder) ResetLike(h *Header) {
+	b.Reset(h.BaseOffset, h.LeaderEpoch)
+	b.attributes = h.Attributes &^ (attrCodecMask | AttrDeleteHorizon)
+	b.producer = Producer{h.ProducerID, h.ProducerEpoch, h.BaseSequence}
+	b.endOffset = h.LastOffset()
+	if h.IsControl() {
+		b.codec = None // clients expect markers plain
+	}
+}
+
+// SetDeleteHorizon says from when compaction may drop the batch's tombstones. It comes before the first record.
+func (b *Builder) SetDeleteHorizon(millis int64) {
+	b.attributes |= AttrDeleteHorizon
+	b.baseTimestamp, b.pinned = millis, true
 }
 
 // Append adds a record. Offsets are absolute, ascend, and may leave gaps. A nil key or value is none, an empty one is
@@ -100,7 +127,10 @@ func (b *Builder) begin(offset, timestamp int64, attributes int8, tailBytes int)
 		return fmt.Errorf("%w: offset %d after %d in a batch from %d", ErrInvalidRecord, offset, b.lastOffset, b.baseOffset)
 	}
 	if b.count == 0 {
-		b.baseTimestamp, b.maxTimestamp = timestamp, timestamp
+		b.maxTimestamp = timestamp
+		if !b.pinned {
+			b.baseTimestamp = timestamp
+		}
 	}
 	timestampDelta := timestamp - b.baseTimestamp
 	if (timestampDelta < 0) != (timestamp < b.baseTimestamp) {
@@ -149,20 +179,17 @@ func (b *Builder) Build(dst []byte) ([]byte, Header, error) {
 	h := Header{
 		BaseOffset:      b.baseOffset,
 		LeaderEpoch:     b.leaderEpoch,
-		Attributes:      b.opts.Attributes &^ attrCodecMask,
+		Attributes:      b.attributes,
 		LastOffsetDelta: int32(b.endOffset - b.baseOffset),
 		BaseTimestamp:   b.baseTimestamp,
 		MaxTimestamp:    b.maxTimestamp,
-		ProducerID:      NoProducerID,
-		ProducerEpoch:   NoProducerEpoch,
-		BaseSequence:    NoSequence,
+		ProducerID:      b.producer.ID,
+		ProducerEpoch:   b.producer.Epoch,
+		BaseSequence:    b.producer.BaseSequence,
 		RecordCount:     b.count,
 	}
-	if p := b.opts.Producer; p != nil {
-		h.ProducerID, h.ProducerEpoch, h.BaseSequence = p.ID, p.Epoch, p.BaseSequence
-	}
 	h.put(b.buf)
-	codec := b.opts.Codec
+	codec := b.codec
 	if b.count == 0 {
 		codec = None
 	}

@@ -50,6 +50,8 @@ type Config struct {
 	DeleteDelay     time.Duration `name:"delete-delay" default:"1m" usage:"how long deleted objects are left to readers under way"`
 	SnapshotEntries int           `name:"snapshot-entries" default:"10000" usage:"metadata log entries between two snapshots"`
 	ShipBytes       Bytes         `name:"ship-bytes" default:"256MiB" usage:"hot bytes that one tiering job takes at most"`
+	CompactInterval time.Duration `name:"compact-interval" default:"15s" usage:"how often a tiering worker looks for partitions to compact"`
+	CompactMemory   Bytes         `name:"compact-memory" default:"128MiB" usage:"memory for the keys of a partition that is compacted, 24 bytes each; where they do not fit, it takes several rounds"`
 	JobLease        time.Duration `name:"job-lease" default:"2m" usage:"how long a tiering job is one worker's alone; what a worker that died had taken waits that long"`
 	DrainTimeout    time.Duration `name:"drain-timeout" default:"10s" usage:"how long a stopping process waits for what is in flight"`
 }
@@ -179,6 +181,7 @@ func (c *Config) validateLimits(Role) error {
 		{"fetch-memory", c.FetchMemory, 16 * MiB, 1 << 40},
 		{"cache-bytes", c.CacheBytes, 8 * MiB, 1 << 40},
 		{"ship-bytes", c.ShipBytes, 16 * MiB, 1 << 40},
+		{"compact-memory", c.CompactMemory, 1 * MiB, 1 << 40},
 	}
 	for _, b := range bytes {
 		if b.value < b.min || b.value > b.max {
@@ -194,6 +197,7 @@ func (c *Config) validateLimits(Role) error {
 		{"orphan-age", c.OrphanAge, time.Minute},
 		{"sweep-interval", c.SweepInterval, time.Second},
 		{"delete-delay", c.DeleteDelay, 0},
+		{"compact-interval", c.CompactInterval, 100 * time.Millisecond},
 		{"job-lease", c.JobLease, time.Second},
 		{"drain-timeout", c.DrainTimeout, 0},
 	}

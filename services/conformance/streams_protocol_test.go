@@ -16,6 +16,34 @@ import (
 
 const streamsGroupsTool = "org.apache.kafka.tools.streams.StreamsGroupCommand"
 
+// startStreamsKafka starts a broker that speaks the streams protocol where that is asked for; Kafka 4.1 does so only when it is told to.
+func startStreamsKafka(t *testing.T) *server {
+	t.Helper()
+	if streamsProtocol() != "streams" {
+		return startKafka(t)
+	}
+	return startKafkaWith(t, unstableKafka, "streams.version=1")
+}
+
+const unstableKafka = "unstable.api.versions.enable=true\nunstable.feature.versions.enable=true\n"
+
+// awaitStreamsMembers returns when a streams group is stable with so many members.
+func awaitStreamsMembers(t *testing.T, address, group string, n int, check func()) {
+	t.Helper()
+	client := newClient(t, strings.Split(address, ",")[0])
+	cluster.Eventually(t, patience, fmt.Sprintf("%d members", n), func() error {
+		check()
+		answer, err := describing(group).RequestWith(t.Context(), client)
+		if err != nil {
+			return err
+		}
+		if g := answer.Groups[0]; g.State != "Stable" || len(g.Members) != n {
+			return fmt.Errorf("%s with %d", g.State, len(g.Members))
+		}
+		return nil
+	})
+}
+
 // streamsCount is the word count of Kafka's quick start under the streams protocol (KIP-1071).
 type streamsCount struct {
 	t       *testing.T

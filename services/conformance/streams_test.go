@@ -204,8 +204,9 @@ func (r *streamsRun) killInstances() map[int]func() {
 // awaitMembers returns when the group is stable with so many members.
 func (r *streamsRun) awaitMembers(n int) {
 	r.t.Helper()
-	if streamsProtocol() != "classic" {
-		return // the client knows how to describe the others only
+	if streamsProtocol() == "streams" {
+		awaitStreamsMembers(r.t, r.address, streamsGroup, n, r.check)
+		return
 	}
 	admin := kadm.NewClient(newClient(r.t, r.address))
 	cluster.Eventually(r.t, patience, fmt.Sprintf("%d members", n), func() error {
@@ -275,7 +276,7 @@ func TestStreams(t *testing.T) {
 	var reference map[string][]*kgo.Record
 	onKafka := map[string]string{} // what the clients complain of there
 	t.Run("on Kafka", func(t *testing.T) {
-		r := run(t, startKafka(t).address)
+		r := run(t, startStreamsKafka(t).address)
 		reference = r.play(begin, r.killInstances())
 		for _, app := range r.apps {
 			maps.Copy(onKafka, shapes(app.text()))

@@ -335,7 +335,7 @@ func streamsScenarios() []scenario {
 // TestStreamsConformance asks both servers the same under the streams protocol, which a broker of Kafka 4.1 speaks when it is told to.
 func TestStreamsConformance(t *testing.T) {
 	needGate(t)
-	kafka := startKafkaWith(t, "unstable.api.versions.enable=true\nunstable.feature.versions.enable=true\n", "streams.version=1")
+	kafka := startKafkaWith(t, unstableKafka, "streams.version=1")
 	varve := startVarve(t)
 	report := newReport(t, filepath.Join(cluster.Root(), ".cache", "kafka", "conformance-streams.txt"))
 	now := time.Now().UnixMilli()

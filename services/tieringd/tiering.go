@@ -1,4 +1,4 @@
-// Package tieringd wires a tiering worker: shipping and sweeping over the leader's jobs.
+// Package tieringd wires a tiering worker: shipping, compacting and sweeping over the leader's jobs.
 package tieringd
 
 import (
@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/varvelog/varve/coordinator/meta"
@@ -17,6 +16,7 @@ import (
 	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/infra/bus"
 	"github.com/varvelog/varve/services/process"
+	"github.com/varvelog/varve/tiering/compact"
 	"github.com/varvelog/varve/tiering/ship"
 	"github.com/varvelog/varve/tiering/sweep"
 )
@@ -24,6 +24,7 @@ import (
 // Leader is what a worker asks of the leader.
 type Leader interface {
 	ship.Leader
+	compact.Leader
 	sweep.Leader
 }
 
@@ -92,9 +93,15 @@ func Start(ctx context.Context, p *process.Process, id Identity, leader Leader, 
 		cancel()
 		return nil, err
 	}
+	compacter, err := compact.New(compact.Config{Name: id.Name, MapBytes: int(p.Config.CompactMemory), Poll: p.Config.CompactInterval, Lease: p.Config.JobLease}, leader, p.Store, m, p.Log)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	w := &Worker{stop: stop, cancel: cancel}
 	w.running.Go(func() { shipper.Run(background) })
+	w.running.Go(func() { compacter.Run(background) })
 	w.running.Go(func() { sweeper.Run(background) })
 	p.Log.Info("tiering worker takes jobs", "bucket", p.Store.String())
 	return w, nil
@@ -139,6 +146,16 @@ func (r *Remote) FinishJob(ctx context.Context, q *metapb.JobFinishRequest) (*me
 	return ask[metapb.JobFinishResponse](ctx, r, replica.MethodJobFinish, q)
 }
 
+// LeaseCompaction implements compact.Leader.
+func (r *Remote) LeaseCompaction(ctx context.Context, q *metapb.CompactionLeaseRequest) (*metapb.CompactionLeaseResponse, error) {
+	return ask[metapb.CompactionLeaseResponse](ctx, r, replica.MethodCompactionLease, q)
+}
+
+// ReportCompaction implements compact.Leader.
+func (r *Remote) ReportCompaction(ctx context.Context, q *metapb.CompactionReportRequest) (*metapb.CompactionReportResponse, error) {
+	return ask[metapb.CompactionReportResponse](ctx, r, replica.MethodCompactionReport, q)
+}
+
 // Garbage implements sweep.Leader.
 func (r *Remote) Garbage(ctx context.Context, q *metapb.GarbageRequest) (*metapb.GarbageResponse, error) {
 	return ask[metapb.GarbageResponse](ctx, r, replica.MethodGarbage, q)
@@ -152,41 +169,4 @@ func (r *Remote) ForgetGarbage(ctx context.Context, q *metapb.GarbageForgetReque
 // Referenced implements sweep.Leader.
 func (r *Remote) Referenced(ctx context.Context, q *metapb.ReferencedRequest) (*metapb.ReferencedResponse, error) {
 	return ask[metapb.ReferencedResponse](ctx, r, replica.MethodReferenced, q)
-}
-
-// metrics implements the observers of shipping and sweeping.
-type metrics struct {
-	objects, failures prometheus.Counter
-	bytes             *prometheus.CounterVec
-	took              prometheus.Histogram
-	deleted           *prometheus.CounterVec
-}
-
-func newMetrics(registry *prometheus.Registry) *metrics {
-	m := &metrics{
-		objects:  prometheus.NewCounter(prometheus.CounterOpts{Name: "varve_shipped_objects_total", Help: "Segment objects stored."}),
-		failures: prometheus.NewCounter(prometheus.CounterOpts{Name: "varve_ship_failures_total", Help: "Tiering jobs that failed and wait again."}),
-		bytes:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "varve_shipped_bytes_total", Help: "Bytes of batches read, and of objects stored."}, []string{"direction"}),
-		took:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "varve_ship_seconds", Help: "Time of a tiering job.", Buckets: prometheus.ExponentialBuckets(0.01, 2, 14)}),
-		deleted:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "varve_deleted_objects_total", Help: "Objects deleted."}, []string{"why"}),
-	}
-	registry.MustRegister(m.objects, m.failures, m.bytes, m.took, m.deleted)
-	return m
-}
-
-// Shipped implements ship.Observer.
-func (m *metrics) Shipped(objects int, bytesIn, bytesOut int64, took time.Duration) {
-	m.objects.Add(float64(objects))
-	m.bytes.WithLabelValues("in").Add(float64(bytesIn))
-	m.bytes.WithLabelValues("out").Add(float64(bytesOut))
-	m.took.Observe(took.Seconds())
-}
-
-// ShipFailed implements ship.Observer.
-func (m *metrics) ShipFailed() { m.failures.Inc() }
-
-// Deleted implements sweep.Observer.
-func (m *metrics) Deleted(garbage, orphans int) {
-	m.deleted.WithLabelValues("garbage").Add(float64(garbage))
-	m.deleted.WithLabelValues("orphan").Add(float64(orphans))
 }

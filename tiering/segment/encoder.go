@@ -57,7 +57,7 @@ func (e *Encoder) Begin(topicID [16]byte, topic string, partition int32, baseOff
 	}
 	p := Part{
 		TopicID: topicID, Topic: topic, Partition: partition, BaseOffset: baseOffset, NextOffset: baseOffset,
-		Position: uint64(len(e.buf)), MaxTimestamp: -1,
+		Position: uint64(len(e.buf)), MaxTimestamp: -1, MinTimestamp: -1,
 	}
 	if n := len(e.parts); n > 0 && comparePlaces(&e.parts[n-1], &p) >= 0 {
 		panic(fmt.Sprintf("segment: part %s-%d@%d begun out of order", topic, partition, baseOffset))
@@ -88,8 +88,20 @@ func (e *Encoder) Batch(h recordbatch.Header, batch []byte, verbatim bool) error
 	p.Verbatim = p.Verbatim || verbatim
 	if !h.IsControl() {
 		p.MaxTimestamp = max(p.MaxTimestamp, h.MaxTimestamp)
+		p.noteFirst(&h)
 	}
 	return nil
+}
+
+// noteFirst takes the time of a batch's first record into account, as far as its header tells it.
+func (p *Part) noteFirst(h *recordbatch.Header) {
+	first := h.BaseTimestamp
+	if h.IsLogAppendTime() || h.HasDeleteHorizon() {
+		first = h.MaxTimestamp
+	}
+	if first >= 0 && h.RecordCount > 0 && (p.MinTimestamp < 0 || first < p.MinTimestamp) {
+		p.MinTimestamp = first
+	}
 }
 
 // End ends the part, which reaches to nextOffset even where the last batches are missing (a compacted log). It returns

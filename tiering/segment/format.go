@@ -60,6 +60,7 @@ type Part struct {
 	IndexPosition    uint64
 	IndexLengthBytes uint64
 	MaxTimestamp     int64
+	MinTimestamp     int64 // of the batches' first records, -1 for none. The object does not say it
 	Records          uint64
 	Verbatim         bool // holds batches that could not be decoded
 }

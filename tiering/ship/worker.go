@@ -17,6 +17,7 @@ import (
 	"github.com/varvelog/varve/infra/objstore"
 	"github.com/varvelog/varve/ingest/recordbatch"
 	"github.com/varvelog/varve/tiering/segment"
+	"github.com/varvelog/varve/tiering/upload"
 )
 
 // Leader hands out jobs and judges their results.
@@ -261,7 +262,7 @@ func (u *uploads) start(_ context.Context, ordinal uint32, body []byte, parts []
 			return err
 		}
 		key := meta.SegmentKey(meta.JobID(header.JobID), ordinal)
-		if err := u.worker.put(u.ctx, key, body); err != nil {
+		if err := upload.Put(u.ctx, u.worker.store, key, body, u.worker.log); err != nil {
 			return err
 		}
 		u.mu.Lock()
@@ -283,37 +284,6 @@ func (u *uploads) wait() ([]*metapb.SegmentObject, error) {
 	return objects, nil
 }
 
-// put stores the object, and tries again while the store fails in passing. An object that is there already is this
-// worker's own, from an attempt whose answer was lost: job and ordinal are given once.
-func (w *Worker) put(ctx context.Context, key string, body []byte) error {
-	backOff := 50 * time.Millisecond
-	for {
-		_, err := w.store.PutIfAbsent(ctx, key, body)
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, objstore.ErrExists):
-			return w.checkOwn(ctx, key, body)
-		case ctx.Err() != nil || errors.Is(err, objstore.ErrAccess):
-			return fmt.Errorf("put %s (%d bytes): %w", key, len(body), err)
-		}
-		w.log.Debug("put failed; it will be tried again", "key", key, "error", err)
-		w.wait(ctx, backOff/2+rand.N(backOff), nil)
-		backOff = min(2*backOff, 5*time.Second)
-	}
-}
-
-func (w *Worker) checkOwn(ctx context.Context, key string, body []byte) error {
-	stored, _, err := objstore.ReadAll(ctx, w.store, key, int64(len(body)))
-	if err != nil {
-		return fmt.Errorf("read back %s: %w", key, err)
-	}
-	if string(stored) != string(body) {
-		return fmt.Errorf("put %s: another object has this key: %w", key, objstore.ErrExists)
-	}
-	return nil
-}
-
 func describeObject(job uint64, ordinal uint32, size int, parts []segment.Part) *metapb.SegmentObject {
 	o := &metapb.SegmentObject{JobId: job, Ordinal: ordinal, SizeBytes: uint64(size), Parts: make([]*metapb.Part, len(parts))}
 	for i := range parts {
@@ -321,7 +291,7 @@ func describeObject(job uint64, ordinal uint32, size int, parts []segment.Part) 
 		o.Parts[i] = &metapb.Part{
 			TopicId: p.TopicID[:], Partition: p.Partition, BaseOffset: p.BaseOffset, NextOffset: p.NextOffset,
 			Position: p.Position, Length: p.LengthBytes, IndexPosition: p.IndexPosition, IndexLength: p.IndexLengthBytes,
-			MaxTimestamp: p.MaxTimestamp, MaxTimestampOffset: -1, Records: p.Records,
+			MaxTimestamp: p.MaxTimestamp, MaxTimestampOffset: -1, MinTimestamp: p.MinTimestamp, Records: p.Records,
 		}
 	}
 	return o

@@ -1,0 +1,235 @@
+package compact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/ingest/recordbatch"
+	"github.com/varvelog/varve/tiering/segment"
+	"github.com/varvelog/varve/tiering/upload"
+)
+
+// maxSpan bounds the offsets of a part that is made of several, so that one empty batch can cover them.
+const maxSpan = math.MaxInt32
+
+// Stats tell what a round has done.
+type Stats struct {
+	BytesIn, BytesOut int64 // of the batches read for storing, and of the objects stored
+	Kept, Removed     int64 // records
+	Objects           int
+	Complete          bool // as far as it went
+}
+
+// round is one round of compaction under way.
+type round struct {
+	worker  *Worker
+	job     *metapb.CompactionRound
+	tx      *transactions
+	keys    *offsets
+	end     int64 // records from there on are left alone
+	source  source
+	scratch recordbatch.Scratch
+	reader  recordbatch.Reader
+	records []recordbatch.Record
+
+	assembler *assembler
+	group     group
+	ordinal   uint32
+	done      int64 // reported
+	reported  time.Time
+	horizon   int64 // the earliest of what is kept, 0 for none
+	stats     Stats
+	extend    func() // the lease has been extended
+}
+
+// group are the parts that become one.
+type group struct {
+	open     bool
+	from, to int64
+	parts    int
+	changed  bool
+}
+
+// run carries the round out.
+func (r *round) run(ctx context.Context) error {
+	r.done, r.reported = r.job.Parts[0].BaseOffset, time.Now()
+	if err := r.gatherKeys(ctx); err != nil {
+		return fmt.Errorf("gather keys: %w", err)
+	}
+	r.tx.rewind()
+	for _, part := range r.job.Parts {
+		if part.BaseOffset >= r.end {
+			break
+		}
+		if err := r.rewrite(ctx, part); err != nil {
+			return fmt.Errorf("compact [%d, %d): %w", part.BaseOffset, part.NextOffset, err)
+		}
+	}
+	if err := r.endGroup(ctx); err != nil {
+		return err
+	}
+	if r.horizon != 0 {
+		r.horizon = max(r.horizon, r.job.NowMillis+1) // what could not be dropped in this round can be in the next
+	}
+	r.stats.Complete = true
+	return r.report(ctx, &metapb.CompactRange{FromOffset: r.done, ToOffset: r.done, Done: true, CleanedTo: min(r.end, r.done), HorizonMillis: r.horizon})
+}
+
+// gatherKeys finds the last offset of each key in what is new since the last round, as far as there is memory for keys.
+func (r *round) gatherKeys(ctx context.Context) error {
+	from := max(r.job.CleanedTo, r.job.LogStart)
+	r.end = r.job.Parts[len(r.job.Parts)-1].NextOffset
+	var records uint64
+	for _, part := range r.job.Parts {
+		if part.NextOffset > from {
+			records += part.Records
+		}
+	}
+	r.keys = newOffsets(records, r.worker.config.MapBytes)
+	for _, part := range r.job.Parts {
+		if part.NextOffset <= from {
+			continue
+		}
+		r.source.open(part)
+		for {
+			b, err := r.source.next(ctx)
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err == nil {
+				err = r.stillAtIt(ctx)
+			}
+			if err != nil {
+				return err
+			}
+			if b.NextOffset() <= from || b.IsControl() || r.tx.isAborted(&b.Header) || !r.read(b) {
+				continue
+			}
+			for i := range r.records {
+				if rec := &r.records[i]; rec.Offset >= from && rec.Key != nil && !r.keys.put(rec.Key, rec.Offset) {
+					r.end = rec.Offset
+					return nil
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// read decodes a batch's records: false where it cannot be decoded.
+func (r *round) read(b recordbatch.Batch) bool {
+	r.records = r.records[:0]
+	if recordbatch.CheckCRC(b.Bytes) != nil || r.reader.Reset(b.Bytes, &r.scratch) != nil {
+		return false
+	}
+	for r.reader.Next() {
+		r.records = append(r.records, *r.reader.Record())
+	}
+	return r.reader.Err() == nil
+}
+
+// rewrite adds a part to the group, without what is superseded.
+func (r *round) rewrite(ctx context.Context, part *metapb.CompactionPart) error {
+	large := int(part.Length) >= r.objectBytes()/2
+	if g := &r.group; g.open && (large || r.assembler.sizeBytes()+int(part.Length) > r.objectBytes() || part.NextOffset-g.from > maxSpan) {
+		if err := r.endGroup(ctx); err != nil {
+			return err
+		}
+	}
+	if !r.group.open {
+		r.beginGroup(part.BaseOffset)
+	}
+	r.source.open(part)
+	for {
+		b, err := r.source.next(ctx)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err == nil {
+			err = r.stillAtIt(ctx)
+		}
+		if err == nil {
+			r.stats.BytesIn += int64(len(b.Bytes))
+			err = r.batch(b)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	r.group.parts++
+	r.group.to = part.NextOffset
+	if large {
+		return r.endGroup(ctx)
+	}
+	return nil
+}
+
+// objectBytes is about how large an object may become.
+func (r *round) objectBytes() int {
+	limit := r.worker.config.ObjectBytes
+	if n := r.job.SegmentBytes; n > 0 {
+		limit = int(min(int64(limit), n))
+	}
+	return limit
+}
+
+func (r *round) beginGroup(base int64) {
+	encoder := segment.NewEncoder(segment.Header{JobID: r.job.JobId, Ordinal: r.ordinal, CreatedMillis: r.job.NowMillis}, 1<<20)
+	encoder.Begin([16]byte(r.job.TopicId), r.job.Topic, r.job.Partition, base)
+	r.assembler.begin(encoder, base)
+	r.group = group{open: true, from: base}
+}
+
+// endGroup stores the group and reports it. A part alone in which nothing has changed stays as it is.
+func (r *round) endGroup(ctx context.Context) error {
+	g := r.group
+	if !g.open {
+		return nil
+	}
+	r.group = group{}
+	covered := &metapb.CompactRange{FromOffset: g.from, ToOffset: g.to}
+	if g.parts == 1 && !g.changed {
+		return r.report(ctx, covered)
+	}
+	if err := r.assembler.end(g.to); err != nil {
+		return err
+	}
+	body, parts := r.assembler.encoder.Finish()
+	key := meta.SegmentKey(meta.JobID(r.job.JobId), r.ordinal)
+	if err := upload.Put(ctx, r.worker.store, key, body, r.worker.log); err != nil {
+		return err
+	}
+	p := &parts[0]
+	covered.Part = &metapb.CompactedPart{
+		Ordinal: r.ordinal, SizeBytes: uint64(len(body)), Position: p.Position, Length: p.LengthBytes,
+		IndexPosition: p.IndexPosition, IndexLength: p.IndexLengthBytes, Records: p.Records, MaxTimestamp: p.MaxTimestamp, MinTimestamp: p.MinTimestamp,
+	}
+	r.ordinal++
+	r.stats.Objects++
+	r.stats.BytesOut += int64(len(body))
+	return r.report(ctx, covered)
+}
+
+// stillAtIt extends the lease where nothing was reported for a while.
+func (r *round) stillAtIt(ctx context.Context) error {
+	if time.Since(r.reported) < r.worker.config.Lease/3 {
+		return nil
+	}
+	return r.report(ctx, &metapb.CompactRange{FromOffset: r.done, ToOffset: r.done})
+}
+
+func (r *round) report(ctx context.Context, c *metapb.CompactRange) error {
+	c.JobId, c.LeaseMillis = r.job.JobId, r.worker.config.Lease.Milliseconds()
+	if err := r.worker.tell(ctx, c); err != nil {
+		return err
+	}
+	r.done, r.reported = c.ToOffset, time.Now()
+	r.extend()
+	return nil
+}
