@@ -62,7 +62,7 @@ type guarded struct {
 	dead      bool
 }
 
-// storeRequest is a command for the log; done is called under the group's lock with its outcome.
+// storeRequest is a command for the log; done is called under the group's lock with its outcome. One without a command only waits for its turn.
 type storeRequest struct {
 	command *metapb.Command
 	done    func(now time.Time, ok bool)
