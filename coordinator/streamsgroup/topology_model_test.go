@@ -13,7 +13,9 @@ import (
 // anyTopology draws subtopologies that read and write a handful of topics, in ways that make sense and in ways that do not. A repartition topic
 // is read by one subtopology, as Kafka Streams makes them.
 func anyTopology(t *rapid.T) *metapb.StreamsTopology {
-	name := func(kind string, n int) string { return fmt.Sprintf("%s%d", kind, rapid.IntRange(0, n-1).Draw(t, kind)) }
+	name := func(kind string, n int) string {
+		return fmt.Sprintf("%s%d", kind, rapid.IntRange(0, n-1).Draw(t, kind))
+	}
 	topology := &metapb.StreamsTopology{}
 	count := rapid.IntRange(1, 4).Draw(t, "subtopologies")
 	readers := rapid.SliceOfN(rapid.IntRange(0, count), 3, 3).Draw(t, "readers")
