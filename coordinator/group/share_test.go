@@ -163,7 +163,7 @@ func TestAShareHeartbeatThatIsNotStoredIsNotAnswered(t *testing.T) {
 		log.loseNext()
 		b := &sharer{t: t, c: c, id: "b"}
 		b.expect(metapb.GroupCode_GROUP_UNAVAILABLE, "orders") // it came to pass
-		b.expect(metapb.GroupCode_GROUP_OK, "orders") // 0 is the epoch before its first
+		b.expect(metapb.GroupCode_GROUP_OK, "orders")          // 0 is the epoch before its first
 	})
 }
 

@@ -75,7 +75,9 @@ func (f *shareFetching) run(ctx context.Context, partitions []meta.TopicPartitio
 			}
 			return
 		}
-		f.lockMillis = offer.LockMillis
+		if offer.LockMillis > 0 {
+			f.lockMillis = offer.LockMillis
+		}
 		if wishes = f.consider(ctx, offer, wishes); f.acquired() {
 			return
 		}
