@@ -167,7 +167,7 @@ func nobodyLeft(leavers []*metapb.GroupLeaver, code metapb.GroupCode) []*metapb.
 	return left
 }
 
-// Commit stores offsets. On return with GROUP_OK for an offset, it is durable.
+// Commit stores offsets. The group without a name has offsets, too, as it has in Kafka, though it can have no members. On return with GROUP_OK for an offset, it is durable.
 func (c *Coordinator) Commit(ctx context.Context, r *metapb.GroupCommitRequest) (*metapb.GroupCommitResponse, error) {
 	codes := make([]metapb.GroupCode, len(r.Offsets))
 	all := func(code metapb.GroupCode) *metapb.GroupCommitResponse {
@@ -175,9 +175,6 @@ func (c *Coordinator) Commit(ctx context.Context, r *metapb.GroupCommitRequest) 
 			codes[i] = code
 		}
 		return &metapb.GroupCommitResponse{Codes: codes}
-	}
-	if r.Group == "" {
-		return all(metapb.GroupCode_GROUP_INVALID_ID), nil
 	}
 	var code metapb.GroupCode
 	if !c.with(r.Group, false, func(now time.Time, g *guarded) {
@@ -324,8 +321,9 @@ func (c *Coordinator) Delete(ctx context.Context, r *metapb.GroupDeleteRequest) 
 }
 
 func (c *Coordinator) delete(ctx context.Context, name string) metapb.GroupCode {
-	if name == "" {
-		return metapb.GroupCode_GROUP_INVALID_ID
+	// That the last member has left may be on its way into the log still.
+	if err := c.awaitStored(ctx, name); err != nil {
+		return metapb.GroupCode_GROUP_UNAVAILABLE
 	}
 	exists, code := false, metapb.GroupCode_GROUP_OK
 	c.with(name, false, func(_ time.Time, g *guarded) {

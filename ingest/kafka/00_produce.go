@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -31,7 +32,7 @@ import (
 type produceRequest struct {
 	version int16
 	acks    int16
-	// transactional: the request names a transactional id that the client may write under.
+	// transactional: the request names a transactional id.
 	transactional bool
 	timeout       time.Duration
 	topics        []produceTopic
@@ -57,8 +58,10 @@ type producePartition struct {
 	baseOffset     int64
 	logAppendTime  int64
 	logStartOffset int64
-	keyless        *recordbatch.KeylessError // why it was refused, with keylessMessage of each record; nil for other reasons
-	keylessMessage string
+	records        *refusedRecords // why it was refused; nil for other reasons
+
+	topic *topic // nil where there is none, or the client may not write to it
+	data  []byte // as it came, of the frame
 }
 
 var produceRequests = sync.Pool{New: func() any { return new(produceRequest) }}
@@ -84,14 +87,10 @@ func (p *produceRequest) free() {
 // beginProduce decodes and validates a request and appends its batches. An error closes the connection, and nothing was appended.
 func (c *conn) beginProduce(x *exchange) error {
 	p := produceRequests.Get().(*produceRequest) //nolint:forcetypeassert // the pool holds nothing else
-	refused, err := c.decodeProduce(p, x.header.version, x.body)
-	if err != nil {
+	if err := c.decodeProduce(p, x.header.version, x.body); err != nil {
 		p.free()
 		c.server.config.Metrics.Refused("malformed body")
 		return fmt.Errorf("decode Produce v%d: %w", x.header.version, err)
-	}
-	if refused != nil {
-		p.refuseAll(refused)
 	}
 	c.throttleProduce(p, x)
 	if x.produce = p; len(p.batches) == 0 {
@@ -125,7 +124,7 @@ func (c *conn) appendBatches(x *exchange) {
 		x.frame.release()
 		for i := range p.partitions {
 			if part := &p.partitions[i]; part.batch >= 0 {
-				part.refuse(kerr.KafkaStorageError, err.Error())
+				part.refuse(kerr.KafkaStorageError, "")
 			}
 		}
 		return
@@ -133,34 +132,43 @@ func (c *conn) appendBatches(x *exchange) {
 	p.pending = pending
 }
 
-// decodeProduce reads the request. refused is the error every partition is answered with, where the request as a whole is refused.
-func (c *conn) decodeProduce(p *produceRequest, version int16, body []byte) (refused *kerr.Error, err error) {
+// decodeProduce reads the request and judges what it has for each partition.
+func (c *conn) decodeProduce(p *produceRequest, version int16, body []byte) error {
 	flexible := version >= 9
 	r := wireReader{b: body}
 	transactionalID := r.nullableString(flexible)
 	p.version, p.acks = version, r.int16()
 	p.timeout = time.Duration(max(r.int32(), 0)) * time.Millisecond
 	p.transactional = transactionalID != nil
-	switch {
-	case transactionalID != nil && !c.allowed(Write, TransactionalIDResource, unsafeString(transactionalID)):
-		refused = kerr.TransactionalIDAuthorizationFailed
-	case p.acks < -1 || p.acks > 1:
-		refused = kerr.InvalidRequiredAcks
-	}
-	now := time.Now()
 	for n := r.arrayLen(flexible, 3); n > 0 && !r.failed; n-- {
-		c.decodeProduceTopic(p, &r, version, now, refused == nil)
+		c.decodeProduceTopic(p, &r, version)
 	}
 	if flexible {
 		r.tags()
 	}
 	if r.failed {
-		return nil, errShort
+		return errShort
 	}
-	return refused, nil
+	p.dropRepeated()
+	if p.isCorrupt() { // Kafka looks into all batches first, and refuses a request with one that cannot be looked into as a whole
+		p.refuseAll(kerr.CorruptMessage, kerr.CorruptMessage.Description)
+		return nil
+	}
+	if p.holdsTransactional() && (transactionalID == nil || !c.allowed(Write, TransactionalIDResource, unsafeString(transactionalID))) {
+		p.refuseAll(kerr.TransactionalIDAuthorizationFailed, "")
+		return nil
+	}
+	now := time.Now()
+	for i := range p.partitions {
+		if part := &p.partitions[i]; part.topic != nil {
+			c.judge(p, part, now)
+		}
+	}
+	return nil
 }
 
-func (c *conn) decodeProduceTopic(p *produceRequest, r *wireReader, version int16, now time.Time, judge bool) {
+// decodeProduceTopic reads one topic, and finds it and its partitions.
+func (c *conn) decodeProduceTopic(p *produceRequest, r *wireReader, version int16) {
 	flexible := version >= 9
 	var named produceTopic
 	var found *topic
@@ -177,7 +185,7 @@ func (c *conn) decodeProduceTopic(p *produceRequest, r *wireReader, version int1
 	named.partitions = r.arrayLen(flexible, 6)
 	for range named.partitions {
 		part := producePartition{index: r.int32(), batch: -1, baseOffset: -1, logAppendTime: -1, logStartOffset: -1}
-		records := r.nullableBytes(flexible)
+		part.data = r.nullableBytes(flexible)
 		if flexible {
 			r.tags()
 		}
@@ -185,7 +193,6 @@ func (c *conn) decodeProduceTopic(p *produceRequest, r *wireReader, version int1
 			return
 		}
 		switch {
-		case !judge:
 		case found == nil:
 			part.code = unknown.Code
 		case !mayWrite:
@@ -193,7 +200,7 @@ func (c *conn) decodeProduceTopic(p *produceRequest, r *wireReader, version int1
 		case part.index < 0 || part.index >= found.partitions:
 			part.code = kerr.UnknownTopicOrPartition.Code
 		default:
-			p.judge(&part, found, records, now)
+			part.topic = found
 		}
 		p.partitions = append(p.partitions, part)
 	}
@@ -203,68 +210,151 @@ func (c *conn) decodeProduceTopic(p *produceRequest, r *wireReader, version int1
 	p.topics = append(p.topics, named)
 }
 
+// dropRepeated drops all but the last of what a topic's partition is given several times, as Kafka does. Producers give each once, in order.
+func (p *produceRequest) dropRepeated() {
+	next := 0
+	for i := range p.topics {
+		parts := p.partitions[next : next+p.topics[i].partitions]
+		if next += len(parts); strictlyRising(parts) {
+			continue
+		}
+		last := make(map[int32]int, len(parts))
+		for j := range parts {
+			last[parts[j].index] = j
+		}
+		kept := 0
+		for j := range parts {
+			if last[parts[j].index] == j {
+				parts[kept] = parts[j]
+				kept++
+			}
+		}
+		dropped := len(parts) - kept
+		p.partitions = append(p.partitions[:next-dropped], p.partitions[next:]...)
+		p.topics[i].partitions, next = kept, next-dropped
+	}
+}
+
+func strictlyRising(parts []producePartition) bool {
+	for j := 1; j < len(parts); j++ {
+		if parts[j].index <= parts[j-1].index {
+			return false
+		}
+	}
+	return true
+}
+
+// isCorrupt tells whether what the request has for a partition does not begin like a batch.
+func (p *produceRequest) isCorrupt() bool {
+	for i := range p.partitions {
+		if recordbatch.IsCorrupt(p.partitions[i].data) {
+			return true
+		}
+	}
+	return false
+}
+
+// holdsTransactional tells whether a batch of the request belongs to a transaction.
+func (p *produceRequest) holdsTransactional() bool {
+	for i := range p.partitions {
+		if header, err := recordbatch.ParseHeader(p.partitions[i].data); err == nil && header.IsTransactional() {
+			return true
+		}
+	}
+	return false
+}
+
 // judge validates the one batch of a partition and puts it among those to append, or refuses it.
-func (p *produceRequest) judge(part *producePartition, topic *topic, records []byte, now time.Time) {
-	if len(records) == 0 {
-		part.refuse(kerr.InvalidRecord, "the partition has no record batch")
-		return
-	}
-	header, err := recordbatch.Validate(records, topic.limits)
+func (c *conn) judge(p *produceRequest, part *producePartition, now time.Time) {
+	topic := part.topic
+	batch, err := recordbatch.Cut(part.data)
 	if err != nil {
-		part.refuse(batchError(err), err.Error())
-		part.nameKeyless(topic, err)
+		part.refuse(batchError(err), "")
 		return
 	}
-	if header.Codec() == recordbatch.Zstd && p.version < zstdSince {
-		part.refuse(kerr.UnsupportedCompressionType, "zstd needs Produce version 7 (KIP-110)")
+	if header, err := recordbatch.ParseHeader(batch); err == nil && p.version < zstdSince { // whose requests are looked at for it (KIP-110)
+		if codec := header.Codec(); codec == recordbatch.Zstd {
+			part.refuse(kerr.UnsupportedCompressionType, "")
+			return
+		} else if !codec.Valid() {
+			part.refuse(kerr.UnknownServerError, "")
+			return
+		}
+	}
+	if p.acks < -1 || p.acks > 1 {
+		part.refuse(kerr.InvalidRequiredAcks, "")
 		return
 	}
-	if header.IsTransactional() && !p.transactional {
-		part.refuse(kerr.TransactionalIDAuthorizationFailed, "a transactional batch in a request without a transactional id")
+	limits := topic.limits
+	if !topic.config.LogAppendTime {
+		limits.OldestMillis, limits.NewestMillis = topic.timestampBounds(now)
+	}
+	header, err := recordbatch.Validate(batch, limits)
+	if err == nil && header.Codec() != recordbatch.None && !limits.Holds(&header) {
+		limits.Deep = true // it is refused: only its records tell for which of them
+		header, err = recordbatch.Validate(batch, limits)
+	}
+	if err != nil {
+		part.refuse(batchError(err), "")
+		part.nameRecords(topic, &limits, err)
+		c.tellLogStart(part)
 		return
 	}
+	recordbatch.ClearAttributes(batch, brokersAttributes)
+	header.Attributes &^= brokersAttributes
 	if topic.config.LogAppendTime {
 		part.logAppendTime = now.UnixMilli()
-		recordbatch.SetLogAppendTime(records, part.logAppendTime)
+		recordbatch.SetLogAppendTime(batch, part.logAppendTime)
 		header.MaxTimestamp = part.logAppendTime
 		header.Attributes |= recordbatch.AttrLogAppendTime
 	} else {
-		if message := checkTimestamps(&header, topic, now); message != "" {
-			part.refuse(kerr.InvalidTimestamp, message)
-			return
-		}
-		recordbatch.SetMaxTimestamp(records, header.MaxTimestamp)
+		recordbatch.SetMaxTimestamp(batch, header.MaxTimestamp)
 	}
 	part.batch = int32(len(p.batches))
 	if codec, wanted := topic.pressTo(header.Codec()); wanted {
 		p.presses = append(p.presses, press{batch: len(p.batches), codec: codec, level: topic.level(codec), limit: topic.limits.MaxBatchBytes})
 	}
 	p.batches = append(p.batches, lane.Batch{
-		Topic: topic.id, Partition: part.index, Durability: topic.config.Durability, Header: header, Data: records,
+		Topic: topic.id, Partition: part.index, Durability: topic.config.Durability, Header: header, Data: batch,
 		JoinsTransaction: header.IsTransactional() && p.version >= joinsTransactions,
 	})
 }
 
-// checkTimestamps judges the batch's largest timestamp, and its first where that is known to be a record's. A broker that inflates
-// judges every record; ours keeps compressed batches closed, so a record in between may lie further back than the bound.
-func checkTimestamps(h *recordbatch.Header, topic *topic, now time.Time) string {
-	nowMillis := now.UnixMilli()
-	if bound := topic.config.TimestampAfterMaxMillis; h.MaxTimestamp-nowMillis > bound {
-		return fmt.Sprintf("timestamp %d is more than %d ms ahead of the node's time %d", h.MaxTimestamp, bound, nowMillis)
+// brokersAttributes are the bits that a producer's batch must not keep: they say of it what only a broker knows.
+const brokersAttributes = recordbatch.AttrLogAppendTime | recordbatch.AttrDeleteHorizon
+
+// timestampBounds are the timestamps that the topic's records may have now.
+func (t *topic) timestampBounds(now time.Time) (oldest, newest int64) {
+	millis := now.UnixMilli()
+	oldest, newest = millis-t.config.TimestampBeforeMaxMillis, millis+t.config.TimestampAfterMaxMillis
+	if newest < millis {
+		newest = math.MaxInt64
 	}
-	if bound := topic.config.TimestampBeforeMaxMillis; h.BaseTimestamp != recordbatch.NoTimestamp && nowMillis-h.BaseTimestamp > bound {
-		return fmt.Sprintf("timestamp %d is more than %d ms behind the node's time %d", h.BaseTimestamp, bound, nowMillis)
+	return oldest, newest
+}
+
+// tellLogStart says where the log begins beside a refusal, where Kafka does: where a batch that was whole was looked into.
+func (c *conn) tellLogStart(part *producePartition) {
+	switch part.code {
+	case 0, kerr.CorruptMessage.Code, kerr.MessageTooLarge.Code, kerr.KafkaStorageError.Code, kerr.NotLeaderForPartition.Code,
+		kerr.UnknownTopicOrPartition.Code, kerr.RequestTimedOut.Code, kerr.NotEnoughReplicas.Code, kerr.InvalidTxnState.Code,
+		kerr.InvalidProducerIDMapping.Code, kerr.TransactionAbortable.Code:
+		return
 	}
-	return ""
+	c.server.domain.Metadata.View(func(s *meta.State) {
+		if t := s.Topic(part.topic.id); t != nil && t.Partition(part.index) != nil {
+			part.logStartOffset = t.Partition(part.index).LogStartOffset()
+		}
+	})
 }
 
 func (part *producePartition) refuse(e *kerr.Error, message string) {
 	part.batch, part.code, part.message = -1, e.Code, message
 }
 
-func (p *produceRequest) refuseAll(e *kerr.Error) {
+func (p *produceRequest) refuseAll(e *kerr.Error, message string) {
 	for i := range p.partitions {
-		p.partitions[i].refuse(e, "")
+		p.partitions[i].refuse(e, message)
 	}
 }
 
@@ -298,7 +388,7 @@ func (c *conn) answerProduce(x *exchange) error {
 		<-p.ready
 	}
 	if p.pending != nil {
-		p.take(p.pending.Wait(c.ctx, max(p.timeout-time.Since(x.received), time.Millisecond)))
+		c.take(p, p.pending.Wait(c.ctx, max(p.timeout-time.Since(x.received), time.Millisecond)))
 	}
 	if p.acks == 0 {
 		for i := range p.partitions {
@@ -317,7 +407,7 @@ func (c *conn) answerProduce(x *exchange) error {
 }
 
 // take copies the verdicts to their partitions.
-func (p *produceRequest) take(results []lane.Result) {
+func (c *conn) take(p *produceRequest, results []lane.Result) {
 	for i := range p.partitions {
 		part := &p.partitions[i]
 		if part.batch < 0 {
@@ -325,10 +415,15 @@ func (p *produceRequest) take(results []lane.Result) {
 		}
 		result := &results[part.batch]
 		part.code, part.message = produceError(result, p.version)
-		if part.code == 0 {
-			part.baseOffset, part.logStartOffset = result.BaseOffset, result.LogStartOffset
-		} else {
-			part.logAppendTime = -1
+		if part.code != 0 {
+			if part.logAppendTime = -1; !p.batches[part.batch].Header.IsTransactional() { // those are judged before the log is looked at
+				c.tellLogStart(part)
+			}
+			continue
+		}
+		part.baseOffset, part.logStartOffset = result.BaseOffset, result.LogStartOffset
+		if result.Code == meta.DuplicateSequence && part.logAppendTime < 0 {
+			part.logAppendTime = p.batches[part.batch].Header.MaxTimestamp // as Kafka tells of a batch that it has
 		}
 	}
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/ingest/fetch"
-	"github.com/varvelog/varve/ingest/recordbatch"
 )
 
 // Fetch (key 1), versions 4 to 18.
@@ -31,6 +30,10 @@ import (
 // answerFetch answers a Fetch request.
 func answerFetch(_ context.Context, call *call, request kmsg.Request) error {
 	r := request.(*kmsg.FetchRequest) //nolint:forcetypeassert // the table's key made it
+	if r.IsolationLevel != readUncommitted && r.IsolationLevel != readCommitted {
+		refuseFetch(call, r, kerr.UnknownServerError) // as Kafka, which looks the level up and does not find it
+		return nil
+	}
 	session, incremental, refused := call.server().sessions.begin(r, time.Now())
 	if refused != nil {
 		encodeFetch(call, r, refused.Code, 0, nil, nil, 0)
@@ -41,9 +44,24 @@ func answerFetch(_ context.Context, call *call, request kmsg.Request) error {
 	began := time.Now()
 	f.plan()
 	planned := time.Since(began)
-	f.read()
+	if err := f.read(); err != nil {
+		return err
+	}
 	encodeFetch(call, r, 0, session.id, session.partitions, f.rows, f.throttle(planned))
 	return nil
+}
+
+// refuseFetch answers a request as a whole. Before v13 its partitions get the error too: the oldest answers have no other place for it.
+func refuseFetch(call *call, r *kmsg.FetchRequest, e *kerr.Error) {
+	asked := fetchSession{}
+	if r.Version < 13 {
+		asked.update(r)
+	}
+	rows := make([]fetchRow, len(asked.partitions))
+	for i := range rows {
+		rows[i].code, rows[i].unread = e.Code, true
+	}
+	encodeFetch(call, r, e.Code, r.SessionID, asked.partitions, rows, 0)
 }
 
 // fetching is the work of one Fetch request.
@@ -55,11 +73,13 @@ type fetching struct {
 	rows        []fetchRow            // one per partition of the session
 	reads       []fetch.PartitionRead // of those that can be read
 	rowOf       []int                 // the row of each read
+	plain       []bool                // of each read: zstd is to be inflated; see plain.go
 }
 
 // fetchRow is the answer for one partition.
 type fetchRow struct {
 	code    int16
+	unread  bool // refused before Kafka looks into the log, which shows in a list that is empty rather than null
 	omitted bool // nothing changed, in an incremental answer
 	data    *fetch.PartitionData
 }
@@ -77,7 +97,8 @@ const (
 func (f *fetching) plan() {
 	f.rows = make([]fetchRow, len(f.session.partitions))
 	f.reads, f.rowOf = make([]fetch.PartitionRead, 0, len(f.rows)), make([]int, 0, len(f.rows))
-	opened := f.call.conn.opened
+	opened, readsZstd := f.call.conn.opened, f.call.conn.readsZstd(f.request.Version)
+	f.plain = make([]bool, 0, len(f.rows))
 	f.call.domain().Metadata.View(func(s *meta.State) {
 		for i := range f.rows {
 			p := &f.session.partitions[i]
@@ -93,6 +114,10 @@ func (f *fetching) plan() {
 				f.rows[i].code = e.Code
 				continue
 			}
+			if e := f.impossible(t.Partition(p.partition), p); e != nil {
+				f.rows[i].code = e.Code
+				continue
+			}
 			read := fetch.PartitionRead{
 				TopicPartition: meta.TopicPartition{Topic: t.ID, Partition: p.partition},
 				Offset:         p.offset, MaxBytes: int(max(p.maxBytes, 0)), LeaderEpoch: p.leaderEpoch,
@@ -100,12 +125,28 @@ func (f *fetching) plan() {
 			_, known := opened[read.TopicPartition]
 			read.Open = !known
 			f.reads, f.rowOf = append(f.reads, read), append(f.rowOf, i)
+			f.plain = append(f.plain, !readsZstd && t.Config.CompressionType != zstdTopic)
 		}
 	})
 }
 
+// impossible judges what no consumer asks for. A node never follows another, so nobody who says that he does is one.
+func (f *fetching) impossible(known *meta.Partition, p *fetchPartition) *kerr.Error {
+	switch replica := max(f.request.ReplicaID, f.request.ReplicaState.ID); {
+	case known == nil:
+		return nil // which the reader tells
+	case replica >= 0:
+		return kerr.NotLeaderForPartition
+	case p.lastFetchedEpoch >= 0 && p.lastFetchedEpoch != known.LeaderEpoch():
+		return kerr.OffsetOutOfRange // there is no log of epochs: see OffsetForLeaderEpoch
+	case min(p.maxBytes, f.request.MaxBytes) < 0:
+		return kerr.UnknownServerError // as Kafka, which fails within
+	}
+	return nil
+}
+
 // read reads what was planned. The memory it is in goes back when the answer has been written.
-func (f *fetching) read() {
+func (f *fetching) read() error {
 	c := f.call.conn
 	request := fetch.Request{
 		Partitions: f.reads,
@@ -129,6 +170,9 @@ func (f *fetching) read() {
 	if answer.Memory != nil {
 		c.out.then(answer.Memory)
 	}
+	if err := f.makePlain(answer.Partitions, request.Rotation, request.MaxBytes); err != nil {
+		return err
+	}
 	if c.opened == nil || len(c.opened) > maxOpened {
 		c.opened = make(openedPartitions)
 	}
@@ -144,26 +188,7 @@ func (f *fetching) read() {
 		}
 	}
 	f.note()
-}
-
-// fetchZstdSince is the version whose clients know zstd (KIP-110).
-const fetchZstdSince = 10
-
-// holdsZstd looks for a zstd batch in records to be sent.
-func holdsZstd(records [][]byte) bool {
-	for _, piece := range records {
-		for len(piece) > 0 {
-			h, err := recordbatch.ParseHeader(piece)
-			if err != nil || h.SizeBytes() > len(piece) {
-				break // a piece of a batch: its beginning has been looked at
-			}
-			if h.Codec() == recordbatch.Zstd {
-				return true
-			}
-			piece = piece[h.SizeBytes():]
-		}
-	}
-	return false
+	return nil
 }
 
 // quotaBytes is the most that a client with a quota is given at once.
@@ -282,7 +307,11 @@ func encodeFetchPartition(out *outbox, r *kmsg.FetchRequest, partition int32, ro
 	if version >= 5 {
 		b = appendInt64(b, logStartOffset)
 	}
-	b = appendAbortedTransactions(b, flexible, r.IsolationLevel, aborted)
+	if row.unread || beforeTheLog(row.code) {
+		b = appendArrayLen(b, flexible, 0)
+	} else {
+		b = appendAbortedTransactions(b, flexible, r.IsolationLevel, aborted)
+	}
 	if version >= 11 {
 		b = appendInt32(b, -1) // preferred read replica
 	}
@@ -293,8 +322,16 @@ func encodeFetchPartition(out *outbox, r *kmsg.FetchRequest, partition int32, ro
 	out.buf = appendNoTags(out.buf, flexible)
 }
 
-// readCommitted is the isolation level of consumers that see nothing of aborted and open transactions.
-const readCommitted = 1
+// beforeTheLog tells the codes with which a partition is refused unread.
+func beforeTheLog(code int16) bool {
+	return code == kerr.UnknownTopicOrPartition.Code || code == kerr.UnknownTopicID.Code || code == kerr.TopicAuthorizationFailed.Code
+}
+
+// Isolation levels. Consumers of readCommitted see nothing of aborted and open transactions.
+const (
+	readUncommitted = 0
+	readCommitted   = 1
+)
 
 // appendAbortedTransactions: null for read_uncommitted, as Kafka answers.
 func appendAbortedTransactions(b []byte, flexible bool, isolationLevel int8, aborted []meta.AbortedTransaction) []byte {

@@ -59,13 +59,16 @@ func handleListOffsets(ctx context.Context, call *call, r *kmsg.ListOffsetsReque
 			times[asked.Partitions[j].Partition]++
 		}
 		for j := range asked.Partitions {
-			answer := failedListOffset(asked.Partitions[j].Partition, kerr.LeaderNotAvailable)
+			answer, partition := failedListOffset(asked.Partitions[j].Partition, kerr.LeaderNotAvailable), asked.Partitions[j].Partition
+			if times[partition] == 0 {
+				continue // told of already
+			}
 			if e := call.mayTopic(Describe, asked.Topic); e != nil {
 				answer.ErrorCode = e.Code
-			} else if times[asked.Partitions[j].Partition] > 1 {
-				answer.ErrorCode = kerr.InvalidRequest.Code // a client could not tell the answers apart
+			} else if times[partition] > 1 {
+				answer.ErrorCode, times[partition] = kerr.InvalidRequest.Code, 0 // a client could not tell the answers apart
 			} else if barrier == nil {
-				answer = listOffset(ctx, call, r.Version, r.IsolationLevel == readCommitted, asked.Topic, &asked.Partitions[j])
+				answer = listOffset(ctx, call, r.Version, r.IsolationLevel, asked.Topic, &asked.Partitions[j])
 			}
 			topic.Partitions = append(topic.Partitions, answer)
 		}
@@ -80,9 +83,13 @@ func failedListOffset(partition int32, e *kerr.Error) kmsg.ListOffsetsResponseTo
 	return p
 }
 
-func listOffset(ctx context.Context, call *call, version int16, committed bool, topic string, asked *kmsg.ListOffsetsRequestTopicPartition) kmsg.ListOffsetsResponseTopicPartition {
+func listOffset(ctx context.Context, call *call, version int16, isolation int8, topic string, asked *kmsg.ListOffsetsRequestTopicPartition) kmsg.ListOffsetsResponseTopicPartition {
 	answer := kmsg.NewListOffsetsResponseTopicPartition()
 	answer.Partition, answer.Offset, answer.Timestamp, answer.LeaderEpoch = asked.Partition, -1, -1, -1
+	if isolation != readUncommitted && isolation != readCommitted {
+		return failedListOffset(asked.Partition, kerr.UnknownServerError) // as Kafka, which looks the level up and does not find it
+	}
+	committed := isolation == readCommitted
 	since, special := timestampSince[asked.Timestamp]
 	if asked.Timestamp < 0 && (!special || version < since) {
 		return failedListOffset(asked.Partition, kerr.UnsupportedVersion)
@@ -96,7 +103,7 @@ func listOffset(ctx context.Context, call *call, version int16, committed bool, 
 		}
 		p := t.Partition(asked.Partition)
 		tp.Topic, answer.LeaderEpoch = t.ID, p.LeaderEpoch()
-		if answer.ErrorCode = epochError(asked.CurrentLeaderEpoch, p.LeaderEpoch()); answer.ErrorCode == 0 && special {
+		if answer.ErrorCode = epochError(listedEpoch(asked.CurrentLeaderEpoch), p.LeaderEpoch()); answer.ErrorCode == 0 && special {
 			answer.Offset = specialOffset(p, asked.Timestamp)
 		}
 		if committed {
@@ -122,6 +129,14 @@ func listOffset(ctx context.Context, call *call, version int16, committed bool, 
 		answer.LeaderEpoch = -1
 	}
 	return answer
+}
+
+// listedEpoch is the epoch a client believes in: here only -1 is none, and anything below it lies behind every epoch.
+func listedEpoch(epoch int32) int32 {
+	if epoch < -1 {
+		return behindEveryEpoch
+	}
+	return epoch
 }
 
 func lookUpTime(ctx context.Context, call *call, tp meta.TopicPartition, timestamp int64) (fetch.TimedOffset, bool, error) {

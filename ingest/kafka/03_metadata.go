@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -21,6 +22,9 @@ import (
 //	v13 top-level error code (KIP-1102)
 
 func handleMetadata(ctx context.Context, call *call, r *kmsg.MetadataRequest) (kmsg.Response, error) {
+	if e := impossibleMetadata(r); e != nil {
+		return failedMetadata(r, e), nil
+	}
 	response := kmsg.NewPtrMetadataResponse()
 	nodes := call.server().catalog.nodes()
 	for _, n := range nodes {
@@ -52,13 +56,46 @@ func handleMetadata(ctx context.Context, call *call, r *kmsg.MetadataRequest) (k
 		id   [16]byte
 	}
 	seen := make(map[place]bool, len(r.Topics)) // a topic that is named twice is told of once
+	byID := slices.ContainsFunc(r.Topics, func(t kmsg.MetadataRequestTopic) bool { return t.TopicID != [16]byte{} })
 	for i := range r.Topics {
+		if byID && r.Topics[i].TopicID == ([16]byte{}) {
+			continue // beside ids Kafka does not look at names
+		}
 		if at := (place{orEmpty(r.Topics[i].Topic), r.Topics[i].TopicID}); !seen[at] {
 			seen[at] = true
 			response.Topics = append(response.Topics, d.lookUp(ctx, &r.Topics[i], mayCreate))
 		}
 	}
 	return response, nil
+}
+
+// impossibleMetadata judges a request for topics that are named in no way, or in one that its version does not know.
+func impossibleMetadata(r *kmsg.MetadataRequest) *kerr.Error {
+	byID := false
+	for i := range r.Topics {
+		if r.Version < 12 && (r.Topics[i].Topic == nil || r.Topics[i].TopicID != [16]byte{}) {
+			return kerr.InvalidRequest
+		}
+		byID = byID || r.Topics[i].TopicID != [16]byte{}
+	}
+	for i := range r.Topics {
+		if !byID && r.Topics[i].Topic == nil {
+			return kerr.UnknownServerError // as Kafka, which looks for a name
+		}
+	}
+	return nil
+}
+
+// failedMetadata refuses a request as a whole.
+func failedMetadata(r *kmsg.MetadataRequest, e *kerr.Error) *kmsg.MetadataResponse {
+	response := kmsg.NewPtrMetadataResponse()
+	response.ControllerID, response.ErrorCode = -1, e.Code
+	for i := range r.Topics {
+		t := kmsg.NewMetadataResponseTopic()
+		t.ErrorCode, t.Topic, t.TopicID = e.Code, kmsg.StringPtr(orEmpty(r.Topics[i].Topic)), r.Topics[i].TopicID
+		response.Topics = append(response.Topics, t)
+	}
+	return response
 }
 
 // topicDescriber makes the Metadata answer's topics.
@@ -80,9 +117,6 @@ func newTopicDescriber(call *call, nodes []node, operations bool) *topicDescribe
 
 // lookUp answers for one topic of the request.
 func (d *topicDescriber) lookUp(ctx context.Context, asked *kmsg.MetadataRequestTopic, mayCreate bool) kmsg.MetadataResponseTopic {
-	if asked.TopicID == ([16]byte{}) && asked.Topic == nil {
-		return d.failed(asked, kerr.InvalidTopicException)
-	}
 	answer, found := d.find(asked)
 	switch {
 	case found:

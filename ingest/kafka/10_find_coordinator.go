@@ -61,7 +61,7 @@ func findCoordinator(nodes []node, kind int8, key string) kmsg.FindCoordinatorRe
 	if kind < groupCoordinator || kind > shareCoordinator {
 		return refuseCoordinator(key, kerr.InvalidRequest)
 	}
-	c := kmsg.FindCoordinatorResponseCoordinator{Key: key, NodeID: -1, Port: -1}
+	c := kmsg.FindCoordinatorResponseCoordinator{Key: key, NodeID: -1, Port: -1, ErrorMessage: kmsg.StringPtr("NONE")} // which is how Kafka calls it
 	id := coordinatorOf(nodes, key)
 	for _, n := range nodes {
 		if n.id == id {

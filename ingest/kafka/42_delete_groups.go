@@ -19,10 +19,11 @@ func handleDeleteGroups(ctx context.Context, call *call, r *kmsg.DeleteGroupsReq
 	ctx, cancel := context.WithTimeout(ctx, deleteGroupsTimeout)
 	defer cancel()
 	response := kmsg.NewPtrDeleteGroupsResponse()
-	response.Groups = make([]kmsg.DeleteGroupsResponseGroup, len(r.Groups))
+	names := distinctNames(r.Groups) // a group that is named twice is told of once
+	response.Groups = make([]kmsg.DeleteGroupsResponseGroup, len(names))
 	request := &metapb.GroupDeleteRequest{}
 	var answers []*int16
-	for i, name := range r.Groups {
+	for i, name := range names {
 		answer := &response.Groups[i]
 		answer.Group = name
 		if e := call.mayGroup(Delete, name); e != nil {
@@ -39,4 +40,16 @@ func handleDeleteGroups(ctx context.Context, call *call, r *kmsg.DeleteGroupsReq
 		}
 	}
 	return response, nil
+}
+
+// distinctNames are names without repetitions, in their order.
+func distinctNames(names []string) (out []string) {
+	seen := make(map[string]bool, len(names))
+	for _, name := range names {
+		if !seen[name] {
+			seen[name] = true
+			out = append(out, name)
+		}
+	}
+	return out
 }

@@ -65,11 +65,15 @@ func produceError(r *lane.Result, version int16) (code int16, message string) {
 		if r.Code == meta.OK || r.Code == meta.DuplicateSequence {
 			return 0, ""
 		}
-		return abortable(codeError(r.Code), version, 11).Code, ""
+		e := abortable(codeError(r.Code), version, 11)
+		if r.Code == meta.InvalidTransactionState {
+			return e.Code, e.Description // the one that Kafka has a text for
+		}
+		return e.Code, ""
 	case lane.TimedOut:
 		return kerr.RequestTimedOut.Code, ""
 	case lane.NotEnoughReplicas:
-		return kerr.NotEnoughReplicas.Code, "the topic's durability class cannot be met now"
+		return kerr.NotEnoughReplicas.Code, ""
 	case lane.UnknownPartition:
 		return kerr.UnknownTopicOrPartition.Code, ""
 	case lane.Fenced, lane.Closed:
@@ -81,9 +85,16 @@ func produceError(r *lane.Result, version int16) (code int16, message string) {
 
 // batchError maps why a batch was refused before it came near a lane.
 func batchError(err error) *kerr.Error {
+	var refused *recordbatch.RecordsError
 	switch {
 	case errors.Is(err, recordbatch.ErrTooLarge):
 		return kerr.MessageTooLarge
+	case errors.Is(err, recordbatch.ErrUndecodable): // as in Kafka, which fails within
+		return kerr.UnknownServerError
+	case errors.Is(err, recordbatch.ErrEpoch):
+		return kerr.InvalidProducerEpoch
+	case errors.As(err, &refused) && refused.Timestamps:
+		return kerr.InvalidTimestamp
 	case errors.Is(err, recordbatch.ErrInvalidRecord), errors.Is(err, recordbatch.ErrMagic), errors.Is(err, recordbatch.ErrTruncated):
 		return kerr.InvalidRecord // which clients do not send again
 	default:
@@ -127,9 +138,14 @@ func readError(code fetch.Code, byID bool) int16 {
 	}
 }
 
+// behindEveryEpoch is no epoch at all.
+const behindEveryEpoch = math.MinInt32
+
 // epochError compares the leader epoch a client believes in with the partition's (KIP-320).
 func epochError(client, current int32) int16 {
 	switch {
+	case client == behindEveryEpoch:
+		return kerr.FencedLeaderEpoch.Code
 	case client < 0 || client == current:
 		return 0
 	case client < current:

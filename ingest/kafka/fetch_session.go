@@ -25,6 +25,8 @@ type fetchPartition struct {
 	offset      int64
 	leaderEpoch int32 // the client's, -1 unknown
 
+	lastFetchedEpoch int32 // -1 unknown, as with all clients that are no followers
+
 	// What the client was last told in this session.
 	sent               bool
 	sentHighWatermark  int64
@@ -72,17 +74,53 @@ func (s *fetchSession) update(r *kmsg.FetchRequest) {
 			s.put(known, fetchPartition{
 				topic: topic.TopicID, name: topic.Topic, partition: topic.Partitions[j].Partition,
 				maxBytes: topic.Partitions[j].PartitionMaxBytes, offset: topic.Partitions[j].FetchOffset,
-				leaderEpoch: topic.Partitions[j].CurrentLeaderEpoch,
+				leaderEpoch: topic.Partitions[j].CurrentLeaderEpoch, lastFetchedEpoch: lastFetchedEpoch(r.Version, &topic.Partitions[j]),
 			})
 		}
 	}
-	if s.id != 0 && len(s.partitions) > known {
+	if s.id == 0 {
+		s.dropRepeated()
+	} else if len(s.partitions) > known {
 		slices.SortStableFunc(s.partitions, func(a, b fetchPartition) int { return comparePartitions(&a, &b) })
 		// A partition named twice counts as it was named last.
 		slices.Reverse(s.partitions)
 		s.partitions = slices.CompactFunc(s.partitions, func(a, b fetchPartition) bool { return comparePartitions(&a, &b) == 0 })
 		slices.Reverse(s.partitions)
 	}
+}
+
+func lastFetchedEpoch(version int16, p *kmsg.FetchRequestTopicPartition) int32 {
+	if version < 12 {
+		return -1
+	}
+	return p.LastFetchedEpoch
+}
+
+// dropRepeated leaves of a partition that is named several times, outside any session, its first place with what was said last.
+func (s *fetchSession) dropRepeated() {
+	rising := true
+	for i := 1; i < len(s.partitions) && rising; i++ {
+		rising = comparePartitions(&s.partitions[i-1], &s.partitions[i]) < 0
+	}
+	if rising {
+		return
+	}
+	type place struct {
+		topic     meta.TopicID
+		name      string
+		partition int32
+	}
+	places, kept := make(map[place]int, len(s.partitions)), s.partitions[:0]
+	for _, p := range s.partitions {
+		at := place{p.topic, p.name, p.partition}
+		if first, again := places[at]; again {
+			kept[first] = p
+			continue
+		}
+		places[at] = len(kept)
+		kept = append(kept, p)
+	}
+	s.partitions = kept
 }
 
 // put replaces a partition among the first known ones, which are sorted, or appends it.
@@ -93,7 +131,7 @@ func (s *fetchSession) put(known int, p fetchPartition) {
 		return
 	}
 	old := &s.partitions[i]
-	old.offset, old.maxBytes, old.leaderEpoch = p.offset, p.maxBytes, p.leaderEpoch
+	old.offset, old.maxBytes, old.leaderEpoch, old.lastFetchedEpoch = p.offset, p.maxBytes, p.leaderEpoch, p.lastFetchedEpoch
 }
 
 func (s *fetchSession) find(known int, p *fetchPartition) (int, bool) {
@@ -190,7 +228,7 @@ func countPartitions(r *kmsg.FetchRequest) (n int) {
 func (c *sessionCache) add(s *fetchSession, partitions int, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if partitions == 0 || partitions > c.maxPartitions {
+	if partitions > c.maxPartitions {
 		return
 	}
 	if len(c.mu.sessions) >= c.maxSessions || c.mu.partitions+partitions > c.maxPartitions {

@@ -297,7 +297,7 @@ func (x *exchange) takePressed() {
 			continue
 		}
 		if err := p.pressError(int(part.batch)); err != nil {
-			part.refuse(batchError(err), err.Error())
+			part.refuse(batchError(err), "")
 			continue
 		}
 		kept, part.batch = append(kept, p.batches[part.batch]), int32(len(kept))

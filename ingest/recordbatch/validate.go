@@ -1,6 +1,9 @@
 package recordbatch
 
-import "fmt"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 // DefaultMaxBatchBytes is Kafka's default of message.max.bytes.
 const DefaultMaxBatchBytes = 1<<20 + 12
@@ -13,12 +16,67 @@ type Limits struct {
 	MaxInflatedBytes int
 	// Deep inflates compressed batches to check their records too.
 	Deep bool
-	// RequireKeys refuses records without a key with a KeylessError, as a compacted topic does. It implies Deep.
+	// RequireKeys refuses records without a key with a RecordsError, as a compacted topic does. It implies Deep.
 	RequireKeys bool
+	// OldestMillis and NewestMillis are the timestamps that records may have; others are refused with a RecordsError where records are
+	// walked. Both 0: any.
+	OldestMillis, NewestMillis int64
+}
+
+// The overhead of a message of format v0, and where its magic ends: shorter ones are none.
+const (
+	v0OverheadBytes = 14
+	magicEndBytes   = posMagic + 1
+)
+
+// Cut returns the one batch that a producer sent for a partition, as a Kafka broker reads it: what is behind it is nothing where it is not a whole
+// batch by its length.
+func Cut(b []byte) ([]byte, error) {
+	size, err := nextSize(b)
+	switch {
+	case err != nil:
+		return nil, err
+	case size == 0:
+		return nil, fmt.Errorf("%w: no whole batch in %d bytes", ErrTruncated, len(b))
+	case int8(b[posMagic]) != Magic:
+		return nil, fmt.Errorf("%w: magic %d", ErrMagic, int8(b[posMagic]))
+	}
+	switch more, err := nextSize(b[size:]); {
+	case err != nil:
+		return nil, err
+	case more > 0:
+		return nil, fmt.Errorf("%w: more than one batch", ErrInvalidRecord)
+	}
+	return b[:size], nil
+}
+
+// IsCorrupt tells whether b begins like no batch and no old message.
+func IsCorrupt(b []byte) bool {
+	_, err := nextSize(b)
+	return err != nil
+}
+
+// nextSize is the size of the batch or old message that b begins with, 0 where that is not there as a whole.
+func nextSize(b []byte) (int, error) {
+	if len(b) < LengthEnd {
+		return 0, nil
+	}
+	length := int32(binary.BigEndian.Uint32(b[posLength:]))
+	switch {
+	case length < v0OverheadBytes:
+		return 0, fmt.Errorf("%w: length field %d", ErrCorrupt, length)
+	case len(b) < magicEndBytes:
+		return 0, nil
+	case int8(b[posMagic]) < 0 || b[posMagic] > Magic:
+		return 0, fmt.Errorf("%w: magic %d", ErrCorrupt, int8(b[posMagic]))
+	case int(length) > len(b)-LengthEnd:
+		return 0, nil
+	}
+	return LengthEnd + int(length), nil
 }
 
 // Validate judges one batch of a producer as a Kafka broker does: b is exactly one batch of format v2, its CRC is right,
-// its fields agree, and it claims nothing only brokers may. The records of an uncompressed batch are walked; those of a
+// and its fields agree. The records of an uncompressed batch are walked; those of a
 // compressed one only with limits.Deep. It allocates nothing unless it inflates or refuses.
 //
 // Where records were walked, the returned header's MaxTimestamp is computed from them, as a broker computes it; the bytes
@@ -59,6 +117,15 @@ func Validate(b []byte, limits Limits) (Header, error) {
 	return h, nil
 }
 
+// Holds tells whether a batch whose records were not walked may be within the bounds of timestamps: by its largest, and by its first where that is
+// a record's. One in between may lie further back.
+func (l *Limits) Holds(h *Header) bool {
+	if l.OldestMillis == 0 && l.NewestMillis == 0 {
+		return true
+	}
+	return h.MaxTimestamp <= l.NewestMillis && (h.BaseTimestamp == NoTimestamp || h.BaseTimestamp >= l.OldestMillis)
+}
+
 // checkProduced judges the fields of a batch that a producer sent.
 func (h *Header) checkProduced(maxInflatedBytes int) error {
 	switch {
@@ -68,23 +135,19 @@ func (h *Header) checkProduced(maxInflatedBytes int) error {
 		return fmt.Errorf("%w: %d records with lastOffsetDelta %d", ErrInvalidRecord, h.RecordCount, h.LastOffsetDelta)
 	case int64(h.RecordCount)*minRecordBytes > int64(maxInflatedBytes):
 		return fmt.Errorf("%w: %d records cannot inflate to %d bytes or less", ErrTooLarge, h.RecordCount, maxInflatedBytes)
-	case h.Attributes&^attrKnown != 0:
-		return fmt.Errorf("%w: unknown attributes %#x", ErrInvalidRecord, uint16(h.Attributes))
 	case !h.Codec().Valid():
-		return fmt.Errorf("%w: unknown compression codec %d", ErrInvalidRecord, h.Codec())
+		return fmt.Errorf("%w: unknown compression codec %d", ErrUndecodable, h.Codec())
 	case h.IsControl():
 		return fmt.Errorf("%w: clients do not write control batches", ErrInvalidRecord)
-	case h.IsLogAppendTime():
-		return fmt.Errorf("%w: timestampType LogAppendTime is the broker's to set", ErrInvalidRecord)
-	case h.HasDeleteHorizon():
-		return fmt.Errorf("%w: a delete horizon is the broker's to set", ErrInvalidRecord)
 	case h.BaseTimestamp < NoTimestamp || h.MaxTimestamp < NoTimestamp:
 		return fmt.Errorf("%w: timestamps %d to %d", ErrInvalidRecord, h.BaseTimestamp, h.MaxTimestamp)
 	case h.ProducerID < NoProducerID:
 		return fmt.Errorf("%w: producerId %d", ErrInvalidRecord, h.ProducerID)
 	// Without a producer id the epoch and the sequence mean nothing, and clients differ in what they leave there.
-	case h.HasProducerID() && (h.ProducerEpoch < 0 || h.BaseSequence < 0):
-		return fmt.Errorf("%w: producerId %d with epoch %d and baseSequence %d", ErrInvalidRecord, h.ProducerID, h.ProducerEpoch, h.BaseSequence)
+	case h.HasProducerID() && h.BaseSequence < 0:
+		return fmt.Errorf("%w: producerId %d with baseSequence %d", ErrInvalidRecord, h.ProducerID, h.BaseSequence)
+	case h.HasProducerID() && h.ProducerEpoch < 0:
+		return fmt.Errorf("%w: producerId %d with epoch %d", ErrEpoch, h.ProducerID, h.ProducerEpoch)
 	case h.IsTransactional() && !h.HasProducerID():
 		return fmt.Errorf("%w: transactional without a producerId", ErrInvalidRecord)
 	}
@@ -93,14 +156,15 @@ func (h *Header) checkProduced(maxInflatedBytes int) error {
 
 // checkRecords walks the records of a batch whose header has been checked, and returns the largest timestamp.
 func checkRecords(b []byte, limits Limits) (maxTimestamp int64, err error) {
-	scratch := getScratch(limits.MaxInflatedBytes)
-	defer putScratch(scratch)
+	scratch := GetScratch(limits.MaxInflatedBytes)
+	defer scratch.Put()
 	var r Reader
 	if err := r.Reset(b, scratch); err != nil {
 		return 0, err
 	}
 	maxTimestamp = NoTimestamp
-	var keyless *KeylessError
+	bounded := limits.OldestMillis != 0 || limits.NewestMillis != 0
+	var refused *RecordsError
 	for index := int32(0); r.Next(); index++ {
 		rec := &r.record
 		switch {
@@ -109,12 +173,14 @@ func checkRecords(b []byte, limits Limits) (maxTimestamp int64, err error) {
 		case rec.Timestamp < NoTimestamp:
 			return 0, fmt.Errorf("%w: record %d has timestamp %d", ErrInvalidRecord, index, rec.Timestamp)
 		case limits.RequireKeys && rec.Key == nil:
-			keyless = keyless.withoutKey(index)
+			refused = refused.with(RecordError{Index: index, Keyless: true})
+		case bounded && rec.Timestamp != NoTimestamp && (rec.Timestamp < limits.OldestMillis || rec.Timestamp > limits.NewestMillis):
+			refused = refused.with(RecordError{Index: index, Timestamp: rec.Timestamp})
 		}
 		maxTimestamp = max(maxTimestamp, rec.Timestamp)
 	}
-	if keyless != nil && r.Err() == nil {
-		return 0, keyless
+	if refused != nil && r.Err() == nil {
+		return 0, refused
 	}
 	return maxTimestamp, r.Err()
 }

@@ -28,7 +28,7 @@ func TestValidateFields(t *testing.T) {
 		{"no producer id, epoch and sequence 0 (kafkajs)", set(posProducerEpoch, 0, 0, 0, 0, 0, 0), nil},
 		{"idempotent", set(posProducerID, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0), nil},
 		{"idempotent without sequence", set(posProducerID, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0), ErrInvalidRecord},
-		{"idempotent without epoch", set(posProducerID, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0, 0, 0, 0), ErrInvalidRecord},
+		{"idempotent without epoch", set(posProducerID, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0, 0, 0, 0), ErrEpoch},
 		{"producer id -2", set(posProducerID+7, 0xfe), ErrInvalidRecord},
 		{"transactional", func(b []byte) []byte {
 			b[posAttributes+1] |= AttrTransactional
@@ -37,11 +37,11 @@ func TestValidateFields(t *testing.T) {
 		}, nil},
 		{"transactional without producer", set(posAttributes+1, AttrTransactional), ErrInvalidRecord},
 		{"control", set(posAttributes+1, AttrControl), ErrInvalidRecord},
-		{"log append time", set(posAttributes+1, AttrLogAppendTime), ErrInvalidRecord},
-		{"delete horizon", set(posAttributes+1, AttrDeleteHorizon), ErrInvalidRecord},
-		{"unknown attribute", set(posAttributes, 0x01), ErrInvalidRecord},
-		{"codec 5", set(posAttributes+1, 5), ErrInvalidRecord},
-		{"codec 7", set(posAttributes+1, 7), ErrInvalidRecord},
+		{"log append time", set(posAttributes+1, AttrLogAppendTime), nil},
+		{"delete horizon", set(posAttributes+1, AttrDeleteHorizon), nil},
+		{"unknown attribute", set(posAttributes, 0x01), nil},
+		{"codec 5", set(posAttributes+1, 5), ErrUndecodable},
+		{"codec 7", set(posAttributes+1, 7), ErrUndecodable},
 		{"base offset", set(posBaseOffset+7, 1), ErrInvalidRecord},
 		{"count 0", set(posRecordCount, 0, 0, 0, 0), ErrInvalidRecord},
 		{"count negative", set(posRecordCount, 0xff), ErrInvalidRecord},
@@ -190,21 +190,74 @@ func TestValidateRequiresKeys(t *testing.T) {
 		records[1].Key = nil
 		records[2].Key = nil
 		_, err := Validate(build(t, BuilderOptions{Codec: codec}, 0, records...), limits)
-		var keyless *KeylessError
-		if !errors.Is(err, ErrInvalidRecord) || !errors.As(err, &keyless) || keyless.Records != 2 || !slices.Equal(keyless.Indexes, []int32{1, 2}) {
+		var refused *RecordsError
+		if !errors.Is(err, ErrInvalidRecord) || !errors.As(err, &refused) || refused.Records != 2 || !slices.Equal(refused.Named, []RecordError{{Index: 1, Keyless: true}, {Index: 2, Keyless: true}}) {
 			t.Fatalf("got %v", err)
 		}
 	}
 }
 
-func TestKeylessErrorIsBounded(t *testing.T) {
+func TestRecordsErrorIsBounded(t *testing.T) {
 	records := sample(0, maxNamedRecords+9, 1)
 	for i := range records {
 		records[i].Key = nil
 	}
 	_, err := Validate(build(t, BuilderOptions{Codec: Zstd}, 0, records...), Limits{RequireKeys: true})
-	var keyless *KeylessError
-	if !errors.As(err, &keyless) || keyless.Records != len(records) || len(keyless.Indexes) != maxNamedRecords {
+	var refused *RecordsError
+	if !errors.As(err, &refused) || refused.Records != len(records) || len(refused.Named) != maxNamedRecords {
 		t.Fatalf("got %v", err)
+	}
+}
+
+func TestValidateNamesTimestampsOutOfBounds(t *testing.T) {
+	records := sample(0, 4, 100)
+	for i, millis := range []int64{100, 99, NoTimestamp, 201} {
+		records[i].Timestamp = millis
+	}
+	_, err := Validate(build(t, BuilderOptions{}, 0, records...), Limits{OldestMillis: 100, NewestMillis: 200})
+	var refused *RecordsError
+	if !errors.As(err, &refused) || !refused.Timestamps || !slices.Equal(refused.Named, []RecordError{{Index: 1, Timestamp: 99}, {Index: 3, Timestamp: 201}}) {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestCutIsWhatABrokerReads(t *testing.T) {
+	good := build(t, BuilderOptions{}, 0, sample(0, 3, 50)...)
+	with := func(at int, b byte) []byte { c := bytes.Clone(good); c[at] = b; return c }
+	for _, test := range []struct {
+		name string
+		b    []byte
+		want error
+	}{
+		{"one", good, nil},
+		{"some bytes behind it", append(bytes.Clone(good), 1, 2, 3), nil},
+		{"a part of another behind it", append(bytes.Clone(good), good[:40]...), nil},
+		{"another behind it", append(bytes.Clone(good), good...), ErrInvalidRecord},
+		{"garbage behind it", append(bytes.Clone(good), make([]byte, 12)...), ErrCorrupt},
+		{"nothing", nil, ErrTruncated},
+		{"cut", good[:len(good)-1], ErrTruncated},
+		{"no room for a length", good[:11], ErrTruncated},
+		{"length 0", append(make([]byte, 12), good...), ErrCorrupt},
+		{"magic 1", with(posMagic, 1), ErrMagic},
+		{"magic 3", with(posMagic, 3), ErrCorrupt},
+		{"magic -1", with(posMagic, 0xff), ErrCorrupt},
+	} {
+		b, err := Cut(test.b)
+		if !errors.Is(err, test.want) || test.want == nil && !bytes.Equal(b, good) {
+			t.Errorf("%s: %d bytes, %v", test.name, len(b), err)
+		}
+	}
+}
+
+func TestClearAttributes(t *testing.T) {
+	b := build(t, BuilderOptions{}, 0, sample(0, 1, 50)...)
+	same := bytes.Clone(b)
+	if ClearAttributes(b, AttrLogAppendTime|AttrDeleteHorizon); !bytes.Equal(b, same) {
+		t.Error("a batch without the bits was changed")
+	}
+	SetLogAppendTime(b, 5)
+	ClearAttributes(b, AttrLogAppendTime|AttrDeleteHorizon)
+	if h, err := ParseHeader(b); err != nil || h.Attributes != 0 || CheckCRC(b) != nil {
+		t.Errorf("%+v, %v, %v", h, err, CheckCRC(b))
 	}
 }

@@ -78,9 +78,14 @@ func askFetch(s *session, version int16) {
 	waiting.MaxWaitMillis = -1
 	try("max wait -1", waiting)
 	follower := fetchFrom(topic, 0)
-	follower.ReplicaID, follower.ReplicaState.ID = 5, 5
+	pretend := func(id int32) {
+		if follower.ReplicaID = id; version >= 15 { // where it has moved to
+			follower.ReplicaState.ID = id
+		}
+	}
+	pretend(5)
 	try("as a follower", follower)
-	follower.ReplicaID, follower.ReplicaState.ID = -2, -2
+	pretend(-2)
 	try("as a debugger", follower)
 	rack := fetchFrom(topic, 0)
 	rack.Rack = "somewhere"

@@ -113,7 +113,13 @@ func askProduce(s *session, version int16) {
 	for _, c := range oddities {
 		s.produce(c.label, version, odd, plain().with(c.change).encode())
 	}
-	s.produce("bytes behind the batch", version, odd, append(plain().encode(), 1, 2, 3))
+	behind := s.create("behind", 1)
+	s.produce("bytes behind the batch", version, behind, append(plain().encode(), 1, 2, 3))
+	s.produce("a part of a batch behind the batch", version, behind, append(plain().encode(), plain().encode()[:50]...))
+	s.produce("garbage behind the batch", version, behind, append(plain().encode(), make([]byte, 20)...))
+	s.produce("magic 3 behind the batch", version, behind, joined(plain(), plain().with(func(b *batch) { b.magic = 3 })))
+	corrupt := produceTo(topic, -1, plain().with(func(b *batch) { b.magic = 3 }).encode(), plain().encode())
+	ask[kmsg.Response](s, "one of magic 3, one good", version, corrupt)
 	const day = 24 * 60 * 60 * 1000
 	for _, millis := range []int64{-1, 0, s.now - 400*day, s.now + day, s.now + 30*60*1000} {
 		r := s.produce("", version, topic, newBatch(rec("k", "v", millis)).encode())
@@ -229,6 +235,9 @@ func askIdempotent(s *session, version int16) {
 	s.produce("transactional outside a transaction", version, topic, transactional.encode())
 	r := produceTo(topic, -1, transactional.encode())
 	r.TransactionID = kmsg.StringPtr("unknown-transaction")
+	find := kmsg.NewPtrFindCoordinatorRequest() // Kafka makes its topic of transactions when it is first asked
+	find.CoordinatorType, find.CoordinatorKey = 1, *r.TransactionID
+	until(s, "", 3, find, func(r *kmsg.FindCoordinatorResponse) bool { return r.ErrorCode == 0 })
 	ask[kmsg.Response](s, "transactional id of nobody", version, r)
 	s.fetchAll("all that was produced", topic)
 }
