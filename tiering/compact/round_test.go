@@ -147,7 +147,7 @@ func TestParts(t *testing.T) {
 	w.ship()
 	w.compact(config, -1)
 	got := objects()
-	if len(got) != 3 || got[1] != before[1] || w.store == nil {
+	if len(got) != 3 || got[1] != before[1] {
 		t.Fatalf("parts %v were %v", got, before)
 	}
 	if l, _ := w.state.Locate(place, 0); l.Records != 0 || l.Length != recordbatch.HeaderBytes || l.NextOffset != 4 {
@@ -157,7 +157,7 @@ func TestParts(t *testing.T) {
 	w.checkClean()
 }
 
-// A key that is longer than a record may be, so to speak: one that fills the table alone still lets a round come further.
+// Keys that do not fit in memory take several rounds, each of which comes further.
 func TestKeysThatDoNotFitTakeRounds(t *testing.T) {
 	w := newWorld(t)
 	var records []sent
@@ -176,6 +176,17 @@ func TestKeysThatDoNotFitTakeRounds(t *testing.T) {
 	if got := w.offsets(); len(got) != 20 || got[0] != 20 || rounds < 10 {
 		t.Fatalf("%d rounds leave %v", rounds, got)
 	}
+}
+
+// uncompressing is a worker that can be in a bubble of synctest.
+func uncompressing(t *testing.T, config Config, leader Leader, observe Observer, store objstore.Store) *Worker {
+	t.Helper()
+	worker, err := New(config, leader, store, observe, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	worker.codec = recordbatch.None
+	return worker
 }
 
 // stubborn is a leader that cannot be asked for a while.
@@ -206,10 +217,7 @@ func TestReportsAreToldAgainUntilTheLeaseEnds(t *testing.T) {
 			w.produce(recordbatch.None, false, row("a", "1", 1), row("a", "2", 1))
 			w.ship()
 			s := &stubborn{world: w, failures: test.failures, accept: test.accept}
-			worker, err := New(Config{Lease: time.Minute}, s, w.store, w, slog.New(slog.DiscardHandler))
-			if err != nil {
-				t.Fatal(err)
-			}
+			worker := uncompressing(t, Config{Lease: time.Minute}, s, w, w.store)
 			started := time.Now()
 			compacted, err := worker.Once(t.Context())
 			if compacted != test.success || (err == nil) != test.success {
@@ -244,10 +252,7 @@ func TestReportsExtendTheLease(t *testing.T) {
 			w.produce(recordbatch.None, false, row("a", fmt.Sprint(i), 1), row(fmt.Sprint("key ", i), "v", 1))
 			w.ship()
 		}
-		worker, err := New(Config{Lease: time.Minute, ObjectBytes: 250}, w, slow{w.store, 40 * time.Second}, w, slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
+		worker := uncompressing(t, Config{Lease: time.Minute, ObjectBytes: 250}, w, w, slow{w.store, 40 * time.Second})
 		started := time.Now()
 		if compacted, err := worker.Once(t.Context()); err != nil || !compacted || w.completed != 1 {
 			t.Fatal(compacted, err)
@@ -259,24 +264,35 @@ func TestReportsExtendTheLease(t *testing.T) {
 	})
 }
 
-func TestRunStopsAndCarriesOn(t *testing.T) {
+// absent is a leader that cannot be reached at first.
+type absent struct {
+	*world
+	asked, failures int
+}
+
+func (a *absent) LeaseCompaction(ctx context.Context, r *metapb.CompactionLeaseRequest) (*metapb.CompactionLeaseResponse, error) {
+	if a.asked++; a.asked <= a.failures {
+		return nil, errors.New("no leader")
+	}
+	return a.world.LeaseCompaction(ctx, r)
+}
+
+func TestRunCarriesOnUntilItIsStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		worker, err := New(Config{}, w, w.store, w, slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan struct{})
-		go func() { worker.Run(ctx); close(ended) }()
-		synctest.Wait()
 		w.produce(recordbatch.None, false, row("a", "1", 1), row("a", "2", 1))
 		w.ship()
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		cancel()
+		a := &absent{world: w, failures: 3}
+		worker := uncompressing(t, Config{}, a, w, w.store)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		ended := make(chan struct{})
+		go func() { worker.Run(ctx); close(ended) }()
 		<-ended
 		w.expect(1)
+		if polls := int(time.Hour/(15*time.Second)) + a.failures + 2; a.asked > polls || a.asked < polls/2 {
+			t.Errorf("asked %d times in an hour", a.asked)
+		}
 	})
 }
 
