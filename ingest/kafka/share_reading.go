@@ -27,6 +27,7 @@ type shareFetching struct {
 	lockMillis int64
 	deadline   time.Time // of the client's wait
 	bytes      int       // of records
+	wantsMore  bool      // there were records, and too few of them
 }
 
 // shareFetchRow is the answer for one partition.
@@ -68,7 +69,8 @@ func (f *shareFetching) run(ctx context.Context, partitions []meta.TopicPartitio
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(f.call.conn.poll, cancel)() // a server that drains does not wait
-	for first := true; len(wishes) > 0 && (first || time.Now().Before(f.deadline)) && ctx.Err() == nil; first = false {
+	for first := true; len(wishes) > 0 && (first || f.wantsMore || time.Now().Before(f.deadline)) && ctx.Err() == nil; first = false {
+		f.wantsMore = false
 		offer, err := f.call.domain().Shares.Offer(ctx, &metapb.DeliveryOfferRequest{
 			Group: f.key.group, MemberId: f.key.member, WaitMillis: max(time.Until(f.deadline).Milliseconds(), 0), Partitions: wishes,
 		})
@@ -196,6 +198,7 @@ func (f *shareFetching) take(ctx context.Context, offers []*metapb.DeliveryOffer
 	case kept && answer.Memory != nil:
 		c.out.then(answer.Memory)
 	case tooFew:
+		f.wantsMore = true
 		f.call.pause(ctx, min(minBytesPause, time.Until(f.deadline)))
 	}
 }
