@@ -129,17 +129,32 @@ func (c *Coordinator) sweepUntilClosed() {
 func (c *Coordinator) sweep() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for name, g := range c.mu.groups {
-		g.mu.Lock()
-		if g.isIdle() {
-			c.log.View(func(s *meta.State) {
-				if s.Group(name) == nil {
-					g.end()
-					delete(c.mu.groups, name)
-				}
-			})
+	for _, g := range c.mu.groups {
+		c.dropIfIdle(g)
+	}
+}
+
+// dropIfIdle is called with the coordinator's lock held.
+func (c *Coordinator) dropIfIdle(g *guarded) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.isIdle() {
+		return
+	}
+	c.log.View(func(s *meta.State) {
+		if s.Group(g.name) == nil {
+			g.end()
+			delete(c.mu.groups, g.name)
 		}
-		g.mu.Unlock()
+	})
+}
+
+// drop drops a group that a request has made and left idle, since it was refused.
+func (c *Coordinator) drop(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if g := c.mu.groups[name]; g != nil {
+		c.dropIfIdle(g)
 	}
 }
 

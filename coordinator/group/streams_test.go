@@ -373,6 +373,20 @@ func TestEndpointsTellWhereEveryTaskIs(t *testing.T) {
 	})
 }
 
+func TestAJoinThatIsRefusedLeavesNoGroup(t *testing.T) {
+	streamsGroup(t, func(t *testing.T, _ *stateLog, c *Coordinator) {
+		if code := newThread(t, c, "a", "p", &metapb.StreamsTopology{Subtopologies: []*metapb.StreamsSubtopology{{Id: "0"}}}).beat(); code != metapb.GroupCode_GROUP_STREAMS_INVALID_TOPOLOGY {
+			t.Errorf("a topology that reads nothing: %s", code)
+		}
+		list, err := c.List(context.Background(), &metapb.GroupListRequest{})
+		if err != nil || len(list.Groups) != 0 {
+			t.Errorf("list: %v %v", list, err)
+		}
+		a := newThread(t, c, "a", "p", copyOf("orders"))
+		streamRounds(t, 1, a)
+	})
+}
+
 func TestMembersOfAProcessShareAnEndpoint(t *testing.T) {
 	streamsGroup(t, func(t *testing.T, _ *stateLog, c *Coordinator) {
 		a, b := newThread(t, c, "a", "p", copyOf("orders")), newThread(t, c, "b", "p", copyOf("orders"))
