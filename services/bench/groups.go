@@ -20,8 +20,8 @@ const (
 	membersPerGroup  = 10
 	beatInterval     = 5 * time.Second
 	beatsPerSecond   = manyGroups * membersPerGroup / 5 // of all together
-	groupsAtOnce     = 32 // that are set up side by side
-	heartbeatsInCore = 10 // percent
+	groupsAtOnce     = 32                               // that are set up side by side
+	heartbeatsInCore = 10                               // percent
 )
 
 // The protocols of groups, as their members join and stay.
