@@ -55,7 +55,6 @@ type streamsCount struct {
 	dir     string
 	apps    map[string]*javaProcess
 	want    map[string]int64
-	words   []string // that were sent and are not counted in want yet
 }
 
 const streamsCountGroup = "wordcount"
