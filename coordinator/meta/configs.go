@@ -150,7 +150,8 @@ func (s *State) describe(scope Scope, name string, own map[string]string) (out [
 		} else if d.Unset {
 			v.Null, v.Value = true, ""
 		}
-		if behind := d.behind(); behind != nil { // which may be in another unit
+		_, changed := cluster[clusterName]
+		if behind := d.behind(changed); behind != nil { // which may be in another unit
 			add(behind.Name, behind.Default, SourceDefault)
 		}
 		out = append(out, v)
@@ -158,11 +159,13 @@ func (s *State) describe(scope Scope, name string, own map[string]string) (out [
 	return out
 }
 
-// behind is what a value comes from in the end, where that is shown.
-func (d *ConfigDef) behind() *ConfigDef {
+// behind is what a value comes from in the end, where that is shown: changed tells that the cluster has a value of its own.
+func (d *ConfigDef) behind(changed bool) *ConfigDef {
 	switch {
-	case d.Behind != "":
+	case d.Behind != "" && changed:
 		return LookupConfig(ScopeBroker, d.Behind)
+	case d.Behind != "":
+		return nil
 	case d.Scope == ScopeTopic && d.Synonym != "":
 		if d = LookupConfig(ScopeBroker, d.Synonym); d.Unset {
 			return nil

@@ -29,6 +29,9 @@ func handleUpdateFeatures(_ context.Context, call *call, r *kmsg.UpdateFeaturesR
 			response.ErrorCode, response.ErrorMessage = result.ErrorCode, &message
 			return response, nil
 		}
+		if result.ErrorCode != 0 {
+			response.ErrorCode = result.ErrorCode
+		}
 		response.Results = append(response.Results, result)
 	}
 	if r.Version >= 2 {
