@@ -237,6 +237,9 @@ func (s *State) judgeAlterConfig(c *metapb.AlterConfig) (map[string]string, Verd
 	case c.Resource < 0 || c.Resource > metapb.AlterConfig_CLIENT_QUOTA:
 		return nil, refuse(Malformed, "resource %d", c.Resource)
 	case scope == ScopeTopic && s.topicsByName[c.Name] == nil:
+		if _, wrong := changeEntries(scope, nil, c.Entries, c.Replace); wrong != "" { // which comes first, as in Kafka
+			return nil, refuse(InvalidConfig, "%s", wrong)
+		}
 		return nil, Verdict{Code: UnknownTopic}
 	case scope == ScopeBroker && c.Name != "":
 		if wrong := ownOfNode(c.Entries); wrong != "" {

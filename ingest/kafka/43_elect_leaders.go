@@ -30,7 +30,9 @@ func handleElectLeaders(_ context.Context, call *call, r *kmsg.ElectLeadersReque
 		for i := range r.Topics {
 			topic := kmsg.ElectLeadersResponseTopic{Topic: r.Topics[i].Topic}
 			for _, partition := range r.Topics[i].Partitions {
-				topic.Partitions = append(topic.Partitions, kmsg.ElectLeadersResponseTopicPartition{Partition: partition, ErrorCode: response.ErrorCode})
+				topic.Partitions = append(topic.Partitions, kmsg.ElectLeadersResponseTopicPartition{
+					Partition: partition, ErrorCode: response.ErrorCode, ErrorMessage: kmsg.StringPtr("Unknown election type."),
+				})
 			}
 			response.Topics = append(response.Topics, topic)
 		}

@@ -17,7 +17,9 @@ import (
 func handleAlterPartitionReassignments(_ context.Context, call *call, r *kmsg.AlterPartitionAssignmentsRequest) (kmsg.Response, error) {
 	response := kmsg.NewPtrAlterPartitionAssignmentsResponse()
 	response.AllowReplicationFactorChange = r.AllowReplicationFactorChange
-	response.ErrorMessage = kmsg.StringPtr("")
+	if len(r.Topics) == 0 {
+		response.ErrorMessage = kmsg.StringPtr("")
+	}
 	if e := call.mayCluster(Alter); e != nil {
 		response.ErrorCode, response.ErrorMessage = refusal(e, "")
 		return response, nil

@@ -68,7 +68,10 @@ type partitionsDescriber struct {
 
 func (d *partitionsDescriber) refuse(name string, e *kerr.Error) {
 	t := kmsg.NewDescribeTopicPartitionsResponseTopic()
-	t.ErrorCode, t.Topic, t.AuthorizedOperations = e.Code, &name, topicOperations
+	t.ErrorCode, t.Topic = e.Code, &name
+	if e == kerr.UnknownTopicOrPartition || e == kerr.InvalidTopicException {
+		t.AuthorizedOperations = topicOperations
+	}
 	d.response.Topics = append(d.response.Topics, t)
 }
 

@@ -188,6 +188,9 @@ func (s *session) produceConfigured(version int16) {
 	s.fetchAll("kept uncompressed", zstd)
 }
 
+// notEnoughReplicas is what Kafka answers transactional producers while its topic of transactions is being made.
+const notEnoughReplicas = 19
+
 func (s *session) producerID() (int64, int16) {
 	s.t.Helper()
 	r := kmsg.NewPtrInitProducerIDRequest()
@@ -241,7 +244,9 @@ func askIdempotent(s *session, version int16) {
 	find := kmsg.NewPtrFindCoordinatorRequest() // Kafka makes its topic of transactions when it is first asked
 	find.CoordinatorType, find.CoordinatorKey = 1, *r.TransactionID
 	until(s, "", 3, find, func(r *kmsg.FindCoordinatorResponse) bool { return r.ErrorCode == 0 })
-	ask[kmsg.Response](s, "transactional id of nobody", version, r)
+	until(s, "transactional id of nobody", version, r, func(r *kmsg.ProduceResponse) bool {
+		return r.Topics[0].Partitions[0].ErrorCode != notEnoughReplicas
+	})
 	s.fetchAll("all that was produced", topic)
 }
 
