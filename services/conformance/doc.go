@@ -14,6 +14,7 @@
 //	servers_test.go     the two servers
 //	batch_test.go       record batches, good and bad, encoded without Varve's code
 //	*_scenario_test.go  what is asked, for every version of an API that both serve
+//	random_scenario_test.go  sequences of requests that a seed chooses; it is printed, and VARVE_CONFORMANCE_SEED sets another
 //	smoke_test.go       Kafka's tools against Varve
 //	quickstart_test.go  Kafka's quick starts of Connect and Streams against Varve
 //	streams_test.go     one Kafka Streams application (streams/) on both servers, killed again and again: the same must come out
