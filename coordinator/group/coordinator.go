@@ -62,7 +62,7 @@ type guarded struct {
 	dead      bool
 }
 
-// storeRequest is a command for the log; done is called under the group's lock with its outcome.
+// storeRequest is a command for the log; done is called under the group's lock with its outcome. One without a command only waits for its turn.
 type storeRequest struct {
 	command *metapb.Command
 	done    func(now time.Time, ok bool)
@@ -174,7 +174,8 @@ func newMemberID(clientID string) string {
 func (c *Coordinator) with(name string, create bool, do func(now time.Time, g *guarded)) (found bool) {
 	c.mu.Lock()
 	g := c.mu.groups[name]
-	if g == nil {
+	made := g == nil
+	if made {
 		if !create || c.mu.closed {
 			c.mu.Unlock()
 			return false
@@ -184,15 +185,23 @@ func (c *Coordinator) with(name string, create bool, do func(now time.Time, g *g
 		c.mu.groups[name] = g
 	}
 	c.mu.Unlock()
+	found, idle := c.within(g, do)
+	if made && idle {
+		c.drop(name)
+	}
+	return found
+}
+
+func (c *Coordinator) within(g *guarded, do func(now time.Time, g *guarded)) (found, idle bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.dead {
-		return false
+		return false, false
 	}
 	now := time.Now()
 	do(now, g)
 	c.settle(now, g)
-	return true
+	return true, g.isIdle()
 }
 
 // settle is done after everything that may have changed a group: a consumer group with classic members alone becomes a classic one,

@@ -10,7 +10,7 @@
 // sync as followers (consumer_classic.go).
 //
 // A Coordinator's methods take and return the messages of metapb/group.proto and the *_rpc.proto beside it, in process or through the internal
-// listener. Join and Sync wait as long as the protocol waits; a heartbeat of a managed group waits until what its answer says is in the log.
+// listener (Remote, which gathers heartbeats). Join and Sync wait as long as the protocol waits; a heartbeat of a managed group waits until what its answer says is in the log.
 //
 // What must survive is in the log: StoreGroup when a generation has its assignments, when a group becomes empty and when a static
 // member returns under a new id; StoreConsumerGroup and StoreStreamsGroup with what has changed of a group, everything that has changed

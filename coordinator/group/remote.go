@@ -2,6 +2,7 @@ package group
 
 import (
 	"context"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -26,6 +27,8 @@ const (
 	methodStreamsDescribe   = "group/streams-describe"
 	methodDeleteOffsets     = "group/delete-offsets"
 
+	methodBeats = "group/beats" // many of the heartbeats together
+
 	methodShareHeartbeat = "group/share-heartbeat"
 	methodShareDescribe  = "group/share-describe"
 )
@@ -47,6 +50,7 @@ func Register(r rpc.Registrar, c *Coordinator) {
 	rpc.Method(r, methodDeleteOffsets, c.DeleteOffsets)
 	rpc.Method(r, methodShareHeartbeat, c.ShareHeartbeat)
 	rpc.Method(r, methodShareDescribe, c.ShareDescribe)
+	rpc.Method(r, methodBeats, c.Beats)
 }
 
 // Caller asks the leader, wherever it is (coordinator/replica.Remote).
@@ -55,13 +59,42 @@ type Caller interface {
 }
 
 // Remote has the methods of a Coordinator in another process. An error means that there was no answer: whether the request
-// took effect is not known, and the client may repeat it.
+// took effect is not known, and the client may repeat it. Heartbeats that say nothing new are gathered, and leave together.
 type Remote struct {
 	caller Caller
+	beats  *gatherer
 }
 
-// NewRemote returns a Remote.
-func NewRemote(caller Caller) *Remote { return &Remote{caller} }
+// NewRemote returns a Remote. The caller must Close it.
+func NewRemote(caller Caller) *Remote { return &Remote{caller, newGatherer(caller)} }
+
+// Close ends the heartbeats that are under way. None are sent after it.
+func (r *Remote) Close() { r.beats.stop() }
+
+// beatAlone sends a heartbeat that may change the group by itself: it may wait for others to be told, and none wait for it.
+func beatAlone[R any, P interface {
+	*R
+	proto.Message
+}](ctx context.Context, r *Remote, method string, request proto.Message) (P, error) {
+	ctx, cancel := context.WithTimeout(ctx, aloneTimeout)
+	defer cancel()
+	return call[R, P](ctx, r, method, request)
+}
+
+// aloneTimeout bounds a heartbeat that goes by itself.
+const aloneTimeout = 20 * time.Second
+
+// gathered sends a heartbeat that says nothing new.
+func gathered[R any, P interface {
+	*R
+	proto.Message
+}](ctx context.Context, r *Remote, method string, request proto.Message) (P, error) {
+	answer := P(new(R))
+	if err := r.beats.ask(ctx, method, request, answer); err != nil {
+		return nil, err
+	}
+	return answer, nil
+}
 
 func call[R any, P interface {
 	*R
@@ -86,7 +119,7 @@ func (r *Remote) Sync(ctx context.Context, q *metapb.GroupSyncRequest) (*metapb.
 
 // Heartbeat is Coordinator.Heartbeat.
 func (r *Remote) Heartbeat(ctx context.Context, q *metapb.GroupHeartbeatRequest) (*metapb.GroupHeartbeatResponse, error) {
-	return call[metapb.GroupHeartbeatResponse](ctx, r, methodHeartbeat, q)
+	return gathered[metapb.GroupHeartbeatResponse](ctx, r, methodHeartbeat, q)
 }
 
 // Leave is Coordinator.Leave.
@@ -116,7 +149,10 @@ func (r *Remote) Delete(ctx context.Context, q *metapb.GroupDeleteRequest) (*met
 
 // ConsumerHeartbeat is Coordinator.ConsumerHeartbeat.
 func (r *Remote) ConsumerHeartbeat(ctx context.Context, q *metapb.ConsumerHeartbeatRequest) (*metapb.ConsumerHeartbeatResponse, error) {
-	return call[metapb.ConsumerHeartbeatResponse](ctx, r, methodConsumerHeartbeat, q)
+	if q.MemberEpoch > epochJoin && q.RebalanceTimeoutMillis == -1 && q.Topics == nil && q.TopicRegex == nil && q.ServerAssignor == nil && q.Owned == nil {
+		return gathered[metapb.ConsumerHeartbeatResponse](ctx, r, methodConsumerHeartbeat, q)
+	}
+	return beatAlone[metapb.ConsumerHeartbeatResponse](ctx, r, methodConsumerHeartbeat, q)
 }
 
 // ConsumerDescribe is Coordinator.ConsumerDescribe.
@@ -126,7 +162,11 @@ func (r *Remote) ConsumerDescribe(ctx context.Context, q *metapb.ConsumerDescrib
 
 // StreamsHeartbeat is Coordinator.StreamsHeartbeat.
 func (r *Remote) StreamsHeartbeat(ctx context.Context, q *metapb.StreamsHeartbeatRequest) (*metapb.StreamsHeartbeatResponse, error) {
-	return call[metapb.StreamsHeartbeatResponse](ctx, r, methodStreamsHeartbeat, q)
+	if q.MemberEpoch > epochJoin && q.RebalanceTimeoutMillis == -1 && q.Topology == nil && q.Owned == nil && q.ProcessId == nil && q.Endpoint == nil &&
+		q.ClientTags == nil && !q.ShutdownApplication {
+		return gathered[metapb.StreamsHeartbeatResponse](ctx, r, methodStreamsHeartbeat, q)
+	}
+	return beatAlone[metapb.StreamsHeartbeatResponse](ctx, r, methodStreamsHeartbeat, q)
 }
 
 // StreamsDescribe is Coordinator.StreamsDescribe.
@@ -141,7 +181,10 @@ func (r *Remote) DeleteOffsets(ctx context.Context, q *metapb.GroupDeleteOffsets
 
 // ShareHeartbeat is Coordinator.ShareHeartbeat.
 func (r *Remote) ShareHeartbeat(ctx context.Context, q *metapb.ShareHeartbeatRequest) (*metapb.ShareHeartbeatResponse, error) {
-	return call[metapb.ShareHeartbeatResponse](ctx, r, methodShareHeartbeat, q)
+	if q.MemberEpoch > epochJoin && q.Topics == nil {
+		return gathered[metapb.ShareHeartbeatResponse](ctx, r, methodShareHeartbeat, q)
+	}
+	return beatAlone[metapb.ShareHeartbeatResponse](ctx, r, methodShareHeartbeat, q)
 }
 
 // ShareDescribe is Coordinator.ShareDescribe.

@@ -329,6 +329,10 @@ func (c *Coordinator) Delete(ctx context.Context, r *metapb.GroupDeleteRequest) 
 }
 
 func (c *Coordinator) delete(ctx context.Context, name string) metapb.GroupCode {
+	// That the last member has left may be on its way into the log still.
+	if err := c.awaitStored(ctx, name); err != nil {
+		return metapb.GroupCode_GROUP_UNAVAILABLE
+	}
 	exists, code := false, metapb.GroupCode_GROUP_OK
 	c.with(name, false, func(_ time.Time, g *guarded) {
 		exists = true

@@ -5,12 +5,38 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metapb"
 )
 
 // enqueue is called with the group's lock held. Commands of one group are put into the log one after the other.
 func (c *Coordinator) enqueue(g *guarded, r storeRequest) {
 	g.stores = append(g.stores, r)
 	c.startStoring(g)
+}
+
+// awaitStored returns when all that a group has for the log has been put there, or could not be.
+func (c *Coordinator) awaitStored(ctx context.Context, name string) error {
+	stored := make(chan struct{})
+	if !c.with(name, false, func(_ time.Time, g *guarded) {
+		if m := g.managed(); m != nil && m.IsDirty() {
+			c.flush(g)
+		}
+		if !g.isStoring && len(g.stores) == 0 {
+			close(stored)
+			return
+		}
+		c.enqueue(g, storeRequest{done: func(time.Time, bool) { close(stored) }})
+	}) {
+		return nil
+	}
+	select {
+	case <-stored:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.closing.Done():
+		return ErrClosed
+	}
 }
 
 // startStoring makes sure that the group's goroutine runs; the group's lock is held.
@@ -59,22 +85,28 @@ func (c *Coordinator) storeAll(g *guarded) {
 			return
 		}
 		g.mu.Unlock()
-
-		ctx, cancel := context.WithTimeout(c.closing, storeTimeout)
-		verdict, err := c.log.Propose(ctx, next.command)
-		cancel()
-		ok = err == nil && verdict.Code == meta.OK
-		if !ok && c.closing.Err() == nil {
-			c.logger.Warn("store group failed", "group", g.name, "error", err, "verdict", verdict.Code.String(), "message", verdict.Message)
-		}
+		stored := next.command == nil || c.storeOne(g, next.command)
 		g.mu.Lock()
-		if !g.dead {
+		if next.command == nil {
+			next.done(time.Now(), stored) // who waits for that is told even where the group is no more
+		} else if !g.dead {
 			now := time.Now()
-			next.done(now, ok)
+			next.done(now, stored)
 			c.settle(now, g)
 		}
 		g.mu.Unlock()
 	}
+}
+
+func (c *Coordinator) storeOne(g *guarded, command *metapb.Command) bool {
+	ctx, cancel := context.WithTimeout(c.closing, storeTimeout)
+	defer cancel()
+	verdict, err := c.log.Propose(ctx, command)
+	ok := err == nil && verdict.Code == meta.OK
+	if !ok && c.closing.Err() == nil {
+		c.logger.Warn("store group failed", "group", g.name, "error", err, "verdict", verdict.Code.String(), "message", verdict.Message)
+	}
+	return ok
 }
 
 // sweepInterval is how often groups that nobody needs are looked for.
@@ -97,17 +129,32 @@ func (c *Coordinator) sweepUntilClosed() {
 func (c *Coordinator) sweep() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for name, g := range c.mu.groups {
-		g.mu.Lock()
-		if g.isIdle() {
-			c.log.View(func(s *meta.State) {
-				if s.Group(name) == nil {
-					g.end()
-					delete(c.mu.groups, name)
-				}
-			})
+	for _, g := range c.mu.groups {
+		c.dropIfIdle(g)
+	}
+}
+
+// dropIfIdle is called with the coordinator's lock held.
+func (c *Coordinator) dropIfIdle(g *guarded) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.isIdle() {
+		return
+	}
+	c.log.View(func(s *meta.State) {
+		if s.Group(g.name) == nil {
+			g.end()
+			delete(c.mu.groups, g.name)
 		}
-		g.mu.Unlock()
+	})
+}
+
+// drop drops a group that a request has made and left idle, since it was refused.
+func (c *Coordinator) drop(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if g := c.mu.groups[name]; g != nil {
+		c.dropIfIdle(g)
 	}
 }
 

@@ -281,14 +281,31 @@ func (g *StreamsGroup) status(m *streamsMember) (all []*metapb.StreamsStatus) {
 	return all
 }
 
-// endpoints tells where interactive queries find what: the partitions behind the active and standby tasks of each member with an endpoint.
+// endpoints tells where interactive queries find what: the partitions behind the active and standby tasks at each endpoint. Members of a process
+// have one endpoint, of which clients take one entry.
 func (g *StreamsGroup) endpoints(c streamsCluster) (all []*metapb.StreamsEndpointPartitions) {
+	type place struct {
+		host string
+		port int32
+	}
+	tasks := map[place]streamsgroup.TaskSets{}
+	var places []place
 	for _, m := range g.inOrder() {
-		if m.metadata.Endpoint != nil {
-			all = append(all, &metapb.StreamsEndpointPartitions{
-				Endpoint: m.metadata.Endpoint, Active: g.inputs(c, m.assigned.Active), Standby: g.inputs(c, m.assigned.Standby),
-			})
+		e := m.metadata.Endpoint
+		if e == nil {
+			continue
 		}
+		at := place{e.Host, e.Port}
+		if _, known := tasks[at]; !known {
+			places = append(places, at)
+		}
+		tasks[at] = tasks[at].Plus(m.assigned)
+	}
+	for _, at := range places {
+		all = append(all, &metapb.StreamsEndpointPartitions{
+			Endpoint: &metapb.StreamsEndpoint{Host: at.host, Port: at.port},
+			Active:   g.inputs(c, tasks[at].Active), Standby: g.inputs(c, tasks[at].Standby),
+		})
 	}
 	return all
 }

@@ -373,6 +373,61 @@ func TestEndpointsTellWhereEveryTaskIs(t *testing.T) {
 	})
 }
 
+func TestAJoinThatIsRefusedLeavesNoGroup(t *testing.T) {
+	streamsGroup(t, func(t *testing.T, _ *stateLog, c *Coordinator) {
+		if code := newThread(t, c, "a", "p", &metapb.StreamsTopology{Subtopologies: []*metapb.StreamsSubtopology{{Id: "0"}}}).beat(); code != metapb.GroupCode_GROUP_STREAMS_INVALID_TOPOLOGY {
+			t.Errorf("a topology that reads nothing: %s", code)
+		}
+		list, err := c.List(context.Background(), &metapb.GroupListRequest{})
+		if err != nil || len(list.Groups) != 0 {
+			t.Errorf("list: %v %v", list, err)
+		}
+		a := newThread(t, c, "a", "p", copyOf("orders"))
+		streamRounds(t, 1, a)
+	})
+}
+
+func TestMembersOfAProcessShareAnEndpoint(t *testing.T) {
+	streamsGroup(t, func(t *testing.T, _ *stateLog, c *Coordinator) {
+		a, b := newThread(t, c, "a", "p", copyOf("orders")), newThread(t, c, "b", "p", copyOf("orders"))
+		a.endpoint = &metapb.StreamsEndpoint{Host: "one", Port: 1}
+		b.endpoint = &metapb.StreamsEndpoint{Host: "one", Port: 1}
+		streamRounds(t, 4, a, b)
+		b.endpoints = -1
+		streamRounds(t, 1, b)
+		if e := b.last.Endpoints; activeTasks(a) != 2 || len(e) != 1 || len(e[0].Active[0].Partitions) != 4 {
+			t.Errorf("endpoints %v", e)
+		}
+	})
+}
+
+func TestStandbyTasksAreElsewhereAndMoveWithTheirProcess(t *testing.T) {
+	streamsGroup(t, func(t *testing.T, log *stateLog, c *Coordinator) {
+		log.apply(t, &metapb.Command{Kind: &metapb.Command_AlterConfig{AlterConfig: &metapb.AlterConfig{Resource: metapb.AlterConfig_GROUP, Name: "app",
+			Entries: []*metapb.ConfigEntry{{Name: "streams.num.standby.replicas", Value: "1"}}}}})
+		a, b := newThread(t, c, "a", "p", wordCount()), newThread(t, c, "b", "q", wordCount())
+		streamRounds(t, 1, a)
+		log.createMissing(a)
+		streamRounds(t, 6, a, b)
+		copies := (streamsgroup.TaskSets{Standby: a.has.Standby}).Count() + (streamsgroup.TaskSets{Standby: b.has.Standby}).Count()
+		if activeTasks(a, b) != 8 || copies != 4 {
+			t.Fatalf("tasks %v and %v", a.has, b.has)
+		}
+		for _, m := range []*thread{a, b} {
+			if both := (streamsgroup.TaskSets{Active: m.has.Active}).And(streamsgroup.TaskSets{Active: m.has.Standby}); both.Count() > 0 {
+				t.Errorf("%s has %v twice", m.id, both.Active)
+			}
+		}
+		b.leave()
+		b.has = streamsgroup.TaskSets{}
+		// What is standby here becomes active: given up in one role, had in the other.
+		streamRounds(t, 5, a)
+		if activeTasks(a) != 8 || len(a.has.Standby) != 0 {
+			t.Errorf("alone: %v", a.has)
+		}
+	})
+}
+
 func TestAStreamsGroupIsNoOtherGroup(t *testing.T) {
 	streamsGroup(t, func(t *testing.T, log *stateLog, c *Coordinator) {
 		ctx := context.Background()

@@ -24,6 +24,9 @@ func (p *Partition) CleanedOffset() int64 {
 	return max(p.cleaning.cleanedTo, p.logStart)
 }
 
+// maxRoundParts bounds what a worker is told of a round. The parts behind them are the next one's, when these have become fewer.
+const maxRoundParts = 400_000
+
 // dirt is what there is to compact in a partition.
 type dirt struct {
 	next  int64   // a round goes up to there
@@ -43,14 +46,14 @@ func (s *State) dirt(p *Partition, nowMillis int64) (d dirt) {
 	var dirty uint64
 	oldest := int64(math.MaxInt64)
 	first := firstPart(p.parts, p.CleanedOffset())
-	if first > 0 {
-		d.next = p.parts[first-1].next
+	if n := min(first, maxRoundParts); n > 0 {
+		d.next = p.parts[n-1].next
 	}
 	held := false
 	for i := first; i < len(p.parts); i++ {
 		t := &p.parts[i]
 		clean -= t.length
-		if held = held || t.next > end || config.MinCompactionLagMillis > 0 && t.newest() > nowMillis-config.MinCompactionLagMillis; held {
+		if held = held || i >= maxRoundParts || t.next > end || config.MinCompactionLagMillis > 0 && t.newest() > nowMillis-config.MinCompactionLagMillis; held {
 			continue
 		}
 		dirty += t.length

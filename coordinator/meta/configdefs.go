@@ -112,7 +112,7 @@ var configDefs = slices.Concat(groupConfigDefs, streamsConfigDefs, shareGroupCon
 	{Name: "segment.ms", Scope: ScopeTopic, Type: TypeLong, Default: strconv.Itoa(7 * day), min: 1, max: math.MaxInt64, Synonym: "log.roll.ms", Behind: "log.roll.hours",
 		Doc: "The bound on the span of record timestamps in one part of a stored segment object."},
 	{Name: "varve.compress.uncompressed", Scope: ScopeTopic, Type: TypeBoolean, Default: "true", Synonym: "varve.compress.uncompressed",
-		allowed: []string{"true", "false"}, Doc: "With compression.type=producer: batches that come uncompressed are kept zstd-compressed."},
+		allowed: []string{"true", "false"}, Doc: "With compression.type=producer: batches that come uncompressed are kept zstd-compressed. Consumers that are not known to read zstd get them uncompressed."},
 	{Name: "varve.durability", Scope: ScopeTopic, Type: TypeString, Default: "local", Synonym: "varve.durability",
 		allowed: []string{"local", "object"}, refused: map[string]string{"replicated": "the replicated class is not supported yet"},
 		Doc: "When a produce is acknowledged: once its bytes are on the ingest node's disk (local) or in the bucket (object). Resolved when the topic is created."},

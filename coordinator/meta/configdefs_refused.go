@@ -55,13 +55,6 @@ var refusedBrokerConfigs = map[string][]string{
 		"metadata.max.idle.interval.ms", "metadata.max.retention.bytes", "metadata.max.retention.ms", "node.id",
 	},
 	"not a setting of Varve yet": {
-		"group.consumer.assignors", "group.consumer.heartbeat.interval.ms", "group.consumer.max.heartbeat.interval.ms",
-		"group.consumer.max.session.timeout.ms", "group.consumer.max.size", "group.consumer.migration.policy",
-		"group.consumer.min.heartbeat.interval.ms", "group.consumer.min.session.timeout.ms", "group.consumer.session.timeout.ms",
-		"group.coordinator.rebalance.protocols", "group.max.size",
-		"group.streams.heartbeat.interval.ms", "group.streams.max.heartbeat.interval.ms", "group.streams.max.session.timeout.ms",
-		"group.streams.max.size", "group.streams.max.standby.replicas", "group.streams.min.heartbeat.interval.ms",
-		"group.streams.min.session.timeout.ms", "group.streams.num.standby.replicas", "group.streams.session.timeout.ms",
 		"transaction.two.phase.commit.enable",
 	},
 	"groups are coordinated by the leader of the metadata log": {

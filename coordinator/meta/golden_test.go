@@ -88,3 +88,37 @@ func TestUnknownFormatsAreRefusedByName(t *testing.T) {
 		t.Errorf("manifest of format 2: %v", err)
 	}
 }
+
+// TestGoldenCompaction holds what a snapshot keeps of compaction: of a partition that is clean, and of a round under way.
+func TestGoldenCompaction(t *testing.T) {
+	l := newTestLog(t)
+	l.lead(1)
+	l.register("A")
+	l.topic("t", 2, &metapb.ConfigEntry{Name: "cleanup.policy", Value: "compact"})
+	first, second := TopicPartition{topicID("t"), 0}, TopicPartition{topicID("t"), 1}
+	l.do(commitOf(1, 1, 0, 1, 1, 0, batchOf(first, "5@1000000"), batchOf(second, "3@1000000")))
+	l.do(&metapb.SealContainer{NodeId: 1, NodeEpoch: 1, Segment: 1})
+	job := uint64(l.do(&metapb.LeaseJob{LeaseMillis: 1000, Worker: "w"}).JobID)
+	part := func(tp TopicPartition, next int64, position uint64) *metapb.Part {
+		return &metapb.Part{TopicId: tp.Topic[:], Partition: tp.Partition, NextOffset: next, Position: position, Length: 30, MaxTimestamp: 1_000_000, MinTimestamp: 999_999, Records: uint64(next)}
+	}
+	l.do(&metapb.FinishJob{JobId: job, Objects: []*metapb.SegmentObject{{JobId: job, SizeBytes: 77, Parts: []*metapb.Part{part(first, 5, 48), part(second, 3, 78)}}}})
+	for _, report := range []*metapb.CompactRange{
+		{ToOffset: 5, Done: true, CleanedTo: 5, HorizonMillis: 2_000_000, Part: &metapb.CompactedPart{Ordinal: 2, SizeBytes: 300, Position: 48, Length: 20, IndexPosition: 68, IndexLength: 20, Records: 2, MaxTimestamp: 1_000_000, MinTimestamp: 999_999}},
+		{ToOffset: 3},
+	} {
+		round := l.do(&metapb.LeaseCompaction{Worker: "c", LeaseMillis: 60_000})
+		report.JobId, report.LeaseMillis = uint64(round.JobID), 60_000
+		if v := l.do(report); v.Code != OK {
+			t.Fatal(v)
+		}
+	}
+	var all bytes.Buffer
+	if err := l.s.WriteSnapshot(func(part []byte) error { all.Write(part); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "compaction.hex", all.Bytes())
+	if again := l.s.reread(t); again.Hash() != l.s.Hash() || again.Partition(second).cleaning.job == 0 {
+		t.Error("a restart forgets")
+	}
+}

@@ -11,6 +11,8 @@ var streamsConfigDefs = []ConfigDef{
 	{Name: "streams.session.timeout.ms", Scope: ScopeGroup, Type: TypeInt, Default: "45000", min: 45_000, max: 60_000,
 		Synonym: "group.streams.session.timeout.ms", Doc: "After how long without a heartbeat a member of the streams protocol is taken out."},
 
+	{Name: "group.coordinator.rebalance.protocols", Scope: ScopeBroker, Type: TypeList, Default: "classic,consumer,streams",
+		allowed: []string{"classic,consumer,streams"}, ReadOnly: true, Doc: "The protocols that groups may use."},
 	{Name: "group.streams.heartbeat.interval.ms", Scope: ScopeBroker, Type: TypeInt, Default: "5000", min: 5000, max: 15_000,
 		Doc: "The default of groups' streams.heartbeat.interval.ms."},
 	{Name: "group.streams.max.heartbeat.interval.ms", Scope: ScopeBroker, Type: TypeInt, Default: "15000", min: 15_000, max: 15_000, ReadOnly: true,

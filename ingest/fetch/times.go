@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/ingest/recordbatch"
@@ -24,8 +23,6 @@ type TimedOffset struct {
 	Timestamp   int64
 	LeaderEpoch int32
 }
-
-var scratches = sync.Pool{New: func() any { return new(recordbatch.Scratch) }}
 
 // timeAttempts is how often a look-up is planned before missing bytes are an error.
 const timeAttempts = 3
@@ -172,8 +169,8 @@ func (q *timeQuery) inBatch(ctx context.Context, e *extent, size int, millis int
 	if err != nil {
 		return false, 0, err
 	}
-	scratch := scratches.Get().(*recordbatch.Scratch) //nolint:forcetypeassert // the pool holds nothing else
-	defer scratches.Put(scratch)
+	scratch := recordbatch.GetScratch(0)
+	defer scratch.Put()
 	at, found, err := recordbatch.FirstAtOrAfter(b.data, millis, scratch)
 	if found && at.Offset < e.from {
 		at, found, err = firstFrom(b.data, millis, e.from, scratch)

@@ -10,7 +10,6 @@ import (
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/ingest/fetch"
-	"github.com/varvelog/varve/ingest/recordbatch"
 )
 
 // Fetch (key 1), versions 4 to 18.
@@ -45,7 +44,9 @@ func answerFetch(_ context.Context, call *call, request kmsg.Request) error {
 	began := time.Now()
 	f.plan()
 	planned := time.Since(began)
-	f.read()
+	if err := f.read(); err != nil {
+		return err
+	}
 	encodeFetch(call, r, 0, session.id, session.partitions, f.rows, f.throttle(planned))
 	return nil
 }
@@ -72,6 +73,7 @@ type fetching struct {
 	rows        []fetchRow            // one per partition of the session
 	reads       []fetch.PartitionRead // of those that can be read
 	rowOf       []int                 // the row of each read
+	plain       []bool                // of each read: zstd is to be inflated; see plain.go
 }
 
 // fetchRow is the answer for one partition.
@@ -95,7 +97,8 @@ const (
 func (f *fetching) plan() {
 	f.rows = make([]fetchRow, len(f.session.partitions))
 	f.reads, f.rowOf = make([]fetch.PartitionRead, 0, len(f.rows)), make([]int, 0, len(f.rows))
-	opened := f.call.conn.opened
+	opened, readsZstd := f.call.conn.opened, f.call.conn.readsZstd(f.request.Version)
+	f.plain = make([]bool, 0, len(f.rows))
 	f.call.domain().Metadata.View(func(s *meta.State) {
 		for i := range f.rows {
 			p := &f.session.partitions[i]
@@ -122,6 +125,7 @@ func (f *fetching) plan() {
 			_, known := opened[read.TopicPartition]
 			read.Open = !known
 			f.reads, f.rowOf = append(f.reads, read), append(f.rowOf, i)
+			f.plain = append(f.plain, !readsZstd && t.Config.CompressionType != zstdTopic)
 		}
 	})
 }
@@ -142,7 +146,7 @@ func (f *fetching) impossible(known *meta.Partition, p *fetchPartition) *kerr.Er
 }
 
 // read reads what was planned. The memory it is in goes back when the answer has been written.
-func (f *fetching) read() {
+func (f *fetching) read() error {
 	c := f.call.conn
 	request := fetch.Request{
 		Partitions: f.reads,
@@ -166,6 +170,9 @@ func (f *fetching) read() {
 	if answer.Memory != nil {
 		c.out.then(answer.Memory)
 	}
+	if err := f.makePlain(answer.Partitions, request.Rotation, request.MaxBytes); err != nil {
+		return err
+	}
 	if c.opened == nil || len(c.opened) > maxOpened {
 		c.opened = make(openedPartitions)
 	}
@@ -181,26 +188,7 @@ func (f *fetching) read() {
 		}
 	}
 	f.note()
-}
-
-// fetchZstdSince is the version whose clients know zstd (KIP-110).
-const fetchZstdSince = 10
-
-// holdsZstd looks for a zstd batch in records to be sent.
-func holdsZstd(records [][]byte) bool {
-	for _, piece := range records {
-		for len(piece) > 0 {
-			h, err := recordbatch.ParseHeader(piece)
-			if err != nil || h.SizeBytes() > len(piece) {
-				break // a piece of a batch: its beginning has been looked at
-			}
-			if h.Codec() == recordbatch.Zstd {
-				return true
-			}
-			piece = piece[h.SizeBytes():]
-		}
-	}
-	return false
+	return nil
 }
 
 // quotaBytes is the most that a client with a quota is given at once.

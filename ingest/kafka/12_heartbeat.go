@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -13,16 +12,12 @@ import (
 //
 //	v1  throttle time; v3 group instance id (KIP-345); v4 flexible
 
-const heartbeatTimeout = 10 * time.Second
-
 func handleHeartbeat(ctx context.Context, call *call, r *kmsg.HeartbeatRequest) (kmsg.Response, error) {
 	response := kmsg.NewPtrHeartbeatResponse()
 	if e := call.mayGroup(Read, r.Group); e != nil {
 		response.ErrorCode = e.Code
 		return response, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, heartbeatTimeout)
-	defer cancel()
 	beat, err := call.domain().Groups.Heartbeat(ctx, &metapb.GroupHeartbeatRequest{
 		Group: r.Group, Generation: r.Generation, MemberId: r.MemberID, InstanceId: r.InstanceID,
 	})

@@ -3,7 +3,6 @@ package kafka
 import (
 	"context"
 	"slices"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -15,11 +14,7 @@ import (
 //
 //	v1  subscriptions by regular expression; the member makes its id itself (KIP-1082)
 
-const consumerHeartbeatTimeout = 20 * time.Second
-
 func handleConsumerGroupHeartbeat(ctx context.Context, call *call, r *kmsg.ConsumerGroupHeartbeatRequest) (kmsg.Response, error) {
-	ctx, cancel := context.WithTimeout(ctx, consumerHeartbeatTimeout)
-	defer cancel()
 	response := kmsg.NewPtrConsumerGroupHeartbeatResponse()
 	if e := call.mayGroup(Read, r.Group); e != nil {
 		response.ErrorCode = e.Code

@@ -11,8 +11,6 @@ import (
 // ShareGroupHeartbeat (key 76), version 1 (KIP-932). Version 0 was an early access of Kafka 4.0.
 
 func handleShareGroupHeartbeat(ctx context.Context, call *call, r *kmsg.ShareGroupHeartbeatRequest) (kmsg.Response, error) {
-	ctx, cancel := context.WithTimeout(ctx, consumerHeartbeatTimeout)
-	defer cancel()
 	response := kmsg.NewPtrShareGroupHeartbeatResponse()
 	if e := call.mayGroup(Read, r.GroupID); e != nil {
 		response.ErrorCode = e.Code

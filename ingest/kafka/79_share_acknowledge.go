@@ -55,7 +55,9 @@ func handleShareAcknowledge(ctx context.Context, call *call, r *kmsg.ShareAcknow
 			continue
 		}
 		p := kmsg.NewShareAcknowledgeResponseTopicPartition()
-		p.Partition, p.ErrorCode = asked[i].Partition, codes[i]
+		if p.Partition, p.ErrorCode = asked[i].Partition, codes[i]; p.ErrorCode != 0 {
+			p.CurrentLeader.LeaderID, p.CurrentLeader.LeaderEpoch = unknownShareLeader, unknownShareLeader
+		}
 		if n := len(response.Topics); n == 0 || response.Topics[n-1].TopicID != asked[i].Topic {
 			topic := kmsg.NewShareAcknowledgeResponseTopic()
 			topic.TopicID = asked[i].Topic

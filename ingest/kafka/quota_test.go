@@ -101,6 +101,7 @@ func TestFetchesAreThrottledAndBoundedToTheQuota(t *testing.T) {
 	}
 	setQuota(dial(t, addr), map[string]float64{meta.ConsumerByteRate: 30}, quotaOf("user", nil))
 	consumer := dial(t, addr)
+	introduce(consumer, "kgo") // which reads the batches as they are stored, each of them below the quota
 	size, throttled := 0, int32(0)
 	for range 2 {
 		answer := consumer.request(fetchRequestOf(13, "", id, 0)).(*kmsg.FetchResponse)

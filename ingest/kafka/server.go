@@ -21,7 +21,9 @@ type Server struct {
 	limits    *connectionLimits
 	budget    *byteBudget
 	// pressBudget bounds what batches that are compressed anew become, until their verdicts.
-	pressBudget   *byteBudget
+	pressBudget *byteBudget
+	// plainBudget bounds what batches become that are inflated for clients without zstd.
+	plainBudget   *byteBudget
 	presses       *pressPool
 	sessions      *sessionCache
 	shareSessions *shareSessions
@@ -56,6 +58,7 @@ func New(config Config, domain Domain) (*Server, error) {
 	s.quotas, s.telemetry = newQuotas(domain.Metadata), newTelemetry(domain.Metadata)
 	s.limits = newConnectionLimits(domain.Metadata, s.quotas, s.config.NodeID)
 	s.budget, s.pressBudget = newByteBudget(s.config.InFlightBytes), newByteBudget(s.config.InFlightBytes)
+	s.plainBudget = newByteBudget(s.config.InFlightBytes)
 	s.shareSessions = newShareSessions()
 	s.sessions = newSessionCache(s.config.FetchSessionSlots, s.config.FetchSessionPartitions)
 	s.presses = newPressPool(s.config.CompressionWorkers)

@@ -69,12 +69,15 @@ func (f *shareFetching) run(ctx context.Context, partitions []meta.TopicPartitio
 			Group: f.key.group, MemberId: f.key.member, WaitMillis: max(time.Until(deadline).Milliseconds(), 0), Partitions: wishes,
 		})
 		if err != nil {
+			f.call.waitIdly(ctx, int32(time.Until(deadline).Milliseconds())) // there is no leader just now
 			for _, w := range wishes {
 				f.fail(meta.TopicPartition{Topic: topicIDOf(w.TopicId), Partition: w.Partition}, kerr.NotLeaderForPartition.Code)
 			}
 			return
 		}
-		f.lockMillis = offer.LockMillis
+		if offer.LockMillis > 0 {
+			f.lockMillis = offer.LockMillis
+		}
 		if wishes = f.consider(ctx, offer, wishes); f.acquired() {
 			return
 		}
@@ -250,8 +253,8 @@ func (f *shareFetching) fill(response *kmsg.ShareFetchResponse) {
 		if p.Records == nil {
 			p.Records = []byte{}
 		}
-		if row.code == kerr.NotLeaderForPartition.Code {
-			p.CurrentLeader.LeaderID, p.CurrentLeader.LeaderEpoch = -1, -1 // ask for metadata
+		if row.code != 0 {
+			p.CurrentLeader.LeaderID, p.CurrentLeader.LeaderEpoch = unknownShareLeader, unknownShareLeader
 		}
 		if n := len(response.Topics); n == 0 || response.Topics[n-1].TopicID != tp.Topic {
 			topic := kmsg.NewShareFetchResponseTopic()

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/base64"
 	"math"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -40,6 +42,9 @@ func deliveryError(code metapb.DeliveryCode, unavailable *kerr.Error) int16 {
 	}
 }
 
+// unknownShareLeader stands for the current leader and its epoch beside an error. Kafka leaves both 0, which some clients take for node 0.
+const unknownShareLeader = -1
+
 // isMemberID says whether a string is an id as members of share groups make them: a UUID in URL-safe base64. Topic ids are written so, too.
 func isMemberID(id string) bool {
 	b, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(id, "="))
@@ -70,17 +75,54 @@ func (c *call) acknowledgeShares(ctx context.Context, group, member string, aske
 	if len(places) == 0 {
 		return answers, told
 	}
-	done, err := c.domain().Shares.Acknowledge(ctx, request)
-	for k, i := range places {
-		answers[i] = kerr.CoordinatorNotAvailable.Code
-		if err == nil && k < len(done.Codes) {
-			answers[i] = deliveryError(done.Codes[k], kerr.CoordinatorNotAvailable)
-		}
+	for k, code := range c.acknowledgePatiently(ctx, request) {
+		answers[places[k]] = deliveryError(code, kerr.CoordinatorNotAvailable)
 	}
 	for i := range told {
 		told[i] = true // Kafka answers for partitions of which nothing was said as soon as something was said of any
 	}
 	return answers, told
+}
+
+const (
+	acknowledgePatience = 10 * time.Second
+	acknowledgePause    = 50 * time.Millisecond
+)
+
+// acknowledgePatiently asks again while there is no leader, and returns a code for each partition. Where nobody knows what an attempt came to, the
+// next one is definite: the records are done with, or the member has them no more.
+func (c *call) acknowledgePatiently(ctx context.Context, request *metapb.DeliveryAcknowledgeRequest) []metapb.DeliveryCode {
+	ctx, cancel := context.WithTimeout(ctx, acknowledgePatience)
+	defer cancel()
+	codes := make([]metapb.DeliveryCode, len(request.Partitions))
+	left := make([]int, len(codes)) // places of the partitions that are asked for
+	for i := range left {
+		codes[i], left[i] = metapb.DeliveryCode_DELIVERY_UNAVAILABLE, i
+	}
+	all := request.Partitions
+	for {
+		done, err := c.domain().Shares.Acknowledge(ctx, request)
+		if err == nil && len(done.Codes) == len(left) {
+			for k, i := range left {
+				codes[i] = done.Codes[k]
+			}
+		}
+		left = slices.DeleteFunc(left, func(i int) bool { return codes[i] != metapb.DeliveryCode_DELIVERY_UNAVAILABLE })
+		if len(left) == 0 {
+			return codes
+		}
+		request = &metapb.DeliveryAcknowledgeRequest{Group: request.Group, MemberId: request.MemberId}
+		for _, i := range left {
+			request.Partitions = append(request.Partitions, all[i])
+		}
+		timer := time.NewTimer(acknowledgePause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return codes
+		}
+	}
 }
 
 // checkAcknowledgements is what can be said against a partition's acknowledgements without knowing its records.

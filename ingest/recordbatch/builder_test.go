@@ -174,3 +174,86 @@ func TestReaderChecksStoredBatches(t *testing.T) {
 		}
 	}
 }
+
+// A batch with a delete horizon has it in the place of its first timestamp; its records keep theirs, before it or behind it.
+func TestDeleteHorizon(t *testing.T) {
+	const horizon = 1_700_000_500_000
+	source := build(t, BuilderOptions{Attributes: AttrTransactional, Codec: LZ4, Producer: &Producer{ID: 7, Epoch: 2, BaseSequence: 40}}, 100, sample(100, 5, 300)...)
+	h, err := ParseHeader(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := NewBuilder(BuilderOptions{Codec: Zstd})
+	b.ResetLike(&h)
+	b.SetDeleteHorizon(horizon)
+	var kept []Record
+	for r, err := range Records(source, nil) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.OffsetDelta == 1 || r.OffsetDelta == 3 {
+			kept = append(kept, r)
+			if err := b.AppendRecord(&r); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	out, got, err := b.Build(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Header{
+		BaseOffset: 100, Length: got.Length, LeaderEpoch: h.LeaderEpoch, CRC: got.CRC, Attributes: AttrTransactional | AttrDeleteHorizon | int16(Zstd),
+		LastOffsetDelta: 4, BaseTimestamp: horizon, MaxTimestamp: kept[1].Timestamp, ProducerID: 7, ProducerEpoch: 2, BaseSequence: 40, RecordCount: 2,
+	}
+	if got != want || !got.HasDeleteHorizon() {
+		t.Fatalf("header %+v\n  want %+v", got, want)
+	}
+	if err := CheckCRC(out); err != nil {
+		t.Fatal(err)
+	}
+	i := 0
+	for r, err := range Records(out, nil) {
+		if err != nil || r.Offset != kept[i].Offset || r.Timestamp != kept[i].Timestamp || string(r.Key) != string(kept[i].Key) || string(r.Value) != string(kept[i].Value) {
+			t.Fatalf("record %d: %+v, %v", i, r, err)
+		}
+		i++
+	}
+	// The next batch is one without.
+	b.Reset(0, 0)
+	if err := b.Append(0, 5, nil, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, h, err := b.Build(nil); err != nil || h.HasDeleteHorizon() || h.IsTransactional() || h.BaseTimestamp != 5 || h.HasProducerID() {
+		t.Fatalf("%+v, %v", h, err)
+	}
+}
+
+// A marker stays plain, and its one record keeps its time.
+func TestDeleteHorizonOfAMarker(t *testing.T) {
+	source := ControlBatch(Marker{ProducerID: 3, ProducerEpoch: 1, Commit: true, TimestampMillis: 1000}, 50, 4)
+	h, err := ParseHeader(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := NewBuilder(BuilderOptions{Codec: Zstd})
+	b.ResetLike(&h)
+	b.SetDeleteHorizon(9000)
+	for r, err := range Records(source, nil) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.AppendRecord(&r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, got, err := b.Build(nil)
+	if err != nil || got.Codec() != None || !got.IsControl() || !got.IsTransactional() || got.BaseTimestamp != 9000 || got.MaxTimestamp != 1000 || got.BaseOffset != 50 || got.LeaderEpoch != 4 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	for r, err := range Records(out, nil) {
+		if err != nil || r.Timestamp != 1000 || len(r.Key) != 4 || r.Key[3] != 1 || len(r.Value) != 6 {
+			t.Fatalf("%+v, %v", r, err)
+		}
+	}
+}

@@ -15,8 +15,8 @@ func Compress(dst, batch []byte, codec Codec, level int) ([]byte, error) {
 	if h.Codec() == codec || h.RecordCount == 0 {
 		return batch, nil
 	}
-	scratch := getScratch(DefaultMaxInflatedBytes)
-	defer putScratch(scratch)
+	scratch := GetScratch(DefaultMaxInflatedBytes)
+	defer scratch.Put()
 	_, records, err := scratch.open(batch)
 	if err != nil {
 		return nil, fmt.Errorf("recompress batch at offset %d: %w", h.BaseOffset, err)
@@ -47,8 +47,8 @@ func Decompress(dst, batch []byte, maxInflatedBytes int) ([]byte, error) {
 	if h.Codec() == None {
 		return batch, nil
 	}
-	scratch := getScratch(maxInflatedBytes)
-	defer putScratch(scratch)
+	scratch := GetScratch(maxInflatedBytes)
+	defer scratch.Put()
 	_, records, err := scratch.open(batch)
 	if err != nil {
 		return nil, fmt.Errorf("decompress batch at offset %d: %w", h.BaseOffset, err)

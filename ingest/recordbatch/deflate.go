@@ -78,7 +78,7 @@ func deflateSnappy(dst, src []byte) []byte {
 	sink.b = slices.Grow(sink.b[:0], xerialHeaderBytes+blocks*(4+snappy.MaxEncodedLen(xerialBlockBytes)))
 	sink.b = xerial.Encode(sink.b, src)
 	dst = append(dst, sink.b...)
-	if cap(sink.b) > maxPooledBytes {
+	if cap(sink.b) > maxSmallBytes {
 		sink.b = nil
 	}
 	xerialSinks.Put(sink)

@@ -4,56 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
-	"sync"
 )
-
-// DefaultMaxInflatedBytes bounds what one batch may inflate to where nothing else is said.
-const DefaultMaxInflatedBytes = 64 << 20
-
-// maxPooledBytes is the largest buffer kept for later use: one huge batch must not hold memory for good.
-const maxPooledBytes = 4 << 20
-
-// Scratch is the memory that inflating batches needs, reused from batch to batch. The zero value is ready to use. It
-// must not be used by two goroutines at once, nor for a second batch while records of the first are in use.
-type Scratch struct {
-	// MaxInflatedBytes bounds what a batch may inflate to; 0 means DefaultMaxInflatedBytes.
-	MaxInflatedBytes int
-
-	inflated []byte
-}
-
-var scratchPool = sync.Pool{New: func() any { return new(Scratch) }}
-
-func getScratch(maxInflatedBytes int) *Scratch {
-	s := scratchPool.Get().(*Scratch)
-	s.MaxInflatedBytes = maxInflatedBytes
-	return s
-}
-
-func putScratch(s *Scratch) {
-	if cap(s.inflated) > maxPooledBytes {
-		s.inflated = nil
-	}
-	scratchPool.Put(s)
-}
-
-// open returns the header and the inflated records of the one batch that b holds.
-func (s *Scratch) open(b []byte) (h Header, records []byte, err error) {
-	batch, err := first(b)
-	if err != nil {
-		return Header{}, nil, err
-	}
-	records = batch.Bytes[HeaderBytes:]
-	if batch.Codec() == None {
-		return batch.Header, records, nil
-	}
-	limit := s.MaxInflatedBytes
-	if limit == 0 {
-		limit = DefaultMaxInflatedBytes
-	}
-	s.inflated, err = inflate(s.inflated, batch.Codec(), records, limit)
-	return batch.Header, s.inflated, err
-}
 
 // Reader iterates over the records of a batch without allocating. The zero value has no records; Reset gives it some.
 type Reader struct {

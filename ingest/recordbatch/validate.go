@@ -156,8 +156,8 @@ func (h *Header) checkProduced(maxInflatedBytes int) error {
 
 // checkRecords walks the records of a batch whose header has been checked, and returns the largest timestamp.
 func checkRecords(b []byte, limits Limits) (maxTimestamp int64, err error) {
-	scratch := getScratch(limits.MaxInflatedBytes)
-	defer putScratch(scratch)
+	scratch := GetScratch(limits.MaxInflatedBytes)
+	defer scratch.Put()
 	var r Reader
 	if err := r.Reset(b, scratch); err != nil {
 		return 0, err

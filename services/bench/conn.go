@@ -99,7 +99,8 @@ func (c *conn) call(request kmsg.Request, response kmsg.Response) error {
 	if err != nil {
 		return err
 	}
-	body, err := answerBody(answer, id, request.IsFlexible())
+	// The header of an answer to ApiVersions never has tagged fields: its client does not know yet what the server speaks.
+	body, err := answerBody(answer, id, request.IsFlexible() && request.Key() != kmsg.ApiVersions.Int16())
 	if err != nil {
 		return err
 	}
@@ -108,6 +109,16 @@ func (c *conn) call(request kmsg.Request, response kmsg.Response) error {
 		return fmt.Errorf("decode answer to key %d: %w", request.Key(), err)
 	}
 	return nil
+}
+
+// introduce says which client this is, as clients do first: a server gives zstd only to those that it knows to read it.
+func (c *conn) introduce() error {
+	request, response := kmsg.NewPtrApiVersionsRequest(), kmsg.NewPtrApiVersionsResponse()
+	request.Version, request.ClientSoftwareName, request.ClientSoftwareVersion = 3, "varve", "1"
+	if err := c.call(request, response); err != nil {
+		return fmt.Errorf("introduce the client: %w", err)
+	}
+	return kerr.ErrorForCode(response.ErrorCode)
 }
 
 // createTopic creates a topic and returns how long the answer took.

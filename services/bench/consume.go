@@ -29,6 +29,9 @@ func newCursor(ctx context.Context, addr, topic string, offsets map[int32]int64)
 	if err != nil {
 		return nil, err
 	}
+	if err := c.introduce(); err != nil {
+		return nil, errors.Join(err, c.close())
+	}
 	request := kmsg.NewPtrFetchRequest()
 	request.Version = fetchVersion
 	request.MaxWaitMillis, request.MinBytes, request.MaxBytes = int32(fetchMaxWait.Milliseconds()), 1, fetchMaxBytes

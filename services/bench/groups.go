@@ -119,7 +119,7 @@ func (e *env) pulse(ctx context.Context, name string, start func(context.Context
 			return Result{}, err
 		}
 	}
-	profile := e.profile(ctx, servers[0])
+	profile := e.profile(ctx, servers[len(servers)-1])
 	if err := wait(ctx, pick(e, 3*beatInterval, beatInterval)); err != nil {
 		return Result{}, err
 	}

@@ -20,6 +20,8 @@ var usualWarnings = []complaint{
 	{`WARN .*InternalTopologyBuilder - Explicit naming for internal resources.*`, "advice"},
 	{`(WARN|ERROR) .*(did not find checkpoint offsets while stores are not empty|TaskCorruptedException|states of tasks .* are corrupted|Encounter corrupted task).*`, "an instance that was killed finds state that it cannot trust; what else may corrupt a task has a line of its own before these"},
 	{`WARN .*NetworkClient - .*The metadata response from the cluster reported a recoverable issue.*UNKNOWN_TOPIC_OR_PARTITION.*`, "internal topics are asked for before the application has created them"},
+	{`WARN .*StreamsConfig - (The streams rebalance protocol is|Warmup replicas are|Standby replicas are) .*`, "advice on the streams protocol"},
+	{`WARN .*StreamsGroupHeartbeatRequestManager - .*Internal topics are missing: .*`, "the first heartbeat of a streams group finds none; Kafka names them in another order"},
 }
 
 // restartWarnings come on top while a server is down.

@@ -17,7 +17,9 @@
 //	random_scenario_test.go  sequences of requests that a seed chooses; it is printed, and VARVE_CONFORMANCE_SEED sets another
 //	smoke_test.go       Kafka's tools against Varve
 //	quickstart_test.go  Kafka's quick starts of Connect and Streams against Varve
-//	streams_test.go     one Kafka Streams application (streams/) on both servers, killed again and again: the same must come out
+//	streams_test.go     one Kafka Streams application (streams/) on both servers, killed again and again: the same must come out;
+//	                    VARVE_CONFORMANCE_STREAMS_PROTOCOL=streams has it use the streams protocol (KIP-1071)
+//	streams_protocol_test.go  a word count whose tasks the server assigns, and Kafka's tool for streams groups
 //	connect_test.go     a pair of Connect workers that are killed in turn
 //	clientlog_test.go   what Java clients may complain of
 //	clients_test.go     clients against Varve: what each is asked to do, and the table of what became of it

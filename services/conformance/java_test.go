@@ -20,12 +20,12 @@ var javaOptions = []string{
 	"-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.logFile=System.err",
 }
 
-// streamsClasses compiles the application of streams/ and returns a class path with it.
-func streamsClasses(t testing.TB) string {
+// streamsClasses compiles an application of streams/ and returns a class path with it.
+func streamsClasses(t testing.TB, application string) string {
 	t.Helper()
 	libs := jars(t)
 	classes := t.TempDir()
-	source := filepath.Join(cluster.Root(), "services", "conformance", "streams", "StreamsApp.java")
+	source := filepath.Join(cluster.Root(), "services", "conformance", "streams", application+".java")
 	cluster.MustCommand(t, "", "javac", "-d", classes, "-cp", libs, source)
 	return classes + string(os.PathListSeparator) + libs
 }

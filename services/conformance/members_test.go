@@ -156,7 +156,7 @@ type groupRun struct {
 
 // runGroup puts a group through its life: a member joins, one is killed, one leaves and another goes on where it was.
 func (r *clientRun) runGroup(t *testing.T, protocol string) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(r.brokers), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	client, err := kgo.NewClient(kgo.SeedBrokers(r.brokers), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.NoCompression()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -84,7 +84,7 @@ func TestConnectQuickStart(t *testing.T) {
 // and then the tool that resets the application.
 func TestStreamsQuickStart(t *testing.T) {
 	needGate(t)
-	address, classes, dir := cluster.Serve(t).Kafka, streamsClasses(t), t.TempDir()
+	address, classes, dir := cluster.Serve(t).Kafka, streamsClasses(t, "StreamsApp"), t.TempDir()
 	server := []string{"--bootstrap-server", address}
 	create := append(server, "--create", "--replication-factor", "1", "--partitions", "1", "--topic")
 	tool(t, classes, "", topicsTool, append(create, "streams-plaintext-input")...)

@@ -14,7 +14,10 @@ import (
 	"github.com/varvelog/varve/services/e2e/cluster"
 )
 
-const streamsGroupsTool = "org.apache.kafka.tools.streams.StreamsGroupCommand"
+const (
+	streamsGroupsTool = "org.apache.kafka.tools.streams.StreamsGroupCommand"
+	allGroupsTool     = "org.apache.kafka.tools.GroupsCommand"
+)
 
 // startStreamsKafka starts a broker that speaks the streams protocol where that is asked for; Kafka 4.1 does so only when it is told to.
 func startStreamsKafka(t *testing.T) *server {
@@ -44,7 +47,7 @@ func awaitStreamsMembers(t *testing.T, address, group string, n int, check func(
 	})
 }
 
-// streamsCount is the word count of Kafka's quick start under the streams protocol (KIP-1071).
+// streamsCount is a word count under the streams protocol (KIP-1071).
 type streamsCount struct {
 	t       *testing.T
 	address string
@@ -52,15 +55,14 @@ type streamsCount struct {
 	dir     string
 	apps    map[string]*javaProcess
 	want    map[string]int64
-	words   []string // that were sent and are not counted in want yet
 }
 
 const streamsCountGroup = "wordcount"
 
 func newStreamsCount(t *testing.T, address string) *streamsCount {
 	t.Helper()
-	mustCreate(t, address, 4, []string{"streams-plaintext-input", "streams-wordcount-output"})
-	return &streamsCount{t: t, address: address, classes: streamsClasses(t), dir: t.TempDir(), apps: map[string]*javaProcess{}, want: map[string]int64{}}
+	mustCreate(t, address, 4, []string{"lines", "counted"})
+	return &streamsCount{t: t, address: address, classes: streamsClasses(t, "WordCountApp"), dir: t.TempDir(), apps: map[string]*javaProcess{}, want: map[string]int64{}}
 }
 
 // launch starts an instance of two threads, or starts it again on what it left behind.
@@ -73,7 +75,7 @@ func (r *streamsCount) launch(name string) {
 			"application.server": name + ":1", "consumer.auto.offset.reset": "earliest",
 			"default.key.serde": "org.apache.kafka.common.serialization.Serdes$StringSerde", "default.value.serde": "org.apache.kafka.common.serialization.Serdes$StringSerde",
 		})
-		r.apps[name] = newJava(r.t, name, r.classes, "StreamsApp", "demo", file)
+		r.apps[name] = newJava(r.t, name, r.classes, "WordCountApp", file)
 	}
 	r.apps[name].start()
 }
@@ -89,7 +91,7 @@ func (r *streamsCount) count(step string) {
 		for _, word := range line {
 			r.want[word]++
 		}
-		records = append(records, &kgo.Record{Topic: "streams-plaintext-input", Key: fmt.Appendf(nil, "%d", i), Value: []byte(strings.Join(line, " "))})
+		records = append(records, &kgo.Record{Topic: "lines", Key: fmt.Appendf(nil, "%d", i), Value: []byte(strings.Join(line, " "))})
 	}
 	mustProduce(t, producer, records)
 	cluster.Eventually(t, patience, "the words of "+step+" are counted", func() error {
@@ -102,7 +104,7 @@ func (r *streamsCount) count(step string) {
 			}
 		}
 		got, total, sent := map[string]int64{}, 0, int64(0)
-		for _, record := range readCommitted(t, r.address, "streams-wordcount-output")["streams-wordcount-output"] {
+		for _, record := range readCommitted(t, r.address, "counted")["counted"] {
 			total++
 			for i, b := range record.Value {
 				if i == 0 {
@@ -121,10 +123,42 @@ func (r *streamsCount) count(step string) {
 	})
 }
 
+// knowPlaces waits until every instance knows for each partition of the counts which of the instances has it, all of them the same.
+func (r *streamsCount) knowPlaces(names ...string) {
+	r.t.Helper()
+	cluster.Eventually(r.t, patience, "instances know of each other", func() error {
+		var last string
+		for _, name := range names {
+			text := r.apps[name].text()
+			at := strings.LastIndex(text, "COUNTS ")
+			if at < 0 {
+				return fmt.Errorf("%s has said nothing", name)
+			}
+			said, _, _ := strings.Cut(text[at:], "\n")
+			for p := range 4 {
+				if n := strings.Count(strings.NewReplacer("[", " ", "]", " ", ",", " ").Replace(said), fmt.Sprintf(" %d ", p)); n < 1 {
+					return fmt.Errorf("%s does not know of partition %d: %s", name, p, said)
+				}
+			}
+			if last != "" && said != last || strings.Count(said, "=[") != len(names) {
+				return fmt.Errorf("%s says %q, another %q", name, said, last)
+			}
+			last = said
+		}
+		return nil
+	})
+	holds("streams groups: instances know which of them has what")
+}
+
 // tool runs Kafka's own tool for streams groups.
 func (r *streamsCount) tool(args ...string) string {
 	r.t.Helper()
-	all := append(append([]string{}, javaOptions...), "-cp", jars(r.t), streamsGroupsTool, "--bootstrap-server", r.address)
+	return r.run(streamsGroupsTool, args...)
+}
+
+func (r *streamsCount) run(class string, args ...string) string {
+	r.t.Helper()
+	all := append(append([]string{}, javaOptions...), "-cp", jars(r.t), class, "--bootstrap-server", r.address)
 	result := cluster.Command(r.t, "", "java", append(all, args...)...)
 	return result.Stdout + result.Stderr
 }
@@ -147,12 +181,17 @@ func TestStreamsProtocol(t *testing.T) {
 	r := newStreamsCount(t, cluster.Serve(t).Kafka)
 	r.launch("one")
 	r.count("alone")
+	// Each task with state is to have a copy in the other instance.
+	configure := append(append([]string{}, javaOptions...), "-cp", jars(t), configsTool, "--bootstrap-server", r.address,
+		"--alter", "--entity-type", "groups", "--entity-name", streamsCountGroup, "--add-config", "streams.num.standby.replicas=1")
+	cluster.MustCommand(t, "", "java", configure...)
 	r.launch("two")
 	r.shows("two instances of two threads", []string{"Stable", " 4\n"}, "--describe", "--group", streamsCountGroup, "--state")
-	r.shows("their tasks", []string{"one-StreamThread-1", "one-StreamThread-2", "two-StreamThread-1", "two-StreamThread-2", "ACTIVE: 0:["},
+	r.shows("their tasks", []string{"one-StreamThread-1", "one-StreamThread-2", "two-StreamThread-1", "two-StreamThread-2", "ACTIVE: ", "STANDBY: 1:["},
 		"--describe", "--group", streamsCountGroup, "--members")
-	r.shows("their targets", []string{"TARGET-ACTIVE", "TOPOLOGY-EPOCH"}, "--describe", "--group", streamsCountGroup, "--members", "--verbose")
+	r.shows("their targets", []string{"TARGET-ACTIVE", "TARGET-STANDBY", "TOPOLOGY-EPOCH"}, "--describe", "--group", streamsCountGroup, "--members", "--verbose")
 	r.count("together")
+	r.knowPlaces("one", "two")
 	began := time.Now()
 	r.apps["two"].kill()
 	r.count("without")
@@ -160,9 +199,13 @@ func TestStreamsProtocol(t *testing.T) {
 	r.launch("two")
 	r.shows("a group that is whole again", []string{"Stable", " 4\n"}, "--describe", "--group", streamsCountGroup, "--state")
 	r.count("again")
+	r.knowPlaces("one", "two")
 	r.shows("the group", []string{streamsCountGroup}, "--list")
 	r.shows("its state", []string{streamsCountGroup, "Stable"}, "--list", "--state")
-	r.shows("its offsets", []string{"streams-plaintext-input", "repartition"}, "--describe", "--group", streamsCountGroup, "--offsets")
+	r.shows("its offsets", []string{"lines", "repartition"}, "--describe", "--group", streamsCountGroup, "--offsets")
+	if output := r.run(allGroupsTool, "--list"); !strings.Contains(output, "Streams") {
+		t.Errorf("the list of all groups:\n%s", output)
+	}
 	for _, app := range r.apps {
 		app.stop()
 	}

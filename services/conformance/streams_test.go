@@ -268,7 +268,7 @@ func compareOutputs(t *testing.T, name string, kafka, varve map[string][]*kgo.Re
 // TestStreams runs one Kafka Streams application, exactly once, on Apache Kafka and on Varve, killed again and again, and wants the same out of both.
 func TestStreams(t *testing.T) {
 	needGate(t)
-	classes := streamsClasses(t)
+	classes := streamsClasses(t, "StreamsApp")
 	begin := time.Now().Truncate(time.Hour).Add(-time.Hour)
 	run := func(t *testing.T, address string) *streamsRun {
 		return &streamsRun{t: t, address: address, classes: classes, dir: t.TempDir(), apps: map[string]*javaProcess{}}

@@ -106,7 +106,9 @@ func serveIngest(ctx context.Context, p *process.Process) (err error) {
 	follower.Go(func() { lost <- r.Follow(following, p.Bus, p.Cluster.ClusterID) })
 	defer follower.Wait()
 	defer stop()
-	node, err := ingestd.Start(ctx, p, r, group.NewRemote(remote), delivery.NewRemote(remote))
+	groups := group.NewRemote(remote)
+	defer groups.Close()
+	node, err := ingestd.Start(ctx, p, r, groups, delivery.NewRemote(remote))
 	if err != nil {
 		return err
 	}

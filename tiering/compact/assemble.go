@@ -22,8 +22,8 @@ type assembler struct {
 	out      []byte
 }
 
-func newAssembler(target, zstdLevel int) *assembler {
-	options := recordbatch.BuilderOptions{Codec: recordbatch.Zstd, Level: zstdLevel}
+func newAssembler(target int, codec recordbatch.Codec, level int) *assembler {
+	options := recordbatch.BuilderOptions{Codec: codec, Level: level}
 	return &assembler{target: target, gathered: recordbatch.NewBuilder(options), single: recordbatch.NewBuilder(options)}
 }
 

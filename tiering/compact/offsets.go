@@ -24,7 +24,7 @@ type offsets struct {
 
 // newOffsets returns a table with room for records, as far as maxBytes go.
 func newOffsets(records uint64, maxBytes int) *offsets {
-	n := max(min(records+records/4, uint64(maxBytes/slotBytes)), 2)
+	n := max(min(records+records/4+2, uint64(maxBytes/slotBytes)), 2)
 	return &offsets{slots: make([]slot, n), limit: max(int(n-n/8)-1, 1)}
 }
 

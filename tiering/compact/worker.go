@@ -90,6 +90,7 @@ type Worker struct {
 	store   objstore.Store
 	log     *slog.Logger
 	observe Observer
+	codec   recordbatch.Codec // zstd, but for tests on a clock of their own: encoders are shared, and cannot be there
 }
 
 // New returns a worker.
@@ -97,7 +98,7 @@ func New(config Config, leader Leader, store objstore.Store, observe Observer, l
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("configure compaction: %w", err)
 	}
-	return &Worker{config: config.withDefaults(), leader: leader, store: store, observe: observe, log: log}, nil
+	return &Worker{config: config.withDefaults(), leader: leader, store: store, observe: observe, log: log, codec: recordbatch.Zstd}, nil
 }
 
 // Run compacts until ctx ends. Failures are logged and tried again, with back-off.
@@ -155,7 +156,7 @@ func (w *Worker) Once(ctx context.Context) (compacted bool, err error) {
 	defer lease.Stop()
 	r := &round{
 		worker: w, job: job, tx: newTransactions(job.Aborted), source: source{store: w.store},
-		assembler: newAssembler(w.config.BatchBytes, w.config.ZstdLevel), extend: func() { lease.Reset(w.config.Lease) },
+		assembler: newAssembler(w.config.BatchBytes, w.codec, w.config.ZstdLevel), extend: func() { lease.Reset(w.config.Lease) },
 	}
 	err = r.run(leased)
 	place := fmt.Sprintf("%s-%d", job.Topic, job.Partition)

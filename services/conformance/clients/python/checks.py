@@ -53,15 +53,15 @@ def value(i):
     return None if i % 10 == 7 else b"value %d %s" % (i, b"x" * 100)
 
 
-def headers(i):
-    return [("n", b"%d" % i), ("null", None)]
+def headers(i, null=None):
+    return [("n", b"%d" % i), ("null", null)]
 
 
-def same(i, k, v, h, timestamp):
-    """Fails unless a record is the i-th of those that every program writes."""
+def same(i, k, v, h, timestamp, null=None):
+    """Fails unless a record is the i-th of those that every program writes. null stands for a null header where the client has none."""
     want(f"key of record {i}", k, key(i))
     want(f"value of record {i}", v, value(i))
-    want(f"headers of record {i}", list(h), headers(i))
+    want(f"headers of record {i}", list(h), headers(i, null))
     want(f"timestamp of record {i}", timestamp, FIRST_TIMESTAMP + i)
 
 

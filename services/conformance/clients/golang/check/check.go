@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,6 +22,19 @@ import (
 
 // Limit is how long one check may take.
 const Limit = 60 * time.Second
+
+// Version is that of a module in this program.
+func Version(module string) string {
+	info, ok := debug.ReadBuildInfo()
+	if ok {
+		for _, d := range info.Deps {
+			if d.Path == module {
+				return module + " " + d.Version
+			}
+		}
+	}
+	return module
+}
 
 var printing sync.Mutex
 

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"maps"
 	"os"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -18,20 +17,7 @@ import (
 )
 
 func main() {
-	check.Main(Version("github.com/twmb/franz-go"), checks, member)
-}
-
-// Version is that of a module in this program.
-func Version(module string) string {
-	info, ok := debug.ReadBuildInfo()
-	if ok {
-		for _, d := range info.Deps {
-			if d.Path == module {
-				return module + " " + d.Version
-			}
-		}
-	}
-	return module
+	check.Main(check.Version("github.com/twmb/franz-go"), checks, member)
 }
 
 // logger reports what the client warns of, and writes everything else to the standard error.
