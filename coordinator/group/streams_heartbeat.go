@@ -92,7 +92,7 @@ type configuredTopology struct{ *streamsgroup.Configured }
 
 // plan judges the topology of a request against the group's, and both against the topics there are.
 func (g *StreamsGroup) plan(c streamsCluster, r *metapb.StreamsHeartbeatRequest) (streamsPlan, *refusal) {
-	p := streamsPlan{topology: g.topology, topics: g.topics, topicsSeq: c.topics.seq, configured: configuredTopology{g.configured}}
+	p := streamsPlan{topology: g.topology, topics: g.topics, topicsSeq: max(g.topicsSeq, c.topics.seq), configured: configuredTopology{g.configured}}
 	switch {
 	case r.Topology != nil && r.Topology.Epoch < 0:
 		return p, refuse(metapb.GroupCode_GROUP_STREAMS_INVALID_TOPOLOGY, "Topology epoch must be non-negative.")
@@ -101,7 +101,7 @@ func (g *StreamsGroup) plan(c streamsCluster, r *metapb.StreamsHeartbeatRequest)
 	case r.Topology != nil && r.Topology.Epoch >= g.topology.Epoch && !sameTopology(g.topology, r.Topology):
 		return p, refuse(metapb.GroupCode_GROUP_INVALID_REQUEST, "Topology updates are not supported yet.")
 	}
-	if g.configured != nil && g.topicsSeq == c.topics.seq {
+	if g.configured != nil && g.topicsSeq >= c.topics.seq { // another heartbeat may have come with later topics
 		return p, nil
 	}
 	p.topics = c.topics.subscribed(streamsgroup.RequiredTopics(p.topology))

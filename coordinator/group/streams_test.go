@@ -373,6 +373,29 @@ func TestEndpointsTellWhereEveryTaskIs(t *testing.T) {
 	})
 }
 
+func TestAHeartbeatWithEarlierTopicsTakesNothingBack(t *testing.T) {
+	later := func(seq uint64, topics map[string]topicInfo) streamsCluster {
+		return streamsCluster{&catalog{seq: seq, byName: topics}, meta.StreamsConfig{MaxSize: 10, SessionMillis: 45_000}}
+	}
+	before, after := later(1, nil), later(2, map[string]topicInfo{"orders": {id: meta.TopicID{1}, name: "orders", partitions: 2}})
+	now := time.Unix(0, 0)
+	join := func(id string) *metapb.StreamsHeartbeatRequest {
+		return &metapb.StreamsHeartbeatRequest{Group: "app", MemberId: id, ProcessId: &id, Topology: copyOf("orders"), Owned: &metapb.StreamsTasks{}, RebalanceTimeoutMillis: 1000}
+	}
+	g := newStreamsGroup("app")
+	if answer, wrong := g.Heartbeat(now, before, join("a")); wrong != nil || len(answer.Status) != 1 {
+		t.Fatalf("before there is the topic: %v %v", answer, wrong)
+	}
+	first, wrong := g.Heartbeat(now, after, &metapb.StreamsHeartbeatRequest{Group: "app", MemberId: "a", MemberEpoch: 1, RebalanceTimeoutMillis: -1})
+	if wrong != nil || len(first.Status) != 0 || len(first.Assigned.Active) != 1 {
+		t.Fatalf("with the topic: %v %v", first, wrong)
+	}
+	second, wrong := g.Heartbeat(now, before, &metapb.StreamsHeartbeatRequest{Group: "app", MemberId: "a", MemberEpoch: first.MemberEpoch, RebalanceTimeoutMillis: -1})
+	if wrong != nil || len(second.Status) != 0 || second.Assigned != nil || second.MemberEpoch != first.MemberEpoch {
+		t.Errorf("behind the topic: %v %v", second, wrong)
+	}
+}
+
 func TestAJoinThatIsRefusedLeavesNoGroup(t *testing.T) {
 	streamsGroup(t, func(t *testing.T, _ *stateLog, c *Coordinator) {
 		if code := newThread(t, c, "a", "p", &metapb.StreamsTopology{Subtopologies: []*metapb.StreamsSubtopology{{Id: "0"}}}).beat(); code != metapb.GroupCode_GROUP_STREAMS_INVALID_TOPOLOGY {

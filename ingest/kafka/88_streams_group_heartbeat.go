@@ -91,10 +91,6 @@ func (c *call) mayStream(r *kmsg.StreamsGroupHeartbeatRequest) (*kerr.Error, str
 		return kerr.InvalidRequest, "WarmupTasks are not supported yet."
 	case r.Topology != nil && slices.ContainsFunc(r.Topology.Subtopologies, func(s kmsg.StreamsGroupHeartbeatRequestTopologySubtopology) bool { return len(s.SourceTopicRegex) > 0 }):
 		return kerr.InvalidRequest, "Regular expressions for source topics are not supported yet."
-	case r.MemberEpoch == 0 && r.WarmupTasks == nil && r.ActiveTasks != nil && r.StandbyTasks != nil:
-		return kerr.InvalidRequest, "WarmupTasks must be empty when (re-)joining."
-	case r.MemberEpoch == 0 && r.StandbyTasks == nil && r.ActiveTasks != nil:
-		return kerr.InvalidRequest, "StandbyTasks must be empty when (re-)joining."
 	case (r.ActiveTasks == nil) != (r.StandbyTasks == nil) || (r.ActiveTasks == nil) != (r.WarmupTasks == nil):
 		return kerr.InvalidRequest, "If one task-type is non-null, all must be non-null."
 	}
