@@ -150,8 +150,9 @@ func (s *State) describe(scope Scope, name string, own map[string]string) (out [
 		} else if d.Unset {
 			v.Null, v.Value = true, ""
 		}
+		// What is behind may be in another unit. Behind what is set on a group Kafka shows nothing.
 		_, changed := cluster[clusterName]
-		if behind := d.behind(changed); behind != nil { // which may be in another unit
+		if behind := d.behind(changed); behind != nil && (scope != ScopeGroup || len(v.Synonyms) == 0) {
 			add(behind.Name, behind.Default, SourceDefault)
 		}
 		out = append(out, v)

@@ -114,6 +114,13 @@ func (c *conn) setReadDeadline(t time.Time) {
 	}
 }
 
+// expect gives the client StallTimeout for the next n bytes. What is there already needs no time.
+func (c *conn) expect(n int) {
+	if c.in.Buffered() < n {
+		c.setReadDeadline(time.Now().Add(c.server.config.StallTimeout))
+	}
+}
+
 // readFrames reads and begins requests until the client leaves (nil), the server drains (nil), or something is wrong.
 func (c *conn) readFrames() (err error) {
 	current := &exchange{}
@@ -189,7 +196,7 @@ func (c *conn) nextFrame() (int, error) {
 // readExchange reads one frame's bytes and header.
 func (c *conn) readExchange(size int) (*exchange, error) {
 	// The key decides how large a frame may be; prefix and key together are in the buffer before room is made for the rest.
-	c.setReadDeadline(time.Now().Add(c.server.config.StallTimeout))
+	c.expect(8)
 	start, err := c.in.Peek(8)
 	if err != nil {
 		return nil, fmt.Errorf("read request header: %w", err)
@@ -218,7 +225,9 @@ func (c *conn) readExchange(size int) (*exchange, error) {
 	}
 	// Room is taken for what comes, not for what was promised: a client that sends a length and then nothing would keep it from all others
 	// until it has stalled for too long.
-	if _, err := c.in.Peek(min(4+size, c.in.Size())); err != nil {
+	begins := min(4+size, c.in.Size())
+	c.expect(begins)
+	if _, err := c.in.Peek(begins); err != nil {
 		return nil, fmt.Errorf("read frame of %d bytes: %w", size, noEOF(err))
 	}
 	charge, err = c.server.budget.acquire(c.ctx, charge)
@@ -258,7 +267,7 @@ func (c *conn) readBody(b []byte) error {
 	}
 	for len(b) > 0 {
 		n := min(len(b), 1<<20)
-		c.setReadDeadline(time.Now().Add(c.server.config.StallTimeout))
+		c.expect(n)
 		if _, err := io.ReadFull(c.in, b[:n]); err != nil {
 			return err
 		}

@@ -19,8 +19,9 @@ const (
 	manyGroups       = 1000
 	membersPerGroup  = 10
 	beatInterval     = 5 * time.Second
-	groupsAtOnce     = 32 // that are set up side by side
-	heartbeatsInCore = 10 // percent
+	beatsPerSecond   = manyGroups * membersPerGroup / 5 // of all together
+	groupsAtOnce     = 32                               // that are set up side by side
+	heartbeatsInCore = 10                               // percent
 )
 
 // The protocols of groups, as their members join and stay.
@@ -41,6 +42,12 @@ func measureGroupsCluster(ctx context.Context, e *env) ([]Result, error) {
 }
 
 func (e *env) pulses(ctx context.Context, start func(context.Context) ([]*server, []string, error)) (results []Result, err error) {
+	cpu, requests, err := bareEcho(ctx, pick(e, 5*time.Second, 2*time.Second))
+	if err != nil {
+		return nil, fmt.Errorf("bare echo: %w", err)
+	}
+	bare := 100 * ratio(cpu.Seconds(), float64(requests)) * beatsPerSecond
+	results = append(results, info("CPU, bare", bare, "% of a core", fmt.Sprintf("one thread's epoll, read and write of as many small requests, computed from %d", requests)))
 	for _, protocol := range groupProtocols {
 		result, err := e.pulse(ctx, protocol.name, start, protocol.join, protocol.frame)
 		if err != nil {
@@ -94,7 +101,10 @@ func (e *env) pulse(ctx context.Context, name string, start func(context.Context
 	if _, err := createTopic(ctx, addresses[0], groupsTopic, membersPerGroup, nil); err != nil {
 		return Result{}, err
 	}
-	groups := pick(e, manyGroups, manyGroups/5)
+	groups, interval := manyGroups, beatInterval
+	if e.config.Quick { // fewer members that speak more often
+		groups, interval = groups/5, interval/5
+	}
 	members, err := joinGroups(ctx, addresses, groups, join)
 	defer func() {
 		for _, m := range members {
@@ -105,7 +115,7 @@ func (e *env) pulse(ctx context.Context, name string, start func(context.Context
 		return Result{}, err
 	}
 	e.say("%s: %d members are in", name, len(members))
-	beats := newBeats(members, frameOf)
+	beats := newBeats(members, interval, frameOf)
 	if err := beats.start(ctx); err != nil {
 		return Result{}, err
 	}
@@ -131,7 +141,7 @@ func (e *env) pulse(ctx context.Context, name string, start func(context.Context
 		if err != nil {
 			return Result{}, err
 		}
-		percent := 100 * (after - before[i]).Seconds() / took.Seconds() * manyGroups / float64(groups)
+		percent := 100 * (after - before[i]).Seconds() / took.Seconds()
 		total += percent
 		each = append(each, fmt.Sprintf("%s %.1f %%", s.role, percent))
 	}
@@ -140,7 +150,7 @@ func (e *env) pulse(ctx context.Context, name string, start func(context.Context
 		return Result{}, err
 	}
 	latency := beats.latency()
-	detail := fmt.Sprintf("%s; %d groups of %d, %.0f heartbeats/s, answered in p50 %.2f ms, p99 %.2f ms", strings.Join(each, ", "), groups, membersPerGroup,
+	detail := fmt.Sprintf("%s; %d groups of %d, heartbeats every %v, %.0f/s, answered in p50 %.2f ms, p99 %.2f ms", strings.Join(each, ", "), groups, membersPerGroup, interval,
 		float64(count)/took.Seconds(), millis(latency.p50), millis(latency.p99))
 	return required("CPU, "+name, total, "% of a core", atMost, heartbeatsInCore, detail), nil
 }
@@ -201,19 +211,20 @@ func joinAllConsumer(members []*member) error {
 
 // beats sends the heartbeats of many members.
 type beats struct {
-	members []*member
-	frames  []frame
-	tasks   sync.WaitGroup
-	cancel  context.CancelFunc
-	mu      struct {
+	members  []*member
+	frames   []frame
+	interval time.Duration
+	tasks    sync.WaitGroup
+	cancel   context.CancelFunc
+	mu       struct {
 		sync.Mutex
 		took   []time.Duration
 		failed error
 	}
 }
 
-func newBeats(members []*member, frameOf func(*member) frame) *beats {
-	b := &beats{members: members, cancel: func() {}}
+func newBeats(members []*member, interval time.Duration, frameOf func(*member) frame) *beats {
+	b := &beats{members: members, interval: interval, cancel: func() {}}
 	for _, m := range members {
 		b.frames = append(b.frames, frameOf(m))
 	}
@@ -226,11 +237,11 @@ func (b *beats) start(ctx context.Context) error {
 		if err := m.net.SetDeadline(time.Time{}); err != nil {
 			return fmt.Errorf("start heartbeats: %w", err)
 		}
-		phase := beatInterval * time.Duration(i) / time.Duration(len(b.members))
+		phase := b.interval * time.Duration(i) / time.Duration(len(b.members))
 		b.tasks.Go(func() {
 			defer context.AfterFunc(ctx, func() { _ = m.close() })()
 			err := wait(ctx, phase)
-			ticks := time.NewTicker(beatInterval)
+			ticks := time.NewTicker(b.interval)
 			defer ticks.Stop()
 			for err == nil {
 				if err = b.beat(m, b.frames[i]); err != nil {

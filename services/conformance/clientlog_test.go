@@ -21,6 +21,7 @@ var usualWarnings = []complaint{
 	{`(WARN|ERROR) .*(did not find checkpoint offsets while stores are not empty|TaskCorruptedException|states of tasks .* are corrupted|Encounter corrupted task).*`, "an instance that was killed finds state that it cannot trust; what else may corrupt a task has a line of its own before these"},
 	{`WARN .*NetworkClient - .*The metadata response from the cluster reported a recoverable issue.*UNKNOWN_TOPIC_OR_PARTITION.*`, "internal topics are asked for before the application has created them"},
 	{`WARN .*StreamsConfig - (The streams rebalance protocol is|Warmup replicas are|Standby replicas are) .*`, "advice on the streams protocol"},
+	{`(ERROR|WARN) .*StreamsMembershipManager - .*(callback invocation failed for tasks|after onTasksAssigned callback failed).*`, "an instance that is being closed is handed the tasks of the one that was closed before it; tasks that fail at any other time end the instance, and the test"},
 	{`WARN .*StreamsGroupHeartbeatRequestManager - .*Internal topics are missing: .*`, "the first heartbeat of a streams group finds none; Kafka names them in another order"},
 }
 

@@ -20,7 +20,8 @@ import (
 	"github.com/varvelog/varve/services/e2e/cluster"
 )
 
-// streamsProtocol is the group protocol of the applications: classic, or streams (KIP-1071).
+// streamsProtocol is the group protocol of the applications on Varve: classic, or streams (KIP-1071). The protocol is no business of what
+// comes out, so that the reference is always the classic one's.
 func streamsProtocol() string {
 	if p := os.Getenv("VARVE_CONFORMANCE_STREAMS_PROTOCOL"); p != "" {
 		return p
@@ -77,7 +78,8 @@ type streamsRun struct {
 	address string
 	classes string
 	dir     string
-	static  bool // members keep their places over a restart (KIP-345)
+	static  bool   // members keep their places over a restart (KIP-345)
+	group   string // its protocol
 	apps    map[string]*javaProcess
 	counted atomic.Int64 // records read from the topic counted
 }
@@ -89,10 +91,11 @@ func (r *streamsRun) launch(name string) {
 	r.t.Helper()
 	if r.apps[name] == nil {
 		properties := map[string]string{
-			"application.id": streamsGroup, "bootstrap.servers": r.address, "client.id": name, "state.dir": r.stateDir(name), "group.protocol": streamsProtocol(),
-			"processing.guarantee": "exactly_once_v2", "statestore.cache.max.bytes": "0", "repartition.purge.interval.ms": "1000", "num.standby.replicas": "1",
+			"application.id": streamsGroup, "bootstrap.servers": r.address, "client.id": name, "state.dir": r.stateDir(name), "group.protocol": r.group,
+			"processing.guarantee": "exactly_once_v2", "statestore.cache.max.bytes": "0", "repartition.purge.interval.ms": "1000",
 		}
-		if streamsProtocol() == "classic" {
+		if r.group == "classic" { // elsewhere these are the group's configuration
+			properties["num.standby.replicas"] = "1"
 			properties["consumer.session.timeout.ms"], properties["consumer.heartbeat.interval.ms"] = "6000", "1000"
 			if r.static {
 				properties["group.instance.id"] = name
@@ -271,7 +274,7 @@ func TestStreams(t *testing.T) {
 	classes := streamsClasses(t, "StreamsApp")
 	begin := time.Now().Truncate(time.Hour).Add(-time.Hour)
 	run := func(t *testing.T, address string) *streamsRun {
-		return &streamsRun{t: t, address: address, classes: classes, dir: t.TempDir(), apps: map[string]*javaProcess{}}
+		return &streamsRun{t: t, address: address, classes: classes, dir: t.TempDir(), apps: map[string]*javaProcess{}, group: streamsProtocol()}
 	}
 	var reference map[string][]*kgo.Record
 	onKafka := map[string]string{} // what the clients complain of there

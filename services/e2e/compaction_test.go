@@ -219,3 +219,25 @@ func readAllOf(t *testing.T, n *cluster.Node, topic string, want table) map[int3
 	}
 	return all
 }
+
+// A worker in a process of its own, which is killed on the way, compacts what two nodes took, and no node shows what was compacted away.
+func TestAWorkerOfItsOwnCompacts(t *testing.T) {
+	t.Parallel()
+	r := cluster.StartRoles(t, cluster.RolesConfig{Flags: append([]string{"--compact-interval=100ms", "--job-lease=1s"}, quickTiering...)})
+	const topic, partitions, keys = "apart", 2, 2000
+	createTopic(t, r.Ingest[0], topic, partitions, "cleanup.policy", "compact", "min.cleanable.dirty.ratio", "0", "delete.retention.ms", "0", "local.retention.ms", "600000", "varve.durability", "local")
+	awaitNodes(t, r.Ingest[0], r.Ingest...)
+	want := table{}
+	for round := range 3 {
+		for i, n := range r.Ingest {
+			records := updates(topic, fmt.Sprint("round ", round, " of ", i), i*500, keys+i*500, func(key int) bool { return key%(round+7) == 0 })
+			produce(t, dial(t, n), records...)
+			want.put(records...)
+		}
+		r.Tiering.Kill()
+		r.Tiering.Start()
+	}
+	for _, n := range r.Ingest {
+		awaitTable(t, n, topic, want)
+	}
+}
