@@ -163,7 +163,7 @@ func (c *Coordinator) restore(now time.Time, g *guarded, s *meta.State) {
 	}
 }
 
-// newMemberID is the client's id and something that nobody can guess, as Kafka writes them.
+// newMemberID is the client's id and something that nobody can guess, in Kafka's form.
 func newMemberID(clientID string) string { return clientID + "-" + uuid.NewString() }
 
 // with runs do on the group under its lock, making a classic one where create says so; found is false where there is none.

@@ -150,7 +150,8 @@ func (s *State) describe(scope Scope, name string, own map[string]string) (out [
 		} else if d.Unset {
 			v.Null, v.Value = true, ""
 		}
-		if behind := d.behind(); behind != nil { // which may be in another unit
+		// What is behind may be in another unit. Behind what is set on a group Kafka shows nothing.
+		if behind := d.behind(); behind != nil && (scope != ScopeGroup || len(v.Synonyms) == 0) {
 			add(behind.Name, behind.Default, SourceDefault)
 		}
 		out = append(out, v)
