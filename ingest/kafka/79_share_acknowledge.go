@@ -21,7 +21,6 @@ func handleShareAcknowledge(ctx context.Context, call *call, r *kmsg.ShareAcknow
 	key := shareSessionKey{orEmpty(r.GroupID), orEmpty(r.MemberID)}
 	fail := func(e *kerr.Error) (kmsg.Response, error) {
 		response.ErrorCode = e.Code
-		response.ErrorMessage = kmsg.StringPtr(e.Description)
 		return response, nil
 	}
 	if e := call.mayGroup(Read, key.group); e != nil {
@@ -46,7 +45,7 @@ func handleShareAcknowledge(ctx context.Context, call *call, r *kmsg.ShareAcknow
 	for i := range r.Topics {
 		for j := range r.Topics[i].Partitions {
 			p := &r.Topics[i].Partitions[j]
-			asked = append(asked, shareAcknowledgements{meta.TopicPartition{Topic: r.Topics[i].TopicID, Partition: p.Partition}, p.AcknowledgementBatches})
+			asked = append(asked, shareAcknowledgements{meta.TopicPartition{Topic: r.Topics[i].TopicID, Partition: p.Partition}, p.AcknowledgementBatches, false})
 		}
 	}
 	codes, told := call.acknowledgeShares(ctx, key.group, key.member, asked)
@@ -57,6 +56,9 @@ func handleShareAcknowledge(ctx context.Context, call *call, r *kmsg.ShareAcknow
 		p := kmsg.NewShareAcknowledgeResponseTopicPartition()
 		if p.Partition, p.ErrorCode = asked[i].Partition, codes[i]; p.ErrorCode != 0 {
 			p.CurrentLeader.LeaderID, p.CurrentLeader.LeaderEpoch = unknownShareLeader, unknownShareLeader
+		}
+		if p.ErrorCode != 0 && !asked[i].refused { // only what the share partition itself refused has a message in Kafka
+			p.ErrorMessage = kmsg.StringPtr(kerr.TypedErrorForCode(p.ErrorCode).Description)
 		}
 		if n := len(response.Topics); n == 0 || response.Topics[n-1].TopicID != asked[i].Topic {
 			topic := kmsg.NewShareAcknowledgeResponseTopic()

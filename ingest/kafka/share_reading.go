@@ -262,11 +262,10 @@ func (f *shareFetching) encode(refused *kerr.Error, throttle time.Duration) {
 	b := appendInt32(out.buf, throttleMillis(throttle))
 	if refused != nil {
 		b = appendInt16(b, refused.Code)
-		b = appendNullableString(b, true, refused.Description)
 	} else {
 		b = appendInt16(b, 0)
-		b = appendNullableString(b, true, "")
 	}
+	b = appendNullableString(b, true, "") // Kafka names the error alone
 	out.buf = appendInt32(b, int32(f.lockMillis))
 	partitions := slices.SortedFunc(maps.Keys(f.rows), func(x, y meta.TopicPartition) int {
 		return cmp.Or(slices.Compare(x.Topic[:], y.Topic[:]), cmp.Compare(x.Partition, y.Partition))

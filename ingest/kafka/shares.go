@@ -55,6 +55,7 @@ func isMemberID(id string) bool {
 type shareAcknowledgements struct {
 	meta.TopicPartition
 	batches []kmsg.ShareAcknowledgeRequestTopicPartitionAcknowledgementBatch
+	refused bool // before the share partition was asked
 }
 
 // acknowledgeShares does what a member says of its records; answers[i] is the code for asked[i], and told says whether it is to be answered.
@@ -64,7 +65,7 @@ func (c *call) acknowledgeShares(ctx context.Context, group, member string, aske
 	var places []int
 	for i := range asked {
 		if answers[i] = c.checkAcknowledgements(&asked[i]); answers[i] != 0 {
-			told[i] = true
+			told[i], asked[i].refused = true, true
 			continue
 		}
 		if len(asked[i].batches) > 0 {

@@ -48,6 +48,7 @@ var intended = []difference{
 	{api: "DescribeACLs", label: "of nothing|with bytes behind it", path: `\(connection\)`, kafka: "closed", varve: `answered|\(absent\)`, reason: "Kafka cannot read a filter of unknown elements, and closes the connection; without ACLs there is nothing to filter"},
 	{api: "ListConfigResources", label: "type 32", path: "some", kafka: "true", varve: "false", reason: "Kafka goes on to list a group whose settings have all been taken back"},
 	{api: "(ShareFetch|ShareAcknowledge)", path: `.*\.CurrentLeader\.(LeaderID|LeaderEpoch)`, kafka: "(0|an epoch)", varve: "-1", reason: "beside an error Kafka leaves the leader 0, which clients take for node 0; -1 says that it is not known"},
+	{api: "ShareFetch", label: "of partitions that are not there", path: "ErrorCode", kafka: "UNKNOWN_SERVER_ERROR", varve: "NONE", reason: "Kafka fails as a whole, in some runs, on a topic that is not there"},
 	{api: "AlterShareGroupOffsets", path: `ErrorCode|Topics.*`, kafka: `(NONE|null|\(absent\))`, reason: "Kafka 4.1.0 loses the topics of the request, alters nothing, and answers that all is well"},
 	{api: "DescribeShareGroupOffsets", label: "altered", path: `.*\.StartOffset`, kafka: "-1", varve: "3", reason: "as above"},
 	{api: "OffsetDelete", label: "again", path: "ErrorCode", kafka: "NONE", varve: "GROUP_ID_NOT_FOUND", reason: "a group without members or offsets is no more; Kafka forgets it a little later"},
