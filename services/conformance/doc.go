@@ -14,6 +14,7 @@
 //	servers_test.go     the two servers
 //	batch_test.go       record batches, good and bad, encoded without Varve's code
 //	*_scenario_test.go  what is asked, for every version of an API that both serve
+//	random_scenario_test.go  sequences of requests that a seed chooses; it is printed, and VARVE_CONFORMANCE_SEED sets another
 //	tools_test.go       Kafka's command-line tools: what they print of Varve and of Kafka is compared
 //	tool_*_test.go      the commands
 //	quickstart_test.go  Kafka's quick starts of Connect and Streams against Varve
