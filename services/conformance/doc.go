@@ -21,6 +21,7 @@
 //	streams_test.go     one Kafka Streams application (streams/) on both servers, killed again and again: the same must come out;
 //	                    VARVE_CONFORMANCE_STREAMS_PROTOCOL=streams has it use the streams protocol (KIP-1071)
 //	streams_protocol_test.go  a word count whose tasks the server assigns, and Kafka's tool for streams groups
+//	shares_test.go      Kafka's share consumer (shares/), its console and its tool for share groups; Varve killed under them
 //	connect_test.go     a pair of Connect workers that are killed in turn
 //	clientlog_test.go   what Java clients may complain of
 //	clients_test.go     clients against Varve: what each is asked to do, and the table of what became of it
