@@ -8,10 +8,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// members are what the steps leave running on each server: members of groups, an open transaction. They end with the test.
+// leftRunning is what steps leave running on each server for those behind them: a member of a group, an open transaction.
 type leftRunning map[*server][]*kgo.Client
 
-// member joins a group and stays in it until the test ends.
+// member joins a group, reads everything, commits it and stays.
 func (l leftRunning) member(group, protocol string) func(*server) error {
 	return func(s *server) error {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -21,7 +21,8 @@ func (l leftRunning) member(group, protocol string) func(*server) error {
 			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		}
 		if protocol == "consumer" {
-			options = append(options, kgo.WithContext(context.WithValue(context.Background(), "opt_in_kafka_next_gen_balancer_beta", true))) //nolint:staticcheck // the client wants this key
+			//lint:ignore SA1029 the client wants this key
+			options = append(options, kgo.WithContext(context.WithValue(context.Background(), "opt_in_kafka_next_gen_balancer_beta", true)))
 		}
 		client, err := kgo.NewClient(options...)
 		if err != nil {
@@ -39,7 +40,7 @@ func (l leftRunning) member(group, protocol string) func(*server) error {
 	}
 }
 
-// leave ends the members and waits until they have left.
+// leave has the members leave.
 func (l leftRunning) leave(s *server) error {
 	for _, client := range l[s] {
 		client.Close()
@@ -48,7 +49,7 @@ func (l leftRunning) leave(s *server) error {
 	return nil
 }
 
-// transaction leaves one open.
+// transaction leaves a transaction open.
 func (l leftRunning) transaction(id string) func(*server) error {
 	return func(s *server) error {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -62,6 +63,7 @@ func (l leftRunning) transaction(id string) func(*server) error {
 	}
 }
 
+// end aborts the transaction that was left open.
 func (l leftRunning) end(s *server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
