@@ -65,7 +65,7 @@ demo: build kcat ## the whole path on real input, with a SIGKILL in the middle, 
 demo-cluster: build tools ## the same with a process for each role, on MinIO
 	go run ./localstack/demo -cluster $(ARGS)
 
-conformance: build ## compare Varve's answers with Apache Kafka's, and run Kafka's tools against it (needs Java and Maven)
+conformance: build ## compare Varve's answers with Apache Kafka's, and run Kafka's tools and many clients against it (needs Java, Maven, npm)
 	VARVE_CONFORMANCE=1 VARVE_BIN=$(abspath $(VARVE)) go test -v -count=1 -timeout 25m ./services/conformance
 
 stack: build tools ## run a cluster on this machine: MinIO, NATS, coordinator, two ingest nodes, tiering worker

@@ -2,13 +2,13 @@ package group
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
@@ -163,12 +163,8 @@ func (c *Coordinator) restore(now time.Time, g *guarded, s *meta.State) {
 	}
 }
 
-// newMemberID is the client's id and something that nobody can guess.
-func newMemberID(clientID string) string {
-	var random [16]byte
-	rand.Read(random[:])
-	return clientID + "-" + hex.EncodeToString(random[:])
-}
+// newMemberID is the client's id and something that nobody can guess, in Kafka's form.
+func newMemberID(clientID string) string { return clientID + "-" + uuid.NewString() }
 
 // with runs do on the group under its lock, making a classic one where create says so; found is false where there is none.
 func (c *Coordinator) with(name string, create bool, do func(now time.Time, g *guarded)) (found bool) {

@@ -4,6 +4,8 @@
 //   - The consumer protocol of KIP-848 (ConsumerGroup): the coordinator assigns, and each member comes to its target in steps of its own.
 //   - The streams protocol of KIP-1071 (StreamsGroup): the same with the tasks of a Kafka Streams application, which follow from its topology
 //     (package streamsgroup). Only a name that no group has becomes a streams group, and it stays one until it is deleted or forgotten.
+//   - The share protocol of KIP-932 (ShareGroup): the coordinator assigns partitions, several members to one where need be; which records they
+//     are given is coordinator/delivery's. A share group is one from its first member until it is deleted.
 //
 // A classic or a consumer group without members takes, of these two protocols, that of whoever comes. One with classic consumers becomes a consumer group when the first member comes
 // with that protocol, and a classic one again when the last of those is gone (migrate.go); classic members of a consumer group join and

@@ -114,6 +114,12 @@ func (c *Coordinator) absent() metapb.GroupCode {
 	return metapb.GroupCode_GROUP_UNKNOWN_MEMBER
 }
 
+// hasOffsets tells whether a group without members is there nevertheless.
+func (c *Coordinator) hasOffsets(name string) (known bool) {
+	c.log.View(func(s *meta.State) { known = s.Group(name) != nil })
+	return known
+}
+
 // Heartbeat keeps a member alive.
 func (c *Coordinator) Heartbeat(_ context.Context, r *metapb.GroupHeartbeatRequest) (*metapb.GroupHeartbeatResponse, error) {
 	if r.Group == "" {
@@ -187,6 +193,8 @@ func (c *Coordinator) Commit(ctx context.Context, r *metapb.GroupCommitRequest) 
 		code = c.absent()
 		if code == metapb.GroupCode_GROUP_UNKNOWN_MEMBER && r.Generation < 0 {
 			code = metapb.GroupCode_GROUP_OK // offsets alone do not need a group
+		} else if code == metapb.GroupCode_GROUP_UNKNOWN_MEMBER && c.hasOffsets(r.Group) {
+			code = metapb.GroupCode_GROUP_UNKNOWN_MEMBER // a group that is there, without members
 		} else if code == metapb.GroupCode_GROUP_UNKNOWN_MEMBER && r.Version >= 9 {
 			code = metapb.GroupCode_GROUP_NOT_FOUND
 		} else if code == metapb.GroupCode_GROUP_UNKNOWN_MEMBER {

@@ -45,8 +45,8 @@ type ConfigDef struct {
 	Type     ConfigType
 	Default  string
 	Synonym  string // the cluster's configuration that gives a topic its default, empty for none
-	Unset    bool   // Kafka's default is null; what then holds is Default, which Kafka shows under the name in Behind, if that is shown
-	Behind   string // the cluster's configuration that is shown where Synonym is not set, with its Default; Synonym itself where empty
+	Unset    bool   // Kafka's default is null; what then holds is Default
+	Behind   string // the cluster's configuration that is shown behind Synonym where that is set
 	ReadOnly bool   // cannot be altered, only described
 	Doc      string
 

@@ -150,7 +150,9 @@ func (s *State) describe(scope Scope, name string, own map[string]string) (out [
 		} else if d.Unset {
 			v.Null, v.Value = true, ""
 		}
-		if behind := d.behind(); behind != nil { // which may be in another unit
+		// What is behind may be in another unit. Behind what is set on a group Kafka shows nothing.
+		_, changed := cluster[clusterName]
+		if behind := d.behind(changed); behind != nil && (scope != ScopeGroup || len(v.Synonyms) == 0) {
 			add(behind.Name, behind.Default, SourceDefault)
 		}
 		out = append(out, v)
@@ -158,11 +160,13 @@ func (s *State) describe(scope Scope, name string, own map[string]string) (out [
 	return out
 }
 
-// behind is what a value comes from in the end, where that is shown.
-func (d *ConfigDef) behind() *ConfigDef {
+// behind is what a value comes from in the end, where that is shown: changed tells that the cluster has a value of its own.
+func (d *ConfigDef) behind(changed bool) *ConfigDef {
 	switch {
-	case d.Behind != "":
+	case d.Behind != "" && changed:
 		return LookupConfig(ScopeBroker, d.Behind)
+	case d.Behind != "":
+		return nil
 	case d.Scope == ScopeTopic && d.Synonym != "":
 		if d = LookupConfig(ScopeBroker, d.Synonym); d.Unset {
 			return nil
@@ -234,6 +238,9 @@ func (s *State) judgeAlterConfig(c *metapb.AlterConfig) (map[string]string, Verd
 	case c.Resource < 0 || c.Resource > metapb.AlterConfig_CLIENT_QUOTA:
 		return nil, refuse(Malformed, "resource %d", c.Resource)
 	case scope == ScopeTopic && s.topicsByName[c.Name] == nil:
+		if _, wrong := changeEntries(scope, nil, c.Entries, c.Replace); wrong != "" { // which comes first, as in Kafka
+			return nil, refuse(InvalidConfig, "%s", wrong)
+		}
 		return nil, Verdict{Code: UnknownTopic}
 	case scope == ScopeBroker && c.Name != "":
 		if wrong := ownOfNode(c.Entries); wrong != "" {

@@ -2,6 +2,7 @@ package meta
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -58,14 +59,14 @@ func ValidTopicName(name string) string {
 	case name == "":
 		return "the empty string is not allowed"
 	case name == "." || name == "..":
-		return `"." and ".." are not allowed`
+		return "'.' or '..' is not allowed"
 	case len(name) > MaxTopicNameLength:
-		return "the length exceeds 249 characters"
+		return fmt.Sprintf("the length of '%s' is longer than the max allowed length %d", name, MaxTopicNameLength)
 	}
 	for i := range len(name) {
 		c := name[i]
 		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-') {
-			return `it contains a character other than ASCII letters, digits, ".", "_" and "-"`
+			return fmt.Sprintf("'%s' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'", name)
 		}
 	}
 	return ""
@@ -94,7 +95,7 @@ func (s *State) CheckCreateTopic(c *metapb.CreateTopic) Verdict {
 func (s *State) judgeCreateTopic(c *metapb.CreateTopic) (map[string]string, TopicConfig, Verdict) {
 	no := func(v Verdict) (map[string]string, TopicConfig, Verdict) { return nil, TopicConfig{}, v }
 	if wrong := ValidTopicName(c.Name); wrong != "" {
-		return no(refuse(InvalidTopicName, "Topic name is invalid: %s.", wrong))
+		return no(refuse(InvalidTopicName, "Topic name is invalid: %s", wrong))
 	}
 	if s.topicsByName[c.Name] != nil {
 		return no(refuse(TopicExists, "Topic '%s' already exists.", c.Name))
@@ -105,7 +106,7 @@ func (s *State) judgeCreateTopic(c *metapb.CreateTopic) (map[string]string, Topi
 	if len(c.TopicId) != 16 || TopicID(c.TopicId) == (TopicID{}) || s.topics[TopicID(c.TopicId)] != nil {
 		return no(refuse(Malformed, "topic id %x is not a fresh one", c.TopicId))
 	}
-	if v := s.judgePartitions(c.Partitions, 0, c.MaxPartitions); v.Code != OK {
+	if v := s.judgePartitions(c.Name, c.Partitions, 0, c.MaxPartitions); v.Code != OK {
 		return no(v)
 	}
 	overrides, wrong := changeEntries(ScopeTopic, nil, c.Configs, true)
@@ -120,14 +121,14 @@ func (s *State) judgeCreateTopic(c *metapb.CreateTopic) (map[string]string, Topi
 }
 
 // judgePartitions judges a topic's growth from have to want partitions.
-func (s *State) judgePartitions(want, have, bound int32) Verdict {
+func (s *State) judgePartitions(topic string, want, have, bound int32) Verdict {
 	switch {
 	case want <= 0:
 		return refuse(InvalidPartitions, "Number of partitions must be larger than 0.")
 	case want > MaxTopicPartitions:
 		return refuse(InvalidPartitions, "Number of partitions must not be above %d.", MaxTopicPartitions)
 	case want <= have:
-		return refuse(InvalidPartitions, "The topic currently has %d partition(s); %d would not be an increase.", have, want)
+		return refuse(InvalidPartitions, "The topic %s currently has %d partition(s); %d would not be an increase.", topic, have, want)
 	case bound > 0 && int64(s.PartitionCount())+int64(want)-int64(have) > int64(bound):
 		return refuse(PolicyViolation, "The cluster has %d partitions and is bounded to %d.", s.PartitionCount(), bound)
 	}
@@ -178,7 +179,7 @@ func (a *applier) createPartitions(c *metapb.CreatePartitions) Verdict {
 	if t == nil {
 		return Verdict{Code: UnknownTopic}
 	}
-	if v := a.judgePartitions(c.Count, int32(t.Partitions()), c.MaxPartitions); v.Code != OK {
+	if v := a.judgePartitions(t.Name, c.Count, int32(t.Partitions()), c.MaxPartitions); v.Code != OK {
 		return v
 	}
 	a.addPartitions(t, c.Count)
@@ -192,7 +193,7 @@ func (s *State) CheckCreatePartitions(c *metapb.CreatePartitions) Verdict {
 	if t == nil {
 		return Verdict{Code: UnknownTopic}
 	}
-	return s.judgePartitions(c.Count, int32(t.Partitions()), c.MaxPartitions)
+	return s.judgePartitions(t.Name, c.Count, int32(t.Partitions()), c.MaxPartitions)
 }
 
 func (s *State) topicOf(id []byte) *Topic {

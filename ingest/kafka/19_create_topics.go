@@ -71,12 +71,17 @@ func onceNamed[T any](elements []T, name func(*T) string) (once []*T, repeated [
 // createTopic judges and, unless validateOnly, creates one topic.
 func createTopic(ctx context.Context, call *call, validateOnly bool, asked *kmsg.CreateTopicsRequestTopic, answer *kmsg.CreateTopicsResponseTopic) {
 	command, e, message := createTopicCommand(call, asked)
+	var verdict meta.Verdict
+	if command != nil { // the name and the configuration are judged first, whatever is wrong with the partitions
+		call.domain().Metadata.View(func(s *meta.State) { verdict = s.CheckCreateTopic(command) })
+	}
 	if e != nil {
+		if codeError(verdict.Code) != nil {
+			e, message = codeError(verdict.Code), verdict.Message
+		}
 		answer.ErrorCode, answer.ErrorMessage = refusal(e, message)
 		return
 	}
-	var verdict meta.Verdict
-	call.domain().Metadata.View(func(s *meta.State) { verdict = s.CheckCreateTopic(command) })
 	if !validateOnly {
 		if verdict.Code == meta.OK {
 			if e := call.chargeMutations(int(command.Partitions), 6); e != nil {
@@ -99,25 +104,9 @@ func createTopic(ctx context.Context, call *call, validateOnly bool, asked *kmsg
 	answer.Configs = createdConfigs(call, command)
 }
 
-// createTopicCommand turns what a client asks for into a command. Names and configuration are the state machine's to judge.
+// createTopicCommand turns what a client asks for into a command. Names and configuration are the state machine's to judge: where the number of
+// partitions or of replicas is refused, the command has one partition.
 func createTopicCommand(call *call, asked *kmsg.CreateTopicsRequestTopic) (*metapb.CreateTopic, *kerr.Error, string) {
-	partitions := asked.NumPartitions
-	switch {
-	case len(asked.ReplicaAssignment) > 0:
-		if asked.NumPartitions != -1 || asked.ReplicationFactor != -1 {
-			return nil, kerr.InvalidRequest, "A manual partition assignment was specified, but numPartitions or replicationFactor was not set to -1."
-		}
-		if message := checkAssignment(call, asked.ReplicaAssignment); message != "" {
-			return nil, kerr.InvalidReplicaAssignment, message
-		}
-		partitions = int32(len(asked.ReplicaAssignment))
-	case asked.ReplicationFactor == 0 || asked.ReplicationFactor < -1:
-		return nil, kerr.InvalidReplicationFactor, "Replication factor must be larger than 0, or -1 to use the default value."
-	case partitions == -1:
-		call.domain().Metadata.View(func(s *meta.State) { partitions = s.Cluster().NumPartitions })
-	case partitions <= 0:
-		return nil, kerr.InvalidPartitions, "Number of partitions was set to an invalid non-positive value."
-	}
 	entries := make([]*metapb.ConfigEntry, 0, len(asked.Configs)+1)
 	for i := range asked.Configs {
 		if asked.Configs[i].Value == nil {
@@ -125,7 +114,30 @@ func createTopicCommand(call *call, asked *kmsg.CreateTopicsRequestTopic) (*meta
 		}
 		entries = append(entries, &metapb.ConfigEntry{Name: asked.Configs[i].Name, Value: *asked.Configs[i].Value})
 	}
-	return newTopicCommand(call, asked.Topic, partitions, entries), nil, ""
+	partitions, e, message := askedPartitions(call, asked)
+	return newTopicCommand(call, asked.Topic, partitions, entries), e, message
+}
+
+// askedPartitions is how many partitions a client asks for, 1 beside an error.
+func askedPartitions(call *call, asked *kmsg.CreateTopicsRequestTopic) (int32, *kerr.Error, string) {
+	partitions := asked.NumPartitions
+	switch {
+	case len(asked.ReplicaAssignment) > 0:
+		if asked.NumPartitions != -1 || asked.ReplicationFactor != -1 {
+			return 1, kerr.InvalidRequest, "A manual partition assignment was specified, but numPartitions or replicationFactor was not set to -1."
+		}
+		if message := checkAssignment(call, asked.ReplicaAssignment); message != "" {
+			return 1, kerr.InvalidReplicaAssignment, message
+		}
+		partitions = int32(len(asked.ReplicaAssignment))
+	case asked.ReplicationFactor == 0 || asked.ReplicationFactor < -1:
+		return 1, kerr.InvalidReplicationFactor, "Replication factor must be larger than 0, or -1 to use the default value."
+	case partitions == -1:
+		call.domain().Metadata.View(func(s *meta.State) { partitions = s.Cluster().NumPartitions })
+	case partitions <= 0:
+		return 1, kerr.InvalidPartitions, "Number of partitions was set to an invalid non-positive value."
+	}
+	return partitions, nil, ""
 }
 
 // checkAssignment wants partitions from 0 on, each with replicas that differ.

@@ -48,9 +48,11 @@ func offsetForLeaderEpoch(call *call, name string, asked *kmsg.OffsetForLeaderEp
 			return
 		}
 		p := t.Partition(asked.Partition)
-		answer.ErrorCode = epochError(asked.CurrentLeaderEpoch, p.LeaderEpoch())
+		answer.ErrorCode = epochError(listedEpoch(asked.CurrentLeaderEpoch), p.LeaderEpoch())
 		if answer.ErrorCode == 0 && asked.LeaderEpoch == p.LeaderEpoch() {
 			answer.LeaderEpoch, answer.EndOffset = p.LeaderEpoch(), p.HighWatermark()
+		} else if answer.ErrorCode == 0 && asked.LeaderEpoch < -1 { // which ended before there was anything
+			answer.LeaderEpoch, answer.EndOffset = asked.LeaderEpoch, p.LogStartOffset()
 		}
 	})
 	return answer

@@ -68,11 +68,11 @@ func (a *alteration) run(ctx context.Context, call *call) (int16, *string) {
 	case a.kind == kmsg.ConfigResourceTypeTopic && a.name == "":
 		return refusal(kerr.InvalidRequest, "Default topic resources are not allowed.")
 	}
-	scope, name, e, message := call.configResource(a.kind, a.name)
-	if e != nil {
-		return refusal(e, message)
+	scope, name, unnamed, message := call.configResource(a.kind, a.name)
+	if unnamed != nil && a.kind != kmsg.ConfigResourceTypeTopic {
+		return refusal(unnamed, message)
 	}
-	if e := call.mayConfigure(AlterConfigs, scope, name); e != nil {
+	if e := call.mayConfigure(AlterConfigs, scope, name); e != nil && unnamed == nil {
 		return refusal(e, "")
 	}
 	command := &metapb.AlterConfig{Resource: metapb.AlterConfig_Resource(scope), Name: name, Replace: a.replace}
@@ -87,6 +87,9 @@ func (a *alteration) run(ctx context.Context, call *call) (int16, *string) {
 			return refusal(e, message)
 		}
 		command.Entries = append(command.Entries, entry)
+	}
+	if unnamed != nil { // what is to be done is judged before the topic's name is
+		return refusal(unnamed, message)
 	}
 	return call.alterConfig(ctx, command, a.validateOnly)
 }

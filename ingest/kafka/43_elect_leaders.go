@@ -27,6 +27,15 @@ func handleElectLeaders(_ context.Context, call *call, r *kmsg.ElectLeadersReque
 		return response, nil
 	case r.ElectionType < 0 || r.ElectionType > uncleanElection:
 		response.ErrorCode = kerr.InvalidRequest.Code
+		for i := range r.Topics {
+			topic := kmsg.ElectLeadersResponseTopic{Topic: r.Topics[i].Topic}
+			for _, partition := range r.Topics[i].Partitions {
+				topic.Partitions = append(topic.Partitions, kmsg.ElectLeadersResponseTopicPartition{
+					Partition: partition, ErrorCode: response.ErrorCode, ErrorMessage: kmsg.StringPtr("Unknown election type."),
+				})
+			}
+			response.Topics = append(response.Topics, topic)
+		}
 		return response, nil
 	}
 	for i := range r.Topics {

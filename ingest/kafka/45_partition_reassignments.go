@@ -17,6 +17,9 @@ import (
 func handleAlterPartitionReassignments(_ context.Context, call *call, r *kmsg.AlterPartitionAssignmentsRequest) (kmsg.Response, error) {
 	response := kmsg.NewPtrAlterPartitionAssignmentsResponse()
 	response.AllowReplicationFactorChange = r.AllowReplicationFactorChange
+	if len(r.Topics) == 0 {
+		response.ErrorMessage = kmsg.StringPtr("")
+	}
 	if e := call.mayCluster(Alter); e != nil {
 		response.ErrorCode, response.ErrorMessage = refusal(e, "")
 		return response, nil
@@ -26,7 +29,9 @@ func handleAlterPartitionReassignments(_ context.Context, call *call, r *kmsg.Al
 		topic := kmsg.AlterPartitionAssignmentsResponseTopic{Topic: asked.Topic}
 		for j := range asked.Partitions {
 			p := kmsg.AlterPartitionAssignmentsResponseTopicPartition{Partition: asked.Partitions[j].Partition}
-			p.ErrorCode, p.ErrorMessage = refusal(judgeReassignment(call, asked.Topic, &asked.Partitions[j]))
+			if p.ErrorCode, p.ErrorMessage = refusal(judgeReassignment(call, asked.Topic, &asked.Partitions[j])); p.ErrorCode == kerr.NoReassignmentInProgress.Code {
+				p.ErrorMessage = nil
+			}
 			topic.Partitions = append(topic.Partitions, p)
 		}
 		response.Topics = append(response.Topics, topic)

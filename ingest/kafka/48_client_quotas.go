@@ -41,7 +41,7 @@ func handleDescribeClientQuotas(_ context.Context, call *call, r *kmsg.DescribeC
 	}
 	var quotas *meta.ClientQuotas
 	call.domain().Metadata.View(func(s *meta.State) { quotas = s.ClientQuotas() })
-	response.Entries = []kmsg.DescribeClientQuotasResponseEntry{}
+	response.Entries, response.ErrorMessage = []kmsg.DescribeClientQuotasResponseEntry{}, kmsg.StringPtr("")
 	for _, q := range quotas.All() {
 		if !matchesQuota(q.Entity, r) {
 			continue

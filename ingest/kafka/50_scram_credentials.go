@@ -17,6 +17,7 @@ func handleDescribeUserSCRAMCredentials(_ context.Context, call *call, r *kmsg.D
 		response.ErrorCode, response.ErrorMessage = refusal(e, "")
 		return response, nil
 	}
+	response.ErrorMessage = kmsg.StringPtr("")
 	named := make(map[string]int)
 	for _, user := range r.Users {
 		named[user.Name]++

@@ -24,11 +24,13 @@ func handleDescribeQuorum(_ context.Context, call *call, r *kmsg.DescribeQuorumR
 		response.ErrorCode, response.ErrorMessage = refusal(e, "")
 		return response, nil
 	}
+	known := false
 	for i := range r.Topics {
 		topic := kmsg.DescribeQuorumResponseTopic{Topic: r.Topics[i].Topic}
 		for j := range r.Topics[i].Partitions {
 			p := kmsg.DescribeQuorumResponseTopicPartition{Partition: r.Topics[i].Partitions[j].Partition}
 			if topic.Topic == clusterMetadataTopic && p.Partition == 0 {
+				known = true
 				call.describeQuorum(&p)
 			} else {
 				p.ErrorCode, p.ErrorMessage = refusal(kerr.UnknownTopicOrPartition, "")
@@ -36,6 +38,10 @@ func handleDescribeQuorum(_ context.Context, call *call, r *kmsg.DescribeQuorumR
 			topic.Partitions = append(topic.Partitions, p)
 		}
 		response.Topics = append(response.Topics, topic)
+	}
+	response.ErrorMessage = kmsg.StringPtr("")
+	if !known {
+		return response, nil
 	}
 	for _, n := range call.server().catalog.nodes() {
 		response.Nodes = append(response.Nodes, kmsg.DescribeQuorumResponseNode{

@@ -23,10 +23,10 @@ func handleUpdateFeatures(_ context.Context, call *call, r *kmsg.UpdateFeaturesR
 	for i := range r.FeatureUpdates {
 		result := kmsg.UpdateFeaturesResponseResult{Feature: r.FeatureUpdates[i].Feature}
 		result.ErrorCode, result.ErrorMessage = judgeFeature(call.server().apis, &r.FeatureUpdates[i], r.Version)
-		if result.ErrorCode != 0 && r.Version >= 2 {
+		if result.ErrorCode != 0 {
 			// One that fails fails the request.
 			message := fmt.Sprintf("The update failed for all features since the following feature had an error: %s", *result.ErrorMessage)
-			response.ErrorCode, response.ErrorMessage = result.ErrorCode, &message
+			response.ErrorCode, response.ErrorMessage, response.Results = result.ErrorCode, &message, nil
 			return response, nil
 		}
 		response.Results = append(response.Results, result)

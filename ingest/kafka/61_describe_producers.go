@@ -28,8 +28,12 @@ func handleDescribeProducers(ctx context.Context, call *call, r *kmsg.DescribePr
 					answer.ErrorCode, answer.ErrorMessage = refusal(refused, "")
 				case barrier != nil:
 					answer.ErrorCode, answer.ErrorMessage = refusal(kerr.NotLeaderForPartition, "")
-				case t == nil || t.Partition(index) == nil:
+				case meta.ValidTopicName(asked.Topic) != "":
+					answer.ErrorCode, answer.ErrorMessage = refusal(kerr.InvalidTopicException, "")
+				case t == nil:
 					answer.ErrorCode, answer.ErrorMessage = refusal(kerr.UnknownTopicOrPartition, "")
+				case t.Partition(index) == nil:
+					answer.ErrorCode = kerr.UnknownTopicOrPartition.Code
 				default:
 					answer.ActiveProducers = activeProducers(t.Partition(index), int32(s.LeaderEpoch()))
 				}

@@ -69,6 +69,9 @@ type partitionsDescriber struct {
 func (d *partitionsDescriber) refuse(name string, e *kerr.Error) {
 	t := kmsg.NewDescribeTopicPartitionsResponseTopic()
 	t.ErrorCode, t.Topic = e.Code, &name
+	if e == kerr.UnknownTopicOrPartition || e == kerr.InvalidTopicException {
+		t.AuthorizedOperations = topicOperations
+	}
 	d.response.Topics = append(d.response.Topics, t)
 }
 
@@ -78,6 +81,9 @@ func (d *partitionsDescriber) describe(s *meta.State, name string) bool {
 	switch {
 	case d.topics.call.mayTopic(Describe, name) != nil:
 		d.refuse(name, kerr.TopicAuthorizationFailed)
+		return true
+	case name == "": // as Kafka, which looks for a name
+		d.refuse(name, kerr.UnknownServerError)
 		return true
 	case meta.ValidTopicName(name) != "":
 		d.refuse(name, kerr.InvalidTopicException)

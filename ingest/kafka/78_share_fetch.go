@@ -14,42 +14,47 @@ import (
 //
 // Acknowledgements that come with a fetch are done before it, and answered with it. The fetch itself is in share_reading.go.
 
-func handleShareFetch(ctx context.Context, call *call, r *kmsg.ShareFetchRequest) (kmsg.Response, error) {
-	response := kmsg.NewPtrShareFetchResponse()
-	key := shareSessionKey{orEmpty(r.GroupID), orEmpty(r.MemberID)}
-	fail := func(e *kerr.Error) (kmsg.Response, error) {
-		response.ErrorCode = e.Code
-		response.ErrorMessage = kmsg.StringPtr(e.Description)
-		return response, nil
+// answerShareFetch answers a ShareFetch request.
+func answerShareFetch(ctx context.Context, call *call, request kmsg.Request) error {
+	r := request.(*kmsg.ShareFetchRequest) //nolint:forcetypeassert // the table's key made it
+	began := time.Now()
+	f := &shareFetching{
+		call: call, key: shareSessionKey{orEmpty(r.GroupID), orEmpty(r.MemberID)}, request: r, rows: map[meta.TopicPartition]*shareFetchRow{},
 	}
-	if e := call.mayGroup(Read, key.group); e != nil {
-		return fail(e)
-	}
-	if !isMemberID(key.member) || !isText(key.group) {
-		return fail(kerr.UnknownServerError)
-	}
-	partitions, refused := call.shareSession(ctx, key, r)
+	partitions, refused := f.open(ctx)
 	if refused != nil {
-		return fail(refused)
+		f.encode(refused, f.throttle(0))
+		return nil
 	}
+	planned := time.Since(began)
 	asked := shareFetchAcknowledgements(r)
 	var codes []int16
 	var told []bool
 	if r.ShareSessionEpoch != initialShareEpoch && hasAcknowledgements(asked) {
-		codes, told = call.acknowledgeShares(ctx, key.group, key.member, asked)
+		codes, told = call.acknowledgeShares(ctx, f.key.group, f.key.member, asked)
 	}
-	f := &shareFetching{call: call, key: key, request: r, rows: map[meta.TopicPartition]*shareFetchRow{}}
 	f.run(ctx, partitions)
-	for i := range asked {
-		if i < len(told) && told[i] {
+	for i := range told {
+		if told[i] {
 			f.row(asked[i].TopicPartition).acknowledged = codes[i]
 		}
 	}
-	f.fill(response)
+	f.encode(nil, f.throttle(planned))
 	if r.ShareSessionEpoch == finalShareEpoch {
-		call.conn.releaseShares(ctx, key)
+		call.conn.releaseShares(ctx, f.key)
 	}
-	return response, nil
+	return nil
+}
+
+// open judges the request as a whole, and returns the partitions to fetch from.
+func (f *shareFetching) open(ctx context.Context) ([]meta.TopicPartition, *kerr.Error) {
+	if e := f.call.mayGroup(Read, f.key.group); e != nil {
+		return nil, e
+	}
+	if !isMemberID(f.key.member) || !isText(f.key.group) {
+		return nil, kerr.UnknownServerError
+	}
+	return f.call.shareSession(ctx, f.key, f.request)
 }
 
 // shareSession finds or opens the session of a fetch, and returns the partitions to fetch from, in the order in which they are to be
@@ -96,7 +101,12 @@ func (c *call) shareSession(ctx context.Context, key shareSessionKey, r *kmsg.Sh
 
 // waitIdly keeps a client that is turned away from asking again at once.
 func (c *call) waitIdly(ctx context.Context, millis int32) {
-	timer := time.NewTimer(min(max(time.Duration(millis)*time.Millisecond, 0), maxFetchMaxWait))
+	c.pause(ctx, min(max(time.Duration(millis)*time.Millisecond, 0), maxFetchMaxWait))
+}
+
+// pause returns after a while, or when the client or the server goes.
+func (c *call) pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -25,9 +25,12 @@ func adminApis() []*api {
 		{name: "AlterUserScramCredentials", key: 51, min: 0, max: 0, handle: typed(handleAlterUserSCRAMCredentials)},
 		{name: "DescribeQuorum", key: 55, min: 0, max: 2, handle: typed(handleDescribeQuorum)},
 		{name: "UpdateFeatures", key: 57, min: 0, max: 2, handle: typed(handleUpdateFeatures)},
+		{name: "UnregisterBroker", key: 64, min: 0, max: 0, handle: typed(handleUnregisterBroker)},
 		{name: "GetTelemetrySubscriptions", key: 71, min: 0, max: 0, handle: typed(handleGetTelemetrySubscriptions)},
 		{name: "PushTelemetry", key: 72, min: 0, max: 0, handle: typed(handlePushTelemetry)},
 		{name: "ListConfigResources", key: 74, min: 0, max: 1, handle: typed(handleListConfigResources)},
 		{name: "DescribeTopicPartitions", key: 75, min: 0, max: 0, handle: typed(handleDescribeTopicPartitions)},
+		{name: "AddRaftVoter", key: 80, min: 0, max: 0, handle: typed(handleAddRaftVoter)},
+		{name: "RemoveRaftVoter", key: 81, min: 0, max: 0, handle: typed(handleRemoveRaftVoter)},
 	}
 }

@@ -5,7 +5,7 @@ func shareApis() []*api {
 	return []*api{
 		{name: "ShareGroupHeartbeat", key: 76, min: 1, max: 1, mayWait: true, handle: typed(handleShareGroupHeartbeat)},
 		{name: "ShareGroupDescribe", key: 77, min: 1, max: 1, mayWait: true, handle: typed(handleShareGroupDescribe)},
-		{name: "ShareFetch", key: 78, min: 1, max: 1, mayWait: true, handle: typed(handleShareFetch)},
+		{name: "ShareFetch", key: 78, min: 1, max: 1, mayWait: true, answer: answerShareFetch},
 		{name: "ShareAcknowledge", key: 79, min: 1, max: 1, mayWait: true, handle: typed(handleShareAcknowledge)},
 		{name: "InitializeShareGroupState", key: 83, min: 0, max: 0, handle: typed(handleInitializeShareGroupState)},
 		{name: "ReadShareGroupState", key: 84, min: 0, max: 0, handle: typed(handleReadShareGroupState)},

@@ -18,6 +18,10 @@
 //	fetch_session.go incremental fetch sessions
 //	catalog.go       what the produce path knows of a topic, without allocating
 //	api_admin.go     the table's rows of administration
+//	api_share.go     those of share groups
+//	shares.go        what share groups' handlers ask for; acknowledgements
+//	share_session.go share sessions, and what is given back when they end
+//	share_reading.go the way of a ShareFetch: offered, read, taken, written
 //	quota.go         client quotas as token buckets; throttle.go charges them and makes clients wait
 //	connection_limits.go  bounds on connections that can be changed while the node runs
 //	telemetry.go     clients' subscriptions to metrics; otlp.go reads what they push

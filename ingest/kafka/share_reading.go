@@ -3,6 +3,8 @@ package kafka
 import (
 	"cmp"
 	"context"
+	"iter"
+	"maps"
 	"slices"
 	"time"
 
@@ -23,14 +25,17 @@ type shareFetching struct {
 	rows    map[meta.TopicPartition]*shareFetchRow
 
 	lockMillis int64
-	bytes      int
+	deadline   time.Time // of the client's wait
+	bytes      int       // of records
+	wantsMore  bool      // there were records, and too few of them
 }
 
 // shareFetchRow is the answer for one partition.
 type shareFetchRow struct {
 	code, acknowledged int16
-	records            []byte
-	acquired           []kmsg.ShareFetchResponseTopicPartitionAcquiredRecord
+	batches            [][]byte // of the fetcher's memory
+	bytes              int
+	acquired           []*metapb.DeliveryGiven
 }
 
 func (f *shareFetching) row(tp meta.TopicPartition) *shareFetchRow {
@@ -60,16 +65,17 @@ func (f *shareFetching) run(ctx context.Context, partitions []meta.TopicPartitio
 		return
 	}
 	wait := min(max(time.Duration(f.request.MaxWaitMillis)*time.Millisecond, 0), maxFetchMaxWait)
-	deadline := time.Now().Add(wait)
+	f.deadline = time.Now().Add(wait)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(f.call.conn.poll, cancel)() // a server that drains does not wait
-	for first := true; len(wishes) > 0 && (first || time.Now().Before(deadline)) && ctx.Err() == nil; first = false {
+	for first := true; len(wishes) > 0 && (first || f.wantsMore || time.Now().Before(f.deadline)) && ctx.Err() == nil; first = false {
+		f.wantsMore = false
 		offer, err := f.call.domain().Shares.Offer(ctx, &metapb.DeliveryOfferRequest{
-			Group: f.key.group, MemberId: f.key.member, WaitMillis: max(time.Until(deadline).Milliseconds(), 0), Partitions: wishes,
+			Group: f.key.group, MemberId: f.key.member, WaitMillis: max(time.Until(f.deadline).Milliseconds(), 0), Partitions: wishes,
 		})
 		if err != nil {
-			f.call.waitIdly(ctx, int32(time.Until(deadline).Milliseconds())) // there is no leader just now
+			f.call.waitIdly(ctx, int32(time.Until(f.deadline).Milliseconds())) // there is no leader just now
 			for _, w := range wishes {
 				f.fail(meta.TopicPartition{Topic: topicIDOf(w.TopicId), Partition: w.Partition}, kerr.NotLeaderForPartition.Code)
 			}
@@ -142,9 +148,8 @@ func (f *shareFetching) firstSince(ctx context.Context, tp meta.TopicPartition, 
 func (f *shareFetching) take(ctx context.Context, offers []*metapb.DeliveryOffer, committed bool) {
 	c := f.call.conn
 	maxBytes := min(int(max(f.request.MaxBytes, 0)), c.server.config.FetchMaxBytes, quotaBytes(f.call))
-	read := fetch.Request{MinBytes: int(max(f.request.MinBytes, 1)), MaxBytes: maxBytes, Committed: committed}
 	// What was offered is there, though perhaps not here yet.
-	read.MaxWait = min(max(time.Duration(f.request.MaxWaitMillis)*time.Millisecond, 0), time.Second)
+	read := fetch.Request{MinBytes: 1, MaxBytes: maxBytes, MaxWait: min(max(time.Until(f.deadline), 0), time.Second), Committed: committed}
 	for _, o := range offers {
 		read.Partitions = append(read.Partitions, fetch.PartitionRead{
 			TopicPartition: meta.TopicPartition{Topic: topicIDOf(o.TopicId), Partition: o.Partition},
@@ -152,16 +157,24 @@ func (f *shareFetching) take(ctx context.Context, offers []*metapb.DeliveryOffer
 		})
 	}
 	answer := c.server.domain.Fetcher.Read(c.poll, &read)
-	if answer.Memory != nil {
-		defer answer.Memory.Release()
+	kept := false
+	defer func() {
+		if answer.Memory != nil && !kept {
+			answer.Memory.Release()
+		}
+	}()
+	size := 0
+	for i := range answer.Partitions {
+		size += answer.Partitions[i].Bytes
 	}
+	tooFew := size < int(f.request.MinBytes) && time.Now().Before(f.deadline)
 	request := &metapb.DeliveryTakeRequest{
 		Group: f.key.group, MemberId: f.key.member, MaxRecords: int64(f.request.MaxRecords), BatchSize: int64(f.request.BatchSize),
 	}
 	batches := make([][]sharedBatch, len(offers))
 	for i, o := range offers {
 		p := &metapb.DeliveryRead{TopicId: o.TopicId, Partition: o.Partition, Offset: o.Offset, Reservation: o.Reservation}
-		if data := &answer.Partitions[i]; data.Code == fetch.OK {
+		if data := &answer.Partitions[i]; data.Code == fetch.OK && !tooFew {
 			batches[i] = sharedBatches(data)
 		} else if data.Code == fetch.StorageError || data.Code == fetch.UnknownTopic {
 			f.fail(read.Partitions[i].TopicPartition, readError(data.Code, false))
@@ -178,25 +191,32 @@ func (f *shareFetching) take(ctx context.Context, offers []*metapb.DeliveryOffer
 	for i, t := range taken.Partitions {
 		if i < len(offers) && len(t.Given) > 0 {
 			f.give(read.Partitions[i].TopicPartition, t.Given, batches[i])
+			kept = true
 		}
 	}
+	switch {
+	case kept && answer.Memory != nil:
+		c.out.then(answer.Memory)
+	case tooFew:
+		f.wantsMore = true
+		f.call.pause(ctx, min(minBytesPause, time.Until(f.deadline)))
+	}
 }
+
+// minBytesPause is how long a fetch that wants more bytes than there are leaves the records to others before it looks again.
+const minBytesPause = 50 * time.Millisecond
 
 // give puts what was acquired into the answer, with the batches that it lies in.
 func (f *shareFetching) give(tp meta.TopicPartition, given []*metapb.DeliveryGiven, batches []sharedBatch) {
 	row := f.row(tp)
-	for _, g := range given {
-		row.acquired = append(row.acquired, kmsg.ShareFetchResponseTopicPartitionAcquiredRecord{
-			FirstOffset: g.BaseOffset, LastOffset: g.NextOffset - 1, DeliveryCount: int16(g.DeliveryCount),
-		})
-	}
+	row.acquired = given
 	first, next := given[0].BaseOffset, given[len(given)-1].NextOffset
 	for _, b := range batches {
 		if b.next > first && b.base < next {
-			row.records = append(row.records, b.bytes...)
+			row.batches, row.bytes = append(row.batches, b.bytes), row.bytes+len(b.bytes)
 		}
 	}
-	f.bytes += len(row.records)
+	f.bytes += row.bytes
 }
 
 // sharedBatch is a record batch that was read.
@@ -235,36 +255,85 @@ func isAborted(h *recordbatch.Header, aborted []meta.AbortedTransaction) bool {
 	})
 }
 
-// fill makes the answer of the rows.
-func (f *shareFetching) fill(response *kmsg.ShareFetchResponse) {
-	response.AcquisitionLockTimeoutMillis = int32(f.lockMillis)
-	partitions := make([]meta.TopicPartition, 0, len(f.rows))
-	for tp := range f.rows {
-		partitions = append(partitions, tp)
+// encode writes the answer, in the only version there is; records are spliced into it and written from where they are.
+func (f *shareFetching) encode(refused *kerr.Error, throttle time.Duration) {
+	out := &f.call.conn.out
+	out.begin(f.call.header.correlationID, true)
+	b := appendInt32(out.buf, throttleMillis(throttle))
+	if refused != nil {
+		b = appendInt16(b, refused.Code)
+		b = appendNullableString(b, true, refused.Description)
+	} else {
+		b = appendInt16(b, 0)
+		b = appendNullableString(b, true, "")
 	}
-	slices.SortFunc(partitions, func(x, y meta.TopicPartition) int {
+	out.buf = appendInt32(b, int32(f.lockMillis))
+	partitions := slices.SortedFunc(maps.Keys(f.rows), func(x, y meta.TopicPartition) int {
 		return cmp.Or(slices.Compare(x.Topic[:], y.Topic[:]), cmp.Compare(x.Partition, y.Partition))
 	})
-	for _, tp := range partitions {
-		row := f.rows[tp]
-		p := kmsg.NewShareFetchResponseTopicPartition()
-		p.Partition, p.ErrorCode, p.AcknowledgeErrorCode = tp.Partition, row.code, row.acknowledged
-		p.Records, p.AcquiredRecords = row.records, row.acquired
-		if p.Records == nil {
-			p.Records = []byte{}
+	topics := slices.Collect(chunkBy(partitions, func(x, y meta.TopicPartition) bool { return x.Topic == y.Topic }))
+	out.buf = appendArrayLen(out.buf, true, len(topics))
+	for _, topic := range topics {
+		out.buf = append(out.buf, topic[0].Topic[:]...)
+		out.buf = appendArrayLen(out.buf, true, len(topic))
+		for _, tp := range topic {
+			f.rows[tp].encode(out, tp.Partition)
 		}
-		if row.code != 0 {
-			p.CurrentLeader.LeaderID, p.CurrentLeader.LeaderEpoch = unknownShareLeader, unknownShareLeader
-		}
-		if n := len(response.Topics); n == 0 || response.Topics[n-1].TopicID != tp.Topic {
-			topic := kmsg.NewShareFetchResponseTopic()
-			topic.TopicID = tp.Topic
-			response.Topics = append(response.Topics, topic)
-		}
-		t := &response.Topics[len(response.Topics)-1]
-		t.Partitions = append(t.Partitions, p)
+		out.buf = appendNoTags(out.buf, true)
 	}
+	out.buf = appendArrayLen(out.buf, true, 0) // node endpoints
+	out.buf = appendNoTags(out.buf, true)
+	out.end()
+}
+
+func (r *shareFetchRow) encode(out *outbox, partition int32) {
+	leader := int32(0)
+	if r.code != 0 {
+		leader = unknownShareLeader
+	}
+	b := appendInt32(out.buf, partition)
+	b = appendInt16(b, r.code)
+	b = appendNullableString(b, true, "")
+	b = appendInt16(b, r.acknowledged)
+	b = appendNullableString(b, true, "")
+	b = appendInt32(b, leader)
+	b = appendInt32(b, leader) // its epoch
+	b = appendNoTags(b, true)
+	out.buf = appendBytesLen(b, true, r.bytes)
+	for _, batch := range r.batches {
+		out.splice(batch)
+	}
+	b = appendArrayLen(out.buf, true, len(r.acquired))
+	for _, g := range r.acquired {
+		b = appendInt64(b, g.BaseOffset)
+		b = appendInt64(b, g.NextOffset-1)
+		b = appendInt16(b, int16(g.DeliveryCount))
+		b = appendNoTags(b, true)
+	}
+	out.buf = appendNoTags(b, true)
+}
+
+// chunkBy parts a list where neighbours do not belong together.
+func chunkBy[T any](list []T, together func(x, y T) bool) iter.Seq[[]T] {
+	return func(yield func([]T) bool) {
+		for len(list) > 0 {
+			n := 1
+			for n < len(list) && together(list[0], list[n]) {
+				n++
+			}
+			if !yield(list[:n]) {
+				return
+			}
+			list = list[n:]
+		}
+	}
+}
+
+// throttle charges the records' bytes, and the time that was not spent waiting.
+func (f *shareFetching) throttle(planned time.Duration) time.Duration {
 	client, now := &f.call.conn.answerQuota, time.Now()
 	client.look(f.call.server().quotas, f.call.header.clientID, now)
-	f.call.addWait(client.charge(fetchQuota, float64(f.bytes), now))
+	wait := max(client.charge(fetchQuota, float64(f.bytes), now), client.charge(requestQuota, busyPercent(planned), now))
+	f.call.conn.mute(wait)
+	return wait
 }

@@ -442,3 +442,24 @@ func TestShareReadCommitted(t *testing.T) {
 		t.Errorf("%+v", row)
 	}
 }
+
+func TestShareFetchWaitsForEnoughBytes(t *testing.T) {
+	addr, id := shared(t, Config{Logger: quiet})
+	a, b := newSharer(t, addr, "g", "events", id, 0), newSharer(t, addr, "g", "events", id, 1)
+	r := a.request(4, 0)
+	r.MinBytes, r.MaxWaitMillis = 1<<20, 200
+	began := time.Now()
+	answers := make(chan *kmsg.ShareFetchResponse)
+	go func() { answers <- a.send(r) }()
+	// Meanwhile the records are there for whoever is content with less.
+	var row *kmsg.ShareFetchResponseTopicPartition
+	for row == nil {
+		row = b.fetch(4, 0)
+	}
+	expectAcquired(t, row, [3]int64{0, 3, 1})
+	answer := <-answers
+	if waited := time.Since(began); waited < 200*time.Millisecond {
+		t.Errorf("answered after %v", waited)
+	}
+	expectAcquired(t, &answer.Topics[0].Partitions[0], [3]int64{4, 7, 1})
+}

@@ -50,6 +50,7 @@ var expectedAdminCodes = map[int16][]int16{
 	29: {kerr.SecurityDisabled.Code}, 30: {kerr.SecurityDisabled.Code}, 31: {kerr.SecurityDisabled.Code}, 51: {kerr.SecurityDisabled.Code},
 	38: {kerr.DelegationTokenRequestNotAllowed.Code}, 39: {kerr.DelegationTokenRequestNotAllowed.Code},
 	40: {kerr.DelegationTokenRequestNotAllowed.Code}, 41: {kerr.DelegationTokenRequestNotAllowed.Code},
+	64: {kerr.BrokerIDNotRegistered.Code}, 80: {kerr.InvalidRequest.Code}, 81: {kerr.InvalidRequest.Code},
 	43: {kerr.ElectionNotNeeded.Code}, 50: {kerr.ResourceNotFound.Code}, 72: {kerr.UnknownSubscriptionID.Code, kerr.ThrottlingQuotaExceeded.Code},
 }
 

@@ -85,8 +85,27 @@ const (
 	groupResource   = kmsg.ConfigResourceTypeGroupConfig
 )
 
-// describeOthers describes all of a broker, and what is neither a topic nor a broker.
+// describeOthers describes what is neither a topic nor a broker, and a broker as a whole.
 func (s *session) describeOthers(version int16, node string) {
+	if version == 4 {
+		s.describeBroker(version, node)
+	}
+	ask[kmsg.Response](s, "", 1, alterIncrementally(loggerResource, node, change{"root", set, "INFO"}))
+	ask[kmsg.Response](s, "logger", version, describe(loggerResource, node, "root"))
+	ask[kmsg.Response](s, "a logger that is not there", version, describe(loggerResource, node, "no.such.logger"))
+	ask[kmsg.Response](s, "logger of another node", version, describe(loggerResource, "4711", "root"))
+	ask[kmsg.Response](s, "logger of no node", version, describe(loggerResource, "", "root"))
+	for _, kind := range []kmsg.ConfigResourceType{metricsResource, groupResource} {
+		ask[kmsg.Response](s, fmt.Sprintf("resource type %d, unknown", kind), version, describe(kind, s.name("unknown")))
+		ask[kmsg.Response](s, fmt.Sprintf("resource type %d, without a name", kind), version, describe(kind, ""))
+		full := describe(kind, s.name("unknown"))
+		full.IncludeSynonyms, full.IncludeDocumentation = true, true
+		ask[kmsg.Response](s, fmt.Sprintf("resource type %d, in full", kind), version, full)
+	}
+}
+
+// describeBroker describes all of a broker.
+func (s *session) describeBroker(version int16, node string) {
 	whole := describe(brokerResource, node)
 	whole.IncludeSynonyms, whole.IncludeDocumentation = true, true
 	r := ask[*kmsg.DescribeConfigsResponse](s, "", version, whole)
@@ -125,18 +144,6 @@ func (s *session) describeOthers(version int16, node string) {
 		}
 		s.note(whole, "all of a broker: those that Varve refuses", map[string]string{"names": strings.Join(refused, " ")})
 		s.note(whole, "all of a broker: others", map[string]string{"names": strings.Join(slices.Sorted(maps.Keys(listed)), " ")})
-	}
-	ask[kmsg.Response](s, "", 1, alterIncrementally(loggerResource, node, change{"root", set, "INFO"}))
-	ask[kmsg.Response](s, "logger", version, describe(loggerResource, node, "root"))
-	ask[kmsg.Response](s, "a logger that is not there", version, describe(loggerResource, node, "no.such.logger"))
-	ask[kmsg.Response](s, "logger of another node", version, describe(loggerResource, "4711", "root"))
-	ask[kmsg.Response](s, "logger of no node", version, describe(loggerResource, "", "root"))
-	for _, kind := range []kmsg.ConfigResourceType{metricsResource, groupResource} {
-		ask[kmsg.Response](s, fmt.Sprintf("resource type %d, unknown", kind), version, describe(kind, s.name("unknown")))
-		ask[kmsg.Response](s, fmt.Sprintf("resource type %d, without a name", kind), version, describe(kind, ""))
-		full := describe(kind, s.name("unknown"))
-		full.IncludeSynonyms, full.IncludeDocumentation = true, true
-		ask[kmsg.Response](s, fmt.Sprintf("resource type %d, in full", kind), version, full)
 	}
 }
 

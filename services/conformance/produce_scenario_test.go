@@ -2,10 +2,13 @@ package conformance
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
-	"math/rand/v2"
+	"hash/crc32"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/ingest/recordbatch"
 )
 
 func produceTo(topic target, acks int16, batches []byte, more ...[]byte) *kmsg.ProduceRequest {
@@ -185,6 +188,9 @@ func (s *session) produceConfigured(version int16) {
 	s.fetchAll("kept uncompressed", zstd)
 }
 
+// notEnoughReplicas is what Kafka answers transactional producers while its topic of transactions is being made.
+const notEnoughReplicas = 19
+
 func (s *session) producerID() (int64, int16) {
 	s.t.Helper()
 	r := kmsg.NewPtrInitProducerIDRequest()
@@ -238,7 +244,9 @@ func askIdempotent(s *session, version int16) {
 	find := kmsg.NewPtrFindCoordinatorRequest() // Kafka makes its topic of transactions when it is first asked
 	find.CoordinatorType, find.CoordinatorKey = 1, *r.TransactionID
 	until(s, "", 3, find, func(r *kmsg.FindCoordinatorResponse) bool { return r.ErrorCode == 0 })
-	ask[kmsg.Response](s, "transactional id of nobody", version, r)
+	until(s, "transactional id of nobody", version, r, func(r *kmsg.ProduceResponse) bool {
+		return r.Topics[0].Partitions[0].ErrorCode != notEnoughReplicas
+	})
 	s.fetchAll("all that was produced", topic)
 }
 
@@ -260,40 +268,58 @@ func askInitProducerID(s *session, version int16) {
 	}
 }
 
-// askRandomly produces, fetches and looks up in an order that a seed chooses.
-func askRandomly(s *session, version int16) {
-	const steps = 60
-	dice := rand.New(rand.NewPCG(uint64(version), 4711))
-	topic := s.create("topic", 3)
-	id, epoch := s.producerID()
-	sequences := map[int32]int32{}
-	var last [3]int64
-	for step := range steps {
-		partition := int32(dice.IntN(4)) // one more than there are
-		label := fmt.Sprintf("step %d", step)
-		switch dice.IntN(4) {
-		case 0:
-			r := produceTo(topic, -1, newBatch(records(1+dice.IntN(5), s.now+int64(dice.IntN(1000)))...).encode())
-			r.Topics[0].Partitions[0].Partition = partition
-			ask[kmsg.Response](s, label, version, r)
-		case 1:
-			n := 1 + dice.IntN(3)
-			sequence := sequences[partition] + int32(dice.IntN(3)/2)
-			r := produceTo(topic, 1, newBatch(records(n, s.now)...).producer(id, epoch, sequence).encode())
-			r.Topics[0].Partitions[0].Partition = partition
-			answer := ask[*kmsg.ProduceResponse](s, label, version, r)
-			if len(answer.Topics) == 1 && answer.Topics[0].Partitions[0].ErrorCode == 0 && dice.IntN(4) > 0 {
-				sequences[partition] = sequence + int32(n)
-			}
-		case 2:
-			r := fetchFrom(topic, last[partition%3]+int64(dice.IntN(12))-1)
-			r.Topics[0].Partitions[0].Partition = partition
-			r.MaxWaitMillis, r.Topics[0].Partitions[0].PartitionMaxBytes = 1, int32(dice.IntN(400))
-			ask[kmsg.Response](s, label, int16(4+dice.IntN(14)), r)
-		case 3:
-			r := listAt(topic.name, s.now+int64(dice.IntN(1200)))
-			r.Topics[0].Partitions[0].Partition = partition
-			ask[kmsg.Response](s, label, int16(1+dice.IntN(10)), r)
-		}
+// askDeeply produces what cannot be told from a batch's header, to a Varve that looks into batches (varve.validate=deep) as Kafka does.
+func askDeeply(s *session, version int16) {
+	if s.server.name == "varve" {
+		s.server.configure(s.t, map[string]string{"varve.validate": "deep"})
+		defer s.server.configure(s.t, map[string]string{"varve.validate": "basic"})
 	}
+	topic := s.create("topic", 1, "message.timestamp.before.max.ms", "1000000", "message.timestamp.after.max.ms", "1000000")
+	compacted := s.create("compacted", 1, "cleanup.policy", "compact")
+	for _, codec := range []recordbatch.Codec{recordbatch.Gzip, recordbatch.Snappy, recordbatch.LZ4, recordbatch.Zstd} {
+		s.deeply(version, topic, compacted, codec.String(), codec)
+	}
+	s.fetchAll("all that was produced", topic)
+}
+
+func (s *session) deeply(version int16, topic, compacted target, name string, codec recordbatch.Codec) {
+	s.t.Helper()
+	if codec == recordbatch.Zstd && version < 7 {
+		return
+	}
+	const hour = 60 * 60 * 1000
+	packed := func(b *batch) []byte {
+		s.t.Helper()
+		whole := b.encode()
+		out, err := recordbatch.Compress(nil, whole, codec, 0)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		return out
+	}
+	long := func(key string, millis int64) record {
+		return record{key: []byte(key), value: bytes.Repeat([]byte("v"), 500), timestamp: millis}
+	}
+	good := newBatch(long("a", s.now), long("b", s.now+1))
+	s.produce(name+", good", version, topic, packed(good))
+	s.produce(name+", a record far back", version, topic, packed(newBatch(long("a", s.now), long("b", s.now-hour))))
+	s.produce(name+", the first far back", version, topic, packed(newBatch(long("a", s.now-hour), long("b", s.now))))
+	s.produce(name+", a record far ahead", version, topic, packed(newBatch(long("a", s.now), long("b", s.now+hour))))
+	keyless := newBatch(record{value: bytes.Repeat([]byte("v"), 500), timestamp: s.now}, long("b", s.now))
+	s.produce(name+", a record without a key", version, compacted, packed(keyless))
+	broken := append([]byte(nil), newBatch(long("a", s.now)).encode()...)
+	lying, err := recordbatch.Compress(nil, broken, codec, 0)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for i := recordbatch.HeaderBytes; i < len(lying); i++ {
+		lying[i] = 0xee
+	}
+	s.produce(name+", payload overwritten", version, topic, resealed(lying))
+}
+
+// resealed is a batch with the CRC that its bytes have now.
+func resealed(b []byte) []byte {
+	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[21:], crc32.MakeTable(crc32.Castagnoli)))
+	return b
 }

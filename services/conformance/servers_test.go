@@ -190,6 +190,7 @@ func TestConformance(t *testing.T) {
 	report := newReport(t, filepath.Join(cluster.Root(), ".cache", "kafka", "conformance.txt"))
 	only := os.Getenv("VARVE_CONFORMANCE_ONLY")
 	now := time.Now().UnixMilli()
+	t.Logf("seed of the random scenarios: %d (%s)", seed(t), seedVariable)
 	for _, sc := range scenarios() {
 		if only != "" && !slices.ContainsFunc(strings.Split(only, ","), func(name string) bool { return strings.Contains(sc.name, name) }) {
 			continue

@@ -140,6 +140,11 @@ func askShareHeartbeat(s *session, _ int16) {
 	ask[kmsg.Response](s, "to a share group", 5, syncing(group, firstSharer, epoch))
 	s.beat("to a share group", 1, entering(group, "c", topic.name))
 	ask[kmsg.Response](s, "of a share group", 9, committing(group, "", -1, commitOf(topic.name, 0, 5)))
+	for _, version := range []int16{7, 9} {
+		fetch := &kmsg.OffsetFetchRequest{Group: group, Topics: []kmsg.OffsetFetchRequestTopic{{Topic: topic.name, Partitions: []int32{0}}}}
+		fetch.Groups = []kmsg.OffsetFetchRequestGroup{{Group: group, MemberEpoch: -1, Topics: []kmsg.OffsetFetchRequestGroupTopic{{Topic: topic.name, Partitions: []int32{0}}}}}
+		ask[kmsg.Response](s, "of a share group", version, fetch)
+	}
 	ask[kmsg.Response](s, "of a share group", 5, &kmsg.DescribeGroupsRequest{Groups: []string{group}})
 	ask[kmsg.Response](s, "of a share group", 6, &kmsg.DescribeGroupsRequest{Groups: []string{group}})
 	ask[kmsg.Response](s, "of a share group", 1, &kmsg.ConsumerGroupDescribeRequest{Groups: []string{group}})

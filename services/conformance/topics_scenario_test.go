@@ -181,7 +181,7 @@ func askCreateTopics(s *session, version int16) {
 		try("with default partitions and replication", defaults)
 	}
 	for _, n := range []int16{0, 2, -2} {
-		t := newTopic(s.name("rf"), 1)
+		t := newTopic(s.name(fmt.Sprint("rf", n)), 1)
 		t.ReplicationFactor = n
 		try(fmt.Sprintf("replication factor %d", n), t)
 	}

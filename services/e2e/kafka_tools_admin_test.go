@@ -77,7 +77,7 @@ func TestKafkaConfigsTool(t *testing.T) {
 		want []string
 	}{
 		{"--alter --entity-type topics --entity-name t --add-config retention.ms=100000", []string{"Completed updating config for topic t."}},
-		{"--describe --entity-type topics --entity-name t", []string{"retention.ms=100000 sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:retention.ms=100000, DEFAULT_CONFIG:log.retention.ms=604800000}"}},
+		{"--describe --entity-type topics --entity-name t", []string{"retention.ms=100000 sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:retention.ms=100000, DEFAULT_CONFIG:log.retention.hours=168}"}},
 		{"--alter --entity-type topics --entity-name t --add-config preallocate=true", []string{"InvalidConfigurationException", "there are no files of a partition"}},
 		{"--alter --entity-type topics --entity-name t --add-config no.such=1", []string{"Unknown topic config name: no.such"}},
 		{"--alter --entity-type brokers --entity-name 1 --add-config max.connections=500", []string{"Completed updating config for broker 1."}},
