@@ -120,13 +120,22 @@ const noAnswer = "(connection)"
 
 const keyApiVersions = 18
 
-// dialAgain gives the session a new connection.
+// dialAgain gives the session a new connection, of a client that says that it reads zstd: others are not given it by Varve.
 func (s *session) dialAgain() {
 	s.t.Helper()
 	if s.conn != nil {
 		s.conn.close()
 	}
 	s.conn = dial(s.t, s.server.address)
+	hello := kmsg.NewPtrApiVersionsRequest()
+	hello.Version, hello.ClientSoftwareName, hello.ClientSoftwareVersion = 3, "varve", "1"
+	err := s.conn.request(hello)
+	if err == nil {
+		_, err = s.conn.response(hello)
+	}
+	if err != nil {
+		s.t.Fatalf("%s: %v", s.server.name, err)
+	}
 }
 
 func (s *session) note(r kmsg.Request, label string, fields map[string]string) {

@@ -21,7 +21,8 @@ func (l leftRunning) member(group, protocol string) func(*server) error {
 			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		}
 		if protocol == "consumer" {
-			options = append(options, kgo.WithContext(context.WithValue(context.Background(), "opt_in_kafka_next_gen_balancer_beta", true))) //nolint:staticcheck // the client wants this key
+			//lint:ignore SA1029 the client wants this key
+			options = append(options, kgo.WithContext(context.WithValue(context.Background(), "opt_in_kafka_next_gen_balancer_beta", true)))
 		}
 		client, err := kgo.NewClient(options...)
 		if err != nil {

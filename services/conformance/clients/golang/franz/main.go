@@ -161,7 +161,8 @@ func member(ctx context.Context, brokers, group, topic, protocol string) error {
 		}),
 	}
 	if protocol == "consumer" {
-		ctx := context.WithValue(context.Background(), "opt_in_kafka_next_gen_balancer_beta", true) //nolint:staticcheck // the client wants this key
+		//lint:ignore SA1029 the client wants this key
+		ctx := context.WithValue(context.Background(), "opt_in_kafka_next_gen_balancer_beta", true)
 		options = append(options, kgo.WithContext(ctx))
 	}
 	client, err := newClient(brokers, options...)

@@ -114,7 +114,7 @@ func transactionOffsets(ctx context.Context, brokers string) error {
 	for i, want := range []int64{-1, 100} {
 		session, err := kgo.NewGroupTransactSession(
 			kgo.SeedBrokers(brokers), kgo.TransactionalID("mover"), kgo.ConsumerGroup("movers"), kgo.ConsumeTopics("gzip"), kgo.DefaultProduceTopic("moved"),
-			kgo.AllowAutoTopicCreation(), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RequireStableFetchOffsets(), kgo.WithLogger(logger{discard}),
+			kgo.AllowAutoTopicCreation(), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.WithLogger(logger{discard}),
 		)
 		if err != nil {
 			return err
