@@ -6,7 +6,7 @@ SHELL := /bin/bash
 CACHE := .cache
 BIN := $(CACHE)/bin
 VARVE := bin/varve
-STATICCHECK_VERSION := 2026.1
+STATICCHECK_VERSION := v0.7.0
 FUZZTIME ?= 10s
 ARGS ?=
 

@@ -24,12 +24,18 @@ func (c *conn) answer() {
 			c.discard(x)
 			continue
 		}
-		if err := c.answerOne(x); err != nil {
-			if !errors.Is(err, errCloseConnection) && c.ctx.Err() == nil {
-				c.server.warn("close connection", "remote", c.nc.RemoteAddr(), "err", err)
-			}
-			c.abort()
+		c.answerOrAbort(x)
+	}
+}
+
+// answerOrAbort answers x, or cuts the connection where that fails. The reading goroutine calls it while the answering one has nothing: what that
+// one has done it did before inFlight fell to nothing, and what is done here comes before the next exchange in the queue.
+func (c *conn) answerOrAbort(x *exchange) {
+	if err := c.answerOne(x); err != nil {
+		if !errors.Is(err, errCloseConnection) && c.ctx.Err() == nil {
+			c.server.warn("close connection", "remote", c.nc.RemoteAddr(), "err", err)
 		}
+		c.abort()
 	}
 }
 

@@ -21,6 +21,9 @@ type api struct {
 	carriesRecords bool
 	// mayWait: the handler may take long, so what was answered before goes out first.
 	mayWait bool
+	// brief: small, frequent, and at most a round to the leader away from its answer, however long mayWait makes it in bad times. Alone on its
+	// connection such a request is answered by the goroutine that has read it: waking another costs more than the answer.
+	brief bool
 
 	// Exactly one of the three is set.
 	// begin runs in the reading goroutine, in order of arrival; the answer follows in its turn (Produce).
@@ -74,11 +77,11 @@ func newApis() *apiTable {
 		{name: "Fetch", key: keyFetch, min: 4, max: 18, mayWait: true, answer: answerFetch},
 		{name: "ListOffsets", key: 2, min: 1, max: 10, mayWait: true, handle: typed(handleListOffsets)},
 		{name: "Metadata", key: 3, min: 0, max: 13, mayWait: true, handle: typed(handleMetadata)},
-		{name: "OffsetCommit", key: 8, min: 2, max: 9, mayWait: true, handle: typed(handleOffsetCommit)},
+		{name: "OffsetCommit", key: 8, min: 2, max: 9, mayWait: true, brief: true, handle: typed(handleOffsetCommit)},
 		{name: "OffsetFetch", key: 9, min: 1, max: 9, mayWait: true, handle: typed(handleOffsetFetch)},
 		{name: "FindCoordinator", key: 10, min: 0, max: 6, handle: typed(handleFindCoordinator)},
 		{name: "JoinGroup", key: 11, min: 0, max: 9, mayWait: true, handle: typed(handleJoinGroup)},
-		{name: "Heartbeat", key: 12, min: 0, max: 4, mayWait: true, handle: typed(handleHeartbeat)},
+		{name: "Heartbeat", key: 12, min: 0, max: 4, mayWait: true, brief: true, handle: typed(handleHeartbeat)},
 		{name: "LeaveGroup", key: 13, min: 0, max: 5, mayWait: true, handle: typed(handleLeaveGroup)},
 		{name: "SyncGroup", key: 14, min: 0, max: 5, mayWait: true, handle: typed(handleSyncGroup)},
 		{name: "DescribeGroups", key: 15, min: 0, max: 6, mayWait: true, handle: typed(handleDescribeGroups)},
@@ -102,9 +105,9 @@ func newApis() *apiTable {
 		{name: "DescribeProducers", key: 61, min: 0, max: 0, mayWait: true, handle: typed(handleDescribeProducers)},
 		{name: "DescribeTransactions", key: 65, min: 0, max: 0, mayWait: true, handle: typed(handleDescribeTransactions)},
 		{name: "ListTransactions", key: 66, min: 0, max: 2, mayWait: true, handle: typed(handleListTransactions)},
-		{name: "ConsumerGroupHeartbeat", key: 68, min: 0, max: 1, mayWait: true, handle: typed(handleConsumerGroupHeartbeat)},
+		{name: "ConsumerGroupHeartbeat", key: 68, min: 0, max: 1, mayWait: true, brief: true, handle: typed(handleConsumerGroupHeartbeat)},
 		{name: "ConsumerGroupDescribe", key: 69, min: 0, max: 1, mayWait: true, handle: typed(handleConsumerGroupDescribe)},
-		{name: "StreamsGroupHeartbeat", key: 88, min: 0, max: 0, mayWait: true, handle: typed(handleStreamsGroupHeartbeat)},
+		{name: "StreamsGroupHeartbeat", key: 88, min: 0, max: 0, mayWait: true, brief: true, handle: typed(handleStreamsGroupHeartbeat)},
 		{name: "StreamsGroupDescribe", key: 89, min: 0, max: 0, mayWait: true, handle: typed(handleStreamsGroupDescribe)},
 	}))
 }

@@ -33,7 +33,7 @@ type conn struct {
 	mutedUntil atomic.Int64 // unix nanoseconds: until then no further request is read
 	readQuota  quotaClient  // of the reading goroutine
 
-	// Of the answering goroutine alone.
+	// Of the answering goroutine, or of the reading one while nothing is in flight.
 	out         outbox
 	opened      openedPartitions
 	rotation    uint32 // of fetches without a session
@@ -155,7 +155,11 @@ func (c *conn) readFrames() (err error) {
 				return err
 			}
 		}
-		c.inFlight.Add(1)
+		alone := c.inFlight.Add(1) == 1
+		if alone && x.api.brief && c.in.Buffered() == 0 {
+			c.answerOrAbort(x)
+			continue
+		}
 		select {
 		case c.queue <- x:
 		case <-c.ctx.Done():
