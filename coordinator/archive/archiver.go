@@ -96,26 +96,31 @@ func (a *Archiver) Lag() uint64 {
 	return a.mu.end - min(a.mu.end, a.next.Load())
 }
 
-// Run archives until ctx ends, and then once more what is left, if the store takes it soon.
+// Run archives until ctx ends, and then once more what is left, if the store takes it soon: also where ctx ended before anything could begin.
 func (a *Archiver) Run(ctx context.Context) {
-	if !a.retry(ctx, a.begin) {
-		return
-	}
-	for {
+	begun := a.retry(ctx, a.begin)
+	for goesOn := begun; goesOn; {
 		select {
 		case <-ctx.Done():
 		case <-a.filled:
 			a.gather(ctx)
 		}
-		if !a.retry(ctx, a.drain) {
-			break
-		}
+		goesOn = a.retry(ctx, a.drain)
 	}
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 	defer cancel()
-	if err := a.drain(flush); err != nil {
+	if err := a.flush(flush, begun); err != nil {
 		a.cfg.Logger.Warn("the metalog's last entries were not archived; the next leader will", "error", err)
 	}
+}
+
+func (a *Archiver) flush(ctx context.Context, begun bool) error {
+	if !begun {
+		if err := a.begin(ctx); err != nil {
+			return err
+		}
+	}
+	return a.drain(ctx)
 }
 
 // begin finds where the archive ends, and what of the log lies behind it.

@@ -181,6 +181,19 @@ func TestSuccessorGoesOnWhereTheArchiveEnds(t *testing.T) {
 	})
 }
 
+func TestStopBeforeTheBeginningArchivesToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.stop()
+		w.Archiver = New(Config{Store: w.store, Log: w.log, LogID: logID})
+		w.append(3, 0)
+		stopped, cancel := context.WithCancel(context.Background())
+		cancel()
+		w.Run(stopped)
+		w.archived(1)
+	})
+}
+
 func TestWhatWasCutBeforeItWasArchivedIsSkipped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
