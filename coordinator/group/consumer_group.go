@@ -150,7 +150,7 @@ func (g *ConsumerGroup) isFree(m *consumerMember, topic meta.TopicID, partition 
 
 // refresh moves the epoch where something has changed, and makes new targets where the epoch has moved.
 func (g *ConsumerGroup) refresh(c cluster, subscriptionChanged bool) {
-	if subscriptionChanged || g.topicsSeq != c.topics.seq {
+	if subscriptionChanged || g.topicsSeq < c.topics.seq { // another heartbeat may have come with later topics
 		g.topicsSeq = c.topics.seq
 		if topics := c.topics.subscribed(g.wanted(c.topics)); !sameSubscribed(topics, g.topics) {
 			g.topics, g.log.topics = topics, true

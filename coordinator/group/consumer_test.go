@@ -538,3 +538,33 @@ func TestConcurrentJoinsShareCommands(t *testing.T) {
 		}
 	})
 }
+
+func TestAConsumersHeartbeatWithEarlierTopicsTakesNothingBack(t *testing.T) {
+	view := func(seq uint64, topics map[string]topicInfo) cluster {
+		byID := map[meta.TopicID]topicInfo{}
+		for _, topic := range topics {
+			byID[topic.id] = topic
+		}
+		return cluster{&catalog{seq: seq, byName: topics, byID: byID}, meta.GroupConfig{ConsumerMaxSize: 10, ConsumerSessionMillis: 45_000}}
+	}
+	before, after := view(1, nil), view(2, map[string]topicInfo{"orders": {id: meta.TopicID{1}, name: "orders", partitions: 2}})
+	now := time.Unix(0, 0)
+	g := newConsumerGroup("app")
+	beat := func(c cluster, r *metapb.ConsumerHeartbeatRequest) *metapb.ConsumerHeartbeatResponse {
+		t.Helper()
+		r.Group, r.MemberId = "app", "a"
+		answer, wrong := g.Heartbeat(now, c, r, nil)
+		if wrong != nil {
+			t.Fatal(wrong)
+		}
+		return answer
+	}
+	joined := beat(before, &metapb.ConsumerHeartbeatRequest{Topics: &metapb.ConsumerTopics{Names: []string{"orders"}}, RebalanceTimeoutMillis: 1000, Owned: &metapb.ConsumerAssignment{}})
+	first := beat(after, &metapb.ConsumerHeartbeatRequest{MemberEpoch: joined.MemberEpoch, RebalanceTimeoutMillis: -1})
+	if first.MemberEpoch == joined.MemberEpoch || first.Assignment == nil {
+		t.Fatalf("with the topic: %v", first)
+	}
+	if second := beat(before, &metapb.ConsumerHeartbeatRequest{MemberEpoch: first.MemberEpoch, RebalanceTimeoutMillis: -1}); second.MemberEpoch != first.MemberEpoch {
+		t.Errorf("behind the topic: %v", second)
+	}
+}

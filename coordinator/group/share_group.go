@@ -121,7 +121,7 @@ func (g *ShareGroup) remove(m *shareMember) {
 
 // refresh moves the epoch where something has changed, and makes new targets where the epoch has moved.
 func (g *ShareGroup) refresh(c shareCluster, subscriptionChanged bool) {
-	if subscriptionChanged || g.topicsSeq != c.topics.seq {
+	if subscriptionChanged || g.topicsSeq < c.topics.seq { // another heartbeat may have come with later topics
 		g.topicsSeq = c.topics.seq
 		wanted := map[string]struct{}{}
 		for _, m := range g.members {
