@@ -564,7 +564,7 @@ func TestAConsumersHeartbeatWithEarlierTopicsTakesNothingBack(t *testing.T) {
 	if first.MemberEpoch == joined.MemberEpoch || first.Assignment == nil {
 		t.Fatalf("with the topic: %v", first)
 	}
-	if second := beat(before, &metapb.ConsumerHeartbeatRequest{MemberEpoch: first.MemberEpoch, RebalanceTimeoutMillis: -1}); second.MemberEpoch != first.MemberEpoch {
+	if second := beat(before, &metapb.ConsumerHeartbeatRequest{MemberEpoch: first.MemberEpoch, RebalanceTimeoutMillis: -1}); second.MemberEpoch != first.MemberEpoch || second.Assignment != nil {
 		t.Errorf("behind the topic: %v", second)
 	}
 }
