@@ -115,9 +115,9 @@ func startKafkaWith(t *testing.T, settings string, features ...string) *server {
 	return s
 }
 
-func startVarve(t *testing.T) *server {
+func startVarve(t *testing.T, flags ...string) *server {
 	t.Helper()
-	s := &server{name: "varve", address: cluster.Serve(t).Kafka}
+	s := &server{name: "varve", address: cluster.Serve(t, flags...).Kafka}
 	cluster.Eventually(t, time.Minute, "Varve answers", func() error { return s.learnVersions() })
 	// Batches are to be stored as they come, so that limits in bytes fall at the same records.
 	s.configure(t, map[string]string{"group.initial.rebalance.delay.ms": "0", "varve.compress.uncompressed": "false"})

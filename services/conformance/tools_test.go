@@ -137,7 +137,8 @@ type toolStep struct {
 // TestKafkaTools runs the tools that come with Kafka against Varve and against Kafka, and compares what they print.
 func TestKafkaTools(t *testing.T) {
 	needGate(t)
-	kafka, varve, tools := startKafka(t), startVarve(t), startTools(t)
+	// Nothing is shipped meanwhile: get-offsets tells where local and tiered records begin and end, and Kafka tiers none.
+	kafka, varve, tools := startKafka(t), startVarve(t, "--seal-age=1h"), startTools(t)
 	only := os.Getenv("VARVE_CONFORMANCE_ONLY")
 	files := t.TempDir()
 	passed := map[string][2]int{}

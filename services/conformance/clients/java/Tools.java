@@ -12,6 +12,7 @@ import java.net.URLClassLoader;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import org.apache.kafka.common.utils.Exit;
 
@@ -37,6 +38,24 @@ public final class Tools {
 
     private static Integer code;
 
+    /** What the tool wants to be done at its end: the console producer sends its last records then. */
+    private static final List<Runnable> hooks = Collections.synchronizedList(new ArrayList<>());
+
+    private static final long HOOK_MILLIS = 20_000;
+
+    private static void runHooks() {
+        for (Runnable hook : List.copyOf(hooks)) {
+            Thread thread = new Thread(hook, "hook");
+            thread.setDaemon(true);
+            thread.start();
+            try {
+                thread.join(HOOK_MILLIS);
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+            }
+        }
+    }
+
     private static synchronized void exit(int status, String message) {
         if (code == null) { // a tool that catches what exit throws exits again
             code = status;
@@ -53,9 +72,7 @@ public final class Tools {
         }
         Exit.setExitProcedure(Tools::exit);
         Exit.setHaltProcedure(Tools::exit);
-        Exit.setShutdownHookAdder((name, hook) -> {
-            // the machine goes on when the tool ends, and tools close what they opened when they end by themselves
-        });
+        Exit.setShutdownHookAdder((name, hook) -> hooks.add(hook)); // the machine goes on when the tool ends
         while (true) {
             List<String> words = new ArrayList<>();
             int count = 0;
@@ -85,11 +102,16 @@ public final class Tools {
         System.setOut(new PrintStream(out, true, StandardCharsets.UTF_8));
         System.setErr(new PrintStream(err, true, StandardCharsets.UTF_8));
         code = null;
+        hooks.clear();
         int status = 0;
         try (URLClassLoader loader = new URLClassLoader(jars, Tools.class.getClassLoader())) {
             Thread.currentThread().setContextClassLoader(loader);
             String[] args = words.subList(1, words.size()).toArray(new String[0]);
-            loader.loadClass(words.get(0)).getMethod("main", String[].class).invoke(null, (Object) args);
+            try {
+                loader.loadClass(words.get(0)).getMethod("main", String[].class).invoke(null, (Object) args);
+            } finally {
+                runHooks();
+            }
         } catch (InvocationTargetException e) {
             if (!(e.getCause() instanceof Exited)) {
                 e.getCause().printStackTrace(); // as the virtual machine does when main throws
