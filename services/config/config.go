@@ -45,7 +45,7 @@ type Config struct {
 
 	HotSegmentBytes Bytes         `name:"hot-segment-bytes" default:"64MiB" usage:"size at which a segment of the hot log is sealed"`
 	SealAge         time.Duration `name:"seal-age" default:"30s" usage:"age at which a segment of the hot log that holds anything is sealed"`
-	ObjectPuts      float64       `name:"object-puts-per-second" default:"10" usage:"chunks a second that this node may PUT for topics with varve.durability=object"`
+	ObjectPuts      float64       `name:"object-puts-per-second" default:"10" usage:"chunks a second that this node may PUT for topics with varve.durability=object, unless varve.object.puts.per.second is set"`
 	RequestMemory   Bytes         `name:"request-memory" default:"256MiB" usage:"bytes of produce requests in flight before clients are made to wait"`
 	FetchMemory     Bytes         `name:"fetch-memory" default:"128MiB" usage:"bytes of fetch answers in flight"`
 	CacheBytes      Bytes         `name:"cache-bytes" default:"128MiB" usage:"RAM for ranges of objects read from the bucket"`

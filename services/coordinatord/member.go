@@ -177,7 +177,9 @@ func (m *Member) self() (s election.Self) {
 	if r == nil {
 		return s
 	}
-	r.View(func(state *meta.State) { s.Epoch, s.Leader, s.Seq = state.LeaderEpoch(), state.LeaderAddress(), state.Seq() })
+	r.View(func(state *meta.State) {
+		s.Epoch, s.Leader, s.Seq = state.LeaderEpoch(), state.LeaderAddress(), state.Seq()
+	})
 	if n := m.reign.Load(); n != nil {
 		_, s.Leading = n.leader.Leading()
 		s.Stalled = n.leader.Stalled()
