@@ -48,7 +48,9 @@ type Found struct {
 	Damaged []Damage
 }
 
-func (f *Found) damage(key string, err error) { f.Damaged = append(f.Damaged, Damage{Key: key, Err: err}) }
+func (f *Found) damage(key string, err error) {
+	f.Damaged = append(f.Damaged, Damage{Key: key, Err: err})
+}
 
 // Read looks at everything there is. An error means that the store failed, and the result says nothing.
 func Read(ctx context.Context, src Source) (*Found, error) {
