@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"os"
 )
 
 // Kind is what an event tells of.
@@ -143,6 +144,11 @@ func Events(events []Event) Source {
 			}
 		}
 	}
+}
+
+// File is the source of a file with one event a line.
+func File(name string) Source {
+	return Lines(func() (io.ReadCloser, error) { return os.Open(name) })
 }
 
 // Lines is the source of what open opens: one event a line.
