@@ -115,7 +115,7 @@ var configDefs = slices.Concat(groupConfigDefs, streamsConfigDefs, shareGroupCon
 		allowed: []string{"true", "false"}, Doc: "With compression.type=producer: batches that come uncompressed are kept zstd-compressed. Consumers that are not known to read zstd get them uncompressed."},
 	{Name: "varve.durability", Scope: ScopeTopic, Type: TypeString, Default: "local", Synonym: "varve.durability",
 		allowed: []string{"local", "replicated", "object"},
-		Doc: "When a produce is acknowledged: once its bytes are on the ingest node's disk (local), on the disks of two nodes in different zones (replicated) or in the bucket (object). Resolved when the topic is created."},
+		Doc:     "When a produce is acknowledged: once its bytes are on the ingest node's disk (local), on the disks of two nodes in different zones (replicated) or in the bucket (object). Resolved when the topic is created."},
 	{Name: "varve.validate", Scope: ScopeTopic, Type: TypeString, Default: "basic", Synonym: "varve.validate", allowed: []string{"basic", "deep"},
 		Doc: "Whether record batches that a producer compressed are inflated and checked record by record (deep)."},
 

@@ -23,6 +23,7 @@ type container struct {
 	segment uint64
 	lane    uint32
 	seq     uint64
+	hedge   uint32 // which of the chunk's keys it stands under
 	// copy is the peer's hot segment, of a replicated container; places says where in both its chunks are.
 	copy   hotKey
 	places []chunkPlace
@@ -52,7 +53,7 @@ type hotKeys struct{ source, copy hotKey }
 func (c *container) keys() hotKeys { return hotKeys{hotKey{c.node, c.segment}, c.copy} }
 
 func (c *container) isChunk() bool    { return c.segment == 0 }
-func (c *container) chunkID() ChunkID { return ChunkID{c.node, c.epoch, c.lane, c.seq} }
+func (c *container) chunkID() ChunkID { return ChunkID{c.node, c.epoch, c.lane, c.seq, c.hedge} }
 
 // waits says whether a job may take the container.
 func (c *container) waits(nowMillis int64) bool {

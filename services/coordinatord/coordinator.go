@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/varvelog/varve/coordinator/archive"
 	"github.com/varvelog/varve/coordinator/delivery"
 	"github.com/varvelog/varve/coordinator/group"
 	"github.com/varvelog/varve/coordinator/identity"
@@ -45,9 +46,13 @@ func OpenLog(ctx context.Context, p *process.Process) (metalog.Log, error) {
 	var err error
 	switch p.Cluster.Metalog {
 	case identity.MetalogBucket:
-		log, err = bucket.Open(ctx, p.Store)
+		log, err = bucket.Open(ctx, p.Metadata)
 	default:
-		log, err = jetstream.Open(ctx, p.Bus, jetstream.Config{ClusterID: p.Cluster.ClusterID, LogID: p.Cluster.LogID})
+		log, err = jetstream.Open(ctx, p.Bus, jetstream.Config{ClusterID: p.Cluster.LogName(), LogID: p.Cluster.LogID})
+		if err == nil && p.Cluster.Recovered() {
+			// A recovery leaves the log's first entry in the bucket: it cannot know where the log will be.
+			err = archive.Seed(ctx, p.Metadata, p.Cluster.LogID, log)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open metadata log (%s): %w", p.Cluster.Metalog, err)
@@ -67,7 +72,7 @@ func OpenReplica(ctx context.Context, p *process.Process) (*replica.Replica, met
 	}
 	var r *replica.Replica
 	err = p.Patiently(ctx, "read the metadata", func(ctx context.Context) (err error) {
-		r, err = replica.Open(ctx, replica.Config{LogID: p.Cluster.LogID, Log: log, Store: p.Store, Logger: p.Log})
+		r, err = replica.Open(ctx, replica.Config{LogID: p.Cluster.LogID, Log: log, Store: p.Metadata, Logger: p.Log})
 		return err
 	})
 	if err != nil {
@@ -127,12 +132,12 @@ func (c *Coordinator) leaderConfig(p *process.Process, alone bool) leader.Config
 	if err != nil {
 		hostname = "coordinator" // for people only
 	}
-	var archive objstore.Store
+	var archived objstore.Store
 	if p.Cluster.Metalog != identity.MetalogBucket {
-		archive = p.Store // the bucket is to know what a log elsewhere says
+		archived = p.Metadata // the bucket is to know what a log elsewhere says
 	}
 	return leader.Config{
-		Archive: archive, ClusterID: p.Cluster.ClusterID, LogID: p.Cluster.LogID, Log: c.log, Replica: c.Replica, Bus: p.Bus,
+		Archive: archived, ClusterID: p.Cluster.ClusterID, LogID: p.Cluster.LogID, Log: c.log, Replica: c.Replica, Bus: p.Bus,
 		InternalAddress: p.Config.AdvertisedInternalAddr, Name: strings.ToValidUTF8(fmt.Sprintf("%s/%d", hostname, os.Getpid()), "?"),
 		Exclusive:   alone && p.HasOwnLog(),
 		LeaderAlive: func(ctx context.Context, address string) bool { return leads(ctx, p, address) },

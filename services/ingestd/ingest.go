@@ -145,7 +145,6 @@ func (n *Node) openLanes(ctx context.Context, p *process.Process) error {
 	}
 	n.lanes, err = lane.New(lane.Config{
 		BudgetBytes: int64(p.Config.RequestMemory), SealAge: p.Config.SealAge, PutsPerSecond: p.Config.ObjectPuts,
-		PutBurst: max(1, int(p.Config.ObjectPuts)),
 	}, lane.Dependencies{Log: n.hotLog, Store: p.Store, Replica: n.replica, Epochs: n.registrar, Peers: peers{p.Client, n.replica}, Observer: n.metrics})
 	if err != nil {
 		return fmt.Errorf("configure lanes: %w", err)

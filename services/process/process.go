@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"path"
@@ -37,6 +38,7 @@ type Process struct {
 	Readiness *telemetry.Readiness
 	Store     *metered.Store
 	Cluster   *identity.Cluster
+	Metadata  objstore.Store // the part of Store in which the cluster's metadata is
 	Bus       *bus.Conn
 	Client    *rpc.Client
 	// Internal is the internal listener; nil in a process that nobody calls. Serve it when all methods are registered.
@@ -110,16 +112,57 @@ func (p *Process) openBucket(ctx context.Context, role config.Role) error {
 	if err != nil {
 		return err
 	}
-	if role&config.RoleCoordinator == 0 {
-		if err := p.awaitCluster(ctx); err != nil {
-			return err
-		}
-		return p.own(role, found)
+	learn := p.awaitCluster
+	if role&config.RoleCoordinator != 0 {
+		learn = func(ctx context.Context) error { return p.makeCluster(ctx, found) }
 	}
-	if err := p.makeCluster(ctx, found); err != nil {
+	if err := learn(ctx); err != nil {
+		return err
+	}
+	p.Metadata = p.Cluster.Metadata(p.Store)
+	if err := p.probeBucket(ctx); err != nil {
 		return err
 	}
 	return p.own(role, found)
+}
+
+// probeBucket refuses a store that ignores conditions, on which the log, snapshots, chunks and segments are written by all roles: a bucket
+// may have been copied to another kind of store since it was first used.
+func (p *Process) probeBucket(ctx context.Context) error {
+	return p.Patiently(ctx, "probe the bucket", func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, bucketTimeout)
+		defer cancel()
+		if err := objstore.Probe(ctx, p.Store); err != nil {
+			return fmt.Errorf("probe bucket %s: %w", p.Store, err)
+		}
+		return nil
+	})
+}
+
+// identityInterval is how often a process looks whether the bucket is still its own.
+const identityInterval = time.Minute
+
+// WatchIdentity returns when a recovery has put another log in the place of this process's (identity.ErrSucceeded), or ctx ends.
+func (p *Process) WatchIdentity(ctx context.Context) error {
+	for {
+		timer := time.NewTimer(identityInterval/2 + rand.N(identityInterval))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+		if err := p.CheckIdentity(ctx); errors.Is(err, identity.ErrSucceeded) {
+			return err
+		}
+	}
+}
+
+// CheckIdentity says whether the bucket's metadata is still what this process is of.
+func (p *Process) CheckIdentity(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, bucketTimeout)
+	defer cancel()
+	return identity.Check(ctx, p.Store, p.Cluster)
 }
 
 // reachBucket opens the store, and waits for one that comes up later. A directory is there or it is not.
@@ -157,7 +200,7 @@ func (p *Process) makeCluster(ctx context.Context, found owner) error {
 
 func identify(ctx context.Context, store objstore.Store, metalog string) (*identity.Cluster, error) {
 	if _, err := identity.Load(ctx, store); errors.Is(err, identity.ErrNone) {
-		// What fences must be fenced by conditions that the store honours.
+		// What fences must be fenced by conditions that the store honours, this object's first.
 		if err := objstore.Probe(ctx, store); err != nil {
 			return nil, fmt.Errorf("probe bucket %s: %w", store, err)
 		}

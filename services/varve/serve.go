@@ -135,7 +135,15 @@ func serveTiering(ctx context.Context, p *process.Process) error {
 func await(ctx context.Context, p *process.Process, coordinator, node <-chan error) error {
 	p.SetServing(true)
 	defer p.SetServing(false)
+	watching, stop := context.WithCancel(ctx)
+	succeeded := make(chan error, 1)
+	var watcher sync.WaitGroup
+	watcher.Go(func() { succeeded <- p.WatchIdentity(watching) })
+	defer watcher.Wait()
+	defer stop()
 	select {
+	case err := <-succeeded:
+		return err
 	case <-ctx.Done():
 		p.Log.Info("stopping")
 		return nil
