@@ -95,12 +95,14 @@ type peerHealth struct {
 	until   time.Time     // not to be tried before, where there is another
 	tried   time.Time     // when it was given up last
 	penalty time.Duration // the last one
+	told    time.Time     // when a failure was told of last
 }
 
 const (
 	minPenalty     = 50 * time.Millisecond
 	minSlowPenalty = time.Second
 	maxPenalty     = 10 * time.Second
+	tellInterval   = 10 * time.Second
 )
 
 // of is a copy of what is known of a peer. A new epoch is a new beginning.
@@ -120,7 +122,8 @@ func (h *health) entry(peer Peer) *peerHealth {
 }
 
 // penalize keeps a peer from being tried again at once, longer with every time that it fails without having answered anything.
-func (h *health) penalize(peer Peer, slow bool) {
+// tell says that the failure is worth telling: repeated ones are so once in a while.
+func (h *health) penalize(peer Peer, slow bool) (tell bool) {
 	h.Lock()
 	defer h.Unlock()
 	p := h.entry(peer)
@@ -131,6 +134,10 @@ func (h *health) penalize(peer Peer, slow bool) {
 	p.penalty = min(max(least, 2*p.penalty), maxPenalty)
 	p.tried = time.Now()
 	p.until = p.tried.Add(p.penalty)
+	if tell = p.tried.Sub(p.told) > tellInterval; tell {
+		p.told = p.tried
+	}
+	return tell
 }
 
 func (h *health) answered(peer Peer, took time.Duration) {

@@ -298,7 +298,9 @@ func (s *Sender) abandon(ctx context.Context, peer Peer, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	s.health.penalize(peer, errors.Is(err, errSlow))
+	if !s.health.penalize(peer, errors.Is(err, errSlow)) {
+		return
+	}
 	s.config.Trouble("copy chunks", fmt.Errorf("to node %d at %s: %w", peer.Node, peer.Address, err))
 }
 

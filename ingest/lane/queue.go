@@ -21,6 +21,9 @@ const (
 	laneCount = 3
 )
 
+// Lanes are all of them, each at its number.
+var Lanes = [laneCount]Lane{Local, Object, Replicated}
+
 func (l Lane) String() string { return [...]string{"local", "object", "replicated"}[l] }
 
 // entry is a batch in a queue or a chunk.
