@@ -176,6 +176,8 @@ func (r *Replica) replace(state *meta.State, hash [32]byte) {
 	r.mu.Unlock()
 	r.Hear(seq)
 	r.sequences.reached(seq)
+	r.leads.gaps.Add(1)
+	r.leads.began(state.LeaderEpoch())
 	r.watchers.wakeAll()
 	r.listeners.tell(&Applied{Seq: seq, Changes: ^uint32(0)})
 }

@@ -79,7 +79,7 @@ func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups k
 	n.server, err = kafka.New(kafka.Config{
 		ClusterID: p.Cluster.ClusterID, NodeID: registration.Node, InFlightBytes: int64(p.Config.RequestMemory),
 		MaxConnections: p.Config.MaxConnections, Logger: p.Log, LogLevel: p.LogLevel, Metrics: n.metrics,
-		LogDir: absolute(p.Config.DataDir), DiskSpace: diskSpace(p.Config.DataDir), ClientMetrics: newClientMetrics(p.Registry),
+		LogDir: absolute(p.Config.DataDir), DiskSpace: diskSpace(p.Config.DataDir), Static: staticConfigs(p), ClientMetrics: newClientMetrics(p.Registry),
 	}, kafka.Domain{
 		Metadata: r, Appender: kafka.LaneAppender{Set: n.lanes}, Fetcher: kafka.FetchReader{Reader: reader}, Offsets: reader, Groups: groups, Shares: shares,
 	})
@@ -88,6 +88,7 @@ func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups k
 	}
 	n.running.Go(func() { n.pingLeader(background, r) })
 	n.startJanitor(background, r)
+	n.followSettings(background, p, r, registration.Node)
 	n.running.Go(func() {
 		if err := n.server.Serve(n.listener); err != nil {
 			n.failed <- fmt.Errorf("serve Kafka clients: %w", err)

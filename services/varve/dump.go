@@ -271,7 +271,7 @@ func newDumpMetalog() *cobra.Command {
 }
 
 func dumpEntries(ctx context.Context, d dumper, p *process.Process, from uint64) (err error) {
-	log, err := coordinatord.OpenLog(ctx, p)
+	log, err := coordinatord.OpenLog(ctx, p, false)
 	if err != nil {
 		return err
 	}
@@ -325,7 +325,7 @@ func dumpEntry(d dumper, record metalog.Record) error {
 }
 
 func dumpState(ctx context.Context, d dumper, p *process.Process, extents bool) error {
-	r, log, err := coordinatord.OpenReplica(ctx, p)
+	r, log, err := coordinatord.OpenReplica(ctx, p, false)
 	if err != nil {
 		return err
 	}
