@@ -59,6 +59,8 @@ type Config struct {
 	LeaderAlive func(ctx context.Context, address string) bool
 	// StoreTime asks the bucket for its time; nil for none. Retention stops while the clocks are a minute apart.
 	StoreTime func(ctx context.Context) (time.Time, error)
+	// StoreTimeTimeout bounds that question when this leader takes over, as commits wait for it: 1 s.
+	StoreTimeTimeout time.Duration
 
 	// MaxQueuedCommands and MaxQueuedBytes bound what waits: 65,536 and 64 MiB.
 	MaxQueuedCommands int
@@ -112,6 +114,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxUnshippedRuns, 8<<20)
 	setDefault(&c.AppendTimeout, 5*time.Second)
 	setDefault(&c.MaxRetryInterval, time.Second)
+	setDefault(&c.StoreTimeTimeout, time.Second)
 	setDefault(&c.UpkeepInterval, time.Second)
 	setDefault(&c.NodeTimeout, 10*time.Second)
 	setDefault(&c.SnapshotEntries, 10_000)

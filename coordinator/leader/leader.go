@@ -128,7 +128,7 @@ func (l *Leader) takeOver(ctx context.Context) error {
 		l.epoch.Store(epoch)
 		l.next.Store(seq + 1)
 		l.lastHash = hash
-		l.clock.Store(newClock(l.cfg.Now, l.startTime(ctx, timeMillis), timeMillis))
+		l.clock.Store(l.startClock(ctx, timeMillis))
 		start := &metapb.Command{Kind: &metapb.Command_LeaderStart{LeaderStart: &metapb.LeaderStart{
 			Epoch: epoch, InternalAddress: l.cfg.InternalAddress, Name: l.cfg.Name, FeatureLevel: meta.FeatureLevel,
 		}}}

@@ -6,7 +6,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -117,7 +116,6 @@ func testTakeover(t *testing.T, metalog string, limit time.Duration) {
 	var killed, stopped []time.Duration
 	for range takeoverRounds() {
 		leader, _ := cluster.AwaitLeader(t, patience, r.Coordinators...)
-		t.Log(time.Now().UTC().Format("15:04:05.000"), "kill", leader.Internal)
 		killed = append(killed, p.during(t, leader.Kill))
 		leader.Start()
 		leader, _ = cluster.AwaitLeader(t, patience, r.Coordinators...)
@@ -127,13 +125,6 @@ func testTakeover(t *testing.T, metalog string, limit time.Duration) {
 	t.Logf("the slowest record took %v after SIGKILL of the leader, %v after SIGTERM", killed, stopped)
 	if worst := slices.Max(killed); worst > limit {
 		t.Errorf("after SIGKILL commits stood still for %v", worst)
-	}
-	for _, n := range r.Coordinators {
-		for _, line := range strings.Split(n.Log(), "\n") {
-			if os.Getenv("DBG") != "" {
-				t.Log(n.Internal, line)
-			}
-		}
 	}
 	sent := p.finish(t)
 	if got := len(flatten(readAll(t, r.Ingest[0], "pulse"))); got != sent {
