@@ -42,7 +42,7 @@ type span struct {
 // NewRecovery begins with a state that is not used any more otherwise; New(logID) where nothing is left.
 func NewRecovery(s *State) *Recovery {
 	r := &Recovery{
-		a: applier{State: s}, lost: map[*Partition][]span{}, kept: func(*Node) bool { return false },
+		a: applier{State: s, recovering: true}, lost: map[*Partition][]span{}, kept: func(*Node) bool { return false },
 		ended: map[int64]bool{}, epochs: map[int64]int16{}, first: s.nextJob, underWay: map[JobID]bool{},
 	}
 	s.pending = frames{}
@@ -93,7 +93,12 @@ func (r *Recovery) SealAll() {
 	}
 }
 
-func (r *Recovery) isLost(c *container) bool { return !c.isChunk() && !r.kept(r.a.nodes[c.node-1]) }
+func (r *Recovery) isLost(c *container) bool {
+	if c.isChunk() || r.kept(r.a.nodes[c.node-1]) {
+		return false
+	}
+	return c.copy.node == 0 || !r.kept(r.a.nodes[c.copy.node-1])
+}
 
 // dropLost takes out the runs and local copies whose disk is gone.
 func (r *Recovery) dropLost(p *Partition) {

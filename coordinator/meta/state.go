@@ -182,8 +182,9 @@ func (s *State) current(e *metapb.Entry) bool {
 type applier struct {
 	*State
 	obs Observer
-	// skips, in a recovery, says which runs of a chunk are stored in a segment already.
-	skips func(TopicPartition) bool
+	// recovering: what is there is taken, at whatever durability. skips, not nil only then, says which of a chunk's runs are not.
+	recovering bool
+	skips      func(TopicPartition) bool
 }
 
 func (a *applier) verdict(id []byte, v Verdict) {

@@ -361,12 +361,10 @@ func (p *Plan) adoptChunk(c *foundChunk) {
 	}
 }
 
+// durabilityOf is what holds for the bytes of a chunk, of which nobody says any more whether there was a copy.
 func durabilityOf(lane uint32) metapb.Durability {
-	switch lane {
-	case 0:
-		return metapb.Durability_DURABILITY_LOCAL
-	case 1:
+	if lane == 1 {
 		return metapb.Durability_DURABILITY_OBJECT
 	}
-	return metapb.Durability_DURABILITY_REPLICATED
+	return metapb.Durability_DURABILITY_LOCAL
 }

@@ -49,9 +49,9 @@ func ascend(chunks []foundChunk) {
 	}
 }
 
-func commandOf(h chunk.Header, t chunk.Table, segment uint64, position uint32) *metapb.CommitChunk {
+func commandOf(h chunk.Header, t chunk.Table, hedge uint32, segment uint64, position uint32) *metapb.CommitChunk {
 	return &metapb.CommitChunk{
-		NodeId: h.NodeID, NodeEpoch: h.NodeEpoch, Lane: h.Lane, Seq: h.Seq, Durability: durabilityOf(h.Lane), Segment: segment, Position: position,
+		NodeId: h.NodeID, NodeEpoch: h.NodeEpoch, Lane: h.Lane, Seq: h.Seq, Durability: durabilityOf(h.Lane), Hedge: hedge, Hedges: hedge, Segment: segment, Position: position,
 		ChunkBytes: uint64(h.ChunkBytes()), RunTable: append([]byte(nil), t.Bytes()...),
 	}
 }
@@ -72,7 +72,7 @@ func readObjectChunk(ctx context.Context, store objstore.Store, id meta.ChunkID,
 	if err != nil {
 		return c, err
 	}
-	if got := (meta.ChunkID{Node: meta.NodeID(h.NodeID), Epoch: h.NodeEpoch, Lane: h.Lane, Seq: h.Seq}); got != id {
+	if got := (meta.ChunkID{Node: meta.NodeID(h.NodeID), Epoch: h.NodeEpoch, Lane: h.Lane, Seq: h.Seq, Hedge: id.Hedge}); got != id {
 		return c, fmt.Errorf("%w: %s", errIdentity, got.Key())
 	}
 	var buf []byte
@@ -81,7 +81,7 @@ func readObjectChunk(ctx context.Context, store objstore.Store, id meta.ChunkID,
 			return c, err
 		}
 	}
-	return foundChunk{where: info.Key, createdMillis: h.CreatedMillis, command: commandOf(h, t, 0, 0)}, nil
+	return foundChunk{where: info.Key, createdMillis: h.CreatedMillis, command: commandOf(h, t, id.Hedge, 0, 0)}, nil
 }
 
 // readHotLog reads a hot log that is there, keeps others from using it meanwhile, and makes its disk part of the result.
@@ -104,6 +104,7 @@ func (p *Plan) readHotLog(dir string) ([]foundChunk, error) {
 		return nil, fmt.Errorf("list hot log %s: %w", dir, err)
 	}
 	var chunks []foundChunk
+	own := p.recovery.State().NodeByDisk(disk)
 	for _, name := range names {
 		digits, isSegment := strings.CutSuffix(name, ".seg")
 		id, err := strconv.ParseUint(digits, 10, 64)
@@ -118,8 +119,11 @@ func (p *Plan) readHotLog(dir string) ([]foundChunk, error) {
 			if err != nil {
 				return fmt.Errorf("chunk at %d: %w", f.Position, err)
 			}
+			if own != nil && meta.NodeID(c.Header.NodeID) != own.ID {
+				return nil // a copy of another node's chunk
+			}
 			chunks = append(chunks, foundChunk{
-				where: fmt.Sprintf("%s/%s at %d", dir, name, f.Position), createdMillis: c.Header.CreatedMillis, command: commandOf(c.Header, c.Table, id, f.Position),
+				where: fmt.Sprintf("%s/%s at %d", dir, name, f.Position), createdMillis: c.Header.CreatedMillis, command: commandOf(c.Header, c.Table, 0, id, f.Position),
 			})
 			return nil
 		})
@@ -129,11 +133,10 @@ func (p *Plan) readHotLog(dir string) ([]foundChunk, error) {
 		p.cfg.Progress(report.FileBytes)
 	}
 	ascend(chunks)
-	known := p.recovery.State().NodeByDisk(disk)
 	switch {
-	case known == nil && len(chunks) == 0:
+	case own == nil && len(chunks) == 0:
 		return nil, nil // it never held anything
-	case known == nil:
+	case own == nil:
 		if err := p.recovery.AdoptDisk(meta.NodeID(chunks[0].command.NodeId), disk); err != nil {
 			return nil, fmt.Errorf("hot log %s: %w", dir, err)
 		}
