@@ -13,13 +13,15 @@ import (
 	"github.com/varvelog/varve/ingest/chunk"
 )
 
-// Dependencies are what a Set works with. All but Observer are needed.
+// Dependencies are what a Set works with. All but Observer and Cache are needed.
 type Dependencies struct {
 	Log      HotLog
 	Store    objstore.Store
 	Replica  Replica
 	Epochs   Epochs
 	Observer Observer
+	// Cache gets the chunks of the object lane before they are committed, so that those who wait for them need not ask the store.
+	Cache ObjectCache
 }
 
 // Set is a node's lanes. Its methods may be called concurrently.
@@ -33,6 +35,7 @@ type Set struct {
 	replica  Replica
 	epochs   Epochs
 	observer Observer
+	cache    ObjectCache
 	budget   *budget
 	puts     *tokens
 	hedging  *hedging
@@ -68,11 +71,15 @@ func New(config Config, with Dependencies) (*Set, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Set{
 		config: config, log: with.Log, store: with.Store, replica: with.Replica, epochs: with.Epochs, observer: with.Observer,
+		cache: with.Cache,
 		budget: newBudget(config.BudgetBytes), puts: newTokens(config.PutsPerSecond, config.PutBurst), hedging: newHedging(&config),
 		drained: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
 	}
 	if s.observer == nil {
 		s.observer = noObserver{}
+	}
+	if s.cache == nil {
+		s.cache = noCache{}
 	}
 	s.pendings.New = makePending
 	for lane := range s.queues {
