@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"net/url"
 	"path"
 	"path/filepath"
 	"strings"
@@ -243,25 +242,21 @@ func (p *Process) awaitCluster(ctx context.Context) error {
 	}
 }
 
-// openBus starts the embedded NATS server, where this process is to have it, and connects.
+// openBus starts the embedded NATS server, where this process is to have it, and connects. Where the log is in the bucket, NATS carries hints alone:
+// the process starts without it, too.
 func (p *Process) openBus(ctx context.Context, role config.Role) error {
-	connect := bus.ConnConfig{URL: p.Config.NATSURL, Secret: hex.EncodeToString(p.Cluster.Secret), Name: "varve", Logger: p.Log}
-	if u, err := url.Parse(p.Config.NATSURL); err == nil && u.User != nil {
+	connect := bus.ConnConfig{
+		URL: p.Config.NATSURL, Secret: hex.EncodeToString(p.Cluster.Secret), Name: "varve", Logger: p.Log,
+		Optional: p.Cluster.Metalog == identity.MetalogBucket,
+	}
+	if strings.Contains(p.Config.NATSURL, "@") {
 		connect.Secret = "" // the operator's server, with credentials of its own
 	}
 	if role&config.RoleCoordinator != 0 && p.Config.NATSURL == "" {
-		if err := p.lockData(); err != nil {
+		if err := p.startNATS(); err != nil {
 			return err
 		}
-		server := bus.ServerConfig{ListenAddr: p.Config.NATSAddr, Name: "varve", Secret: hex.EncodeToString(p.Cluster.Secret), Logger: p.Log}
-		if p.Cluster.Metalog == identity.MetalogJetStream {
-			server.StoreDir = filepath.Join(p.Config.DataDir, "metalog")
-		}
-		var err error
-		if p.server, err = bus.StartServer(server); err != nil {
-			return fmt.Errorf("start NATS: %w", err)
-		}
-		connect.Server, connect.URL, connect.Secret = p.server, "", ""
+		connect.Server, connect.URL, connect.Secret, connect.Optional = p.server, "", "", false
 	}
 	// Roles and servers start in any order: only ctx ends the wait.
 	slow := time.AfterFunc(natsPatience, func() { p.Log.Warn("waiting for NATS (--nats-url)") })
@@ -274,7 +269,35 @@ func (p *Process) openBus(ctx context.Context, role config.Role) error {
 		return err // names the server, without the credentials that may be in the URL
 	}
 	p.Bus = conn
+	if conn.Ready() != nil {
+		p.Log.Warn("NATS does not answer (--nats-url): without its hints the log in the bucket is polled")
+		return nil
+	}
 	p.Readiness.Add("nats", conn.Ready)
+	return nil
+}
+
+// startNATS starts the embedded server, in a cluster with those of the other coordinators where there are any.
+func (p *Process) startNATS() (err error) {
+	if err := p.lockData(); err != nil {
+		return err
+	}
+	c := p.Config
+	server := bus.ServerConfig{ListenAddr: c.NATSAddr, Name: "varve", Secret: hex.EncodeToString(p.Cluster.Secret), Logger: p.Log}
+	if p.Cluster.Metalog == identity.MetalogJetStream {
+		server.StoreDir = filepath.Join(c.DataDir, "metalog")
+	}
+	if len(c.Peers) > 0 {
+		// JetStream knows its members by the servers' names.
+		server.Name = fmt.Sprintf("varve-%d", c.NodeID)
+		server.Cluster = &bus.ClusterConfig{Name: "varve-" + p.Cluster.ClusterID, ListenAddr: c.NATSClusterAddr, ListenFlag: "--nats-cluster-addr"}
+		for _, peer := range c.Peers {
+			server.Cluster.Routes = append(server.Cluster.Routes, peer.RouteAddress)
+		}
+	}
+	if p.server, err = bus.StartServer(server); err != nil {
+		return fmt.Errorf("start NATS: %w", err)
+	}
 	return nil
 }
 
@@ -295,7 +318,7 @@ func (p *Process) lockData() error {
 
 // HasOwnLog tells whether the metadata log is in this process alone, so that nobody else can append to it.
 func (p *Process) HasOwnLog() bool {
-	return p.server != nil && p.Cluster.Metalog == identity.MetalogJetStream
+	return p.server != nil && len(p.Config.Peers) == 0 && p.Cluster.Metalog == identity.MetalogJetStream
 }
 
 // StatusAddr is where the status listener listens.
