@@ -39,6 +39,7 @@ type Set struct {
 	budget   *budget
 	puts     *tokens
 	hedging  *hedging
+	pressure *pressure
 	queues   [laneCount]*queue
 	pendings sync.Pool
 	// current is the epoch in which the lanes work, nil between two.
@@ -55,6 +56,7 @@ type Set struct {
 		sync.Mutex
 		closed bool
 		routes routes
+		marks  [laneCount]mark
 	}
 }
 
@@ -71,9 +73,10 @@ func New(config Config, with Dependencies) (*Set, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Set{
 		config: config, log: with.Log, store: with.Store, replica: with.Replica, epochs: with.Epochs, observer: with.Observer,
-		cache: with.Cache,
+		cache:  with.Cache,
 		budget: newBudget(config.BudgetBytes), puts: newTokens(config.PutsPerSecond, config.PutBurst), hedging: newHedging(&config),
-		drained: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
+		pressure: newPressure(config.BudgetBytes),
+		drained:  make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
 	}
 	if s.observer == nil {
 		s.observer = noObserver{}
@@ -126,8 +129,14 @@ func (s *Set) enqueue(p *Pending, batches []Batch) bool {
 			refused = append(refused, refusal{int32(i), bad})
 			continue
 		}
+		if s.pressure.overloaded(lane) {
+			refused = append(refused, refusal{int32(i), Overloaded})
+			s.observer.BatchesFailed(lane, Overloaded, 1)
+			continue
+		}
+		s.pressure.held[lane].Add(int64(len(batches[i].Data)))
 		ticket := s.queues[lane].push(entry{Batch: batches[i], pending: p, index: int32(i)})
-		s.mu.routes.enqueued(ticket)
+		s.mu.routes.enqueued(lane, ticket)
 		woken[lane] = true
 	}
 	s.mu.Unlock()
@@ -240,6 +249,7 @@ type Stats struct {
 	BudgetedBytes int64
 	QueuedBatches [laneCount]int
 	QueuedBytes   [laneCount]int64
+	HeldBytes     [laneCount]int64 // of batches between Append and result
 }
 
 // Stats reads the present depths.
@@ -249,6 +259,7 @@ func (s *Set) Stats() Stats {
 	stats := Stats{Requests: s.outstanding.Load(), BudgetedBytes: s.budget.used.Load()}
 	for lane, q := range s.queues {
 		stats.QueuedBatches[lane], stats.QueuedBytes[lane] = q.len(), q.bytes
+		stats.HeldBytes[lane] = s.pressure.held[lane].Load()
 	}
 	return stats
 }

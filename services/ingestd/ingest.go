@@ -88,6 +88,7 @@ func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups k
 	}
 	n.running.Go(func() { n.pingLeader(background, r) })
 	n.startJanitor(background, r)
+	n.watchPressure(background, p, r)
 	n.followSettings(background, p, r, registration.Node)
 	n.running.Go(func() {
 		if err := n.server.Serve(n.listener); err != nil {
