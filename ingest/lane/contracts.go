@@ -3,18 +3,20 @@ package lane
 import (
 	"context"
 	"errors"
+	"net"
 	"time"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/coordinator/replica"
+	"github.com/varvelog/varve/ingest/copies"
 	"github.com/varvelog/varve/ingest/hotlog"
 )
 
 // ErrClosed: the Set is closed, or closes.
 var ErrClosed = errors.New("lanes closed")
 
-// HotLog is the node's log, which the local lane alone appends to; *hotlog.Log is one.
+// HotLog is the node's log, which nobody else appends to; *hotlog.Log is one.
 type HotLog interface {
 	// Append makes chunks durable with one write and one fdatasync. hotlog.ErrPoisoned, hotlog.ErrNoSpace and
 	// *hotlog.ChunkTooLargeError are told apart.
@@ -48,6 +50,24 @@ type Epochs interface {
 	// is called at the start, and whenever an epoch has ended; after an error it is called again, with a delay.
 	Renew(ctx context.Context) (Registration, error)
 }
+
+// Peers are the other nodes, as the class replicated needs them.
+type Peers interface {
+	// Candidates are the nodes that may have copies of own's chunks, the preferred first (copies.Candidates).
+	Candidates(own meta.NodeID) []copies.Peer
+	// Dial opens a connection on which another node takes copies.
+	Dial(ctx context.Context, address string) (net.Conn, error)
+	// Settled tells whether the state has judged the chunk, or never will: a copy of it that nothing refers to is garbage.
+	Settled(chunk copies.Header) bool
+}
+
+type noPeers struct{}
+
+func (noPeers) Candidates(meta.NodeID) []copies.Peer { return nil }
+func (noPeers) Dial(context.Context, string) (net.Conn, error) {
+	return nil, errors.New("there are no other nodes")
+}
+func (noPeers) Settled(copies.Header) bool { return true }
 
 // Observer hears what the lanes do. Its methods are called on the lanes' goroutines, some with locks held: they must be
 // quick and must not call back. Nil means nobody listens.

@@ -11,6 +11,9 @@ const (
 	maxDelay = 2 * time.Second
 	// fillSlow is from where on what keeps chunks until they are shipped slows producers down, who are refused where it is full.
 	fillSlow = 0.8
+	// fillEarly is from where on segments are sealed at earlySealAge, so that their runs are shipped and forgotten sooner.
+	fillEarly    = 0.5
+	earlySealAge = time.Second
 	// heldSlow is the part of a lane's bound from where on its batches are looked at for how long they take, and sojournTarget how long is well.
 	heldSlow      = 0.25
 	sojournTarget = time.Second
@@ -47,11 +50,24 @@ func newPressure(budgetBytes int64) *pressure {
 	return p
 }
 
-// SetFill tells how full the node's hot log is, and how full the cluster's budget of runs that wait to be shipped; 1 is full. From four fifths on
-// producers are slowed down; where the hot log is full, what would go there is refused.
+// SetFill tells how full the node's hot log is, and how full the cluster's budget of runs that wait to be shipped; 1 is full. From half of the
+// budget of runs on segments are sealed early. From four fifths of either on producers are slowed down; where the hot log is full, what would
+// go there is refused.
 func (s *Set) SetFill(hotLog, runs float64) {
+	before := s.sealAge()
 	s.pressure.hotLog.Store(math.Float64bits(hotLog))
 	s.pressure.runs.Store(math.Float64bits(runs))
+	if current := s.current.Load(); current != nil && s.sealAge() < before {
+		current.segments.signal()
+	}
+}
+
+// sealAge is the age at which a hot segment is sealed at present.
+func (s *Set) sealAge() time.Duration {
+	if math.Float64frombits(s.pressure.runs.Load()) >= fillEarly {
+		return min(earlySealAge, s.config.SealAge)
+	}
+	return s.config.SealAge
 }
 
 // Delay is how long whoever sends these batches should be made to wait before sending more.

@@ -39,6 +39,33 @@ func TestFullHotLogSlowsProducersDownAndThenRefusesThem(t *testing.T) {
 	}
 }
 
+func TestHalfOfTheBudgetOfRunsSealsSegmentsEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, lane.Config{SealAge: time.Hour})
+		topic := w.cluster.CreateTopic(t, "l", "local", 1)
+		w.mustCommit([]int64{0}, w.local(topic, 0, "x"))
+		sealed := func() (n int) {
+			for _, c := range w.cluster.Commands() {
+				if c.GetSealContainer() != nil {
+					n++
+				}
+			}
+			return n
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if n := sealed(); n != 0 {
+			t.Fatalf("%d segments sealed", n)
+		}
+		w.set.SetFill(0, 0.5)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := sealed(); n != 1 {
+			t.Errorf("%d segments sealed at half of the budget", n)
+		}
+	})
+}
+
 // TestStoreThatStallsTakesNoMemoryFromTheLocalLane fills the object lane while its store answers nothing.
 func TestStoreThatStallsTakesNoMemoryFromTheLocalLane(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -37,6 +37,8 @@ func laneOf(class metapb.Durability) (lane Lane, known bool) {
 		return Local, true
 	case metapb.Durability_DURABILITY_OBJECT:
 		return Object, true
+	case metapb.Durability_DURABILITY_REPLICATED:
+		return Replicated, true
 	default:
 		return 0, false
 	}

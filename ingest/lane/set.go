@@ -13,12 +13,13 @@ import (
 	"github.com/varvelog/varve/ingest/chunk"
 )
 
-// Dependencies are what a Set works with. All but Observer and Cache are needed.
+// Dependencies are what a Set works with. All but Peers, Observer and Cache are needed.
 type Dependencies struct {
 	Log      HotLog
 	Store    objstore.Store
 	Replica  Replica
 	Epochs   Epochs
+	Peers    Peers // nil: no other node is to be had, and the class replicated cannot be met
 	Observer Observer
 	// Cache gets the chunks of the object lane before they are committed, so that those who wait for them need not ask the store.
 	Cache ObjectCache
@@ -34,6 +35,7 @@ type Set struct {
 	store    objstore.Store
 	replica  Replica
 	epochs   Epochs
+	peers    Peers
 	observer Observer
 	cache    ObjectCache
 	budget   *budget
@@ -72,7 +74,7 @@ func New(config Config, with Dependencies) (*Set, error) {
 	config.ChunkBytes = int(max(1, min(int64(config.ChunkBytes), room)))
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Set{
-		config: config, log: with.Log, store: with.Store, replica: with.Replica, epochs: with.Epochs, observer: with.Observer,
+		config: config, log: with.Log, store: with.Store, replica: with.Replica, epochs: with.Epochs, peers: with.Peers, observer: with.Observer,
 		cache:  with.Cache,
 		budget: newBudget(config.BudgetBytes), puts: newTokens(config.PutsPerSecond, config.PutBurst), hedging: newHedging(&config),
 		pressure: newPressure(config.BudgetBytes),
@@ -80,6 +82,9 @@ func New(config Config, with Dependencies) (*Set, error) {
 	}
 	if s.observer == nil {
 		s.observer = noObserver{}
+	}
+	if s.peers == nil {
+		s.peers = noPeers{}
 	}
 	if s.cache == nil {
 		s.cache = noCache{}

@@ -15,6 +15,7 @@ import (
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/infra/vfs"
+	"github.com/varvelog/varve/ingest/copies"
 	"github.com/varvelog/varve/ingest/fetch"
 	"github.com/varvelog/varve/ingest/hotlog"
 	"github.com/varvelog/varve/ingest/kafka"
@@ -72,6 +73,8 @@ func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups k
 		return nil, err
 	}
 	p.Internal.HandleGet("/hot/{disk}/{segment}", hotHandler{n.hotLog})
+	receiver := copies.NewReceiver(copies.ReceiverConfig{MaxChunkBytes: n.hotLog.MaxChunkBytes(), Trouble: n.metrics.Trouble}, n.lanes)
+	p.Internal.HandleStream(copiesPath, receiver.Serve)
 	registration, err := n.awaitRegistration(ctx)
 	if err != nil {
 		return nil, err
@@ -147,7 +150,8 @@ func (n *Node) openLanes(ctx context.Context, p *process.Process) error {
 	}
 	n.lanes, err = lane.New(lane.Config{
 		BudgetBytes: int64(p.Config.RequestMemory), SealAge: p.Config.SealAge, PutsPerSecond: p.Config.ObjectPuts,
-	}, lane.Dependencies{Log: n.hotLog, Store: p.Store, Replica: n.replica, Epochs: n.registrar, Observer: n.metrics, Cache: n.cache})
+	}, lane.Dependencies{Log: n.hotLog, Store: p.Store, Replica: n.replica, Epochs: n.registrar, Peers: peers{p.Client, n.replica},
+		Observer: n.metrics, Cache: n.cache})
 	if err != nil {
 		return fmt.Errorf("configure lanes: %w", err)
 	}

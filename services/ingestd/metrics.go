@@ -48,7 +48,7 @@ type metrics struct {
 	// Looking a child up by its labels costs more than counting does, so those of hot paths are kept.
 	perRequest atomic.Pointer[map[requestKey]*requestMetrics] // never changed, only replaced, with adding held
 	adding     sync.Mutex
-	perLane    [2]laneMetrics
+	perLane    [len(lane.Lanes)]laneMetrics
 }
 
 type requestKey struct {
@@ -101,7 +101,7 @@ func newMetrics(registry *prometheus.Registry, log *slog.Logger) *metrics {
 	registry.MustRegister(m.connections, m.requests, m.requestTime, m.requestBytes, m.refused, m.chunks, m.chunkBatches, m.chunkBytes,
 		m.flushTime, m.commitTime, m.objectPuts, m.objectBytes, m.objectPutTime, m.failedBatches, m.epochs, m.hotLogFill, m.unshippedRuns, m.hotBytes, m.fsyncs, m.fsyncTime)
 	m.perRequest.Store(&map[requestKey]*requestMetrics{})
-	for _, l := range []lane.Lane{lane.Local, lane.Object} {
+	for _, l := range lane.Lanes {
 		name := l.String()
 		m.perLane[l] = laneMetrics{
 			chunks: m.chunks.WithLabelValues(name), batches: m.chunkBatches.WithLabelValues(name), bytes: m.chunkBytes.WithLabelValues(name),
