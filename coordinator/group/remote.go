@@ -2,6 +2,7 @@ package group
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -66,7 +67,27 @@ type Remote struct {
 }
 
 // NewRemote returns a Remote. The caller must Close it.
-func NewRemote(caller Caller) *Remote { return &Remote{caller, newGatherer(caller)} }
+func NewRemote(caller Caller) *Remote {
+	caller = insistent{caller}
+	return &Remote{caller, newGatherer(caller)}
+}
+
+// insistent asks again where an answer is lost, as it is with everybody's when a leader ends: what a group holds in memory ends with it, and what is in
+// the log already is found there again.
+type insistent struct{ Caller }
+
+// insistence bounds how often that is.
+const insistence = 5
+
+// Call implements Caller.
+func (i insistent) Call(ctx context.Context, method string, request, response proto.Message) error {
+	for attempt := 1; ; attempt++ {
+		err := i.Caller.Call(ctx, method, request, response)
+		if err == nil || !errors.Is(err, rpc.ErrBroken) || ctx.Err() != nil || attempt == insistence {
+			return err
+		}
+	}
+}
 
 // Close ends the heartbeats that are under way. None are sent after it.
 func (r *Remote) Close() { r.beats.stop() }
