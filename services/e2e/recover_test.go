@@ -247,3 +247,60 @@ func TestRecoverRefusesALivingCluster(t *testing.T) {
 	n.Stop()
 	n.Start()
 }
+
+func TestRecoverFromSegmentsWithoutAnyMetadata(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ name, lost string }{{"metadata", "meta"}, {"metadata and identity", "cluster.json"}} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			n := cluster.Serve(t, quickTiering...)
+			writeABitOfEverything(t, n)
+			setConfig(t, n, "plain", "retention.ms", "123456789")
+			produce(t, dial(t, n), numbered("plain", "later", 0, 30)...)
+			awaitShipped(t, n, "plain", 3)
+			awaitHotLogReleased(t, n)
+			topics := []string{"plain", "transacted", "direct", "table"}
+			want := contentsOf(t, n, topics...)
+			n.Kill()
+			loseAllButTheBucket(t, n)
+			for _, lost := range []string{"meta", row.lost} {
+				if err := os.RemoveAll(filepath.Join(n.BucketDir(), lost)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			report := recoverBucket(t, n.BucketDir())
+			if report.LostOffsets != 0 || report.Topics != len(topics) || report.Seq != 0 || len(report.Missing) == 0 {
+				t.Errorf("%+v", report)
+			}
+			n.Start()
+			for topic, got := range contentsOf(t, n, topics...) {
+				if !slices.Equal(got, want[topic]) {
+					t.Errorf("%s: %d records after the recovery, %d before\n%.2000q\n%.2000q", topic, len(got), len(want[topic]), got, want[topic])
+				}
+			}
+			configs, err := admin(t, n).DescribeTopicConfigs(within(t, patience), topics...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			settings := map[string]string{}
+			for _, c := range configs {
+				for _, entry := range c.Configs {
+					settings[c.Name+" "+entry.Key] = entry.MaybeValue()
+				}
+			}
+			for name, want := range map[string]string{
+				"plain retention.ms": "123456789", "table cleanup.policy": "compact", "direct varve.durability": "object", "plain varve.durability": "local",
+			} {
+				if settings[name] != want {
+					t.Errorf("%s is %q, want %q", name, settings[name], want)
+				}
+			}
+			produce(t, dial(t, n), numbered("plain", "after", 0, 100)...)
+			transaction(t, dial(t, n, kgo.TransactionalID("verified")), "transacted", "again", 10, kgo.TryCommit)
+			n.Stop()
+			if report, code := verifyBucket(t, n.BucketDir(), "--hotlog", n.DataDir); code != 0 {
+				t.Errorf("verify: %+v", report.Findings)
+			}
+		})
+	}
+}
