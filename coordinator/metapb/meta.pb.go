@@ -262,6 +262,7 @@ type Command struct {
 	//	*Command_EndTransaction
 	//	*Command_LeaseCompaction
 	//	*Command_CompactRange
+	//	*Command_DrainNode
 	Kind isCommand_Kind `protobuf_oneof:"kind"`
 	// Continuation frames: a command above the frame limit travels as parts in consecutive commands with the same id,
 	// applied with the last, void after a LeaderStart. part_count 0: the command is whole and kind is set.
@@ -604,6 +605,15 @@ func (x *Command) GetCompactRange() *CompactRange {
 	return nil
 }
 
+func (x *Command) GetDrainNode() *DrainNode {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_DrainNode); ok {
+			return x.DrainNode
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetPartCount() uint32 {
 	if x != nil {
 		return x.PartCount
@@ -757,6 +767,10 @@ type Command_CompactRange struct {
 	CompactRange *CompactRange `protobuf:"bytes,81,opt,name=compact_range,json=compactRange,proto3,oneof"`
 }
 
+type Command_DrainNode struct {
+	DrainNode *DrainNode `protobuf:"bytes,100,opt,name=drain_node,json=drainNode,proto3,oneof"`
+}
+
 func (*Command_LeaderStart) isCommand_Kind() {}
 
 func (*Command_RegisterNode) isCommand_Kind() {}
@@ -820,6 +834,8 @@ func (*Command_EndTransaction) isCommand_Kind() {}
 func (*Command_LeaseCompaction) isCommand_Kind() {}
 
 func (*Command_CompactRange) isCommand_Kind() {}
+
+func (*Command_DrainNode) isCommand_Kind() {}
 
 type LeaderStart struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -898,8 +914,10 @@ type RegisterNode struct {
 	KafkaHost       string                 `protobuf:"bytes,3,opt,name=kafka_host,json=kafkaHost,proto3" json:"kafka_host,omitempty"` // advertised
 	KafkaPort       int32                  `protobuf:"varint,4,opt,name=kafka_port,json=kafkaPort,proto3" json:"kafka_port,omitempty"`
 	InternalAddress string                 `protobuf:"bytes,5,opt,name=internal_address,json=internalAddress,proto3" json:"internal_address,omitempty"`
-	Incarnation     []byte                 `protobuf:"bytes,6,opt,name=incarnation,proto3" json:"incarnation,omitempty"`   // 16 random bytes of this process; a repeat of the same incarnation changes nothing
-	Segments        []uint64               `protobuf:"varint,7,rep,packed,name=segments,proto3" json:"segments,omitempty"` // hot segments present on the disk; those the state knows and the disk lacks are reported
+	Incarnation     []byte                 `protobuf:"bytes,6,opt,name=incarnation,proto3" json:"incarnation,omitempty"`                            // 16 random bytes of this process; a repeat of the same incarnation changes nothing
+	Segments        []uint64               `protobuf:"varint,7,rep,packed,name=segments,proto3" json:"segments,omitempty"`                          // hot segments present on the disk; those the state knows and the disk lacks are reported
+	ZoneListeners   []*ZoneListener        `protobuf:"bytes,100,rep,name=zone_listeners,json=zoneListeners,proto3" json:"zone_listeners,omitempty"` // in the order in which they are set
+	Draining        bool                   `protobuf:"varint,101,opt,name=draining,proto3" json:"draining,omitempty"`                               // it registers while it drains: see DrainNode
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -981,6 +999,20 @@ func (x *RegisterNode) GetSegments() []uint64 {
 		return x.Segments
 	}
 	return nil
+}
+
+func (x *RegisterNode) GetZoneListeners() []*ZoneListener {
+	if x != nil {
+		return x.ZoneListeners
+	}
+	return nil
+}
+
+func (x *RegisterNode) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
 }
 
 type SetNodeLive struct {
@@ -3512,6 +3544,8 @@ type SnapshotNode struct {
 	LaneSeqs         []uint64               `protobuf:"varint,10,rep,packed,name=lane_seqs,json=laneSeqs,proto3" json:"lane_seqs,omitempty"`
 	ReleasedSegments []uint64               `protobuf:"varint,11,rep,packed,name=released_segments,json=releasedSegments,proto3" json:"released_segments,omitempty"`
 	HighSegment      uint64                 `protobuf:"varint,12,opt,name=high_segment,json=highSegment,proto3" json:"high_segment,omitempty"` // no hot segment at or below it is ever opened again
+	ZoneListeners    []*ZoneListener        `protobuf:"bytes,100,rep,name=zone_listeners,json=zoneListeners,proto3" json:"zone_listeners,omitempty"`
+	Draining         bool                   `protobuf:"varint,101,opt,name=draining,proto3" json:"draining,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -3628,6 +3662,20 @@ func (x *SnapshotNode) GetHighSegment() uint64 {
 		return x.HighSegment
 	}
 	return 0
+}
+
+func (x *SnapshotNode) GetZoneListeners() []*ZoneListener {
+	if x != nil {
+		return x.ZoneListeners
+	}
+	return nil
+}
+
+func (x *SnapshotNode) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
 }
 
 type SnapshotJob struct {
@@ -4511,7 +4559,7 @@ var File_meta_proto protoreflect.FileDescriptor
 const file_meta_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"meta.proto\x12\rvarve.meta.v1\x1a\x10compaction.proto\x1a\x13consumergroup.proto\x1a\x10sharegroup.proto\x1a\x12streamsgroup.proto\"\xf4\x01\n" +
+	"meta.proto\x12\rvarve.meta.v1\x1a\x10compaction.proto\x1a\x13consumergroup.proto\x1a\vnodes.proto\x1a\x10sharegroup.proto\x1a\x12streamsgroup.proto\"\xf4\x01\n" +
 	"\x05Entry\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x15\n" +
 	"\x06log_id\x18\x02 \x01(\fR\x05logId\x12#\n" +
@@ -4521,7 +4569,7 @@ const file_meta_proto_rawDesc = "" +
 	"timeMillis\x122\n" +
 	"\bcommands\x18\x06 \x03(\v2\x16.varve.meta.v1.CommandR\bcommands\x12\x1f\n" +
 	"\ventry_nonce\x18\a \x01(\x04R\n" +
-	"entryNonce\"\xfd\x12\n" +
+	"entryNonce\"\xb8\x13\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12?\n" +
 	"\fleader_start\x18\x02 \x01(\v2\x1a.varve.meta.v1.LeaderStartH\x00R\vleaderStart\x12B\n" +
@@ -4558,7 +4606,9 @@ const file_meta_proto_rawDesc = "" +
 	"\x1acommit_transaction_offsets\x184 \x01(\v2'.varve.meta.v1.CommitTransactionOffsetsH\x00R\x18commitTransactionOffsets\x12H\n" +
 	"\x0fend_transaction\x185 \x01(\v2\x1d.varve.meta.v1.EndTransactionH\x00R\x0eendTransaction\x12K\n" +
 	"\x10lease_compaction\x18P \x01(\v2\x1e.varve.meta.v1.LeaseCompactionH\x00R\x0fleaseCompaction\x12B\n" +
-	"\rcompact_range\x18Q \x01(\v2\x1b.varve.meta.v1.CompactRangeH\x00R\fcompactRange\x12\x1d\n" +
+	"\rcompact_range\x18Q \x01(\v2\x1b.varve.meta.v1.CompactRangeH\x00R\fcompactRange\x129\n" +
+	"\n" +
+	"drain_node\x18d \x01(\v2\x18.varve.meta.v1.DrainNodeH\x00R\tdrainNode\x12\x1d\n" +
 	"\n" +
 	"part_count\x18\x1e \x01(\rR\tpartCount\x12\x1d\n" +
 	"\n" +
@@ -4569,7 +4619,7 @@ const file_meta_proto_rawDesc = "" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12)\n" +
 	"\x10internal_address\x18\x02 \x01(\tR\x0finternalAddress\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12#\n" +
-	"\rfeature_level\x18\x04 \x01(\rR\ffeatureLevel\"\xe2\x01\n" +
+	"\rfeature_level\x18\x04 \x01(\rR\ffeatureLevel\"\xc2\x02\n" +
 	"\fRegisterNode\x12\x17\n" +
 	"\adisk_id\x18\x01 \x01(\fR\x06diskId\x12\x12\n" +
 	"\x04zone\x18\x02 \x01(\tR\x04zone\x12\x1d\n" +
@@ -4579,7 +4629,9 @@ const file_meta_proto_rawDesc = "" +
 	"kafka_port\x18\x04 \x01(\x05R\tkafkaPort\x12)\n" +
 	"\x10internal_address\x18\x05 \x01(\tR\x0finternalAddress\x12 \n" +
 	"\vincarnation\x18\x06 \x01(\fR\vincarnation\x12\x1a\n" +
-	"\bsegments\x18\a \x03(\x04R\bsegments\"Y\n" +
+	"\bsegments\x18\a \x03(\x04R\bsegments\x12B\n" +
+	"\x0ezone_listeners\x18d \x03(\v2\x1b.varve.meta.v1.ZoneListenerR\rzoneListeners\x12\x1a\n" +
+	"\bdraining\x18e \x01(\bR\bdraining\"Y\n" +
 	"\vSetNodeLive\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x1d\n" +
 	"\n" +
@@ -4814,7 +4866,7 @@ const file_meta_proto_rawDesc = "" +
 	"pending_id\x18\x13 \x01(\fR\tpendingId\x12!\n" +
 	"\fpending_next\x18\x14 \x01(\rR\vpendingNext\x12#\n" +
 	"\rpending_count\x18\x15 \x01(\rR\fpendingCount\x12\x18\n" +
-	"\apending\x18\x16 \x01(\fR\apending\"\xed\x02\n" +
+	"\apending\x18\x16 \x01(\fR\apending\"\xcd\x03\n" +
 	"\fSnapshotNode\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x05R\x02id\x12\x17\n" +
 	"\adisk_id\x18\x02 \x01(\fR\x06diskId\x12\x14\n" +
@@ -4830,7 +4882,9 @@ const file_meta_proto_rawDesc = "" +
 	"\tlane_seqs\x18\n" +
 	" \x03(\x04R\blaneSeqs\x12+\n" +
 	"\x11released_segments\x18\v \x03(\x04R\x10releasedSegments\x12!\n" +
-	"\fhigh_segment\x18\f \x01(\x04R\vhighSegment\"\xb7\x01\n" +
+	"\fhigh_segment\x18\f \x01(\x04R\vhighSegment\x12B\n" +
+	"\x0ezone_listeners\x18d \x03(\v2\x1b.varve.meta.v1.ZoneListenerR\rzoneListeners\x12\x1a\n" +
+	"\bdraining\x18e \x01(\bR\bdraining\"\xb7\x01\n" +
 	"\vSnapshotJob\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x12,\n" +
@@ -4990,11 +5044,13 @@ var file_meta_proto_goTypes = []any{
 	(*ResetShareOffsets)(nil),            // 57: varve.meta.v1.ResetShareOffsets
 	(*LeaseCompaction)(nil),              // 58: varve.meta.v1.LeaseCompaction
 	(*CompactRange)(nil),                 // 59: varve.meta.v1.CompactRange
-	(*SnapshotRound)(nil),                // 60: varve.meta.v1.SnapshotRound
-	(*SnapshotCleaning)(nil),             // 61: varve.meta.v1.SnapshotCleaning
-	(*StoredConsumerGroup)(nil),          // 62: varve.meta.v1.StoredConsumerGroup
-	(*StoredStreamsGroup)(nil),           // 63: varve.meta.v1.StoredStreamsGroup
-	(*StoredShareGroup)(nil),             // 64: varve.meta.v1.StoredShareGroup
+	(*DrainNode)(nil),                    // 60: varve.meta.v1.DrainNode
+	(*ZoneListener)(nil),                 // 61: varve.meta.v1.ZoneListener
+	(*SnapshotRound)(nil),                // 62: varve.meta.v1.SnapshotRound
+	(*SnapshotCleaning)(nil),             // 63: varve.meta.v1.SnapshotCleaning
+	(*StoredConsumerGroup)(nil),          // 64: varve.meta.v1.StoredConsumerGroup
+	(*StoredStreamsGroup)(nil),           // 65: varve.meta.v1.StoredStreamsGroup
+	(*StoredShareGroup)(nil),             // 66: varve.meta.v1.StoredShareGroup
 }
 var file_meta_proto_depIdxs = []int32{
 	3,  // 0: varve.meta.v1.Entry.commands:type_name -> varve.meta.v1.Command
@@ -5030,48 +5086,51 @@ var file_meta_proto_depIdxs = []int32{
 	26, // 30: varve.meta.v1.Command.end_transaction:type_name -> varve.meta.v1.EndTransaction
 	58, // 31: varve.meta.v1.Command.lease_compaction:type_name -> varve.meta.v1.LeaseCompaction
 	59, // 32: varve.meta.v1.Command.compact_range:type_name -> varve.meta.v1.CompactRange
-	0,  // 33: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
-	9,  // 34: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	1,  // 35: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
-	9,  // 36: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	16, // 37: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
-	15, // 38: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
-	18, // 39: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	18, // 40: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	24, // 41: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
-	18, // 42: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	28, // 43: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
-	29, // 44: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
-	38, // 45: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
-	42, // 46: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
-	45, // 47: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
-	47, // 48: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
-	48, // 49: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
-	49, // 50: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
-	39, // 51: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
-	40, // 52: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
-	41, // 53: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
-	60, // 54: varve.meta.v1.SnapshotJob.round:type_name -> varve.meta.v1.SnapshotRound
-	9,  // 55: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	43, // 56: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
-	9,  // 57: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	44, // 58: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
-	61, // 59: varve.meta.v1.SnapshotPartition.cleaning:type_name -> varve.meta.v1.SnapshotCleaning
-	46, // 60: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
-	17, // 61: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
-	18, // 62: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	62, // 63: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
-	63, // 64: varve.meta.v1.SnapshotGroup.streams:type_name -> varve.meta.v1.StoredStreamsGroup
-	64, // 65: varve.meta.v1.SnapshotGroup.share:type_name -> varve.meta.v1.StoredShareGroup
-	50, // 66: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
-	51, // 67: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
-	52, // 68: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
-	18, // 69: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	70, // [70:70] is the sub-list for method output_type
-	70, // [70:70] is the sub-list for method input_type
-	70, // [70:70] is the sub-list for extension type_name
-	70, // [70:70] is the sub-list for extension extendee
-	0,  // [0:70] is the sub-list for field type_name
+	60, // 33: varve.meta.v1.Command.drain_node:type_name -> varve.meta.v1.DrainNode
+	61, // 34: varve.meta.v1.RegisterNode.zone_listeners:type_name -> varve.meta.v1.ZoneListener
+	0,  // 35: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
+	9,  // 36: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	1,  // 37: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
+	9,  // 38: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	16, // 39: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
+	15, // 40: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
+	18, // 41: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	18, // 42: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	24, // 43: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
+	18, // 44: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	28, // 45: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
+	29, // 46: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
+	38, // 47: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
+	42, // 48: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
+	45, // 49: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
+	47, // 50: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
+	48, // 51: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
+	49, // 52: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
+	39, // 53: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
+	40, // 54: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
+	41, // 55: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
+	61, // 56: varve.meta.v1.SnapshotNode.zone_listeners:type_name -> varve.meta.v1.ZoneListener
+	62, // 57: varve.meta.v1.SnapshotJob.round:type_name -> varve.meta.v1.SnapshotRound
+	9,  // 58: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	43, // 59: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
+	9,  // 60: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	44, // 61: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
+	63, // 62: varve.meta.v1.SnapshotPartition.cleaning:type_name -> varve.meta.v1.SnapshotCleaning
+	46, // 63: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
+	17, // 64: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
+	18, // 65: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	64, // 66: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
+	65, // 67: varve.meta.v1.SnapshotGroup.streams:type_name -> varve.meta.v1.StoredStreamsGroup
+	66, // 68: varve.meta.v1.SnapshotGroup.share:type_name -> varve.meta.v1.StoredShareGroup
+	50, // 69: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
+	51, // 70: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
+	52, // 71: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
+	18, // 72: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	73, // [73:73] is the sub-list for method output_type
+	73, // [73:73] is the sub-list for method input_type
+	73, // [73:73] is the sub-list for extension type_name
+	73, // [73:73] is the sub-list for extension extendee
+	0,  // [0:73] is the sub-list for field type_name
 }
 
 func init() { file_meta_proto_init() }
@@ -5081,6 +5140,7 @@ func file_meta_proto_init() {
 	}
 	file_compaction_proto_init()
 	file_consumergroup_proto_init()
+	file_nodes_proto_init()
 	file_sharegroup_proto_init()
 	file_streamsgroup_proto_init()
 	file_meta_proto_msgTypes[1].OneofWrappers = []any{
@@ -5116,6 +5176,7 @@ func file_meta_proto_init() {
 		(*Command_EndTransaction)(nil),
 		(*Command_LeaseCompaction)(nil),
 		(*Command_CompactRange)(nil),
+		(*Command_DrainNode)(nil),
 	}
 	file_meta_proto_msgTypes[35].OneofWrappers = []any{
 		(*SnapshotPart_Core)(nil),
