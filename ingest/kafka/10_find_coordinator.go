@@ -33,7 +33,7 @@ func handleFindCoordinator(_ context.Context, call *call, r *kmsg.FindCoordinato
 	if r.Version < 1 {
 		r.CoordinatorType = groupCoordinator
 	}
-	nodes := candidates(call.server().catalog.nodes(), call.server().config.ZoneOf(call.clientID()))
+	nodes := candidates(call.nodes(), call.zone())
 	response := kmsg.NewPtrFindCoordinatorResponse()
 	for _, key := range keys {
 		c := findCoordinator(nodes, r.CoordinatorType, key)
