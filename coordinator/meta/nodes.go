@@ -193,15 +193,27 @@ func (a *applier) drainNode(c *metapb.DrainNode) Verdict {
 	return Verdict{NodeID: n.ID, NodeEpoch: n.Epoch}
 }
 
-// Unshipped tells what is on a node's disk and nowhere else: the hot segments with runs that no segment object holds, and the runs' bytes.
-func (s *State) Unshipped(id NodeID) (segments int, bytes uint64) {
+// Unshipped is what is on a node's disk and nowhere else.
+type Unshipped struct {
+	Segments int    // hot segments with runs that no segment object holds
+	Bytes    uint64 // of those runs
+	// ShippableSegments are those that hold more than open transactions.
+	ShippableSegments int
+}
+
+// Unshipped tells what would be lost with a node's disk.
+func (s *State) Unshipped(id NodeID) (u Unshipped) {
 	for _, c := range s.containerOrder {
-		if c.node == id && !c.isChunk() && c.liveRuns > 0 {
-			segments++
-			bytes += c.liveBytes
+		if c.node != id || c.isChunk() || c.liveRuns == 0 {
+			continue
+		}
+		u.Segments++
+		u.Bytes += c.liveBytes
+		if c.liveRuns > c.heldRuns {
+			u.ShippableSegments++
 		}
 	}
-	return segments, bytes
+	return u
 }
 
 // OpenSegments are the hot segments of a node that are not sealed yet, in a slice of the caller's.

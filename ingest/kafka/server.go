@@ -34,8 +34,8 @@ type Server struct {
 	// turning ends with TurnAway.
 	turning  context.Context
 	turnAway context.CancelFunc
-	wait   sync.WaitGroup // connections
-	once   sync.Once      // closes the presses
+	wait     sync.WaitGroup // connections
+	once     sync.Once      // closes the presses
 
 	mu struct {
 		sync.Mutex
