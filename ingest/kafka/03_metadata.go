@@ -26,6 +26,7 @@ func handleMetadata(ctx context.Context, call *call, r *kmsg.MetadataRequest) (k
 		return failedMetadata(r, e), nil
 	}
 	response := kmsg.NewPtrMetadataResponse()
+	call.server().config.CheckNodes(ctx)
 	nodes := call.nodes()
 	for _, n := range nodes {
 		broker := kmsg.MetadataResponseBroker{NodeID: n.id, Host: n.host, Port: n.port}

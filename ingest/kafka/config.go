@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -54,6 +55,8 @@ type Config struct {
 	LogDir    string
 	DiskSpace func() (totalBytes, usableBytes int64)
 
+	// CheckNodes returns when NodeGone knows of every process that had died before the call. Default: at once.
+	CheckNodes func(ctx context.Context)
 	// NodeGone says whether the process of a node's epoch is known to have died, before the leader has said so. Default: no.
 	NodeGone func(id meta.NodeID, epoch uint64) bool
 
@@ -113,6 +116,9 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.CompressionWorkers, runtime.GOMAXPROCS(0))
 	if c.ZoneOf == nil {
 		c.ZoneOf = zoneOfClientID
+	}
+	if c.CheckNodes == nil {
+		c.CheckNodes = func(context.Context) {}
 	}
 	if c.NodeGone == nil {
 		c.NodeGone = func(meta.NodeID, uint64) bool { return false }

@@ -110,17 +110,9 @@ func TestAKilledNodesClientsGoOnWithinThreeSeconds(t *testing.T) {
 	awaitNodes(t, r.Ingest[0], r.Ingest...)
 	s := startSteady(t, r.Ingest, "killed", 6)
 	for _, victim := range r.Ingest {
-		s.settle(t)
-		from := time.Now()
+		from := s.rest(t)
 		victim.Kill()
-		cluster.Eventually(t, patience, "clients go on", func() error {
-			if time.Since(from) < time.Second {
-				return fmt.Errorf("not long enough")
-			}
-			return nil
-		})
-		s.settle(t)
-		acknowledged, read := s.longest(from.Add(-time.Second), time.Now())
+		acknowledged, read := s.around(t, from, from.Add(time.Second))
 		t.Logf("killed %s: the longest acknowledgement took %v, the longest way to a reader %v", victim, acknowledged, read)
 		if acknowledged > 3*time.Second || read > 3*time.Second {
 			t.Errorf("clients did not go on within 3 s")
@@ -129,4 +121,3 @@ func TestAKilledNodesClientsGoOnWithinThreeSeconds(t *testing.T) {
 	}
 	s.finish(t)
 }
-

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -31,8 +32,37 @@ type steady struct {
 		acked    []passage
 		received map[int32]map[int64]int // partition, number, how often
 		read     []passage
-		moved    int // rebalances that took something away
+		moved    int       // rebalances that took something away
+		metadata time.Time // when one of the clients last heard which nodes there are
 	}
+}
+
+// OnBrokerRead implements kgo.HookBrokerRead.
+func (s *steady) OnBrokerRead(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, _ error) {
+	if key == 3 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.mu.metadata = time.Now()
+	}
+}
+
+// rest returns when everything that was sent is read, and the clients would ask for metadata again: a franz-go client does not ask more
+// often than every five seconds, whatever happens. It returns the instant.
+func (s *steady) rest(t *testing.T) time.Time {
+	t.Helper()
+	cluster.Eventually(t, patience, "clients would ask for metadata", func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if len(s.mu.read) == 0 {
+			return errors.New("nothing has been read")
+		}
+		if age := time.Since(s.mu.metadata); age < 5100*time.Millisecond {
+			return fmt.Errorf("they did %v ago", age)
+		}
+		return nil
+	})
+	s.settle(t)
+	return time.Now()
 }
 
 // passage is the way of one record.
@@ -52,7 +82,12 @@ func startSteady(t *testing.T, nodes []*cluster.Node, topic string, partitions i
 		seeds = append(seeds, n.Kafka)
 	}
 	client := func(more ...kgo.Opt) *kgo.Client {
-		c, err := kgo.NewClient(append(append([]kgo.Opt{kgo.SeedBrokers(seeds...)}, options...), more...)...)
+		if path := os.Getenv("VARVE_CLIENT_LOG"); path != "" {
+			if file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err == nil {
+				more = append(more, kgo.WithLogger(kgo.BasicLogger(file, kgo.LogLevelDebug, func() string { return time.Now().Format("05.000 ") })))
+			}
+		}
+		c, err := kgo.NewClient(append(append([]kgo.Opt{kgo.SeedBrokers(seeds...), kgo.WithHooks(s)}, options...), more...)...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -122,6 +157,19 @@ func (s *steady) consume() {
 		})
 		s.mu.Unlock()
 	}
+}
+
+// around returns the longest passages of what was sent from half a second before an instant to another.
+func (s *steady) around(t *testing.T, from, to time.Time) (acknowledged, read time.Duration) {
+	t.Helper()
+	cluster.Eventually(t, patience, "the time is over", func() error {
+		if wait := time.Until(to); wait > 0 {
+			return fmt.Errorf("%v are to come", wait)
+		}
+		return nil
+	})
+	s.settle(t)
+	return s.longest(from.Add(-500*time.Millisecond), to)
 }
 
 // longest are the longest passages of what was sent between two instants: to the acknowledgement, and to the reader.

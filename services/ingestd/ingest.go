@@ -69,7 +69,7 @@ func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups k
 		return nil, err
 	}
 	p.Internal.HandleGet("/hot/{disk}/{segment}", hotHandler{n.hotLog})
-	p.Internal.HandleGet(presence.Path, presence.Handler(background))
+	presence.Register(background, p.Internal)
 	n.watcher = presence.New(presence.Config{Client: p.Client, Replica: r, Self: p.Config.AdvertisedInternalAddr})
 	registration, err := n.awaitRegistration(ctx)
 	if err != nil {
@@ -79,7 +79,7 @@ func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups k
 		ClusterID: p.Cluster.ClusterID, NodeID: registration.Node, InFlightBytes: int64(p.Config.RequestMemory),
 		MaxConnections: p.Config.MaxConnections, Logger: p.Log, LogLevel: p.LogLevel, Metrics: n.metrics,
 		LogDir: absolute(p.Config.DataDir), DiskSpace: diskSpace(p.Config.DataDir), ClientMetrics: newClientMetrics(p.Registry),
-		NodeGone: n.watcher.Gone,
+		CheckNodes: n.watcher.Check, NodeGone: n.watcher.Gone,
 	}, kafka.Domain{
 		Metadata: r, Appender: kafka.LaneAppender{Set: n.lanes}, Fetcher: kafka.FetchReader{Reader: reader}, Offsets: reader, Groups: groups, Shares: shares,
 	})

@@ -14,11 +14,19 @@ import (
 	"github.com/varvelog/varve/infra/rpc"
 )
 
-// Path is where a node holds GETs on its internal listener.
-const Path = "/presence"
+// Path is where a node holds GETs on its internal listener; ProbePath is where it answers them at once.
+const (
+	Path      = "/presence"
+	ProbePath = "/presence/probe"
+)
 
-// Handler holds each GET until ctx ends, or its caller goes.
-func Handler(ctx context.Context) http.Handler {
+// Register has a node answer watchers: it holds each GET of Path until ctx ends, or its caller goes.
+func Register(ctx context.Context, server *rpc.Server) {
+	server.HandleGet(Path, hold(ctx))
+	server.HandleGet(ProbePath, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+}
+
+func hold(ctx context.Context) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusOK)
 		if err := http.NewResponseController(w).Flush(); err != nil {
@@ -51,6 +59,8 @@ const (
 	// redial is how long after a connection broke or could not be made the next is tried, doubled up to maxRedial.
 	redial    = 100 * time.Millisecond
 	maxRedial = 2 * time.Second
+	// probeTimeout is how long a round waits for a process that neither answers nor is found dead. It is taken to be there, and slow.
+	probeTimeout = 100 * time.Millisecond
 )
 
 // Watcher watches the live nodes of a replica's state.
@@ -58,14 +68,25 @@ type Watcher struct {
 	config Config
 	mu     struct {
 		sync.Mutex
-		gone map[meta.NodeID]uint64 // the epoch that is gone
+		known map[target]*knowledge
+		next  *round // that waits for the running one
+		runs  bool
 	}
 }
+
+// knowledge is what is known of a process.
+type knowledge struct {
+	seen bool // it was there once: before that its absence means nothing
+	gone bool
+}
+
+// round is one probe of every process. It is over when done is closed.
+type round struct{ done chan struct{} }
 
 // New returns a Watcher that knows of no death. Run makes it watch.
 func New(config Config) *Watcher {
 	w := &Watcher{config: config}
-	w.mu.gone = map[meta.NodeID]uint64{}
+	w.mu.known = map[target]*knowledge{}
 	return w
 }
 
@@ -73,7 +94,92 @@ func New(config Config) *Watcher {
 func (w *Watcher) Gone(id meta.NodeID, epoch uint64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.mu.gone[id] == epoch && epoch > 0
+	for t, k := range w.mu.known {
+		if t.id == id && t.epoch == epoch {
+			return k.gone
+		}
+	}
+	return false
+}
+
+// Check asks every process whether it is there, and returns when each has answered, has been found dead, or has had probeTimeout. A client
+// that has just lost a node asks others for metadata at once, and believes what it is told for seconds: what it is told must not be older than
+// its question. Those who ask at the same time share a round.
+func (w *Watcher) Check(ctx context.Context) {
+	w.mu.Lock()
+	if len(w.mu.known) == 0 {
+		w.mu.Unlock()
+		return
+	}
+	r := w.mu.next
+	if r == nil {
+		r = &round{done: make(chan struct{})}
+		w.mu.next = r
+	}
+	if !w.mu.runs {
+		w.mu.runs = true
+		go w.runRounds()
+	}
+	w.mu.Unlock()
+	select {
+	case <-r.done:
+	case <-ctx.Done():
+	}
+}
+
+// runRounds probes until nobody waits for another round.
+func (w *Watcher) runRounds() {
+	for {
+		w.mu.Lock()
+		r := w.mu.next
+		w.mu.next = nil
+		if r == nil {
+			w.mu.runs = false
+			w.mu.Unlock()
+			return
+		}
+		var targets []target
+		for t, k := range w.mu.known {
+			if !k.gone {
+				targets = append(targets, t)
+			}
+		}
+		w.mu.Unlock()
+		var probes sync.WaitGroup
+		for _, t := range targets {
+			probes.Go(func() { w.probe(context.Background(), t) })
+		}
+		probes.Wait()
+		close(r.done)
+	}
+}
+
+// probe asks a process until it answers, is found dead, or probeTimeout is over. A process that dies closes its sockets one after the other:
+// between the first and the last a connection is made and reset.
+func (w *Watcher) probe(ctx context.Context, t target) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	for ctx.Err() == nil {
+		body, _, err := w.config.Client.Get(ctx, t.address, ProbePath)
+		if err == nil {
+			_ = body.Close() //nolint:errcheck // it is empty
+			w.present(t)
+			return
+		}
+		if w.judge(t, err) {
+			return
+		}
+		pause(ctx, time.Millisecond)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // target is a process to watch.
@@ -96,13 +202,18 @@ func (w *Watcher) Run(ctx context.Context) {
 			if !targets[t] {
 				stop()
 				delete(watched, t)
-				w.forget(t)
+				w.mu.Lock()
+				delete(w.mu.known, t)
+				w.mu.Unlock()
 			}
 		}
 		for t := range targets {
 			if watched[t] == nil {
 				watch, stop := context.WithCancel(ctx)
 				watched[t] = stop
+				w.mu.Lock()
+				w.mu.known[t] = &knowledge{}
+				w.mu.Unlock()
 				watching.Go(func() { defer stop(); w.watch(watch, t) })
 			}
 		}
@@ -126,27 +237,21 @@ func (w *Watcher) targets() map[target]bool {
 	return targets
 }
 
-// watch holds a connection to t. It was there once before its absence means anything.
+// watch holds a connection to t.
 func (w *Watcher) watch(ctx context.Context, t target) {
-	wait, seen := redial, false
+	wait := redial
 	for ctx.Err() == nil {
 		began := time.Now()
-		held, err := w.hold(ctx, t)
-		if held {
-			seen, wait = true, redial
+		if held, err := w.hold(ctx, t); held {
+			wait = redial
+			w.probe(ctx, t)
 			if time.Since(began) > redial {
-				continue // broken: what becomes of the next one tells why
+				continue
 			}
+		} else {
+			w.judge(t, err)
 		}
-		if seen && errors.Is(err, syscall.ECONNREFUSED) {
-			w.note(t)
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		timer.Stop()
+		pause(ctx, wait)
 		wait = min(2*wait, maxRedial)
 	}
 }
@@ -157,27 +262,35 @@ func (w *Watcher) hold(ctx context.Context, t target) (held bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	w.forget(t)
+	w.present(t)
 	_, err = io.Copy(io.Discard, body)
 	return true, errors.Join(err, body.Close())
 }
 
-func (w *Watcher) note(t target) {
+func (w *Watcher) present(t target) {
 	w.mu.Lock()
-	known := w.mu.gone[t.id] == t.epoch
-	w.mu.gone[t.id] = t.epoch
-	w.mu.Unlock()
-	if !known && w.config.Gone != nil {
-		w.config.Gone(t.id, t.epoch)
+	defer w.mu.Unlock()
+	if k := w.mu.known[t]; k != nil {
+		k.seen, k.gone = true, false
 	}
 }
 
-func (w *Watcher) forget(t target) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.mu.gone[t.id] == t.epoch {
-		delete(w.mu.gone, t.id)
+// judge takes a refused connection to a process that was there for its death; refused says whether it was one.
+func (w *Watcher) judge(t target, err error) (refused bool) {
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return false
 	}
+	w.mu.Lock()
+	k := w.mu.known[t]
+	news := k != nil && k.seen && !k.gone
+	if news {
+		k.gone = true
+	}
+	w.mu.Unlock()
+	if news && w.config.Gone != nil {
+		w.config.Gone(t.id, t.epoch)
+	}
+	return true
 }
 
 // changes wakes the Watcher when nodes have changed.
