@@ -44,6 +44,9 @@ type Leader struct {
 	archiver  *archive.Archiver // nil for none
 	nagged    atomic.Int64      // when complain last wrote, Unix nanoseconds
 	full      atomic.Bool       // MaxUnshippedRuns is reached, as of the last upkeep
+
+	created   time.Time
+	appending atomic.Int64 // since when an append waits for its answer, in nanoseconds since created; 0 for none
 }
 
 var _ replica.Submitter = (*Leader)(nil)
@@ -54,7 +57,7 @@ func New(cfg Config) (*Leader, error) {
 		return nil, fmt.Errorf("leader: %w", err)
 	}
 	cfg = cfg.withDefaults()
-	l := &Leader{cfg: cfg, queue: newQueue(cfg.MaxQueuedCommands, cfg.MaxQueuedBytes)}
+	l := &Leader{cfg: cfg, queue: newQueue(cfg.MaxQueuedCommands, cfg.MaxQueuedBytes), created: time.Now()}
 	l.liveness.init()
 	l.notifier.init()
 	l.snapshots.due = make(chan struct{}, 1)
@@ -126,7 +129,7 @@ func (l *Leader) takeOver(ctx context.Context) error {
 		l.epoch.Store(epoch)
 		l.next.Store(seq + 1)
 		l.lastHash = hash
-		l.clock.Store(newClock(l.cfg.Now, l.startTime(ctx, timeMillis), timeMillis))
+		l.clock.Store(l.startClock(ctx, timeMillis))
 		start := &metapb.Command{Kind: &metapb.Command_LeaderStart{LeaderStart: &metapb.LeaderStart{
 			Epoch: epoch, InternalAddress: l.cfg.InternalAddress, Name: l.cfg.Name, FeatureLevel: meta.FeatureLevel,
 		}}}
@@ -151,7 +154,7 @@ func (l *Leader) catchUp(ctx context.Context) error {
 			return err
 		}
 		l.complain("cannot read the metalog, trying again", err)
-		if err := pause(ctx, &wait); err != nil {
+		if err := l.pause(ctx, &wait); err != nil {
 			return err
 		}
 	}
@@ -233,7 +236,10 @@ func (l *Leader) commit(ctx context.Context, commands []*metapb.Command, kind me
 		return err
 	}
 	began := time.Now()
-	if err := l.appendSettled(ctx, seq, encoded, kind); err != nil {
+	l.appending.Store(int64(began.Sub(l.created)) + 1)
+	err = l.appendSettled(ctx, seq, encoded, kind)
+	l.appending.Store(0)
+	if err != nil {
 		return err
 	}
 	if l.cfg.Observer != nil {
@@ -297,6 +303,21 @@ func (l *Leader) Leading() (epoch uint64, leading bool) {
 	l.queue.mu.Lock()
 	defer l.queue.mu.Unlock()
 	return l.epoch.Load(), l.queue.mu.open
+}
+
+// Stalled is for how long an append has been waiting for its answer, 0 where there is none under way.
+func (l *Leader) Stalled() time.Duration {
+	since := l.appending.Load()
+	if since == 0 {
+		return 0
+	}
+	return max(0, time.Since(l.created)-time.Duration(since))
+}
+
+// Doubt has the leader find out whether it still leads, by an append: somebody knows of a later leader.
+func (l *Leader) Doubt(ctx context.Context) error {
+	_, err := l.queue.submit(ctx, []*metapb.Command{noop()})
+	return err
 }
 
 // ArchiveLag is how many entries are durable and not archived yet.

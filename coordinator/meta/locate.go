@@ -25,6 +25,7 @@ type Location struct {
 	DiskID    [16]byte // of the node: a disk of another id does not hold the bytes
 	Segment   uint64   // TierHot: the hot log segment; Position counts from its first byte
 	Chunk     ChunkID  // TierChunk: names the object
+	Copy      Copy     // TierHot, in the class replicated: where the same bytes are a second time
 
 	// Parts (TierSegment).
 	Object                     SegmentID
@@ -34,6 +35,14 @@ type Location struct {
 	Records                    uint64
 
 	Marker TransactionMarker // TierMarker
+}
+
+// Copy is the second place of a run's bytes. The zero value is none.
+type Copy struct {
+	Node     NodeID
+	DiskID   [16]byte
+	Segment  uint64
+	Position uint64
 }
 
 // Key is the object's key for TierChunk and TierSegment, empty for TierHot.
@@ -70,6 +79,26 @@ func (s *State) Locate(tp TopicPartition, offset int64) (Location, bool) {
 
 func (m *TransactionMarker) location() Location {
 	return Location{Tier: TierMarker, BaseOffset: m.Offset, NextOffset: m.Offset + 1, MaxTimestamp: -1, MaxTimestampOffset: -1, Marker: *m}
+}
+
+// Extents calls yield for the extents that a partition is made of, in order of offsets, until it answers false. Copies that local retention
+// keeps are not among them.
+func (s *State) Extents(p *Partition, yield func(Location) bool) {
+	runs, parts, markers := p.runs, p.parts, p.markers
+	for len(runs)+len(parts)+len(markers) > 0 {
+		var l Location
+		switch earliest(runs, parts, markers) {
+		case earliestRun:
+			l, runs = s.runLocation(&runs[0]), runs[1:]
+		case earliestPart:
+			l, parts = parts[0].location(), parts[1:]
+		case earliestMarker:
+			l, markers = markers[0].location(), markers[1:]
+		}
+		if !yield(l) {
+			return
+		}
+	}
 }
 
 // LocateStored is Locate for parts alone: where to read when a local copy cannot be had.
@@ -111,6 +140,9 @@ func (s *State) runLocation(r *run) Location {
 	}
 	if c.isChunk() {
 		l.Tier, l.Chunk = TierChunk, c.chunkID()
+	}
+	if c.copy.node != 0 {
+		l.Copy = Copy{Node: c.copy.node, DiskID: s.nodes[c.copy.node-1].DiskID, Segment: c.copy.segment, Position: uint64(c.copyPosition(r.position))}
 	}
 	return l
 }

@@ -189,7 +189,7 @@ func (s *State) writeContainers(w *snapshotWriter) {
 		for _, c := range some {
 			b = appendContainer(b, c)
 		}
-		w.part(&metapb.SnapshotPart{Kind: &metapb.SnapshotPart_Containers{Containers: &metapb.SnapshotContainers{Containers: b}}})
+		w.part(&metapb.SnapshotPart{Kind: &metapb.SnapshotPart_Containers{Containers: &metapb.SnapshotContainers{Containers: b, Copies: packCopies(some)}}})
 	}
 }
 

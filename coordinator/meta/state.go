@@ -50,7 +50,8 @@ type State struct {
 	containerOrder []*container // by id
 	containerSlots []*container
 	freeSlots      []uint32
-	hot            map[hotKey]*container
+	hot            map[hotKeys]*container
+	files          map[hotKey][]*container // by each hot segment they are in
 	chunks         map[ChunkID]*container
 
 	objects     map[SegmentID]*object
@@ -87,7 +88,7 @@ func New(logID [16]byte) *State {
 		logID: logID, nextProducerID: 1, nextContainer: 1, nextJob: 1,
 		topics: map[TopicID]*Topic{}, topicsByName: map[string]*Topic{},
 		nodeByDisk: map[[16]byte]*Node{},
-		containers: map[ContainerID]*container{}, hot: map[hotKey]*container{}, chunks: map[ChunkID]*container{},
+		containers: map[ContainerID]*container{}, hot: map[hotKeys]*container{}, files: map[hotKey][]*container{}, chunks: map[ChunkID]*container{},
 		objects: map[SegmentID]*object{}, garbageKeys: map[string]struct{}{},
 		groups: map[string]*Group{}, configs: map[configKey]map[string]string{}, cluster: defaultClusterConfig(),
 		jobs: map[JobID]*job{}, transactions: map[string]*transaction{}, transactionOf: map[int64]*transaction{},

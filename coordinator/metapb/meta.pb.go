@@ -1076,17 +1076,21 @@ func (x *SetNodeLive) GetLive() bool {
 }
 
 type CommitChunk struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	NodeId        int32                  `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	NodeEpoch     uint64                 `protobuf:"varint,2,opt,name=node_epoch,json=nodeEpoch,proto3" json:"node_epoch,omitempty"`
-	Lane          uint32                 `protobuf:"varint,3,opt,name=lane,proto3" json:"lane,omitempty"`                                           // 0 local, 1 object
-	Seq           uint64                 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`                                             // from 1 in each epoch and lane; state accepts exactly the next
-	Durability    Durability             `protobuf:"varint,5,opt,name=durability,proto3,enum=varve.meta.v1.Durability" json:"durability,omitempty"` // what holds for the bytes
-	Segment       uint64                 `protobuf:"varint,6,opt,name=segment,proto3" json:"segment,omitempty"`                                     // hot log segment; 0 for an object chunk
-	Position      uint32                 `protobuf:"varint,7,opt,name=position,proto3" json:"position,omitempty"`                                   // of the chunk's first byte in the segment; 0 for an object chunk
-	ChunkBytes    uint64                 `protobuf:"varint,8,opt,name=chunk_bytes,json=chunkBytes,proto3" json:"chunk_bytes,omitempty"`
-	RunTable      []byte                 `protobuf:"bytes,9,opt,name=run_table,json=runTable,proto3" json:"run_table,omitempty"`      // as in the chunk (ingest/chunk FORMAT.md)
-	VoidChunk     bool                   `protobuf:"varint,10,opt,name=void_chunk,json=voidChunk,proto3" json:"void_chunk,omitempty"` // an object chunk that failed for good: seq is used up, nothing is committed
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	NodeId     int32                  `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	NodeEpoch  uint64                 `protobuf:"varint,2,opt,name=node_epoch,json=nodeEpoch,proto3" json:"node_epoch,omitempty"`
+	Lane       uint32                 `protobuf:"varint,3,opt,name=lane,proto3" json:"lane,omitempty"`                                           // 0 local, 1 object, 2 replicated
+	Seq        uint64                 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`                                             // from 1 in each epoch and lane; state accepts exactly the next
+	Durability Durability             `protobuf:"varint,5,opt,name=durability,proto3,enum=varve.meta.v1.Durability" json:"durability,omitempty"` // what holds for the bytes
+	Segment    uint64                 `protobuf:"varint,6,opt,name=segment,proto3" json:"segment,omitempty"`                                     // hot log segment; 0 for an object chunk
+	Position   uint32                 `protobuf:"varint,7,opt,name=position,proto3" json:"position,omitempty"`                                   // of the chunk's first byte in the segment; 0 for an object chunk
+	ChunkBytes uint64                 `protobuf:"varint,8,opt,name=chunk_bytes,json=chunkBytes,proto3" json:"chunk_bytes,omitempty"`
+	RunTable   []byte                 `protobuf:"bytes,9,opt,name=run_table,json=runTable,proto3" json:"run_table,omitempty"`      // as in the chunk (ingest/chunk FORMAT.md)
+	VoidChunk  bool                   `protobuf:"varint,10,opt,name=void_chunk,json=voidChunk,proto3" json:"void_chunk,omitempty"` // a chunk that failed for good: seq is used up, nothing is committed
+	// Of an object chunk: under which of its keys it stands (0 is the first), and how many besides the first a PUT was begun under.
+	Hedge         uint32     `protobuf:"varint,14,opt,name=hedge,proto3" json:"hedge,omitempty"`
+	Hedges        uint32     `protobuf:"varint,15,opt,name=hedges,proto3" json:"hedges,omitempty"`
+	Copy          *ChunkCopy `protobuf:"bytes,110,opt,name=copy,proto3" json:"copy,omitempty"` // of a replicated chunk, and of no other
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1189,6 +1193,27 @@ func (x *CommitChunk) GetVoidChunk() bool {
 		return x.VoidChunk
 	}
 	return false
+}
+
+func (x *CommitChunk) GetHedge() uint32 {
+	if x != nil {
+		return x.Hedge
+	}
+	return 0
+}
+
+func (x *CommitChunk) GetHedges() uint32 {
+	if x != nil {
+		return x.Hedges
+	}
+	return 0
+}
+
+func (x *CommitChunk) GetCopy() *ChunkCopy {
+	if x != nil {
+		return x.Copy
+	}
+	return nil
 }
 
 // SealContainer: no more chunks go to this hot segment of this epoch. Sent in lane order behind its last chunk.
@@ -4180,7 +4205,8 @@ func (x *SnapshotGroup) GetShare() *StoredShareGroup {
 
 type SnapshotContainers struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Containers    []byte                 `protobuf:"bytes,1,opt,name=containers,proto3" json:"containers,omitempty"`
+	Containers    []byte                 `protobuf:"bytes,1,opt,name=containers,proto3" json:"containers,omitempty"` // packed
+	Copies        []byte                 `protobuf:"bytes,110,opt,name=copies,proto3" json:"copies,omitempty"`       // packed: of those containers that are in two places
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4218,6 +4244,13 @@ func (*SnapshotContainers) Descriptor() ([]byte, []int) {
 func (x *SnapshotContainers) GetContainers() []byte {
 	if x != nil {
 		return x.Containers
+	}
+	return nil
+}
+
+func (x *SnapshotContainers) GetCopies() []byte {
+	if x != nil {
+		return x.Copies
 	}
 	return nil
 }
@@ -4559,7 +4592,7 @@ var File_meta_proto protoreflect.FileDescriptor
 const file_meta_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"meta.proto\x12\rvarve.meta.v1\x1a\x10compaction.proto\x1a\x13consumergroup.proto\x1a\vnodes.proto\x1a\x10sharegroup.proto\x1a\x12streamsgroup.proto\"\xf4\x01\n" +
+	"meta.proto\x12\rvarve.meta.v1\x1a\x10compaction.proto\x1a\x13consumergroup.proto\x1a\vnodes.proto\x1a\x10replicated.proto\x1a\x10sharegroup.proto\x1a\x12streamsgroup.proto\"\xf4\x01\n" +
 	"\x05Entry\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x15\n" +
 	"\x06log_id\x18\x02 \x01(\fR\x05logId\x12#\n" +
@@ -4636,7 +4669,7 @@ const file_meta_proto_rawDesc = "" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x1d\n" +
 	"\n" +
 	"node_epoch\x18\x02 \x01(\x04R\tnodeEpoch\x12\x12\n" +
-	"\x04live\x18\x03 \x01(\bR\x04live\"\xb9\x02\n" +
+	"\x04live\x18\x03 \x01(\bR\x04live\"\x95\x03\n" +
 	"\vCommitChunk\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x1d\n" +
 	"\n" +
@@ -4653,7 +4686,10 @@ const file_meta_proto_rawDesc = "" +
 	"\trun_table\x18\t \x01(\fR\brunTable\x12\x1d\n" +
 	"\n" +
 	"void_chunk\x18\n" +
-	" \x01(\bR\tvoidChunk\"\x80\x01\n" +
+	" \x01(\bR\tvoidChunk\x12\x14\n" +
+	"\x05hedge\x18\x0e \x01(\rR\x05hedge\x12\x16\n" +
+	"\x06hedges\x18\x0f \x01(\rR\x06hedges\x12,\n" +
+	"\x04copy\x18n \x01(\v2\x18.varve.meta.v1.ChunkCopyR\x04copy\"\x80\x01\n" +
 	"\rSealContainer\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x1d\n" +
 	"\n" +
@@ -4928,11 +4964,12 @@ const file_meta_proto_rawDesc = "" +
 	"\bconsumer\x18\n" +
 	" \x01(\v2\".varve.meta.v1.StoredConsumerGroupR\bconsumer\x12;\n" +
 	"\astreams\x18\x0f \x01(\v2!.varve.meta.v1.StoredStreamsGroupR\astreams\x125\n" +
-	"\x05share\x18\f \x01(\v2\x1f.varve.meta.v1.StoredShareGroupR\x05share\"4\n" +
+	"\x05share\x18\f \x01(\v2\x1f.varve.meta.v1.StoredShareGroupR\x05share\"L\n" +
 	"\x12SnapshotContainers\x12\x1e\n" +
 	"\n" +
 	"containers\x18\x01 \x01(\fR\n" +
-	"containers\"+\n" +
+	"containers\x12\x16\n" +
+	"\x06copies\x18n \x01(\fR\x06copies\"+\n" +
 	"\x0fSnapshotObjects\x12\x18\n" +
 	"\aobjects\x18\x01 \x01(\fR\aobjects\"^\n" +
 	"\x14SnapshotTransactions\x12F\n" +
@@ -5046,11 +5083,12 @@ var file_meta_proto_goTypes = []any{
 	(*CompactRange)(nil),                 // 59: varve.meta.v1.CompactRange
 	(*DrainNode)(nil),                    // 60: varve.meta.v1.DrainNode
 	(*ZoneListener)(nil),                 // 61: varve.meta.v1.ZoneListener
-	(*SnapshotRound)(nil),                // 62: varve.meta.v1.SnapshotRound
-	(*SnapshotCleaning)(nil),             // 63: varve.meta.v1.SnapshotCleaning
-	(*StoredConsumerGroup)(nil),          // 64: varve.meta.v1.StoredConsumerGroup
-	(*StoredStreamsGroup)(nil),           // 65: varve.meta.v1.StoredStreamsGroup
-	(*StoredShareGroup)(nil),             // 66: varve.meta.v1.StoredShareGroup
+	(*ChunkCopy)(nil),                    // 62: varve.meta.v1.ChunkCopy
+	(*SnapshotRound)(nil),                // 63: varve.meta.v1.SnapshotRound
+	(*SnapshotCleaning)(nil),             // 64: varve.meta.v1.SnapshotCleaning
+	(*StoredConsumerGroup)(nil),          // 65: varve.meta.v1.StoredConsumerGroup
+	(*StoredStreamsGroup)(nil),           // 66: varve.meta.v1.StoredStreamsGroup
+	(*StoredShareGroup)(nil),             // 67: varve.meta.v1.StoredShareGroup
 }
 var file_meta_proto_depIdxs = []int32{
 	3,  // 0: varve.meta.v1.Entry.commands:type_name -> varve.meta.v1.Command
@@ -5089,48 +5127,49 @@ var file_meta_proto_depIdxs = []int32{
 	60, // 33: varve.meta.v1.Command.drain_node:type_name -> varve.meta.v1.DrainNode
 	61, // 34: varve.meta.v1.RegisterNode.zone_listeners:type_name -> varve.meta.v1.ZoneListener
 	0,  // 35: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
-	9,  // 36: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	1,  // 37: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
-	9,  // 38: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	16, // 39: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
-	15, // 40: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
-	18, // 41: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	18, // 42: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	24, // 43: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
-	18, // 44: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	28, // 45: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
-	29, // 46: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
-	38, // 47: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
-	42, // 48: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
-	45, // 49: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
-	47, // 50: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
-	48, // 51: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
-	49, // 52: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
-	39, // 53: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
-	40, // 54: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
-	41, // 55: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
-	61, // 56: varve.meta.v1.SnapshotNode.zone_listeners:type_name -> varve.meta.v1.ZoneListener
-	62, // 57: varve.meta.v1.SnapshotJob.round:type_name -> varve.meta.v1.SnapshotRound
-	9,  // 58: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	43, // 59: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
-	9,  // 60: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	44, // 61: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
-	63, // 62: varve.meta.v1.SnapshotPartition.cleaning:type_name -> varve.meta.v1.SnapshotCleaning
-	46, // 63: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
-	17, // 64: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
-	18, // 65: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	64, // 66: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
-	65, // 67: varve.meta.v1.SnapshotGroup.streams:type_name -> varve.meta.v1.StoredStreamsGroup
-	66, // 68: varve.meta.v1.SnapshotGroup.share:type_name -> varve.meta.v1.StoredShareGroup
-	50, // 69: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
-	51, // 70: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
-	52, // 71: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
-	18, // 72: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	73, // [73:73] is the sub-list for method output_type
-	73, // [73:73] is the sub-list for method input_type
-	73, // [73:73] is the sub-list for extension type_name
-	73, // [73:73] is the sub-list for extension extendee
-	0,  // [0:73] is the sub-list for field type_name
+	62, // 36: varve.meta.v1.CommitChunk.copy:type_name -> varve.meta.v1.ChunkCopy
+	9,  // 37: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	1,  // 38: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
+	9,  // 39: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	16, // 40: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
+	15, // 41: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
+	18, // 42: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	18, // 43: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	24, // 44: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
+	18, // 45: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	28, // 46: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
+	29, // 47: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
+	38, // 48: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
+	42, // 49: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
+	45, // 50: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
+	47, // 51: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
+	48, // 52: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
+	49, // 53: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
+	39, // 54: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
+	40, // 55: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
+	41, // 56: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
+	61, // 57: varve.meta.v1.SnapshotNode.zone_listeners:type_name -> varve.meta.v1.ZoneListener
+	63, // 58: varve.meta.v1.SnapshotJob.round:type_name -> varve.meta.v1.SnapshotRound
+	9,  // 59: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	43, // 60: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
+	9,  // 61: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	44, // 62: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
+	64, // 63: varve.meta.v1.SnapshotPartition.cleaning:type_name -> varve.meta.v1.SnapshotCleaning
+	46, // 64: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
+	17, // 65: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
+	18, // 66: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	65, // 67: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
+	66, // 68: varve.meta.v1.SnapshotGroup.streams:type_name -> varve.meta.v1.StoredStreamsGroup
+	67, // 69: varve.meta.v1.SnapshotGroup.share:type_name -> varve.meta.v1.StoredShareGroup
+	50, // 70: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
+	51, // 71: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
+	52, // 72: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
+	18, // 73: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	74, // [74:74] is the sub-list for method output_type
+	74, // [74:74] is the sub-list for method input_type
+	74, // [74:74] is the sub-list for extension type_name
+	74, // [74:74] is the sub-list for extension extendee
+	0,  // [0:74] is the sub-list for field type_name
 }
 
 func init() { file_meta_proto_init() }
@@ -5141,6 +5180,7 @@ func file_meta_proto_init() {
 	file_compaction_proto_init()
 	file_consumergroup_proto_init()
 	file_nodes_proto_init()
+	file_replicated_proto_init()
 	file_sharegroup_proto_init()
 	file_streamsgroup_proto_init()
 	file_meta_proto_msgTypes[1].OneofWrappers = []any{

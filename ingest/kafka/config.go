@@ -28,6 +28,8 @@ type Config struct {
 	// ConnectionsMaxIdle closes a connection without requests (connections.max.idle.ms), and one that does not take its answer.
 	// Default 10 minutes.
 	ConnectionsMaxIdle time.Duration
+	// ParkAfter is how long a connection has nothing in flight until its goroutines and buffers are given to others. Default 500 milliseconds.
+	ParkAfter time.Duration
 	// StallTimeout is how long the next mebibyte of a frame that has begun may take. Default 30 seconds.
 	StallTimeout time.Duration
 
@@ -50,6 +52,9 @@ type Config struct {
 	DefaultDurability metapb.Durability
 	// MaxPartitions bounds the partitions of the cluster. Default 0: no bound.
 	MaxPartitions int32
+
+	// Static are settings of this node that it was given when it started, and that administrators may override, by Kafka's names.
+	Static map[string]string
 
 	// LogDir is what clients are told of the data directory, and DiskSpace the size of the disk it is on. Defaults: "varve", and unknown.
 	LogDir    string
@@ -87,6 +92,7 @@ func (c Config) Validate() error {
 		{"MaxConnections", int64(c.MaxConnections)},
 		{"MaxPipelined", int64(c.MaxPipelined)},
 		{"ConnectionsMaxIdle", int64(c.ConnectionsMaxIdle)},
+		{"ParkAfter", int64(c.ParkAfter)},
 		{"StallTimeout", int64(c.StallTimeout)},
 		{"FetchMaxBytes", int64(c.FetchMaxBytes)},
 		{"FetchSessionSlots", int64(c.FetchSessionSlots)},
@@ -108,6 +114,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.MaxConnections, 4096)
 	orDefault(&c.MaxPipelined, 64)
 	orDefault(&c.ConnectionsMaxIdle, 10*time.Minute)
+	orDefault(&c.ParkAfter, 500*time.Millisecond)
 	orDefault(&c.StallTimeout, 30*time.Second)
 	orDefault(&c.FetchMaxBytes, 55<<20)
 	orDefault(&c.FetchSessionSlots, 1000)

@@ -25,6 +25,7 @@ type Server struct {
 	// plainBudget bounds what batches become that are inflated for clients without zstd.
 	plainBudget   *byteBudget
 	presses       *pressPool
+	parker        *parker
 	sessions      *sessionCache
 	shareSessions *shareSessions
 	limiter       logLimiter
@@ -35,7 +36,7 @@ type Server struct {
 	turning  context.Context
 	turnAway context.CancelFunc
 	wait     sync.WaitGroup // connections
-	once     sync.Once      // closes the presses
+	once     sync.Once      // closes the presses and the parker
 
 	mu struct {
 		sync.Mutex
@@ -65,7 +66,7 @@ func New(config Config, domain Domain) (*Server, error) {
 	s.plainBudget = newByteBudget(s.config.InFlightBytes)
 	s.shareSessions = newShareSessions()
 	s.sessions = newSessionCache(s.config.FetchSessionSlots, s.config.FetchSessionPartitions)
-	s.presses = newPressPool(s.config.CompressionWorkers)
+	s.presses, s.parker = newPressPool(s.config.CompressionWorkers), newParker(s)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.turning, s.turnAway = context.WithCancel(context.Background())
 	s.mu.listeners = make(map[net.Listener]struct{})
@@ -160,11 +161,29 @@ func (s *Server) start(nc net.Conn, listener string) {
 	s.wait.Add(1)
 	s.mu.Unlock()
 	s.config.Metrics.Connections(n)
-	go func() {
-		defer s.wait.Done()
-		defer s.forget(c)
-		c.run()
-	}()
+	go s.host(c)
+}
+
+// host runs a connection until it has ended or is parked.
+func (s *Server) host(c *conn) {
+	for {
+		err := c.run()
+		switch {
+		case !errors.Is(err, errParks):
+			s.end(c, err)
+			return
+		case s.parker.take(c):
+			return
+		}
+		c.parking.after = 0
+	}
+}
+
+// end leaves nothing of a connection that nobody serves any more.
+func (s *Server) end(c *conn, err error) {
+	defer s.wait.Done()
+	defer s.forget(c)
+	c.end(err)
 }
 
 func (s *Server) forget(c *conn) {
@@ -210,7 +229,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.cut()
 		<-done
 	}
-	s.once.Do(func() { s.presses.close(); s.turnAway() })
+	s.once.Do(func() {
+		s.presses.close()
+		s.parker.close()
+		s.turnAway()
+	})
 	return err
 }
 

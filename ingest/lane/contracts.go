@@ -3,18 +3,20 @@ package lane
 import (
 	"context"
 	"errors"
+	"net"
 	"time"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/coordinator/replica"
+	"github.com/varvelog/varve/ingest/copies"
 	"github.com/varvelog/varve/ingest/hotlog"
 )
 
 // ErrClosed: the Set is closed, or closes.
 var ErrClosed = errors.New("lanes closed")
 
-// HotLog is the node's log, which the local lane alone appends to; *hotlog.Log is one.
+// HotLog is the node's log, which nobody else appends to; *hotlog.Log is one.
 type HotLog interface {
 	// Append makes chunks durable with one write and one fdatasync. hotlog.ErrPoisoned, hotlog.ErrNoSpace and
 	// *hotlog.ChunkTooLargeError are told apart.
@@ -49,6 +51,24 @@ type Epochs interface {
 	Renew(ctx context.Context) (Registration, error)
 }
 
+// Peers are the other nodes, as the class replicated needs them.
+type Peers interface {
+	// Candidates are the nodes that may have copies of own's chunks, the preferred first (copies.Candidates).
+	Candidates(own meta.NodeID) []copies.Peer
+	// Dial opens a connection on which another node takes copies.
+	Dial(ctx context.Context, address string) (net.Conn, error)
+	// Settled tells whether the state has judged the chunk, or never will: a copy of it that nothing refers to is garbage.
+	Settled(chunk copies.Header) bool
+}
+
+type noPeers struct{}
+
+func (noPeers) Candidates(meta.NodeID) []copies.Peer { return nil }
+func (noPeers) Dial(context.Context, string) (net.Conn, error) {
+	return nil, errors.New("there are no other nodes")
+}
+func (noPeers) Settled(copies.Header) bool { return true }
+
 // Observer hears what the lanes do. Its methods are called on the lanes' goroutines, some with locks held: they must be
 // quick and must not call back. Nil means nobody listens.
 type Observer interface {
@@ -56,6 +76,9 @@ type Observer interface {
 	ChunkFlushed(lane Lane, batches, sizeBytes int, duration time.Duration)
 	// ChunkCommitted: a chunk has its verdict, duration after it was flushed.
 	ChunkCommitted(lane Lane, batches int, duration time.Duration)
+	// ObjectPut: a PUT of the object lane has ended, duration after it began; a hedge is one under a second key. The one that lost ends with
+	// context.Canceled.
+	ObjectPut(hedge bool, sizeBytes int, duration time.Duration, err error)
 	// BatchesFailed: batches were answered with a failure.
 	BatchesFailed(lane Lane, failure Failure, batches int)
 	// Trouble: something failed that is tried again or ends the epoch. For the log.
@@ -68,6 +91,7 @@ type noObserver struct{}
 
 func (noObserver) ChunkFlushed(Lane, int, int, time.Duration) {}
 func (noObserver) ChunkCommitted(Lane, int, time.Duration)    {}
+func (noObserver) ObjectPut(bool, int, time.Duration, error)  {}
 func (noObserver) BatchesFailed(Lane, Failure, int)           {}
 func (noObserver) Trouble(string, error)                      {}
 func (noObserver) EpochStarted(Registration)                  {}

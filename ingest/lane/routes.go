@@ -42,6 +42,8 @@ func (r *routes) choose(b *Batch, queues *[laneCount]*queue) (Lane, Failure) {
 		lane = Local
 	case metapb.Durability_DURABILITY_OBJECT:
 		lane = Object
+	case metapb.Durability_DURABILITY_REPLICATED:
+		lane = Replicated
 	default:
 		return 0, NotEnoughReplicas
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
@@ -12,12 +13,13 @@ import (
 	"github.com/varvelog/varve/ingest/chunk"
 )
 
-// Dependencies are what a Set works with. All but Observer are needed.
+// Dependencies are what a Set works with. All but Peers and Observer are needed.
 type Dependencies struct {
 	Log      HotLog
 	Store    objstore.Store
 	Replica  Replica
 	Epochs   Epochs
+	Peers    Peers // nil: no other node is to be had, and the class replicated cannot be met
 	Observer Observer
 }
 
@@ -31,8 +33,11 @@ type Set struct {
 	store    objstore.Store
 	replica  Replica
 	epochs   Epochs
+	peers    Peers
 	observer Observer
 	budget   *budget
+	puts     *tokens
+	hedging  *hedging
 	queues   [laneCount]*queue
 	pendings sync.Pool
 	// current is the epoch in which the lanes work, nil between two.
@@ -64,11 +69,15 @@ func New(config Config, with Dependencies) (*Set, error) {
 	config.ChunkBytes = int(max(1, min(int64(config.ChunkBytes), room)))
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Set{
-		config: config, log: with.Log, store: with.Store, replica: with.Replica, epochs: with.Epochs, observer: with.Observer,
-		budget: newBudget(config.BudgetBytes), drained: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
+		config: config, log: with.Log, store: with.Store, replica: with.Replica, epochs: with.Epochs, peers: with.Peers, observer: with.Observer,
+		budget: newBudget(config.BudgetBytes), puts: newTokens(config.PutsPerSecond, config.PutBurst), hedging: newHedging(&config),
+		drained: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
 	}
 	if s.observer == nil {
 		s.observer = noObserver{}
+	}
+	if s.peers == nil {
+		s.peers = noPeers{}
 	}
 	s.pendings.New = makePending
 	for lane := range s.queues {
@@ -215,6 +224,12 @@ func (s *Set) Registration() (Registration, bool) {
 		return Registration{}, false
 	}
 	return current.registration, true
+}
+
+// SetPutsPerSecond changes the rate of Config.PutsPerSecond, which must be above 0, from now on.
+func (s *Set) SetPutsPerSecond(perSecond float64) {
+	s.puts.setRate(perSecond, time.Now())
+	s.queues[Object].signal()
 }
 
 // Stats is the depth of the queues, for metrics.

@@ -13,6 +13,7 @@ import (
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/infra/vfs"
+	"github.com/varvelog/varve/ingest/copies"
 	"github.com/varvelog/varve/ingest/fetch"
 	"github.com/varvelog/varve/ingest/hotlog"
 	"github.com/varvelog/varve/ingest/kafka"
@@ -71,6 +72,8 @@ func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups k
 	p.Internal.HandleGet("/hot/{disk}/{segment}", hotHandler{n.hotLog})
 	presence.Register(background, p.Internal)
 	n.watcher = presence.New(presence.Config{Client: p.Client, Replica: r, Self: p.Config.AdvertisedInternalAddr})
+	receiver := copies.NewReceiver(copies.ReceiverConfig{MaxChunkBytes: n.hotLog.MaxChunkBytes(), Trouble: n.metrics.Trouble}, n.lanes)
+	p.Internal.HandleStream(copiesPath, receiver.Serve)
 	registration, err := n.awaitRegistration(ctx)
 	if err != nil {
 		return nil, err
@@ -78,7 +81,7 @@ func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups k
 	n.server, err = kafka.New(kafka.Config{
 		ClusterID: p.Cluster.ClusterID, NodeID: registration.Node, InFlightBytes: int64(p.Config.RequestMemory),
 		MaxConnections: p.Config.MaxConnections, Logger: p.Log, LogLevel: p.LogLevel, Metrics: n.metrics,
-		LogDir: absolute(p.Config.DataDir), DiskSpace: diskSpace(p.Config.DataDir), ClientMetrics: newClientMetrics(p.Registry),
+		LogDir: absolute(p.Config.DataDir), DiskSpace: diskSpace(p.Config.DataDir), Static: staticConfigs(p), ClientMetrics: newClientMetrics(p.Registry),
 		CheckNodes: n.watcher.Check, NodeGone: n.watcher.Gone,
 	}, kafka.Domain{
 		Metadata: r, Appender: kafka.LaneAppender{Set: n.lanes}, Fetcher: kafka.FetchReader{Reader: reader}, Offsets: reader, Groups: groups, Shares: shares,
@@ -89,6 +92,7 @@ func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups k
 	n.running.Go(func() { n.pingLeader(background) })
 	n.running.Go(func() { n.watcher.Run(background) })
 	n.startJanitor(background, r)
+	n.followSettings(background, p, r, registration.Node)
 	for _, l := range n.listeners {
 		n.running.Go(func() {
 			if err := n.server.ServeZone(l.Listener, l.zone); err != nil {
@@ -145,8 +149,7 @@ func (n *Node) openLanes(ctx context.Context, p *process.Process) error {
 	n.registrar = &Registrar{Log: p.Log, Replica: n.replica, HotLog: n.hotLog, Template: template}
 	n.lanes, err = lane.New(lane.Config{
 		BudgetBytes: int64(p.Config.RequestMemory), SealAge: p.Config.SealAge, PutsPerSecond: p.Config.ObjectPuts,
-		PutBurst: max(1, int(p.Config.ObjectPuts)),
-	}, lane.Dependencies{Log: n.hotLog, Store: p.Store, Replica: n.replica, Epochs: n.registrar, Observer: n.metrics})
+	}, lane.Dependencies{Log: n.hotLog, Store: p.Store, Replica: n.replica, Epochs: n.registrar, Peers: peers{p.Client, n.replica}, Observer: n.metrics})
 	if err != nil {
 		return fmt.Errorf("configure lanes: %w", err)
 	}

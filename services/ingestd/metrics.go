@@ -1,6 +1,8 @@
 package ingestd
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"strconv"
@@ -23,6 +25,7 @@ type metrics struct {
 	log      *slog.Logger
 
 	connections   prometheus.Gauge
+	parked        prometheus.Gauge
 	requests      *prometheus.CounterVec // api, version
 	requestTime   *prometheus.HistogramVec
 	requestBytes  *prometheus.CounterVec // api, direction
@@ -32,6 +35,9 @@ type metrics struct {
 	chunkBytes    *prometheus.CounterVec
 	flushTime     *prometheus.HistogramVec
 	commitTime    *prometheus.HistogramVec
+	objectPuts    *prometheus.CounterVec // kind, outcome
+	objectBytes   *prometheus.CounterVec // kind
+	objectPutTime *prometheus.HistogramVec
 	failedBatches *prometheus.CounterVec // lane, reason
 	epochs        prometheus.Counter
 	hotBytes      prometheus.Counter
@@ -41,7 +47,7 @@ type metrics struct {
 	// Looking a child up by its labels costs more than counting does, so those of hot paths are kept.
 	perRequest atomic.Pointer[map[requestKey]*requestMetrics] // never changed, only replaced, with adding held
 	adding     sync.Mutex
-	perLane    [2]laneMetrics
+	perLane    [len(lane.Lanes)]laneMetrics
 }
 
 type requestKey struct {
@@ -71,6 +77,7 @@ func newMetrics(registry *prometheus.Registry, log *slog.Logger) *metrics {
 	m := &metrics{
 		registry: registry, log: log,
 		connections:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "varve_kafka_connections", Help: "Open connections of Kafka clients."}),
+		parked:        prometheus.NewGauge(prometheus.GaugeOpts{Name: "varve_kafka_connections_parked", Help: "Open connections that are idle and have no goroutine of their own."}),
 		requests:      counter("varve_kafka_requests_total", "Kafka requests answered.", "api", "version"),
 		requestTime:   histogram("varve_kafka_request_seconds", "From a request's last byte to its answer's.", "api"),
 		requestBytes:  counter("varve_kafka_bytes_total", "Bytes of Kafka requests and answers.", "api", "direction"),
@@ -80,16 +87,19 @@ func newMetrics(registry *prometheus.Registry, log *slog.Logger) *metrics {
 		chunkBytes:    counter("varve_chunk_bytes_total", "Bytes of chunks made durable.", "lane"),
 		flushTime:     histogram("varve_chunk_flush_seconds", "Time to make a chunk durable.", "lane"),
 		commitTime:    histogram("varve_chunk_commit_seconds", "From a chunk's durability to its verdict.", "lane"),
+		objectPuts:    counter("varve_object_puts_total", "PUTs of chunks, each of which costs: first ones and repeats, and hedges under a second key.", "kind", "outcome"),
+		objectBytes:   counter("varve_object_put_bytes_total", "Bytes of those PUTs.", "kind"),
+		objectPutTime: histogram("varve_object_put_seconds", "Time of those PUTs that stored their object.", "kind"),
 		failedBatches: counter("varve_batches_failed_total", "Batches answered with a failure.", "lane", "reason"),
 		epochs:        prometheus.NewCounter(prometheus.CounterOpts{Name: "varve_node_epochs_total", Help: "Epochs this process has taken."}),
 		hotBytes:      prometheus.NewCounter(prometheus.CounterOpts{Name: "varve_hotlog_bytes_total", Help: "Bytes appended to the hot log."}),
 		fsyncs:        prometheus.NewCounter(prometheus.CounterOpts{Name: "varve_hotlog_fsyncs_total", Help: "fdatasync calls for groups of chunks."}),
 		fsyncTime:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "varve_hotlog_fsync_seconds", Help: "Time of those calls.", Buckets: latencyBuckets}),
 	}
-	registry.MustRegister(m.connections, m.requests, m.requestTime, m.requestBytes, m.refused, m.chunks, m.chunkBatches, m.chunkBytes,
-		m.flushTime, m.commitTime, m.failedBatches, m.epochs, m.hotBytes, m.fsyncs, m.fsyncTime)
+	registry.MustRegister(m.connections, m.parked, m.requests, m.requestTime, m.requestBytes, m.refused, m.chunks, m.chunkBatches, m.chunkBytes,
+		m.flushTime, m.commitTime, m.objectPuts, m.objectBytes, m.objectPutTime, m.failedBatches, m.epochs, m.hotBytes, m.fsyncs, m.fsyncTime)
 	m.perRequest.Store(&map[requestKey]*requestMetrics{})
-	for _, l := range []lane.Lane{lane.Local, lane.Object} {
+	for _, l := range lane.Lanes {
 		name := l.String()
 		m.perLane[l] = laneMetrics{
 			chunks: m.chunks.WithLabelValues(name), batches: m.chunkBatches.WithLabelValues(name), bytes: m.chunkBytes.WithLabelValues(name),
@@ -115,6 +125,9 @@ func (m *metrics) observeLanes(lanes *lane.Set) {
 
 // Connections implements kafka.Metrics.
 func (m *metrics) Connections(n int) { m.connections.Set(float64(n)) }
+
+// Parked implements kafka.Metrics.
+func (m *metrics) Parked(n int) { m.parked.Set(float64(n)) }
 
 // Request implements kafka.Metrics.
 func (m *metrics) Request(api string, version int16, took time.Duration, requestBytes, responseBytes int) {
@@ -157,6 +170,24 @@ func (m *metrics) ChunkFlushed(l lane.Lane, batches, sizeBytes int, took time.Du
 // ChunkCommitted implements lane.Observer.
 func (m *metrics) ChunkCommitted(l lane.Lane, _ int, took time.Duration) {
 	m.perLane[l].commitTime.Observe(took.Seconds())
+}
+
+// ObjectPut implements lane.Observer.
+func (m *metrics) ObjectPut(hedge bool, sizeBytes int, took time.Duration, err error) {
+	kind, outcome := "first", "stored"
+	if hedge {
+		kind = "hedge"
+	}
+	switch {
+	case errors.Is(err, context.Canceled):
+		outcome = "given up"
+	case err != nil:
+		outcome = "failed"
+	default:
+		m.objectPutTime.WithLabelValues(kind).Observe(took.Seconds())
+	}
+	m.objectPuts.WithLabelValues(kind, outcome).Inc()
+	m.objectBytes.WithLabelValues(kind).Add(float64(sizeBytes))
 }
 
 // BatchesFailed implements lane.Observer.

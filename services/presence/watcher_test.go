@@ -68,6 +68,7 @@ func (n *nodes) Listen(l replica.Listener) func() {
 type process struct {
 	server *rpc.Server
 	stop   context.CancelFunc
+	once   sync.Once
 }
 
 func startProcess(t *testing.T, address string) *process {
@@ -79,17 +80,19 @@ func startProcess(t *testing.T, address string) *process {
 	ctx, stop := context.WithCancel(context.Background())
 	Register(ctx, server)
 	server.Serve()
-	p := &process{server, stop}
+	p := &process{server: server, stop: stop}
 	t.Cleanup(p.die)
 	return p
 }
 
 // die closes the process's sockets at once.
 func (p *process) die() {
-	p.stop()
-	ended, cancel := context.WithCancel(context.Background())
-	cancel()
-	_ = p.server.Shutdown(ended) // which says that it was cut short, or has been before
+	p.once.Do(func() {
+		p.stop()
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = p.server.Shutdown(ended) // which says that it was cut short
+	})
 }
 
 func startWatcher(t *testing.T, n *nodes, gone func(meta.NodeID, uint64)) *Watcher {
@@ -114,11 +117,11 @@ func await(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-func (w *Watcher) hasSeen(id meta.NodeID) bool {
+func (w *Watcher) hasSeen(id meta.NodeID, epoch uint64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for target, k := range w.mu.known {
-		if target.id == id {
+		if target.id == id && target.epoch == epoch {
 			return k.seen
 		}
 	}
@@ -130,7 +133,7 @@ func TestADeathIsKnownWhenACheckReturns(t *testing.T) {
 	p := startProcess(t, "127.0.0.1:0")
 	w := startWatcher(t, n, nil)
 	n.register(p.server.Addr(), 1)
-	await(t, "the process is seen", func() bool { return w.hasSeen(1) })
+	await(t, "the process is seen", func() bool { return w.hasSeen(1, 1) })
 	w.Check(t.Context())
 	if w.Gone(1, 1) {
 		t.Fatal("a process that answers is gone")
@@ -151,14 +154,14 @@ func TestADeathIsToldOnceAndEndsWithTheNextEpoch(t *testing.T) {
 	w := startWatcher(t, n, func(_ meta.NodeID, epoch uint64) { deaths <- epoch })
 	address := p.server.Addr()
 	n.register(address, 1)
-	await(t, "the process is seen", func() bool { return w.hasSeen(1) })
+	await(t, "the process is seen", func() bool { return w.hasSeen(1, 1) })
 	p.die()
 	if epoch := <-deaths; epoch != 1 {
 		t.Errorf("epoch %d has died", epoch)
 	}
 	p = startProcess(t, address)
 	n.register(address, 2)
-	await(t, "the next process is seen", func() bool { return w.hasSeen(1) && !w.Gone(1, 2) })
+	await(t, "the next process is seen", func() bool { return w.hasSeen(1, 2) })
 	p.die()
 	if epoch := <-deaths; epoch != 2 {
 		t.Errorf("epoch %d has died", epoch)

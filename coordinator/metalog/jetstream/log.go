@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -22,15 +23,29 @@ const metadataLogID = "varve_log_id"
 // codeWrongLastSequence is the server's code for a refused expected last sequence.
 const codeWrongLastSequence = 10071
 
+const (
+	infoTimeout = 5 * time.Second
+	infoAttempt = 700 * time.Millisecond
+	infoPause   = 100 * time.Millisecond
+)
+
 // Config says which stream to use.
 type Config struct {
 	// ClusterID names the stream.
 	ClusterID string
 	// LogID must be the one in the stream's metadata.
 	LogID [16]byte
-	// Replicas is the stream's replication when it is created; 0 means 1.
+	// Replicas is the replication that the stream is to have, where its servers form a cluster; 0 means 1.
 	Replicas int
+	// Existing takes the stream as it is, and does not create it: ErrNoStream.
+	Existing bool
 }
+
+// ErrNoStream: no coordinator has created the stream yet.
+var ErrNoStream = errors.New("stream of the metadata log is not there yet")
+
+// codeNotClustered is the server's code for more replicas than a server alone can keep.
+const codeNotClustered = 10074
 
 // Log is a handle on the stream. It does not own the connection.
 type Log struct {
@@ -40,6 +55,9 @@ type Log struct {
 	subject string
 	logID   string
 	revival *revival
+	gaps    gaps
+	// replicated says that several servers keep the stream.
+	replicated bool
 }
 
 var _ metalog.Log = (*Log)(nil)
@@ -58,17 +76,52 @@ func Open(ctx context.Context, conn *bus.Conn, cfg Config) (*Log, error) {
 		logID:   hex.EncodeToString(cfg.LogID[:]),
 		revival: newRevival(conn.NATS()),
 	}
-	if _, err := js.Stream(ctx, l.stream); errors.Is(err, jetstream.ErrStreamNotFound) {
-		if err := l.create(ctx, max(1, cfg.Replicas)); err != nil {
-			return nil, err
-		}
-	} else if err != nil {
-		return nil, fmt.Errorf("open stream %s: %w", l.stream, err)
+	if err := l.ensure(ctx, cfg); err != nil {
+		return nil, err
 	}
 	if err := l.Verify(ctx); err != nil {
 		return nil, err
 	}
+	info, err := l.info(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l.replicated = info.Config.Replicas > 1
 	return l, nil
+}
+
+// ensure sees to it that the stream is there, with so many replicas where that can be.
+func (l *Log) ensure(ctx context.Context, cfg Config) error {
+	replicas := max(1, cfg.Replicas)
+	stream, err := l.js.Stream(ctx, l.stream)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound) && cfg.Existing:
+		return fmt.Errorf("stream %s: %w", l.stream, ErrNoStream)
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		err := l.create(ctx, replicas)
+		if isCode(err, codeNotClustered) {
+			err = l.create(ctx, 1)
+		}
+		return err
+	case err != nil:
+		return fmt.Errorf("open stream %s: %w", l.stream, err)
+	}
+	info := stream.CachedInfo()
+	if cfg.Existing || info.Cluster == nil || info.Cluster.Name == "" || info.Config.Replicas >= replicas {
+		return nil
+	}
+	// The cluster was smaller when the stream was made.
+	config := info.Config
+	config.Replicas = replicas
+	if _, err := l.js.UpdateStream(ctx, config); err != nil {
+		return fmt.Errorf("replicate stream %s %d times: %w", l.stream, replicas, err)
+	}
+	return nil
+}
+
+func isCode(err error, code jetstream.ErrorCode) bool {
+	var answer *jetstream.APIError
+	return errors.As(err, &answer) && answer.ErrorCode == code
 }
 
 func (l *Log) create(ctx context.Context, replicas int) error {
@@ -117,13 +170,33 @@ func (l *Log) Verify(ctx context.Context) error {
 	return nil
 }
 
+// info asks the stream's leader. While there is none nobody answers, so the question is repeated.
 func (l *Log) info(ctx context.Context) (*jetstream.StreamInfo, error) {
-	stream, err := l.js.Stream(ctx, l.stream)
-	if err != nil {
-		return nil, fmt.Errorf("look up stream %s: %w", l.stream, err)
+	ctx, cancel := context.WithTimeout(ctx, infoTimeout)
+	defer cancel()
+	for {
+		once, cancel := context.WithTimeout(ctx, infoAttempt)
+		stream, err := l.js.Stream(once, l.stream)
+		cancel()
+		switch {
+		case err == nil:
+			return stream.CachedInfo(), nil
+		case errors.Is(err, jetstream.ErrStreamNotFound), !l.replicated:
+			return nil, fmt.Errorf("look up stream %s: %w", l.stream, err)
+		}
+		timer := time.NewTimer(infoPause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, fmt.Errorf("look up stream %s: %w", l.stream, err)
+		}
 	}
-	return stream.CachedInfo(), nil
 }
+
+// Replicated says that several servers keep the stream. What it says of its end is then its leader's word, and for some seconds there may be two that think
+// they are: only an append shows that nothing came after.
+func (l *Log) Replicated() bool { return l.replicated }
 
 type pubAck struct {
 	Stream string    `json:"stream"`
@@ -167,8 +240,9 @@ func (l *Log) Append(ctx context.Context, seq uint64, entry []byte, _ metalog.Ki
 		return fmt.Errorf("append at %d: read answer: %w", seq, err)
 	}
 	if ack.Error != nil {
-		return appendError(seq, ack.Error)
+		return l.judge(seq, appendError(seq, ack.Error))
 	}
+	l.gaps.forget()
 	if ack.Seq != seq {
 		return fmt.Errorf("append at %d: stored at %d: %w", seq, ack.Seq, metalog.ErrCorrupt)
 	}
