@@ -21,6 +21,9 @@ var (
 	ErrLogLost = errors.New("metalog has lost its tail")
 )
 
+// DefaultMaxUnshippedRuns is the default of Config.MaxUnshippedRuns.
+const DefaultMaxUnshippedRuns = 8 << 20
+
 // Publisher is what the leader needs of the bus.
 type Publisher interface {
 	// Wanted tells whether anybody may hear what is published on subject.
@@ -111,7 +114,7 @@ func (c *Config) Validate() error {
 func (c Config) withDefaults() Config {
 	setDefault(&c.MaxQueuedCommands, 65536)
 	setDefault(&c.MaxQueuedBytes, 64<<20)
-	setDefault(&c.MaxUnshippedRuns, 8<<20)
+	setDefault(&c.MaxUnshippedRuns, DefaultMaxUnshippedRuns)
 	setDefault(&c.AppendTimeout, 5*time.Second)
 	setDefault(&c.MaxRetryInterval, time.Second)
 	setDefault(&c.StoreTimeTimeout, time.Second)
