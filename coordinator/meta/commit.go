@@ -123,9 +123,9 @@ func (k *committer) runs(t chunk.Table, v *ChunkVerdict) {
 			p = topic.Partition(r.Partition)
 		}
 		switch {
-		case p == nil:
+		case p == nil, k.skips != nil && k.skips(TopicPartition{r.Topic, r.Partition}):
 			rv.Code = UnknownTopic
-		case topic.Config.Durability > k.command.Durability:
+		case topic.Config.Durability > k.command.Durability && !k.recovering:
 			rv.Code, rv.LogStartOffset = WrongDurability, p.logStart
 		default:
 			before := p.next

@@ -77,7 +77,7 @@ func (a *applier) registerNode(c *metapb.RegisterNode) Verdict {
 	disk := [16]byte(c.DiskId)
 	n := a.nodeByDisk[disk]
 	if n == nil {
-		n = &Node{ID: NodeID(len(a.nodes) + 1), DiskID: disk}
+		n = &Node{ID: NodeID(len(a.nodes) + 1), DiskID: disk, Epoch: a.nodeEpochFloor}
 		a.nodes = append(a.nodes, n)
 		a.nodeByDisk[disk] = n
 	}

@@ -133,6 +133,7 @@ func (r *restorer) core(c *metapb.SnapshotCore) error {
 	s.topicsSeq = c.Seq
 	s.leader = leaderInfo{epoch: c.LeaderEpoch, address: c.LeaderAddress, name: c.LeaderName, featureLevel: c.FeatureLevel}
 	s.nextProducerID, s.nextContainer, s.nextJob = int64(c.NextProducerId), ContainerID(c.NextContainer), JobID(c.NextJob)
+	s.nodeEpochFloor = c.NodeEpochFloor
 	if c.PendingCount > 0 {
 		s.pending = frames{id: c.PendingId, next: c.PendingNext, count: c.PendingCount, bytes: c.Pending}
 	}
@@ -282,6 +283,9 @@ func (r *restorer) partition(p *Partition, from *metapb.SnapshotPartition) (err 
 	}
 	p.producers, p.cleaning = ps, restoreCleaning(from.Cleaning)
 	if err := r.transactional(p, from); err != nil {
+		return err
+	}
+	if err := p.restoreEpochs(from.Epochs); err != nil {
 		return err
 	}
 	return r.tiles(p)
