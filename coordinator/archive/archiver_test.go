@@ -265,3 +265,36 @@ func TestObjectOfAnotherLogIsRefused(t *testing.T) {
 		t.Errorf("read one's own: %v", err)
 	}
 }
+
+func TestSeedBeginsAnEmptyLogOnce(t *testing.T) {
+	ctx, store, log := context.Background(), memstore.New("bucket"), mem.New().Open()
+	if err := Seed(ctx, store, logID, log); err != nil {
+		t.Fatal(err)
+	}
+	if _, next, err := log.Bounds(ctx); err != nil || next != 1 {
+		t.Fatalf("a log without a recovery ends at %d, %v", next, err)
+	}
+	put := func(b *Batch) {
+		t.Helper()
+		if _, err := store.PutIfAbsent(ctx, (Object{b.First, b.Next()}).Key(), Encode(b)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(&Batch{LogID: logID, First: 1, Entries: [][]byte{[]byte("first")}})
+	for range 2 {
+		if err := Seed(ctx, store, logID, log); err != nil {
+			t.Fatal(err)
+		}
+		if entry, found, err := metalog.ReadOne(ctx, log, 1); err != nil || !found || string(entry) != "first" {
+			t.Fatalf("the log begins with %q, %v, %v", entry, found, err)
+		}
+	}
+	put(&Batch{LogID: logID, First: 2, Entries: [][]byte{[]byte("second")}})
+	lost := mem.New().Open()
+	if err := Seed(ctx, store, logID, lost); err != nil {
+		t.Fatal(err)
+	}
+	if _, next, err := lost.Bounds(ctx); err != nil || next != 1 {
+		t.Errorf("a log that has lost entries ends at %d, %v; want it left alone", next, err)
+	}
+}

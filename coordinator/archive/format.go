@@ -2,7 +2,6 @@ package archive
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 
@@ -20,7 +19,7 @@ const (
 )
 
 // ErrFormat: the object is of a version that this program does not read.
-var ErrFormat = errors.New("archive object has an unknown format")
+var ErrFormat = fmt.Errorf("archive object: %w", metalog.ErrFormat)
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 

@@ -86,6 +86,12 @@ func Read(ctx context.Context, store objstore.Store, logID [16]byte, seq uint64)
 	}
 }
 
+// Load reads one object of the archive of a log, or of any where logID is zero. The error wraps metalog.ErrCorrupt, metalog.ErrForeign or ErrFormat where it is not what
+// its key says.
+func Load(ctx context.Context, store objstore.Store, logID [16]byte, o Object) (*Batch, error) {
+	return load(ctx, store, logID, o, o.First)
+}
+
 // load reads an object that is to hold the entry at seq.
 func load(ctx context.Context, store objstore.Store, logID [16]byte, o Object, seq uint64) (*Batch, error) {
 	if o.First > seq {
@@ -109,7 +115,7 @@ func load(ctx context.Context, store objstore.Store, logID [16]byte, o Object, s
 		return nil, fmt.Errorf("%s: %w", o.Key(), err)
 	case batch.First != o.First || batch.Next() != o.Next:
 		return nil, fmt.Errorf("%s holds [%d, %d): %w", o.Key(), batch.First, batch.Next(), metalog.ErrCorrupt)
-	case batch.LogID != logID:
+	case logID != [16]byte{} && batch.LogID != logID:
 		return nil, fmt.Errorf("%s is of log %x, not of %x: %w", o.Key(), batch.LogID, logID, metalog.ErrForeign)
 	}
 	return batch, nil

@@ -16,8 +16,12 @@ import (
 // Key is the object's key.
 const Key = "cluster.json"
 
-// Format is the only format this program reads and writes.
-const Format = 1
+// The formats this program reads and writes: that of a bucket as it was first made, and that of one whose metadata was recovered, which a
+// program that looks for it in the first place must not touch.
+const (
+	FormatFirst     = 1
+	FormatRecovered = 2
+)
 
 // The metalog backends.
 const (
@@ -39,14 +43,21 @@ type Cluster struct {
 	Metalog   string
 	LogID     [16]byte
 	Secret    []byte
+	// Former are the logs that recoveries have replaced, the first one first.
+	Former []FormerLog
+	// Disks are the hot logs, by their UUIDs in hexadecimal, that the last recovery has left in the log: their directories go over to it.
+	// All other hot logs of former times hold nothing that the log knows.
+	Disks []string
 }
 
 type document struct {
-	Format    int    `json:"format"`
-	ClusterID string `json:"cluster_id"`
-	Metalog   string `json:"metalog"`
-	LogID     string `json:"log_id"`
-	Secret    string `json:"internal_secret"`
+	Format    int              `json:"format"`
+	ClusterID string           `json:"cluster_id"`
+	Metalog   string           `json:"metalog"`
+	LogID     string           `json:"log_id"`
+	Secret    string           `json:"internal_secret"`
+	Former    []formerDocument `json:"former,omitempty"`
+	Disks     []string         `json:"disks,omitempty"`
 }
 
 // Refuse makes the one line that a process ends with: what is wrong, the bucket, and the way out.
@@ -56,25 +67,31 @@ func Refuse(store fmt.Stringer, err error) error {
 
 // Load reads the bucket's cluster.json. ErrNone where there is none, ErrRefused where it cannot be used.
 func Load(ctx context.Context, store objstore.Store) (*Cluster, error) {
+	cluster, _, err := LoadVersion(ctx, store)
+	return cluster, err
+}
+
+// LoadVersion is Load, and tells the object's version, which Replace wants: also where the object cannot be used.
+func LoadVersion(ctx context.Context, store objstore.Store) (*Cluster, objstore.Version, error) {
 	body, info, err := store.Get(ctx, Key, 0, -1)
 	if errors.Is(err, objstore.ErrNotFound) {
-		return nil, fmt.Errorf("%s: %w", store, ErrNone)
+		return nil, "", fmt.Errorf("%s: %w", store, ErrNone)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read %s of %s: %w", Key, store, err)
+		return nil, "", fmt.Errorf("read %s of %s: %w", Key, store, err)
 	}
 	if info.SizeBytes > maxBytes {
-		return nil, errors.Join(Refuse(store, fmt.Errorf("%s has %d bytes", Key, info.SizeBytes)), body.Close())
+		return nil, info.Version, errors.Join(Refuse(store, fmt.Errorf("%s has %d bytes", Key, info.SizeBytes)), body.Close())
 	}
 	encoded, err := io.ReadAll(body)
 	if err := errors.Join(err, body.Close()); err != nil {
-		return nil, fmt.Errorf("read %s of %s: %w", Key, store, err)
+		return nil, "", fmt.Errorf("read %s of %s: %w", Key, store, err)
 	}
 	cluster, err := decode(encoded)
 	if err != nil {
-		return nil, Refuse(store, err)
+		return nil, info.Version, Refuse(store, err)
 	}
-	return cluster, nil
+	return cluster, info.Version, nil
 }
 
 // LoadOrCreate reads the bucket's cluster.json, or makes the bucket a new cluster's whose log is kept by metalog. It refuses a
@@ -117,13 +134,19 @@ func create(ctx context.Context, store objstore.Store, metalog string) (*Cluster
 }
 
 func encode(c *Cluster) ([]byte, error) {
-	encoded, err := json.MarshalIndent(document{
-		Format:    Format,
+	d := document{
+		Format:    FormatFirst,
 		ClusterID: c.ClusterID,
 		Metalog:   c.Metalog,
 		LogID:     hex.EncodeToString(c.LogID[:]),
 		Secret:    hex.EncodeToString(c.Secret),
-	}, "", "  ")
+		Disks:     c.Disks,
+	}
+	for _, f := range c.Former {
+		d.Format = FormatRecovered
+		d.Former = append(d.Former, formerDocument{LogID: hex.EncodeToString(f.LogID[:]), Metalog: f.Metalog})
+	}
+	encoded, err := json.MarshalIndent(d, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", Key, err)
 	}
@@ -135,21 +158,30 @@ func decode(encoded []byte) (*Cluster, error) {
 	if err := json.Unmarshal(encoded, &d); err != nil {
 		return nil, fmt.Errorf("%s is not JSON of a Varve cluster: %w", Key, err)
 	}
-	if d.Format != Format {
-		return nil, fmt.Errorf("%s has format %d, this program reads %d", Key, d.Format, Format)
+	if d.Format != FormatFirst && d.Format != FormatRecovered {
+		return nil, fmt.Errorf("%s has format %d, this program reads %d and %d", Key, d.Format, FormatFirst, FormatRecovered)
 	}
-	c := &Cluster{ClusterID: d.ClusterID, Metalog: d.Metalog}
+	if (d.Format == FormatRecovered) != (len(d.Former) > 0) {
+		return nil, fmt.Errorf("%s has format %d and names %d former logs", Key, d.Format, len(d.Former))
+	}
+	c := &Cluster{ClusterID: d.ClusterID, Metalog: d.Metalog, Disks: d.Disks}
 	if id, err := base64.RawURLEncoding.DecodeString(d.ClusterID); err != nil || len(id) != 16 {
 		return nil, fmt.Errorf("%s: cluster_id %q is not 16 bytes in base64", Key, d.ClusterID)
 	}
 	if d.Metalog != MetalogJetStream && d.Metalog != MetalogBucket {
 		return nil, fmt.Errorf("%s: metalog %q is neither %s nor %s", Key, d.Metalog, MetalogJetStream, MetalogBucket)
 	}
-	logID, err := hex.DecodeString(d.LogID)
-	if err != nil || len(logID) != len(c.LogID) {
-		return nil, fmt.Errorf("%s: log_id %q is not 16 bytes in hexadecimal", Key, d.LogID)
+	var err error
+	if c.LogID, err = decodeLogID(d.LogID); err != nil {
+		return nil, err
 	}
-	copy(c.LogID[:], logID)
+	for _, f := range d.Former {
+		id, err := decodeLogID(f.LogID)
+		if err != nil {
+			return nil, err
+		}
+		c.Former = append(c.Former, FormerLog{LogID: id, Metalog: f.Metalog})
+	}
 	if c.Secret, err = hex.DecodeString(d.Secret); err != nil || len(c.Secret) < 16 {
 		return nil, fmt.Errorf("%s: internal_secret is not at least 16 bytes in hexadecimal", Key)
 	}

@@ -40,7 +40,8 @@ func TestWhatDoesNotFitIsRefusedInOneLine(t *testing.T) {
 	const good = `{"format":1,"cluster_id":"MkU3OEVBNTcwNTJENDM2Qg","metalog":"bucket","log_id":"000102030405060708090a0b0c0d0e0f","internal_secret":"000102030405060708090a0b0c0d0e0f"}`
 	for _, row := range []struct{ name, document, says string }{
 		{"another backend", good, "kept on bucket, not on jetstream"},
-		{"a newer format", strings.Replace(good, `"format":1`, `"format":2`, 1), "format 2"},
+		{"a newer format", strings.Replace(good, `"format":1`, `"format":3`, 1), "format 3"},
+		{"recovered from nothing", strings.Replace(good, `"format":1`, `"format":2`, 1), "format 2"},
 		{"a foreign document", `{}`, "format 0"},
 		{"no JSON", `<xml/>`, "not JSON"},
 		{"a broken log id", strings.Replace(good, "0001", "xx01", 1), "log_id"},

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/coordinator/replica"
 )
 
@@ -52,7 +51,5 @@ func (l *Leader) ownTo(ctx context.Context, seq uint64) error {
 	if l.cfg.Replica.WaitSeq(soon, seq) == nil {
 		return nil
 	}
-	noop := &metapb.Command{Kind: &metapb.Command_Noop{Noop: &metapb.Noop{}}}
-	_, err := l.queue.submit(ctx, []*metapb.Command{noop})
-	return err
+	return l.Doubt(ctx)
 }

@@ -315,7 +315,9 @@ func TestLivingLeaderIsAskedOverTheWire(t *testing.T) {
 	n := coordinator(t, backing.Open(), nil)
 	client := rpc.NewClient(rpc.ClientConfig{Secret: secret, ClusterID: cluster})
 	defer client.Close()
-	alive := AskAlive(client)
+	alive := func(ctx context.Context, address string) bool {
+		return client.Call(ctx, address, replica.MethodPing, &metapb.PingRequest{}, &metapb.PingResponse{}) == nil
+	}
 	if !alive(timeout(t), n.cfg.InternalAddress) {
 		t.Error("a living leader is not recognised")
 	}

@@ -3,6 +3,7 @@ package leader
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"google.golang.org/protobuf/proto"
 
@@ -16,6 +17,10 @@ import (
 // address of whom the log names.
 func (l *Leader) Register(r rpc.Registrar) {
 	method(l, r, replica.MethodSubmit, func(ctx context.Context, request *metapb.SubmitRequest) (*metapb.SubmitResponse, error) {
+		if epoch := l.epoch.Load(); request.LeaderEpoch != 0 && request.LeaderEpoch != epoch {
+			// It may be a late one, of which the caller knows already that its leader did not execute it.
+			return nil, fmt.Errorf("submit to the leader of epoch %d, this one's is %d: %w", request.LeaderEpoch, epoch, replica.ErrNotLeader)
+		}
 		seq, err := l.Submit(ctx, request.Commands)
 		return &metapb.SubmitResponse{Seq: seq}, err
 	})
@@ -61,11 +66,4 @@ func (l *Leader) elsewhere(err error) error {
 		return err
 	}
 	return rpc.NotLeader(err, address)
-}
-
-// AskAlive is a Config.LeaderAlive that pings over the internal listener.
-func AskAlive(client *rpc.Client) func(ctx context.Context, address string) bool {
-	return func(ctx context.Context, address string) bool {
-		return client.Call(ctx, address, replica.MethodPing, &metapb.PingRequest{}, &metapb.PingResponse{}) == nil
-	}
 }

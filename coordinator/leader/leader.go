@@ -44,6 +44,9 @@ type Leader struct {
 	archiver  *archive.Archiver // nil for none
 	nagged    atomic.Int64      // when complain last wrote, Unix nanoseconds
 	full      atomic.Bool       // MaxUnshippedRuns is reached, as of the last upkeep
+
+	created   time.Time
+	appending atomic.Int64 // since when an append waits for its answer, in nanoseconds since created; 0 for none
 }
 
 var _ replica.Submitter = (*Leader)(nil)
@@ -54,7 +57,7 @@ func New(cfg Config) (*Leader, error) {
 		return nil, fmt.Errorf("leader: %w", err)
 	}
 	cfg = cfg.withDefaults()
-	l := &Leader{cfg: cfg, queue: newQueue(cfg.MaxQueuedCommands, cfg.MaxQueuedBytes)}
+	l := &Leader{cfg: cfg, queue: newQueue(cfg.MaxQueuedCommands, cfg.MaxQueuedBytes), created: time.Now()}
 	l.nodes.heard = map[meta.NodeID]sign{}
 	l.notifier.init()
 	l.snapshots.due = make(chan struct{}, 1)
@@ -232,7 +235,10 @@ func (l *Leader) commit(ctx context.Context, commands []*metapb.Command, kind me
 		return err
 	}
 	began := time.Now()
-	if err := l.appendSettled(ctx, seq, encoded, kind); err != nil {
+	l.appending.Store(int64(began.Sub(l.created)) + 1)
+	err = l.appendSettled(ctx, seq, encoded, kind)
+	l.appending.Store(0)
+	if err != nil {
 		return err
 	}
 	if l.cfg.Observer != nil {
@@ -296,6 +302,21 @@ func (l *Leader) Leading() (epoch uint64, leading bool) {
 	l.queue.mu.Lock()
 	defer l.queue.mu.Unlock()
 	return l.epoch.Load(), l.queue.mu.open
+}
+
+// Stalled is for how long an append has been waiting for its answer, 0 where there is none under way.
+func (l *Leader) Stalled() time.Duration {
+	since := l.appending.Load()
+	if since == 0 {
+		return 0
+	}
+	return max(0, time.Since(l.created)-time.Duration(since))
+}
+
+// Doubt has the leader find out whether it still leads, by an append: somebody knows of a later leader.
+func (l *Leader) Doubt(ctx context.Context) error {
+	_, err := l.queue.submit(ctx, []*metapb.Command{{Kind: &metapb.Command_Noop{Noop: &metapb.Noop{}}}})
+	return err
 }
 
 // ArchiveLag is how many entries are durable and not archived yet.

@@ -50,12 +50,27 @@ func (a *applier) commitChunk(c *metapb.CommitChunk) *ChunkVerdict {
 	k.runs(t, v)
 	switch {
 	case c.Segment != 0:
-	case k.container == nil:
-		a.addGarbage(ChunkKey(n.ID, c.NodeEpoch, c.Lane, c.Seq)) // nothing in it was accepted
+	case k.container == nil: // nothing in it was accepted
+		a.addLosers(n, c)
+		a.addGarbage(chunkID(n, c, c.Hedge).Key())
 	default:
+		a.addLosers(n, c)
 		a.seal(k.container)
 	}
 	return v
+}
+
+func chunkID(n *Node, c *metapb.CommitChunk, hedge uint32) ChunkID {
+	return ChunkID{n.ID, c.NodeEpoch, c.Lane, c.Seq, hedge}
+}
+
+// addLosers lets go of the keys that the chunk does not stand under: its seq is committed without them.
+func (a *applier) addLosers(n *Node, c *metapb.CommitChunk) {
+	for hedge := range c.Hedges + 1 {
+		if hedge != c.Hedge {
+			a.addGarbage(chunkID(n, c, hedge).Key())
+		}
+	}
 }
 
 // judgeChunk judges what must be right for any of the chunk to be taken.
@@ -68,7 +83,8 @@ func (a *applier) judgeChunk(n *Node, c *metapb.CommitChunk) (chunk.Table, Code)
 	hot := c.Durability == metapb.Durability_DURABILITY_LOCAL || c.Durability == metapb.Durability_DURABILITY_REPLICATED
 	bytes := uint64(chunk.HeaderSize + len(c.RunTable) + t.BodyBytes())
 	switch {
-	case !object && !hot, object != (c.Segment == 0), object && c.Position != 0:
+	case !object && !hot, object != (c.Segment == 0), object && c.Position != 0,
+		c.Hedge > c.Hedges, c.Hedges > MaxHedges, c.Hedges > 0 && !object:
 		return t, Malformed
 	case c.ChunkBytes != bytes || uint64(c.Position)+bytes > math.MaxUint32:
 		return t, Malformed
@@ -254,7 +270,7 @@ func (k *committer) open() *container {
 	if c.Segment == 0 || k.container == nil {
 		fresh := container{node: k.node.ID, epoch: c.NodeEpoch, segment: c.Segment}
 		if c.Segment == 0 {
-			fresh.lane, fresh.seq = c.Lane, c.Seq
+			fresh.lane, fresh.seq, fresh.hedge = c.Lane, c.Seq, c.Hedge
 		}
 		k.container = k.newContainer(fresh)
 		k.node.highSegment = max(k.node.highSegment, c.Segment)

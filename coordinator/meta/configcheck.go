@@ -100,14 +100,14 @@ func (d *ConfigDef) normal(value string) string {
 		return strings.Join(d.list(value), ",")
 	case TypeDouble:
 		if n, err := strconv.ParseFloat(strings.TrimSpace(value), 64); err == nil {
-			return javaDouble(n)
+			return FormatDouble(n)
 		}
 	}
 	return strings.TrimSpace(value)
 }
 
-// javaDouble writes a number as Java does: always with a point, with an exponent below a thousandth and from ten millions on.
-func javaDouble(n float64) string {
+// FormatDouble writes a number as Java does: always with a point, with an exponent below a thousandth and from ten millions on.
+func FormatDouble(n float64) string {
 	format := byte('f')
 	if abs := math.Abs(n); abs != 0 && (abs < 1e-3 || abs >= 1e7) {
 		format = 'E'
@@ -146,12 +146,32 @@ func (e effective) ratio(name string) float64 {
 	return n
 }
 
+// checkRate is checkRatio for rates, which have no bound.
+func checkRate(value string) error {
+	n, err := strconv.ParseFloat(value, 64)
+	switch {
+	case err != nil || math.IsNaN(n) || math.IsInf(n, 0):
+		return errors.New("Not a number of type DOUBLE")
+	case n <= 0:
+		return errors.New("Value must be greater than 0")
+	}
+	return nil
+}
+
+// NodeOverride is what administrators have set for a node: its own value, else the cluster's; false where there is neither.
+func (s *State) NodeOverride(node, name string) (value string, set bool) {
+	if value, set = s.configs[configKey{ScopeBroker, node}][name]; !set {
+		value, set = s.configs[configKey{ScopeBroker, ""}][name]
+	}
+	return value, set
+}
+
 // NodeConfig is a node's setting in effect: its own, else the cluster's, else the default.
 func (s *State) NodeConfig(node, name string) string {
-	if value, ok := s.configs[configKey{ScopeBroker, node}][name]; ok {
+	if value, set := s.NodeOverride(node, name); set {
 		return value
 	}
-	return effective{scope: ScopeBroker, own: s.configs[configKey{ScopeBroker, ""}]}.text(name)
+	return LookupConfig(ScopeBroker, name).Default
 }
 
 // NodeNumber is NodeConfig as a number.

@@ -18,8 +18,16 @@ var connectionDefs = []ConfigDef{
 		Doc: "How many connections a second a node takes; above it, connections wait."},
 }
 
+// Settings of the lanes, which are a node's own as well.
+var laneDefs = []ConfigDef{
+	{Name: ObjectPutsPerSecond, Scope: ScopeBroker, Type: TypeDouble, Default: "10.0", check: checkRate, PerBroker: true,
+		Doc: "How many PUTs a second a node may make for topics with varve.durability=object; chunks become as large as that needs. Full chunks, " +
+			"repeats and hedges are charged but do not wait. The default is what the node was started with (--object-puts-per-second)."},
+}
+
 // Names of settings that a node reads itself.
 const (
+	ObjectPutsPerSecond          = "varve.object.puts.per.second"
 	MaxConnections               = "max.connections"
 	MaxConnectionsPerIP          = "max.connections.per.ip"
 	MaxConnectionsPerIPOverrides = "max.connections.per.ip.overrides"
@@ -52,7 +60,7 @@ func sentence(why string) string { return strings.ToUpper(why[:1]) + why[1:] + "
 
 // allConfigDefs are all definitions. Of two with one scope and name the first counts.
 func allConfigDefs() []ConfigDef {
-	return slices.Concat(configDefs, connectionDefs, clientMetricsDefs, fixedTopicDefs, levelDefs, metDefs(), fixedBrokerDefs)
+	return slices.Concat(configDefs, connectionDefs, laneDefs, clientMetricsDefs, fixedTopicDefs, levelDefs, metDefs(), fixedBrokerDefs)
 }
 
 var refusedByName = func() map[string]string {

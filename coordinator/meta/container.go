@@ -21,6 +21,7 @@ type container struct {
 	segment uint64
 	lane    uint32
 	seq     uint64
+	hedge   uint32 // which of the chunk's keys it stands under
 
 	sealed          bool
 	job             JobID // 0 where no job has it
@@ -41,7 +42,7 @@ type hotKey struct {
 }
 
 func (c *container) isChunk() bool    { return c.segment == 0 }
-func (c *container) chunkID() ChunkID { return ChunkID{c.node, c.epoch, c.lane, c.seq} }
+func (c *container) chunkID() ChunkID { return ChunkID{c.node, c.epoch, c.lane, c.seq, c.hedge} }
 
 // waits says whether a job may take the container.
 func (c *container) waits(nowMillis int64) bool {

@@ -29,13 +29,18 @@ func (t TopicID) String() string { return hex.EncodeToString(t[:]) }
 
 func (p TopicPartition) String() string { return fmt.Sprintf("%s-%d", p.Topic, p.Partition) }
 
-// ChunkID names a chunk, and so an object chunk's object.
+// ChunkID names a chunk, and so an object chunk's object. A chunk whose PUT was hedged was stored under one of several keys, which Hedge
+// tells apart; at most one of them is ever committed.
 type ChunkID struct {
 	Node  NodeID
 	Epoch uint64
 	Lane  uint32
 	Seq   uint64
+	Hedge uint32 // 0 is the first key
 }
+
+// MaxHedges bounds the keys of a chunk besides the first.
+const MaxHedges = 3
 
 // SegmentID names an object written by tiering.
 type SegmentID struct {
@@ -43,9 +48,9 @@ type SegmentID struct {
 	Ordinal uint32
 }
 
-// ChunkKey is the object key of a chunk: chunk/<hh>/<node>-<epoch>-<lane>-<seq>.
+// ChunkKey is the first object key of a chunk: chunk/<hh>/<node>-<epoch>-<lane>-<seq>.
 func ChunkKey(node NodeID, epoch uint64, lane uint32, seq uint64) string {
-	return hashedKey("chunk/", fmt.Sprintf("%d-%d-%d-%d", node, epoch, lane, seq))
+	return ChunkID{Node: node, Epoch: epoch, Lane: lane, Seq: seq}.Key()
 }
 
 // SegmentKey is the object key of a stored segment: segment/<hh>/<job>-<ordinal>.
@@ -53,8 +58,14 @@ func SegmentKey(job JobID, ordinal uint32) string {
 	return hashedKey("segment/", fmt.Sprintf("%d-%d", job, ordinal))
 }
 
-// Key is the object's key in the bucket.
-func (c ChunkID) Key() string { return ChunkKey(c.Node, c.Epoch, c.Lane, c.Seq) }
+// Key is the object's key in the bucket: that of ChunkKey, which a hedge's ends with -h and its number.
+func (c ChunkID) Key() string {
+	name := fmt.Sprintf("%d-%d-%d-%d", c.Node, c.Epoch, c.Lane, c.Seq)
+	if c.Hedge > 0 {
+		name += fmt.Sprintf("-h%d", c.Hedge)
+	}
+	return hashedKey("chunk/", name)
+}
 
 // Key is the object's key in the bucket.
 func (s SegmentID) Key() string { return SegmentKey(s.Job, s.Ordinal) }
@@ -71,11 +82,19 @@ func hashedKey(prefix, name string) string {
 
 // ParseChunkKey and ParseSegmentKey are the inverse of Key; they answer false for anything that Key would not have written.
 func ParseChunkKey(key string) (ChunkID, bool) {
-	n, ok := parseKey(key, "chunk/", 4)
+	first, hedge, hedged := strings.Cut(key, "-h")
+	n, ok := parseKey(first, "chunk/", 4)
 	if !ok {
 		return ChunkID{}, false
 	}
 	c := ChunkID{Node: NodeID(n[0]), Epoch: n[1], Lane: uint32(n[2]), Seq: n[3]}
+	if hedged {
+		number, err := strconv.ParseUint(hedge, 10, 32)
+		if err != nil || number == 0 {
+			return ChunkID{}, false
+		}
+		c.Hedge = uint32(number)
+	}
 	return c, c.Key() == key
 }
 

@@ -72,6 +72,26 @@ func (m *TransactionMarker) location() Location {
 	return Location{Tier: TierMarker, BaseOffset: m.Offset, NextOffset: m.Offset + 1, MaxTimestamp: -1, MaxTimestampOffset: -1, Marker: *m}
 }
 
+// Extents calls yield for the extents that a partition is made of, in order of offsets, until it answers false. Copies that local retention
+// keeps are not among them.
+func (s *State) Extents(p *Partition, yield func(Location) bool) {
+	runs, parts, markers := p.runs, p.parts, p.markers
+	for len(runs)+len(parts)+len(markers) > 0 {
+		var l Location
+		switch earliest(runs, parts, markers) {
+		case earliestRun:
+			l, runs = s.runLocation(&runs[0]), runs[1:]
+		case earliestPart:
+			l, parts = parts[0].location(), parts[1:]
+		case earliestMarker:
+			l, markers = markers[0].location(), markers[1:]
+		}
+		if !yield(l) {
+			return
+		}
+	}
+}
+
 // LocateStored is Locate for parts alone: where to read when a local copy cannot be had.
 func (s *State) LocateStored(tp TopicPartition, offset int64) (Location, bool) {
 	p := s.Partition(tp)

@@ -168,6 +168,10 @@ func (m *machine) chunk(t *rapid.T) {
 		segment, position = 0, 0
 	}
 	c := commitOf(id, epoch, uint32(lane), seq, segment, position, batches...)
+	if lane == 1 {
+		c.Hedges = rapid.Uint32Range(0, MaxHedges).Draw(t, "hedges")
+		c.Hedge = rapid.Uint32Range(0, c.Hedges).Draw(t, "hedge")
+	}
 	m.log.do(c)
 	v := m.log.chunks[0]
 	switch {
@@ -283,7 +287,7 @@ func (m *machine) acceptBatch(t *rapid.T, tp TopicPartition, c *metapb.CommitChu
 func (p *modelPartition) appendRecords(c *metapb.CommitChunk, n int) {
 	place := fmt.Sprintf("node %d segment %d", c.NodeId, c.Segment)
 	if c.Segment == 0 {
-		place = ChunkKey(NodeID(c.NodeId), c.NodeEpoch, c.Lane, c.Seq)
+		place = ChunkID{NodeID(c.NodeId), c.NodeEpoch, c.Lane, c.Seq, c.Hedge}.Key()
 	}
 	for range n {
 		p.records = append(p.records, place)

@@ -14,6 +14,12 @@ const (
 	packedSequenceSize  = 16
 )
 
+// Flags of a packed container.
+const (
+	packedSealed     = 1
+	packedHedgeShift = 8
+)
+
 var le = binary.LittleEndian
 
 func (s *State) packRuns(runs []run) []byte {
@@ -71,9 +77,9 @@ func unpackPart(b []byte) (part, SegmentID) {
 }
 
 func appendContainer(b []byte, c *container) []byte {
-	sealed := uint32(0)
+	flags := c.hedge << packedHedgeShift
 	if c.sealed {
-		sealed = 1
+		flags |= packedSealed
 	}
 	b = le.AppendUint64(b, uint64(c.id))
 	b = le.AppendUint64(b, c.epoch)
@@ -85,15 +91,17 @@ func appendContainer(b []byte, c *container) []byte {
 	b = le.AppendUint32(b, uint32(c.node))
 	b = le.AppendUint32(b, c.lane)
 	b = le.AppendUint32(b, c.attempts)
-	b = le.AppendUint32(b, sealed)
+	b = le.AppendUint32(b, flags)
 	return le.AppendUint64(b, 0)
 }
 
 func unpackContainer(b []byte) *container {
+	flags := le.Uint32(b[68:])
 	return &container{
 		id: ContainerID(le.Uint64(b)), epoch: le.Uint64(b[8:]), segment: le.Uint64(b[16:]), seq: le.Uint64(b[24:]),
 		job: JobID(le.Uint64(b[32:])), notBeforeMillis: int64(le.Uint64(b[40:])), createdMillis: int64(le.Uint64(b[48:])),
-		node: NodeID(le.Uint32(b[56:])), lane: le.Uint32(b[60:]), attempts: le.Uint32(b[64:]), sealed: le.Uint32(b[68:]) == 1,
+		node: NodeID(le.Uint32(b[56:])), lane: le.Uint32(b[60:]), attempts: le.Uint32(b[64:]), sealed: flags&packedSealed != 0,
+		hedge: flags >> packedHedgeShift & MaxHedges,
 	}
 }
 

@@ -237,9 +237,15 @@ func (p *player) chunk(args []string) string {
 	lane := number(laneName)
 	var batches []chunk.Batch
 	void := false
+	var hedgeWon, hedges uint32
 	for _, a := range args[3:] {
 		if e, ok := strings.CutPrefix(a, "epoch="); ok {
 			epoch = uint64(number(e))
+			continue
+		}
+		if hedge, ok := strings.CutPrefix(a, "hedge="); ok {
+			won, of, _ := strings.Cut(hedge, "/")
+			hedgeWon, hedges = uint32(number(won)), uint32(number(of))
 			continue
 		}
 		if a == "void" {
@@ -261,7 +267,7 @@ func (p *player) chunk(args []string) string {
 	}
 	position := p.positions[[2]uint64{uint64(node), segment}]
 	c := commitOf(node, epoch, uint32(lane), seq, segment, position, batches...)
-	c.VoidChunk = void
+	c.VoidChunk, c.Hedge, c.Hedges = void, hedgeWon, hedges
 	if segment != 0 {
 		p.positions[[2]uint64{uint64(node), segment}] += uint32(c.ChunkBytes)
 	}

@@ -331,11 +331,13 @@ func TestReferenced(t *testing.T) {
 		key  string
 		want bool
 	}{
-		{ChunkKey(1, 1, 1, 1), true},  // has runs
-		{ChunkKey(1, 1, 1, 2), true},  // may be committed next
-		{ChunkKey(1, 2, 1, 1), true},  // of an epoch this state has not seen yet
-		{ChunkKey(9, 1, 1, 1), true},  // of a node this state has not seen yet
-		{ChunkKey(1, 0, 1, 9), false}, // of a fenced epoch
+		{ChunkKey(1, 1, 1, 1), true},          // has runs
+		{ChunkKey(1, 1, 1, 2), true},          // may be committed next
+		{ChunkKey(1, 2, 1, 1), true},          // of an epoch this state has not seen yet
+		{ChunkKey(9, 1, 1, 1), true},          // of a node this state has not seen yet
+		{ChunkKey(1, 0, 1, 9), false},         // of a fenced epoch
+		{ChunkID{1, 1, 1, 1, 1}.Key(), false}, // a hedge that lost
+		{ChunkID{1, 1, 1, 2, 1}.Key(), true},  // a hedge that may win
 		{SegmentKey(1, 0), true},
 		{SegmentKey(1, 1), false}, // of a job that has ended
 		{SegmentKey(2, 5), true},  // of a job under lease
@@ -354,15 +356,16 @@ func TestReferenced(t *testing.T) {
 }
 
 func TestKeysLeadBack(t *testing.T) {
-	c := ChunkID{Node: 12, Epoch: 3, Lane: 1, Seq: 99}
-	if got, ok := ParseChunkKey(c.Key()); !ok || got != c {
-		t.Errorf("%s gives %+v", c.Key(), got)
+	for _, c := range []ChunkID{{Node: 12, Epoch: 3, Lane: 1, Seq: 99}, {Node: 12, Epoch: 3, Lane: 1, Seq: 99, Hedge: 2}} {
+		if got, ok := ParseChunkKey(c.Key()); !ok || got != c {
+			t.Errorf("%s gives %+v", c.Key(), got)
+		}
 	}
 	s := SegmentID{Job: 7, Ordinal: 2}
 	if got, ok := ParseSegmentKey(s.Key()); !ok || got != s {
 		t.Errorf("%s gives %+v", s.Key(), got)
 	}
-	for _, key := range []string{"", "chunk/", "chunk/aa/1-2-3", "chunk/zz/1-2-3-4", "segment/aa/01-2", "segment/aa/1--2"} {
+	for _, key := range []string{"", "chunk/", "chunk/aa/1-2-3", "chunk/zz/1-2-3-4", "chunk/aa/1-2-3-4-h1", hashedKey("chunk/", "1-2-3-4-h0"), hashedKey("chunk/", "1-2-3-4-h01"), "segment/aa/01-2", "segment/aa/1--2"} {
 		_, isChunk := ParseChunkKey(key)
 		_, isSegment := ParseSegmentKey(key)
 		if isChunk || isSegment {

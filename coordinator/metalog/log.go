@@ -21,6 +21,8 @@ var (
 	ErrForeign = errors.New("metalog belongs to another cluster")
 	// ErrUnfit: the backend is set up in a way that would lose entries or cannot be read.
 	ErrUnfit = errors.New("metalog is not set up as Varve needs it")
+	// ErrFormat: what is stored is of a version that this program does not read.
+	ErrFormat = errors.New("metalog has an unknown format")
 	// ErrTooLarge: the entry is above MaxEntryBytes. Nothing was appended.
 	ErrTooLarge = errors.New("metalog entry is too large")
 )

@@ -28,6 +28,7 @@ const (
 type SubmitRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Commands      []*Command             `protobuf:"bytes,1,rep,name=commands,proto3" json:"commands,omitempty"`
+	LeaderEpoch   uint64                 `protobuf:"varint,2,opt,name=leader_epoch,json=leaderEpoch,proto3" json:"leader_epoch,omitempty"` // the reign meant: another refuses it (NOT_LEADER); 0 for whichever
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -67,6 +68,13 @@ func (x *SubmitRequest) GetCommands() []*Command {
 		return x.Commands
 	}
 	return nil
+}
+
+func (x *SubmitRequest) GetLeaderEpoch() uint64 {
+	if x != nil {
+		return x.LeaderEpoch
+	}
+	return 0
 }
 
 type SubmitResponse struct {
@@ -1170,9 +1178,10 @@ var File_internal_proto protoreflect.FileDescriptor
 const file_internal_proto_rawDesc = "" +
 	"\n" +
 	"\x0einternal.proto\x12\rvarve.meta.v1\x1a\n" +
-	"meta.proto\"C\n" +
+	"meta.proto\"f\n" +
 	"\rSubmitRequest\x122\n" +
-	"\bcommands\x18\x01 \x03(\v2\x16.varve.meta.v1.CommandR\bcommands\"\"\n" +
+	"\bcommands\x18\x01 \x03(\v2\x16.varve.meta.v1.CommandR\bcommands\x12!\n" +
+	"\fleader_epoch\x18\x02 \x01(\x04R\vleaderEpoch\"\"\n" +
 	"\x0eSubmitResponse\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\"\x10\n" +
 	"\x0eBarrierRequest\"#\n" +

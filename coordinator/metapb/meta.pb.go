@@ -1044,17 +1044,20 @@ func (x *SetNodeLive) GetLive() bool {
 }
 
 type CommitChunk struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	NodeId        int32                  `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	NodeEpoch     uint64                 `protobuf:"varint,2,opt,name=node_epoch,json=nodeEpoch,proto3" json:"node_epoch,omitempty"`
-	Lane          uint32                 `protobuf:"varint,3,opt,name=lane,proto3" json:"lane,omitempty"`                                           // 0 local, 1 object
-	Seq           uint64                 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`                                             // from 1 in each epoch and lane; state accepts exactly the next
-	Durability    Durability             `protobuf:"varint,5,opt,name=durability,proto3,enum=varve.meta.v1.Durability" json:"durability,omitempty"` // what holds for the bytes
-	Segment       uint64                 `protobuf:"varint,6,opt,name=segment,proto3" json:"segment,omitempty"`                                     // hot log segment; 0 for an object chunk
-	Position      uint32                 `protobuf:"varint,7,opt,name=position,proto3" json:"position,omitempty"`                                   // of the chunk's first byte in the segment; 0 for an object chunk
-	ChunkBytes    uint64                 `protobuf:"varint,8,opt,name=chunk_bytes,json=chunkBytes,proto3" json:"chunk_bytes,omitempty"`
-	RunTable      []byte                 `protobuf:"bytes,9,opt,name=run_table,json=runTable,proto3" json:"run_table,omitempty"`      // as in the chunk (ingest/chunk FORMAT.md)
-	VoidChunk     bool                   `protobuf:"varint,10,opt,name=void_chunk,json=voidChunk,proto3" json:"void_chunk,omitempty"` // an object chunk that failed for good: seq is used up, nothing is committed
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	NodeId     int32                  `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	NodeEpoch  uint64                 `protobuf:"varint,2,opt,name=node_epoch,json=nodeEpoch,proto3" json:"node_epoch,omitempty"`
+	Lane       uint32                 `protobuf:"varint,3,opt,name=lane,proto3" json:"lane,omitempty"`                                           // 0 local, 1 object
+	Seq        uint64                 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`                                             // from 1 in each epoch and lane; state accepts exactly the next
+	Durability Durability             `protobuf:"varint,5,opt,name=durability,proto3,enum=varve.meta.v1.Durability" json:"durability,omitempty"` // what holds for the bytes
+	Segment    uint64                 `protobuf:"varint,6,opt,name=segment,proto3" json:"segment,omitempty"`                                     // hot log segment; 0 for an object chunk
+	Position   uint32                 `protobuf:"varint,7,opt,name=position,proto3" json:"position,omitempty"`                                   // of the chunk's first byte in the segment; 0 for an object chunk
+	ChunkBytes uint64                 `protobuf:"varint,8,opt,name=chunk_bytes,json=chunkBytes,proto3" json:"chunk_bytes,omitempty"`
+	RunTable   []byte                 `protobuf:"bytes,9,opt,name=run_table,json=runTable,proto3" json:"run_table,omitempty"`      // as in the chunk (ingest/chunk FORMAT.md)
+	VoidChunk  bool                   `protobuf:"varint,10,opt,name=void_chunk,json=voidChunk,proto3" json:"void_chunk,omitempty"` // an object chunk that failed for good: seq is used up, nothing is committed
+	// Of an object chunk: under which of its keys it stands (0 is the first), and how many besides the first a PUT was begun under.
+	Hedge         uint32 `protobuf:"varint,14,opt,name=hedge,proto3" json:"hedge,omitempty"`
+	Hedges        uint32 `protobuf:"varint,15,opt,name=hedges,proto3" json:"hedges,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1157,6 +1160,20 @@ func (x *CommitChunk) GetVoidChunk() bool {
 		return x.VoidChunk
 	}
 	return false
+}
+
+func (x *CommitChunk) GetHedge() uint32 {
+	if x != nil {
+		return x.Hedge
+	}
+	return 0
+}
+
+func (x *CommitChunk) GetHedges() uint32 {
+	if x != nil {
+		return x.Hedges
+	}
+	return 0
 }
 
 // SealContainer: no more chunks go to this hot segment of this epoch. Sent in lane order behind its last chunk.
@@ -4584,7 +4601,7 @@ const file_meta_proto_rawDesc = "" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x1d\n" +
 	"\n" +
 	"node_epoch\x18\x02 \x01(\x04R\tnodeEpoch\x12\x12\n" +
-	"\x04live\x18\x03 \x01(\bR\x04live\"\xb9\x02\n" +
+	"\x04live\x18\x03 \x01(\bR\x04live\"\xe7\x02\n" +
 	"\vCommitChunk\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x1d\n" +
 	"\n" +
@@ -4601,7 +4618,9 @@ const file_meta_proto_rawDesc = "" +
 	"\trun_table\x18\t \x01(\fR\brunTable\x12\x1d\n" +
 	"\n" +
 	"void_chunk\x18\n" +
-	" \x01(\bR\tvoidChunk\"\x80\x01\n" +
+	" \x01(\bR\tvoidChunk\x12\x14\n" +
+	"\x05hedge\x18\x0e \x01(\rR\x05hedge\x12\x16\n" +
+	"\x06hedges\x18\x0f \x01(\rR\x06hedges\"\x80\x01\n" +
 	"\rSealContainer\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x1d\n" +
 	"\n" +

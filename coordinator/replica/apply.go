@@ -77,6 +77,9 @@ func (r *Replica) apply(seq uint64, entry *metapb.Entry, hash [32]byte) error {
 		return err
 	}
 	r.sequences.reached(seq)
+	if s.applied.Has(meta.ChangedLeader) {
+		r.View(func(state *meta.State) { r.leads.began(state.LeaderEpoch()) })
+	}
 	r.watchers.wake(s.applied.Committed)
 	if s.applied.Has(meta.ChangedTopics) {
 		r.watchers.wakeAll()

@@ -13,6 +13,10 @@ const (
 	hintGrace = 5 * time.Millisecond
 	// quietTicks is after how many poll intervals without an answered ping the log is asked although the bus works.
 	quietTicks = 5
+	// doubtEach is how often the log is asked for another leader while somebody misses one.
+	doubtEach = 100 * time.Millisecond
+	// boundsTimeout bounds the question for the log's end.
+	boundsTimeout = 2 * time.Second
 )
 
 // Follow keeps the replica up with a log that another process writes, until ctx ends: entries come as hints on b (nil for
@@ -34,6 +38,7 @@ type follower struct {
 	bus     Bus
 	gap     chan struct{} // with room for one: a hint did not fit
 	quiet   int           // ticks since somebody told how far the log is
+	doubted time.Time     // when the log was last asked for another leader
 }
 
 // hint applies an entry that fits at once, on the bus's goroutine.
@@ -81,6 +86,8 @@ func (f *follower) run(ctx context.Context) error {
 		case <-f.gap:
 		case <-r.wanted:
 			f.expectHint(ctx)
+		case <-r.doubted:
+			f.doubt(ctx)
 		case <-tick.C:
 			f.poll(ctx)
 		}
@@ -126,8 +133,24 @@ func (f *follower) poll(ctx context.Context) {
 	if f.bus != nil && f.bus.Ready() == nil && f.quiet < quietTicks {
 		return
 	}
+	f.askLog(ctx)
+}
+
+// doubt asks the log for another leader. Whoever misses one says so again.
+func (f *follower) doubt(ctx context.Context) {
+	if time.Since(f.doubted) < doubtEach {
+		return
+	}
+	f.askLog(ctx)
+	f.doubted = time.Now()
+}
+
+func (f *follower) askLog(ctx context.Context) {
+	r := f.replica
 	f.quiet = 0
-	_, next, err := r.cfg.Log.Bounds(ctx)
+	bounded, cancel := context.WithTimeout(ctx, boundsTimeout)
+	defer cancel()
+	_, next, err := r.cfg.Log.Bounds(bounded)
 	if err == nil {
 		r.Hear(next - 1)
 	} else if r.cfg.Logger != nil && ctx.Err() == nil {

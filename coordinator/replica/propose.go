@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,8 +19,9 @@ const (
 
 // Propose submits command to the leader and returns the verdict when it is applied here. The command is given an id unless
 // it has one, and must not be changed afterwards. While it is certain that no leader has taken it, it is submitted again,
-// until ctx ends: ErrNoLeader. After that it may have been taken: ErrAmbiguous where ctx ends without a verdict. A refusal
-// by the state is a verdict, not an error; so is that of a command which cannot be encoded (Malformed).
+// until ctx ends: ErrNoLeader. After that it may have been taken: ErrAmbiguous where ctx ends without a verdict. Where a
+// leader is succeeded before it has put the command in the log, it never will, and the successor gets it. A refusal by the
+// state is a verdict, not an error; so is that of a command which cannot be encoded (Malformed).
 func (r *Replica) Propose(ctx context.Context, command *metapb.Command) (meta.Verdict, error) {
 	var id commandID
 	if len(command.Id) == 0 {
@@ -30,7 +32,9 @@ func (r *Replica) Propose(ctx context.Context, command *metapb.Command) (meta.Ve
 	}
 	verdict, forget := r.verdicts.add(id)
 	defer forget()
+	gaps := r.leads.gaps.Load()
 	for {
+		epoch := r.LeaderEpoch()
 		err := r.submitUntilTaken(ctx, []*metapb.Command{command})
 		if errors.Is(err, ErrMalformed) {
 			return meta.Verdict{Code: meta.Malformed, Message: err.Error()}, nil
@@ -38,17 +42,44 @@ func (r *Replica) Propose(ctx context.Context, command *metapb.Command) (meta.Ve
 		if err != nil && !errors.Is(err, ErrAmbiguous) {
 			return meta.Verdict{}, err
 		}
-		select {
-		case v := <-verdict:
-			if v.Code != meta.StaleLeader {
+		ends, release := ctx, func() {}
+		if open := new(openError); errors.As(err, &open) {
+			epoch = open.epoch
+		}
+		if err != nil {
+			ends, release = r.leads.during(ctx, epoch)
+		}
+		v, settled := awaitVerdict(verdict, ends, r.ctx)
+		release()
+		switch {
+		case settled && v.Code != meta.StaleLeader:
+			return v, nil
+		case settled:
+			// The entry was void: its leader had been succeeded. The command goes to the new one.
+		case r.ctx.Err() == nil && ctx.Err() == nil && r.leads.gaps.Load() == gaps:
+			// Its leader was succeeded before it was in the log, and what is applied here is without a gap.
+		default:
+			if v, settled := awaitVerdict(verdict, ctx, r.ctx); settled && v.Code != meta.StaleLeader {
 				return v, nil
 			}
-			// The entry was void: its leader had been succeeded. The command goes to the new one.
-		case <-ctx.Done():
-			return meta.Verdict{}, fmt.Errorf("propose: %w: %w", ErrAmbiguous, ctx.Err())
-		case <-r.ctx.Done():
-			return meta.Verdict{}, fmt.Errorf("propose: %w: %w", ErrAmbiguous, ErrClosed)
+			return meta.Verdict{}, fmt.Errorf("propose: %w: %w", ErrAmbiguous, cmp.Or(ctx.Err(), ErrClosed))
 		}
+	}
+}
+
+// awaitVerdict returns the verdict, where there is one before either context ends.
+func awaitVerdict(verdict <-chan meta.Verdict, a, b context.Context) (v meta.Verdict, settled bool) {
+	select {
+	case v := <-verdict:
+		return v, true
+	case <-a.Done():
+	case <-b.Done():
+	}
+	select {
+	case v := <-verdict: // it came with what ended the wait
+		return v, true
+	default:
+		return v, false
 	}
 }
 

@@ -71,6 +71,7 @@ type Replica struct {
 	heard   atomic.Uint64 // the highest sequence somebody said exists
 	saved   atomic.Uint64 // the sequence of the newest snapshot known
 	wanted  chan struct{} // with room for one: somebody waits for a sequence
+	doubted chan struct{} // with room for one: somebody misses the leader
 
 	submitter atomic.Pointer[Submitter]
 	ids       commandIDs
@@ -80,6 +81,7 @@ type Replica struct {
 	sinks     sinks
 	listeners listeners
 	barriers  barriers
+	leads     leads
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -101,7 +103,7 @@ func newReplica(cfg Config) *Replica {
 	if cfg.PollInterval == 0 {
 		cfg.PollInterval = time.Second
 	}
-	r := &Replica{cfg: cfg, wanted: make(chan struct{}, 1)}
+	r := &Replica{cfg: cfg, wanted: make(chan struct{}, 1), doubted: make(chan struct{}, 1)}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.mu.state = meta.New(cfg.LogID)
 	_, _ = rand.Read(r.ids.prefix[:]) // never fails
@@ -140,7 +142,7 @@ func (r *Replica) catchUpOrRestore(ctx context.Context) error {
 
 // Final says whether err is one that no repetition mends: log, snapshot and program do not fit together.
 func Final(err error) bool {
-	for _, sentinel := range []error{ErrForked, ErrLogShort, ErrNoSnapshot, metalog.ErrForeign, metalog.ErrUnfit, metalog.ErrCorrupt, metalog.ErrTruncated,
+	for _, sentinel := range []error{ErrForked, ErrLogShort, ErrNoSnapshot, metalog.ErrForeign, metalog.ErrUnfit, metalog.ErrCorrupt, metalog.ErrFormat, metalog.ErrTruncated,
 		meta.ErrForeignLog, meta.ErrFormat, meta.ErrFeatureLevel, meta.ErrCorrupt} {
 		if errors.Is(err, sentinel) {
 			return true

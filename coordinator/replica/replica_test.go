@@ -229,7 +229,7 @@ func TestSnapshotsAreContentAddressedAndPruned(t *testing.T) {
 	if err != nil || before != 5 {
 		t.Fatalf("prune: log needed from %d, %v; want 5", before, err)
 	}
-	if seqs, err := listManifests(ctx, store); err != nil || len(seqs) != 2 || seqs[1] != 5 {
+	if seqs, err := ListManifests(ctx, store); err != nil || len(seqs) != 2 || seqs[1] != 5 {
 		t.Fatalf("snapshots %v, %v", seqs, err)
 	}
 	again := openReplica(t, Config{Log: backing.Open(), Store: store})

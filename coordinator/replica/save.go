@@ -39,7 +39,7 @@ func (r *Replica) SaveSnapshot(ctx context.Context) (Saved, error) {
 	saved := Saved{Seq: manifest.Seq, Parts: len(parts), Held: held}
 	for i, part := range parts {
 		saved.Bytes += int64(len(part))
-		_, err := store.PutIfAbsent(ctx, partKey([32]byte(manifest.Parts[i])), part)
+		_, err := store.PutIfAbsent(ctx, PartKey([32]byte(manifest.Parts[i])), part)
 		switch {
 		case err == nil:
 			saved.NewParts++
@@ -75,19 +75,19 @@ func (r *Replica) encodeState() (parts [][]byte, m *metapb.Manifest, held time.D
 // which the log is not needed any more: that behind the older of the manifests kept, 0 where there are not two.
 func (r *Replica) PruneSnapshots(ctx context.Context) (truncate uint64, err error) {
 	store := r.cfg.Store
-	seqs, err := listManifests(ctx, store)
+	seqs, err := ListManifests(ctx, store)
 	if err != nil || len(seqs) < keptSnapshots {
 		return 0, err
 	}
 	kept := seqs[len(seqs)-keptSnapshots:]
 	named := map[string]bool{}
 	for _, seq := range kept {
-		m, err := readManifest(ctx, store, seq)
+		m, err := ReadManifest(ctx, store, seq)
 		if err != nil {
 			return 0, fmt.Errorf("prune snapshots: %w", err)
 		}
 		for _, hash := range m.Parts {
-			named[partKey([32]byte(hash))] = true
+			named[PartKey([32]byte(hash))] = true
 		}
 	}
 	for _, seq := range seqs[:len(seqs)-keptSnapshots] {

@@ -27,10 +27,11 @@ const (
 // SnapshotKey is the key of the manifest of the state after seq.
 func SnapshotKey(seq uint64) string { return fmt.Sprintf("%s%020d", snapshotPrefix, seq) }
 
-func partKey(hash [32]byte) string { return fmt.Sprintf("%s%x", partPrefix, hash) }
+// PartKey is the key of the snapshot part with this SHA-256.
+func PartKey(hash [32]byte) string { return fmt.Sprintf("%s%x", partPrefix, hash) }
 
-// listManifests returns the sequences of the snapshots in the bucket, ascending.
-func listManifests(ctx context.Context, store objstore.Store) ([]uint64, error) {
+// ListManifests returns the sequences of the snapshots in the bucket, ascending.
+func ListManifests(ctx context.Context, store objstore.Store) ([]uint64, error) {
 	var seqs []uint64
 	for info, err := range store.List(ctx, snapshotPrefix, "") {
 		if err != nil {
@@ -46,7 +47,8 @@ func listManifests(ctx context.Context, store objstore.Store) ([]uint64, error) 
 	return seqs, nil
 }
 
-func readManifest(ctx context.Context, store objstore.Store, seq uint64) (*metapb.Manifest, error) {
+// ReadManifest reads the manifest of the state after seq. The error wraps meta.ErrCorrupt or meta.ErrFormat where it is not one.
+func ReadManifest(ctx context.Context, store objstore.Store, seq uint64) (*metapb.Manifest, error) {
 	object, err := readObject(ctx, store, SnapshotKey(seq))
 	if err != nil {
 		return nil, err
@@ -59,6 +61,11 @@ func readManifest(ctx context.Context, store objstore.Store, seq uint64) (*metap
 		return nil, fmt.Errorf("%s holds the snapshot of %d: %w", SnapshotKey(seq), m.Seq, meta.ErrCorrupt)
 	}
 	return m, nil
+}
+
+// ReadPart reads a snapshot's part. meta.Restore checks its content.
+func ReadPart(ctx context.Context, store objstore.Store, hash [32]byte) ([]byte, error) {
+	return readObject(ctx, store, PartKey(hash))
 }
 
 func readObject(ctx context.Context, store objstore.Store, key string) ([]byte, error) {
@@ -130,7 +137,7 @@ func (r *Replica) inBucket(ctx context.Context) (seqs []uint64, archived uint64,
 	if r.cfg.Store == nil {
 		return nil, 0, nil
 	}
-	if seqs, err = listManifests(ctx, r.cfg.Store); err != nil {
+	if seqs, err = ListManifests(ctx, r.cfg.Store); err != nil {
 		return nil, 0, err
 	}
 	archived, err = archive.End(ctx, r.cfg.Store)
@@ -138,7 +145,7 @@ func (r *Replica) inBucket(ctx context.Context) (seqs []uint64, archived uint64,
 }
 
 func (r *Replica) restoreFrom(ctx context.Context, seq uint64) error {
-	m, err := readManifest(ctx, r.cfg.Store, seq)
+	m, err := ReadManifest(ctx, r.cfg.Store, seq)
 	if err != nil {
 		return err
 	}
@@ -156,7 +163,7 @@ func (r *Replica) restoreFrom(ctx context.Context, seq uint64) error {
 	case found && sha256.Sum256(entry) != [32]byte(m.EntryHash):
 		return fmt.Errorf("entry %d is not the one %s stands for: %w", seq, SnapshotKey(seq), ErrForked)
 	}
-	state, err := meta.Restore(m, func(hash [32]byte) ([]byte, error) { return readObject(ctx, r.cfg.Store, partKey(hash)) })
+	state, err := meta.Restore(m, func(hash [32]byte) ([]byte, error) { return readObject(ctx, r.cfg.Store, PartKey(hash)) })
 	if err != nil {
 		return err
 	}
@@ -176,6 +183,8 @@ func (r *Replica) replace(state *meta.State, hash [32]byte) {
 	r.mu.Unlock()
 	r.Hear(seq)
 	r.sequences.reached(seq)
+	r.leads.gaps.Add(1)
+	r.leads.began(state.LeaderEpoch())
 	r.watchers.wakeAll()
 	r.listeners.tell(&Applied{Seq: seq, Changes: ^uint32(0)})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -37,21 +38,25 @@ type ConnConfig struct {
 	// Secret is the embedded server's, for URLs that lead to one in another process; empty for servers of the user's.
 	Secret string
 	// Name is the connection's name for people.
-	Name   string
-	Logger *slog.Logger
+	Name string
+	// Optional has Connect return also where no server is there yet; it is sought from then on.
+	Optional bool
+	Logger   *slog.Logger
 }
 
 // Conn is a connection that reconnects for ever. Its methods may be called concurrently.
 type Conn struct {
 	nats    *nats.Conn
 	account *server.Account // of an embedded server, where the connection's subjects live; nil for others
+	unfit   atomic.Bool     // the server connected to allows too little
+	logger  *slog.Logger
 	closed  chan struct{}
 	stop    sync.Once
 }
 
 // Connect returns when the first connection stands or ctx ends. The caller must Close it.
 func Connect(ctx context.Context, cfg ConnConfig) (*Conn, error) {
-	c := &Conn{closed: make(chan struct{})}
+	c := &Conn{closed: make(chan struct{}), logger: cfg.Logger}
 	opts := []nats.Option{
 		nats.Name(cfg.Name),
 		nats.MaxReconnects(-1),
@@ -68,14 +73,19 @@ func Connect(ctx context.Context, cfg ConnConfig) (*Conn, error) {
 			}
 		}),
 	}
+	opts = append(opts,
+		nats.ConnectHandler(c.judge), nats.ReconnectHandler(func(nc *nats.Conn) {
+			if c.judge(nc); cfg.Logger != nil {
+				cfg.Logger.Info("nats connected", "server", redact(nc.ConnectedUrl()))
+			}
+		}), nats.RetryOnFailedConnect(cfg.Optional))
 	if cfg.Logger != nil {
 		opts = append(opts,
 			nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 				if err != nil {
 					cfg.Logger.Warn("nats disconnected, reconnecting", "error", err)
 				}
-			}),
-			nats.ReconnectHandler(func(*nats.Conn) { cfg.Logger.Info("nats reconnected") }))
+			}))
 	}
 	url, secret := cfg.URL, cfg.Secret
 	if cfg.Server != nil {
@@ -89,11 +99,26 @@ func Connect(ctx context.Context, cfg ConnConfig) (*Conn, error) {
 	if err := c.dial(ctx, url, opts); err != nil {
 		return nil, err
 	}
-	if limit := c.nats.MaxPayload(); limit < MinMaxPayload {
+	if err := c.fits(c.nats); err != nil {
 		c.Close()
-		return nil, fmt.Errorf("%w: the server allows %d bytes, Varve needs max_payload of at least %d", ErrMaxPayload, limit, MinMaxPayload)
+		return nil, err
 	}
 	return c, nil
+}
+
+// judge looks whether a server that was connected to later is one that Varve can use.
+func (c *Conn) judge(nc *nats.Conn) {
+	err := c.fits(nc)
+	if c.unfit.Swap(err != nil) != (err != nil) && err != nil && c.logger != nil {
+		c.logger.Error("nats server cannot be used", "error", err)
+	}
+}
+
+func (c *Conn) fits(nc *nats.Conn) error {
+	if limit := nc.MaxPayload(); nc.IsConnected() && limit < MinMaxPayload {
+		return fmt.Errorf("%w: %s allows %d bytes, Varve needs max_payload of at least %d", ErrMaxPayload, redact(nc.ConnectedUrl()), limit, MinMaxPayload)
+	}
+	return nil
 }
 
 // dial tries until ctx ends: roles of one cluster start in any order.
@@ -123,6 +148,9 @@ func (c *Conn) NATS() *nats.Conn { return c.nats }
 // Ready returns nil while connected, else ErrDisconnected; it is what /readyz asks.
 func (c *Conn) Ready() error {
 	if c.nats.IsConnected() {
+		if c.unfit.Load() {
+			return ErrMaxPayload
+		}
 		return nil
 	}
 	return fmt.Errorf("%w (%s)", ErrDisconnected, c.nats.Status())

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,8 +36,10 @@ type ServerConfig struct {
 	ListenFlag string
 	// StoreDir is where JetStream keeps its streams, synced on every write; empty turns JetStream off.
 	StoreDir string
-	// Name is the server's name for people.
+	// Name is the server's name; in a cluster it must be unique, and stay the same over restarts.
 	Name string
+	// Cluster joins the server with others; nil for a server alone.
+	Cluster *ClusterConfig
 	// Secret is the password of Varve's own connections. With it, connections without credentials may only subscribe to
 	// commit notifications. Without it, every connection may do everything.
 	Secret string
@@ -44,13 +47,29 @@ type ServerConfig struct {
 	Logger *slog.Logger
 }
 
+// ClusterConfig says which other servers a server forms a cluster with. They must have the same secret.
+type ClusterConfig struct {
+	// Name is the cluster's.
+	Name string
+	// ListenAddr is where the others connect to, host:port.
+	ListenAddr string
+	// ListenFlag names the setting behind ListenAddr in error messages.
+	ListenFlag string
+	// Routes are the addresses of all servers, this one's among them: JetStream takes their number for the cluster's size.
+	Routes []string
+}
+
 // Validate reports the first field that cannot be used.
 func (c *ServerConfig) Validate() error {
-	if c.ListenAddr == "" {
-		return nil
+	if c.ListenAddr != "" {
+		if _, _, err := splitAddr(c.ListenAddr); err != nil {
+			return fmt.Errorf("%s: %w", c.listenFlag(), err)
+		}
 	}
-	if _, _, err := splitAddr(c.ListenAddr); err != nil {
-		return fmt.Errorf("%s: %w", c.listenFlag(), err)
+	if c.Cluster != nil {
+		if _, _, err := splitAddr(c.Cluster.ListenAddr); err != nil {
+			return fmt.Errorf("%s: %w", c.Cluster.ListenFlag, err)
+		}
 	}
 	return nil
 }
@@ -152,6 +171,11 @@ func serverOptions(cfg *ServerConfig) (*server.Options, error) {
 		}
 		opts.NoAuthUser = publicUser
 	}
+	if cfg.Cluster != nil {
+		if err := clusterOptions(opts, cfg); err != nil {
+			return nil, err
+		}
+	}
 	if cfg.ListenAddr == "" {
 		return opts, nil
 	}
@@ -159,19 +183,47 @@ func serverOptions(cfg *ServerConfig) (*server.Options, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The server would log a taken port and go on; asking first makes it an error of the caller's.
-	probe, err := net.Listen("tcp", cfg.ListenAddr)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s (set %s to another host:port): %w", ErrListen, cfg.ListenAddr, cfg.listenFlag(), err)
-	}
-	if err := probe.Close(); err != nil {
-		return nil, fmt.Errorf("close probe of %s: %w", cfg.ListenAddr, err)
+	if err := probe(cfg.ListenAddr, cfg.listenFlag()); err != nil {
+		return nil, err
 	}
 	opts.Host, opts.Port = host, port
 	if port == 0 {
 		opts.Port = server.RANDOM_PORT
 	}
 	return opts, nil
+}
+
+// probe finds out whether address can be listened on: the server would log a taken port and go on.
+func probe(address, flag string) error {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("%w: %s (set %s to another host:port): %w", ErrListen, address, flag, err)
+	}
+	if err := listener.Close(); err != nil {
+		return fmt.Errorf("close probe of %s: %w", address, err)
+	}
+	return nil
+}
+
+// clusterOptions joins the server with others. Routes have the cluster's secret, too.
+func clusterOptions(opts *server.Options, cfg *ServerConfig) error {
+	c := cfg.Cluster
+	host, port, err := splitAddr(c.ListenAddr)
+	if err != nil {
+		return err
+	}
+	if err := probe(c.ListenAddr, c.ListenFlag); err != nil {
+		return err
+	}
+	opts.Cluster = server.ClusterOpts{
+		Name: c.Name, Host: host, Port: port, Username: internalUser, Password: cfg.Secret,
+		// Peers are all named; what a server of another network calls itself helps nobody.
+		NoAdvertise: true, ConnectRetries: 1 << 30,
+	}
+	for _, address := range c.Routes {
+		opts.Routes = append(opts.Routes, &url.URL{Scheme: "nats-route", Host: address, User: url.UserPassword(internalUser, cfg.Secret)})
+	}
+	return nil
 }
 
 // Addr is the address the server listens on, empty where it listens nowhere.

@@ -153,6 +153,17 @@ func (s *Server) Handle(method string, h Handler) {
 	s.mux.HandleFunc("POST /v1/"+method, func(w http.ResponseWriter, r *http.Request) { s.call(w, r, h) })
 }
 
+// HandleOthers serves the methods that no Handle names with what find returns for them at the time of the call; it may be nil.
+func (s *Server) HandleOthers(find func(method string) Handler) {
+	s.mux.HandleFunc("POST /v1/{method...}", func(w http.ResponseWriter, r *http.Request) {
+		if h := find(r.PathValue("method")); h != nil {
+			s.call(w, r, h)
+			return
+		}
+		s.refuse(w, r, fmt.Errorf("%w: %s", ErrUnknownMethod, r.URL.Path))
+	})
+}
+
 // HandleGet registers a streaming read under GET <pattern>, in http.ServeMux's syntax without the verb.
 func (s *Server) HandleGet(pattern string, h http.Handler) { s.mux.Handle("GET "+pattern, h) }
 

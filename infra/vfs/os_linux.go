@@ -108,10 +108,33 @@ func (f *osFile) Preallocate(sizeBytes int64) error {
 	}
 }
 
-// nextData is for NextData. It moves the file's own position, which nothing else uses.
-func (f *osFile) nextData(off int64) (int64, error) {
+// dataRanges is for DataRanges. It moves the file's own position, which nothing else uses.
+func (f *osFile) dataRanges(from, to int64) (ranges []Range, err error) {
+	for from < to {
+		start, err := f.seek(from, unix.SEEK_DATA)
+		if err != nil {
+			return nil, err
+		}
+		if start >= to {
+			break
+		}
+		end, err := f.seek(start, unix.SEEK_HOLE)
+		if err != nil {
+			return nil, err
+		}
+		if end <= start { // the file system cannot tell
+			end = to
+		}
+		ranges = append(ranges, Range{From: start, To: min(end, to)})
+		from = end
+	}
+	return ranges, nil
+}
+
+// seek returns where data or a hole is next from off on: the file's size where there is none, off where the file system cannot tell.
+func (f *osFile) seek(off int64, whence int) (int64, error) {
 	for {
-		next, err := unix.Seek(int(f.Fd()), off, unix.SEEK_DATA)
+		next, err := unix.Seek(int(f.Fd()), off, whence)
 		runtime.KeepAlive(f)
 		switch {
 		case err == nil:

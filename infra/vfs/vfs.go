@@ -61,18 +61,25 @@ type File interface {
 	Truncate(sizeBytes int64) error
 }
 
-// NextData returns the first position from off on that may hold anything but zeros, the file's size where nothing does. It returns
-// off itself of a file that cannot tell; a hole is skipped, never missed.
-func NextData(f File, off int64) (int64, error) {
-	if s, ok := f.(sparse); ok {
-		return s.nextData(off)
+// Range is the bytes [From, To) of a file.
+type Range struct{ From, To int64 }
+
+// DataRanges returns, in order, the parts of [from, to) that may hold anything but zeros: all of it for a file that cannot tell. A hole
+// is left out, data never. All of them are asked for before anything is read: of space that is reserved and was never written, Linux
+// takes for data what lies in the page cache, and reading ahead puts it there.
+func DataRanges(f File, from, to int64) ([]Range, error) {
+	if from >= to {
+		return nil, nil
 	}
-	return off, nil
+	if s, ok := f.(sparse); ok {
+		return s.dataRanges(from, to)
+	}
+	return []Range{{From: from, To: to}}, nil
 }
 
 // sparse is a File that knows its holes.
 type sparse interface {
-	nextData(off int64) (int64, error)
+	dataRanges(from, to int64) ([]Range, error)
 }
 
 // Info describes a file or directory.

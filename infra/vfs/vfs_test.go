@@ -35,20 +35,24 @@ func ok(t *testing.T, err error) {
 	}
 }
 
-func TestNextDataSkipsNothingButZeros(t *testing.T) {
+func TestDataRangesLeaveOutNothingButZeros(t *testing.T) {
 	eachFS(t, func(t *testing.T, fsys FS, dir string) {
 		const size, at = 4 << 20, 1<<20 + 77
 		f := must[File](t)(fsys.Create(filepath.Join(dir, "sparse")))
 		ok(t, f.Preallocate(size))
 		must[int](t)(f.WriteAt([]byte("data"), at))
-		for _, off := range []int64{0, 4096, at - 1, at, at + 3} {
-			if next := must[int64](t)(NextData(f, off)); next < off || next > max(at, off) {
-				t.Errorf("from %d on, data at %d; it stands at %d", off, next, at)
+		for _, asked := range []Range{{0, size}, {4096, size}, {at - 1, at + 4}, {at, size}, {at + 3, at + 4}, {at + 4, size}, {size - 1, size}, {size, size}, {0, 77}} {
+			ranges := must[[]Range](t)(DataRanges(f, asked.From, asked.To))
+			for i, r := range ranges {
+				if r.From >= r.To || r.From < asked.From || r.To > asked.To || (i > 0 && r.From < ranges[i-1].To) {
+					t.Errorf("of %v: %v", asked, ranges)
+				}
 			}
-		}
-		for _, off := range []int64{at + 4, 2 << 20, size - 1, size} {
-			if next := must[int64](t)(NextData(f, off)); next < off || next > size {
-				t.Errorf("from %d on, data at %d; the file has %d bytes", off, next, size)
+			for position := int64(at); position < at+4; position++ {
+				covered := slices.ContainsFunc(ranges, func(r Range) bool { return r.From <= position && position < r.To })
+				if wanted := asked.From <= position && position < asked.To; wanted && !covered {
+					t.Errorf("of %v: %v, without the data at %d", asked, ranges, position)
+				}
 			}
 		}
 		ok(t, f.Close())

@@ -36,6 +36,12 @@ func (l *Log) loadIdentity(isNew bool) (created bool, err error) {
 	return true, nil
 }
 
+// ReadIdentity reads the UUID of the disk whose hot log is in dir. It wraps fs.ErrNotExist where there is none.
+func ReadIdentity(fsys vfs.FS, dir string) (uuid.UUID, error) {
+	value, err := readState(fsys, path.Join(dir, identityName), identityMagic)
+	return value, err
+}
+
 // loadHighMark reads the highest segment id ever given out; 0 where none was.
 func (l *Log) loadHighMark() (uint64, error) {
 	value, err := readState(l.fs, path.Join(l.dir, highMarkName), highMarkMagic)

@@ -188,16 +188,25 @@ func (s *scanner) corrupt(position int64, reason string) error {
 // proves corruption; FORMAT.md has the argument.
 func (s *scanner) tailBytes(cut, from, fileBytes int64) (int64, error) {
 	s.limit = fileBytes
+	// Most of a tail is preallocated and was never written: the file system knows, and reading it would fill the page cache.
+	ranges, err := vfs.DataRanges(s.file, from, fileBytes)
+	if err != nil {
+		return 0, fmt.Errorf("look for data in %s from %d on: %w", s.path, from, err)
+	}
 	lastNonZero := from
-	for off := from; off < fileBytes; {
-		// Most of a tail is preallocated and was never written: the file system knows, and reading it would fill the page cache.
-		data, err := vfs.NextData(s.file, off)
+	for _, r := range ranges {
+		end, err := s.searchRange(cut, r)
 		if err != nil {
-			return 0, fmt.Errorf("look for data in %s at %d: %w", s.path, off, err)
+			return 0, err
 		}
-		if off = max(off, data); off >= fileBytes {
-			break
-		}
+		lastNonZero = max(lastNonZero, end)
+	}
+	return lastNonZero - from, nil
+}
+
+// searchRange looks at the frame headers that begin in a range, and returns the end of the last byte seen that is not zero.
+func (s *scanner) searchRange(cut int64, r vfs.Range) (lastNonZero int64, err error) {
+	for off := r.From; off < r.To; {
 		if err := s.fill(off, 1); err != nil {
 			return 0, err
 		}
@@ -208,12 +217,12 @@ func (s *scanner) tailBytes(cut, from, fileBytes int64) (int64, error) {
 			}
 		}
 		next := off + int64(len(s.window))
-		if next < fileBytes {
+		if next < s.limit {
 			next -= frameHeaderBytes - frameAlignBytes // a header may lie across two windows
 		}
 		off = next
 	}
-	return lastNonZero - from, nil
+	return lastNonZero, nil
 }
 
 // endOfData returns how many bytes of b there are up to the last that is not zero.

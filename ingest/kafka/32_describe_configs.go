@@ -50,6 +50,9 @@ func describeConfigs(call *call, r *kmsg.DescribeConfigsRequest, asked *kmsg.Des
 		}
 		for i := range values {
 			v := &values[i]
+			if scope == meta.ScopeBroker && name == strconv.Itoa(int(call.server().config.NodeID)) {
+				startedWith(v, call.server().config.Static)
+			}
 			if len(asked.ConfigNames) > 0 && !slices.Contains(asked.ConfigNames, v.Name) {
 				continue
 			}
@@ -63,6 +66,20 @@ func describeConfigs(call *call, r *kmsg.DescribeConfigsRequest, asked *kmsg.Des
 		}
 	})
 	return answer
+}
+
+// startedWith puts what the node was given when it started behind what administrators have set, and in front of the default.
+func startedWith(v *meta.ConfigValue, static map[string]string) {
+	value, given := static[v.Name]
+	if !given {
+		return
+	}
+	at := len(v.Synonyms)
+	if at > 0 && v.Synonyms[at-1].Source == meta.SourceDefault {
+		at--
+	}
+	v.Synonyms = slices.Insert(v.Synonyms, at, meta.ConfigSynonym{Name: v.Name, Value: value, Source: meta.SourceStatic})
+	v.Value, v.Source, v.Null = v.Synonyms[0].Value, v.Synonyms[0].Source, false
 }
 
 func describeConfig(r *kmsg.DescribeConfigsRequest, v *meta.ConfigValue) kmsg.DescribeConfigsResponseResourceConfig {

@@ -50,6 +50,9 @@ type Config struct {
 	// MaxPartitions bounds the partitions of the cluster. Default 0: no bound.
 	MaxPartitions int32
 
+	// Static are settings of this node that it was given when it started, and that administrators may override, by Kafka's names.
+	Static map[string]string
+
 	// LogDir is what clients are told of the data directory, and DiskSpace the size of the disk it is on. Defaults: "varve", and unknown.
 	LogDir    string
 	DiskSpace func() (totalBytes, usableBytes int64)

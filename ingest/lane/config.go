@@ -16,12 +16,16 @@ type Config struct {
 	// SealAge is how long a hot segment that is not empty stays active. Default 10 s.
 	SealAge time.Duration
 
-	// Uploads bounds the object lane's PUTs in flight. Default 4.
+	// Uploads bounds the object lane's chunks that are being stored. Default 8.
 	Uploads int
 	// PutsPerSecond is the rate of PUTs of chunks that are not full, the user's limit on cost; PutBurst how many may be saved
-	// up while idle. Full chunks do not wait, and are charged. Defaults 4 and 4.
+	// up while idle. Full chunks, repeats and hedges do not wait, and are charged. Defaults 10, and a second's worth but at least 4.
 	PutsPerSecond float64
 	PutBurst      int
+	// HedgeShare is how many of its PUTs the object lane may begin a second time under another key where they are slow. Default 0.1; below
+	// 0 for none. HedgeMin is the shortest time after which a PUT is slow. Default 20 ms.
+	HedgeShare float64
+	HedgeMin   time.Duration
 	// UploadTimeout is how long one chunk's PUT may take, with its retries, before it has failed for good. Default 30 s.
 	UploadTimeout time.Duration
 
@@ -42,9 +46,10 @@ const (
 	defaultChunkBytes        = 8 << 20
 	defaultUncommittedChunks = 64
 	defaultSealAge           = 10 * time.Second
-	defaultUploads           = 4
-	defaultPutsPerSecond     = 4
-	defaultPutBurst          = 4
+	defaultUploads           = 8
+	defaultPutsPerSecond     = 10
+	defaultHedgeShare        = 0.1
+	defaultHedgeMin          = 20 * time.Millisecond
 	defaultUploadTimeout     = 30 * time.Second
 	defaultSubmitTimeout     = 5 * time.Second
 	defaultVerdictTimeout    = 10 * time.Second
@@ -71,6 +76,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("PutsPerSecond: %g is negative", c.PutsPerSecond)
 	case c.PutBurst < 0:
 		return fmt.Errorf("PutBurst: %d is negative", c.PutBurst)
+	case c.HedgeShare > 1:
+		return fmt.Errorf("HedgeShare: %g is above 1", c.HedgeShare)
 	case c.RetryMin < 0 || c.RetryMax < 0 || (c.RetryMax > 0 && c.RetryMin > c.RetryMax):
 		return fmt.Errorf("RetryMin: %v is not between 0 and RetryMax %v", c.RetryMin, c.RetryMax)
 	}
@@ -78,7 +85,7 @@ func (c Config) Validate() error {
 		name  string
 		value time.Duration
 	}{
-		{"SealAge", c.SealAge}, {"UploadTimeout", c.UploadTimeout}, {"SubmitTimeout", c.SubmitTimeout},
+		{"SealAge", c.SealAge}, {"HedgeMin", c.HedgeMin}, {"UploadTimeout", c.UploadTimeout}, {"SubmitTimeout", c.SubmitTimeout},
 		{"VerdictTimeout", c.VerdictTimeout}, {"DrainTimeout", c.DrainTimeout},
 	} {
 		if field.value < 0 {
@@ -95,7 +102,8 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.SealAge, defaultSealAge)
 	orDefault(&c.Uploads, defaultUploads)
 	orDefault(&c.PutsPerSecond, defaultPutsPerSecond)
-	orDefault(&c.PutBurst, defaultPutBurst)
+	orDefault(&c.HedgeShare, defaultHedgeShare)
+	orDefault(&c.HedgeMin, defaultHedgeMin)
 	orDefault(&c.UploadTimeout, defaultUploadTimeout)
 	orDefault(&c.SubmitTimeout, defaultSubmitTimeout)
 	orDefault(&c.VerdictTimeout, defaultVerdictTimeout)

@@ -56,6 +56,9 @@ type Observer interface {
 	ChunkFlushed(lane Lane, batches, sizeBytes int, duration time.Duration)
 	// ChunkCommitted: a chunk has its verdict, duration after it was flushed.
 	ChunkCommitted(lane Lane, batches int, duration time.Duration)
+	// ObjectPut: a PUT of the object lane has ended, duration after it began; a hedge is one under a second key. The one that lost ends with
+	// context.Canceled.
+	ObjectPut(hedge bool, sizeBytes int, duration time.Duration, err error)
 	// BatchesFailed: batches were answered with a failure.
 	BatchesFailed(lane Lane, failure Failure, batches int)
 	// Trouble: something failed that is tried again or ends the epoch. For the log.
@@ -68,6 +71,7 @@ type noObserver struct{}
 
 func (noObserver) ChunkFlushed(Lane, int, int, time.Duration) {}
 func (noObserver) ChunkCommitted(Lane, int, time.Duration)    {}
+func (noObserver) ObjectPut(bool, int, time.Duration, error)  {}
 func (noObserver) BatchesFailed(Lane, Failure, int)           {}
 func (noObserver) Trouble(string, error)                      {}
 func (noObserver) EpochStarted(Registration)                  {}

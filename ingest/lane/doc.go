@@ -5,7 +5,7 @@
 // take.
 //
 //	Append ──▶ queue ──▶ sort by partition, header + run table ──▶ hot log (one write, one fdatasync) ──┐ flushed,
-//	   │         ▲        (object lane: PUTs in a bounded window)                                      │ not committed
+//	   │         ▲        (object lane: PUTs in a bounded window, hedged)                              │ not committed
 //	   │         └── fills while the chunk before it is flushed: group commit                          ▼
 //	Pending ◀─────────────── verdicts from the node's own replica ◀── log ◀── one submission in flight
 //
@@ -18,6 +18,7 @@
 //   - Ambiguity is settled. A submission that failed or whose answer was lost is repeated until its verdict is applied here or
 //     the epoch has ended; state judges by (epoch, lane, seq), so a repeat changes nothing. A producer that gives up earlier
 //     gets a timeout, which says that its records may or may not be there.
+//   - A chunk whose PUT was hedged is submitted with the key that won. Both keys hold the same bytes; the command says which keys to let go of.
 //   - After a failed write or fsync, and after an object that cannot be stored, the chunk and everything behind it in
 //     its lane fail and the node takes a new epoch. A full disk refuses producers without a new epoch, and the lane goes on
 //     when there is space.

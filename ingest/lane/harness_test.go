@@ -80,15 +80,20 @@ func newWorldThrough(t *testing.T, config lane.Config, through func(*lanetest.Cl
 
 // events counts what the lanes and the log tell.
 type events struct {
-	groups, flushed, failed, epochs atomic.Int64
+	groups, flushed, failed, epochs, hedgesWon atomic.Int64
 }
 
 func (e *events) GroupAppended(int, int64, time.Duration, time.Duration) { e.groups.Add(1) }
 func (e *events) ChunkFlushed(lane.Lane, int, int, time.Duration)        { e.flushed.Add(1) }
 func (e *events) ChunkCommitted(lane.Lane, int, time.Duration)           {}
-func (e *events) BatchesFailed(_ lane.Lane, _ lane.Failure, n int)       { e.failed.Add(int64(n)) }
-func (e *events) Trouble(string, error)                                  {}
-func (e *events) EpochStarted(lane.Registration)                         { e.epochs.Add(1) }
+func (e *events) ObjectPut(hedge bool, _ int, _ time.Duration, err error) {
+	if hedge && err == nil {
+		e.hedgesWon.Add(1)
+	}
+}
+func (e *events) BatchesFailed(_ lane.Lane, _ lane.Failure, n int) { e.failed.Add(int64(n)) }
+func (e *events) Trouble(string, error)                            {}
+func (e *events) EpochStarted(lane.Registration)                   { e.epochs.Add(1) }
 
 // memory counts its releases.
 type memory struct{ released atomic.Int64 }

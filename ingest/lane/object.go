@@ -2,26 +2,22 @@ package lane
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"sync"
 	"time"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
-	"github.com/varvelog/varve/infra/objstore"
 )
 
 // objectLane stores chunks as objects: several PUTs at once, commits in order.
 //
-// A chunk leaves when it is full; otherwise when no PUT is in flight and the token bucket allows one. So the first write
-// after an idle spell leaves at once, and while PUTs are in flight or tokens lacking, the next chunk fills. Full chunks are
-// charged to the bucket and do not wait for it: there the chunk's size bounds the cost of a byte.
+// A chunk leaves when it is full; otherwise when the token bucket allows a PUT. So the first writes after an idle spell leave at once, and
+// under load a chunk holds what has come since the token before. Every PUT is charged to the bucket, repeats and hedges too. Full chunks do
+// not wait for it: there the chunk's size bounds the cost of a byte.
 type objectLane struct {
 	*session
 	builder  builder
 	slots    chan struct{} // chunks without a verdict
-	tokens   *tokens
 	timer    *time.Timer
 	seq      uint64
 	inFlight int
@@ -36,7 +32,6 @@ func newObjectLane(s *session) *objectLane {
 	timer.Stop()
 	return &objectLane{
 		session: s, slots: make(chan struct{}, config.UncommittedChunks), timer: timer,
-		tokens:   newTokens(config.PutsPerSecond, config.PutBurst),
 		uploaded: make(chan struct{}, config.Uploads), bodies: make(chan []byte, config.Uploads),
 	}
 }
@@ -69,10 +64,11 @@ func (l *objectLane) await(ctx context.Context) bool {
 		switch {
 		case ctx.Err() != nil || l.isOver():
 			return false
-		case full && l.inFlight < l.set.config.Uploads:
+		case l.inFlight == l.set.config.Uploads:
+		case full:
 			return true
-		case some && l.inFlight == 0:
-			wait := l.tokens.wait(time.Now())
+		case some:
+			wait := l.set.puts.wait(time.Now())
 			if wait == 0 {
 				return true
 			}
@@ -107,10 +103,9 @@ func (l *objectLane) launch(ctx context.Context) bool {
 	l.builder.Reset()
 	s := &step{chunk: f, command: &metapb.Command{Kind: &metapb.Command_CommitChunk{CommitChunk: commit}}}
 	l.committer.add(Object, s)
-	l.tokens.charge(time.Now())
 	l.inFlight++
-	key := meta.ChunkKey(l.registration.Node, l.registration.Epoch, uint32(Object), f.seq)
-	l.uploads.Go(func() { l.upload(ctx, key, body, s) })
+	id := meta.ChunkID{Node: l.registration.Node, Epoch: l.registration.Epoch, Lane: uint32(Object), Seq: f.seq}
+	l.uploads.Go(func() { l.upload(ctx, id, body, s) })
 	return true
 }
 
@@ -123,59 +118,4 @@ func (l *objectLane) memory(sizeBytes int) []byte {
 	default:
 	}
 	return make([]byte, 0, sizeBytes)
-}
-
-// upload stores one chunk and marks its step, or ends the epoch.
-func (l *objectLane) upload(ctx context.Context, key string, body []byte, s *step) {
-	f := s.chunk
-	entries, sizeBytes, built := len(f.entries), f.sizeBytes, f.built
-	err := l.put(ctx, key, body)
-	select {
-	case l.bodies <- body:
-	default:
-	}
-	if err != nil {
-		if ctx.Err() == nil {
-			l.end(StorageFailed, fmt.Errorf("put chunk %q: %w", key, err), true)
-		}
-	} else {
-		l.set.observer.ChunkFlushed(Object, entries, sizeBytes, time.Since(built))
-		l.committer.ready(s)
-	}
-	l.uploaded <- struct{}{}
-}
-
-// put stores body under key, trying again until it is there or has failed for good. A PUT whose outcome is not known and
-// that finds the key taken when repeated has to be told from a foreign object.
-func (l *objectLane) put(ctx context.Context, key string, body []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, l.set.config.UploadTimeout)
-	defer cancel()
-	retry := l.set.newRetry()
-	for {
-		_, err := l.set.store.PutIfAbsent(ctx, key, body)
-		if errors.Is(err, objstore.ErrExists) {
-			err = l.settle(ctx, key, body)
-		}
-		if err == nil || !objstore.Ambiguous(err) || errors.Is(err, errForeignObject) {
-			return err
-		}
-		l.set.observer.Trouble("put chunk", err)
-		if !retry.wait(ctx) {
-			return err
-		}
-	}
-}
-
-var errForeignObject = errors.New("the key holds another object")
-
-// settle reads the object under key: what is equal to body is this chunk.
-func (l *objectLane) settle(ctx context.Context, key string, body []byte) error {
-	stored, _, err := objstore.ReadAll(ctx, l.set.store, key, int64(len(body)))
-	if err != nil {
-		return fmt.Errorf("read back chunk: %w", err)
-	}
-	if string(stored) != string(body) {
-		return errForeignObject
-	}
-	return nil
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // unlimited lets every chunk leave as soon as no PUT is in flight.
-var unlimited = lane.Config{PutsPerSecond: 1e6, PutBurst: 1000}
+var unlimited = lane.Config{PutsPerSecond: 1e6, PutBurst: 1000, HedgeShare: -1}
 
 func TestObjectChunksStandUnderTheirKeys(t *testing.T) {
 	w := newWorld(t, unlimited)
@@ -110,23 +110,33 @@ func TestForeignObjectUnderTheKeyIsNoSuccess(t *testing.T) {
 	w.mustCommit([]int64{1}, w.object(topic, 0, "after"))
 }
 
-func TestChunkFillsWhileAPutIsInFlight(t *testing.T) {
-	w := newWorld(t, unlimited)
-	topic := w.cluster.CreateTopic(t, "o", "object", 1)
-	hold := make(chan struct{})
-	w.bucket.SetRules(faulty.Rule{Ops: faulty.PutIfAbsent, Hold: hold, Times: 1})
-	pendings := []*lane.Pending{w.append(w.object(topic, 0, "at once"))}
-	w.await("the first PUT", func() bool { return w.bucket.Calls(faulty.PutIfAbsent) == 1 })
-	for range 20 {
-		pendings = append(pendings, w.append(w.object(topic, 0, "gathered")))
-	}
-	close(hold)
-	for i, p := range pendings {
-		w.expect(p, int64(i))
-	}
-	if puts := w.bucket.Calls(faulty.PutIfAbsent); puts != 2 {
-		t.Errorf("%d PUTs, want 2", puts)
-	}
+func TestSeveralPutsAreInFlightWhileTokensLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, lane.Config{PutsPerSecond: 0.25, PutBurst: 3, HedgeShare: -1})
+		topic := w.cluster.CreateTopic(t, "o", "object", 1)
+		w.bucket.SetRules(faulty.Rule{Ops: faulty.PutIfAbsent, Latency: faulty.Latency{Median: 100 * time.Millisecond}})
+		began := time.Now()
+		var pendings []*lane.Pending
+		for i := range 3 {
+			pendings = append(pendings, w.append(w.object(topic, 0, "at once")))
+			synctest.Wait()
+			if puts := w.bucket.Calls(faulty.PutIfAbsent); puts != i+1 {
+				t.Fatalf("%d PUTs after %d requests", puts, i+1)
+			}
+		}
+		for range 20 {
+			pendings = append(pendings, w.append(w.object(topic, 0, "gathered")))
+		}
+		for i, p := range pendings {
+			w.expect(p, int64(i))
+			if waited := time.Since(began); i == 2 && waited != 100*time.Millisecond {
+				t.Errorf("three requests took %v", waited)
+			}
+		}
+		if puts := w.bucket.Calls(faulty.PutIfAbsent); puts != 4 {
+			t.Errorf("%d PUTs, want 4", puts)
+		}
+	})
 }
 
 func TestTokensHoldBackChunksThatAreNotFull(t *testing.T) {

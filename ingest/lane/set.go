@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
@@ -33,6 +34,8 @@ type Set struct {
 	epochs   Epochs
 	observer Observer
 	budget   *budget
+	puts     *tokens
+	hedging  *hedging
 	queues   [laneCount]*queue
 	pendings sync.Pool
 	// current is the epoch in which the lanes work, nil between two.
@@ -65,7 +68,8 @@ func New(config Config, with Dependencies) (*Set, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Set{
 		config: config, log: with.Log, store: with.Store, replica: with.Replica, epochs: with.Epochs, observer: with.Observer,
-		budget: newBudget(config.BudgetBytes), drained: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
+		budget: newBudget(config.BudgetBytes), puts: newTokens(config.PutsPerSecond, config.PutBurst), hedging: newHedging(&config),
+		drained: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
 	}
 	if s.observer == nil {
 		s.observer = noObserver{}
@@ -215,6 +219,12 @@ func (s *Set) Registration() (Registration, bool) {
 		return Registration{}, false
 	}
 	return current.registration, true
+}
+
+// SetPutsPerSecond changes the rate of Config.PutsPerSecond, which must be above 0, from now on.
+func (s *Set) SetPutsPerSecond(perSecond float64) {
+	s.puts.setRate(perSecond, time.Now())
+	s.queues[Object].signal()
 }
 
 // Stats is the depth of the queues, for metrics.

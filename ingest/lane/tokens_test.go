@@ -7,7 +7,7 @@ import (
 
 func TestTokens(t *testing.T) {
 	b := newTokens(4, 2)
-	now := b.at
+	now := b.mu.at
 	for i := range 2 {
 		if wait := b.wait(now); wait != 0 {
 			t.Fatalf("token %d of a full bucket: wait %v", i, wait)
@@ -21,11 +21,35 @@ func TestTokens(t *testing.T) {
 	if again := b.wait(now.Add(wait)); again != 0 {
 		t.Errorf("after the wait: %v more", again)
 	}
+	now = now.Add(wait)
 	for range 100 {
 		b.charge(now)
 	}
 	if wait := b.wait(now.Add(time.Second)); wait > 0 {
 		t.Errorf("debt is above a burst: %v", wait)
+	}
+}
+
+func TestTokensFollowTheRate(t *testing.T) {
+	b := newTokens(2, 0)
+	now := b.mu.at
+	if b.mu.level != minBurst {
+		t.Errorf("a new bucket holds %g, want %d", b.mu.level, minBurst)
+	}
+	for range 2 * minBurst {
+		b.charge(now)
+	}
+	b.setRate(100, now)
+	if wait := b.wait(now); wait < 49*time.Millisecond || wait > 51*time.Millisecond {
+		t.Errorf("wait for 5 tokens at 100 a second: %v", wait)
+	}
+	now = now.Add(time.Hour)
+	if b.wait(now); b.mu.level != 100 {
+		t.Errorf("an idle bucket holds %g, want a second's worth", b.mu.level)
+	}
+	b.setRate(1, now)
+	if b.mu.level != minBurst {
+		t.Errorf("after the rate fell the bucket holds %g, want %d", b.mu.level, minBurst)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/varvelog/varve/coordinator/election"
 )
 
 // Role is a set of the parts that one process runs.
@@ -30,7 +32,10 @@ type Config struct {
 	InternalAddr           string `name:"internal-addr" default:"127.0.0.1:9644" usage:"address on which Varve's processes serve each other"`
 	AdvertisedInternalAddr string `name:"advertised-internal-addr" usage:"host:port that Varve's other processes are told to connect to (default: --internal-addr)"`
 	NATSAddr               string `name:"nats-addr" default:"127.0.0.1:4222" usage:"address on which the embedded NATS server listens"`
-	NATSURL                string `name:"nats-url" usage:"use this NATS server instead of an embedded one, nats://host:port"`
+	NATSClusterAddr        string `name:"nats-cluster-addr" usage:"address on which the embedded NATS server is reached by its peers' (default: this node's in --peers)"`
+	NATSURL                string `name:"nats-url" usage:"use this NATS server instead of an embedded one, nats://host:port; several, separated by commas, of one NATS cluster"`
+	NodeID                 int    `name:"node-id" usage:"number of this coordinator among --peers"`
+	PeerList               string `name:"peers" usage:"the coordinators of the cluster, number=host:internalport:natsport,… where natsport is that of --nats-cluster-addr; other roles find the leader by it where NATS does not answer"`
 	Metalog                string `name:"metalog" default:"jetstream" usage:"where the metadata log is kept: jetstream or bucket"`
 	Bucket                 string `name:"bucket" usage:"file:///dir, s3://bucket/prefix?region=… or minio://host:port/bucket/prefix?secure=false (default: a directory under --data-dir)"`
 	Zone                   string `name:"zone" usage:"availability zone of this process"`
@@ -40,7 +45,7 @@ type Config struct {
 
 	HotSegmentBytes Bytes         `name:"hot-segment-bytes" default:"64MiB" usage:"size at which a segment of the hot log is sealed"`
 	SealAge         time.Duration `name:"seal-age" default:"30s" usage:"age at which a segment of the hot log that holds anything is sealed"`
-	ObjectPuts      float64       `name:"object-puts-per-second" default:"10" usage:"chunks a second that this node may PUT for topics with varve.durability=object"`
+	ObjectPuts      float64       `name:"object-puts-per-second" default:"10" usage:"chunks a second that this node may PUT for topics with varve.durability=object, unless varve.object.puts.per.second is set"`
 	RequestMemory   Bytes         `name:"request-memory" default:"256MiB" usage:"bytes of produce requests in flight before clients are made to wait"`
 	FetchMemory     Bytes         `name:"fetch-memory" default:"128MiB" usage:"bytes of fetch answers in flight"`
 	CacheBytes      Bytes         `name:"cache-bytes" default:"128MiB" usage:"RAM for ranges of objects read from the bucket"`
@@ -54,6 +59,9 @@ type Config struct {
 	CompactMemory   Bytes         `name:"compact-memory" default:"128MiB" usage:"memory for the keys of a partition that is compacted, 24 bytes each; where they do not fit, it takes several rounds"`
 	JobLease        time.Duration `name:"job-lease" default:"2m" usage:"how long a tiering job is one worker's alone; what a worker that died had taken waits that long"`
 	DrainTimeout    time.Duration `name:"drain-timeout" default:"10s" usage:"how long a stopping process waits for what is in flight"`
+
+	// Peers is PeerList, read by Validate.
+	Peers election.Peers
 }
 
 // FieldError is a wrong value: it names the field as the operator can find it.
@@ -74,7 +82,7 @@ func (e *FieldError) Error() string {
 
 // Validate checks the fields that the role uses, and fills those whose default depends on others.
 func (c *Config) Validate(role Role) error {
-	checks := []func(Role) error{c.validateAddresses, c.validateMetadata, c.validateLimits}
+	checks := []func(Role) error{c.validatePeers, c.validateAddresses, c.validateMetadata, c.validateLimits}
 	for _, check := range checks {
 		if err := check(role); err != nil {
 			return err
@@ -140,10 +148,10 @@ func (c *Config) validateMetadata(role Role) error {
 	if c.NATSURL == "" && role&RoleCoordinator == 0 {
 		c.NATSURL = "nats://127.0.0.1:4222"
 	}
-	if c.NATSURL != "" {
-		u, err := url.Parse(c.NATSURL)
-		if err != nil || u.Host == "" || (u.Scheme != "nats" && u.Scheme != "tls") {
-			return &FieldError{Field: "nats-url", Value: c.NATSURL, Reason: "want nats://host:port"}
+	for _, one := range strings.Split(c.NATSURL, ",") {
+		u, err := url.Parse(one)
+		if c.NATSURL != "" && (err != nil || u.Host == "" || (u.Scheme != "nats" && u.Scheme != "tls")) {
+			return &FieldError{Field: "nats-url", Value: c.NATSURL, Reason: "want nats://host:port, or several separated by commas"}
 		}
 	}
 	if c.Bucket == "" {

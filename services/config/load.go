@@ -113,6 +113,9 @@ func (c *Config) fields() []*field {
 	fields := make([]*field, 0, v.NumField())
 	for i := range v.NumField() {
 		tag := v.Type().Field(i).Tag
+		if tag.Get("name") == "" {
+			continue // not a setting
+		}
 		fields = append(fields, &field{name: tag.Get("name"), defaultText: tag.Get("default"), usage: tag.Get("usage"), value: v.Field(i)})
 	}
 	return fields

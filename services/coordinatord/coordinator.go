@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/varvelog/varve/coordinator/archive"
 	"github.com/varvelog/varve/coordinator/delivery"
 	"github.com/varvelog/varve/coordinator/group"
 	"github.com/varvelog/varve/coordinator/identity"
@@ -39,15 +40,21 @@ type Coordinator struct {
 	cancel  func()     // of the answers to who leads
 }
 
-// OpenLog opens the metadata log that the cluster's identity names.
-func OpenLog(ctx context.Context, p *process.Process) (metalog.Log, error) {
+// OpenLog opens the metadata log that the cluster's identity names. create says that this process is a coordinator, which makes a new one.
+func OpenLog(ctx context.Context, p *process.Process, create bool) (metalog.Log, error) {
 	var log metalog.Log
 	var err error
 	switch p.Cluster.Metalog {
 	case identity.MetalogBucket:
-		log, err = bucket.Open(ctx, p.Store)
+		log, err = bucket.Open(ctx, p.Metadata)
 	default:
-		log, err = jetstream.Open(ctx, p.Bus, jetstream.Config{ClusterID: p.Cluster.ClusterID, LogID: p.Cluster.LogID})
+		log, err = jetstream.Open(ctx, p.Bus, jetstream.Config{
+			ClusterID: p.Cluster.LogName(), LogID: p.Cluster.LogID, Replicas: min(len(p.Config.Peers), maxReplicas), Existing: !create,
+		})
+		if err == nil && p.Cluster.Recovered() {
+			// A recovery leaves the log's first entry in the bucket: it cannot know where the log will be.
+			err = archive.Seed(ctx, p.Metadata, p.Cluster.LogID, log)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open metadata log (%s): %w", p.Cluster.Metalog, err)
@@ -55,19 +62,27 @@ func OpenLog(ctx context.Context, p *process.Process) (metalog.Log, error) {
 	return log, nil
 }
 
+// maxReplicas is the most that JetStream keeps of a stream.
+const maxReplicas = 5
+
 // OpenReplica opens the metadata log and a replica of its state.
-func OpenReplica(ctx context.Context, p *process.Process) (*replica.Replica, metalog.Log, error) {
+func OpenReplica(ctx context.Context, p *process.Process, create bool) (*replica.Replica, metalog.Log, error) {
 	var log metalog.Log
-	err := p.Patiently(ctx, "open the metadata log", func(ctx context.Context) (err error) {
-		log, err = OpenLog(ctx, p)
+	step := func(ctx context.Context) (err error) {
+		log, err = OpenLog(ctx, p, create)
 		return err
-	})
-	if err != nil {
+	}
+	wait := p.Patiently
+	if p.Cluster.Metalog == identity.MetalogJetStream && !p.HasOwnLog() {
+		// Roles, coordinators and servers start in any order, and the log is there when most servers are.
+		wait = p.Persistently
+	}
+	if err := wait(ctx, "open the metadata log", step); err != nil {
 		return nil, nil, refuse(p, err)
 	}
 	var r *replica.Replica
-	err = p.Patiently(ctx, "read the metadata", func(ctx context.Context) (err error) {
-		r, err = replica.Open(ctx, replica.Config{LogID: p.Cluster.LogID, Log: log, Store: p.Store, Logger: p.Log})
+	err := wait(ctx, "read the metadata", func(ctx context.Context) (err error) {
+		r, err = replica.Open(ctx, replica.Config{LogID: p.Cluster.LogID, Log: log, Store: p.Metadata, Logger: p.Log})
 		return err
 	})
 	if err != nil {
@@ -95,10 +110,13 @@ func Start(ctx context.Context, p *process.Process, alone bool) (_ *Coordinator,
 			err = errors.Join(err, c.Close())
 		}
 	}()
-	if c.Replica, c.log, err = OpenReplica(ctx, p); err != nil {
+	if c.Replica, c.log, err = OpenReplica(ctx, p, true); err != nil {
 		return nil, err
 	}
-	if c.Leader, err = leader.New(c.leaderConfig(p, alone)); err != nil {
+	config := leaderConfig(p, c.Replica, c.log, newAppends(p.Registry))
+	config.Exclusive = alone && p.HasOwnLog()
+	config.LeaderAlive = func(ctx context.Context, address string) bool { return leads(ctx, p, address) }
+	if c.Leader, err = leader.New(config); err != nil {
 		return nil, fmt.Errorf("configure leader: %w", err)
 	}
 	c.Replica.SetSubmitter(c.Leader)
@@ -122,21 +140,19 @@ func Start(ctx context.Context, p *process.Process, alone bool) (_ *Coordinator,
 	return c, nil
 }
 
-func (c *Coordinator) leaderConfig(p *process.Process, alone bool) leader.Config {
+func leaderConfig(p *process.Process, r *replica.Replica, log metalog.Log, observer leader.Observer) leader.Config {
 	hostname, err := os.Hostname()
 	if err != nil {
 		hostname = "coordinator" // for people only
 	}
-	var archive objstore.Store
+	var archived objstore.Store
 	if p.Cluster.Metalog != identity.MetalogBucket {
-		archive = p.Store // the bucket is to know what a log elsewhere says
+		archived = p.Metadata // the bucket is to know what a log elsewhere says
 	}
 	return leader.Config{
-		Archive: archive, ClusterID: p.Cluster.ClusterID, LogID: p.Cluster.LogID, Log: c.log, Replica: c.Replica, Bus: p.Bus,
+		Archive: archived, ClusterID: p.Cluster.ClusterID, LogID: p.Cluster.LogID, Log: log, Replica: r, Bus: p.Bus,
 		InternalAddress: p.Config.AdvertisedInternalAddr, Name: strings.ToValidUTF8(fmt.Sprintf("%s/%d", hostname, os.Getpid()), "?"),
-		Exclusive:   alone && p.HasOwnLog(),
-		LeaderAlive: func(ctx context.Context, address string) bool { return leads(ctx, p, address) },
-		StoreTime:   p.Store.Now, Observer: newAppends(p.Registry), SnapshotEntries: uint64(p.Config.SnapshotEntries), Logger: p.Log,
+		StoreTime: p.Store.Now, Observer: observer, SnapshotEntries: uint64(p.Config.SnapshotEntries), Logger: p.Log,
 	}
 }
 

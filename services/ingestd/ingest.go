@@ -76,7 +76,7 @@ func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups k
 	n.server, err = kafka.New(kafka.Config{
 		ClusterID: p.Cluster.ClusterID, NodeID: registration.Node, InFlightBytes: int64(p.Config.RequestMemory),
 		MaxConnections: p.Config.MaxConnections, Logger: p.Log, LogLevel: p.LogLevel, Metrics: n.metrics,
-		LogDir: absolute(p.Config.DataDir), DiskSpace: diskSpace(p.Config.DataDir), ClientMetrics: newClientMetrics(p.Registry),
+		LogDir: absolute(p.Config.DataDir), DiskSpace: diskSpace(p.Config.DataDir), Static: staticConfigs(p), ClientMetrics: newClientMetrics(p.Registry),
 	}, kafka.Domain{
 		Metadata: r, Appender: kafka.LaneAppender{Set: n.lanes}, Fetcher: kafka.FetchReader{Reader: reader}, Offsets: reader, Groups: groups, Shares: shares,
 	})
@@ -85,6 +85,7 @@ func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups k
 	}
 	n.running.Go(func() { n.pingLeader(background, r) })
 	n.startJanitor(background, r)
+	n.followSettings(background, p, r, registration.Node)
 	n.running.Go(func() {
 		if err := n.server.Serve(n.listener); err != nil {
 			n.failed <- fmt.Errorf("serve Kafka clients: %w", err)
@@ -142,7 +143,6 @@ func (n *Node) openLanes(ctx context.Context, p *process.Process) error {
 	}
 	n.lanes, err = lane.New(lane.Config{
 		BudgetBytes: int64(p.Config.RequestMemory), SealAge: p.Config.SealAge, PutsPerSecond: p.Config.ObjectPuts,
-		PutBurst: max(1, int(p.Config.ObjectPuts)),
 	}, lane.Dependencies{Log: n.hotLog, Store: p.Store, Replica: n.replica, Epochs: n.registrar, Observer: n.metrics})
 	if err != nil {
 		return fmt.Errorf("configure lanes: %w", err)

@@ -1,6 +1,8 @@
 package ingestd
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"strconv"
@@ -32,6 +34,9 @@ type metrics struct {
 	chunkBytes    *prometheus.CounterVec
 	flushTime     *prometheus.HistogramVec
 	commitTime    *prometheus.HistogramVec
+	objectPuts    *prometheus.CounterVec // kind, outcome
+	objectBytes   *prometheus.CounterVec // kind
+	objectPutTime *prometheus.HistogramVec
 	failedBatches *prometheus.CounterVec // lane, reason
 	epochs        prometheus.Counter
 	hotBytes      prometheus.Counter
@@ -80,6 +85,9 @@ func newMetrics(registry *prometheus.Registry, log *slog.Logger) *metrics {
 		chunkBytes:    counter("varve_chunk_bytes_total", "Bytes of chunks made durable.", "lane"),
 		flushTime:     histogram("varve_chunk_flush_seconds", "Time to make a chunk durable.", "lane"),
 		commitTime:    histogram("varve_chunk_commit_seconds", "From a chunk's durability to its verdict.", "lane"),
+		objectPuts:    counter("varve_object_puts_total", "PUTs of chunks, each of which costs: first ones and repeats, and hedges under a second key.", "kind", "outcome"),
+		objectBytes:   counter("varve_object_put_bytes_total", "Bytes of those PUTs.", "kind"),
+		objectPutTime: histogram("varve_object_put_seconds", "Time of those PUTs that stored their object.", "kind"),
 		failedBatches: counter("varve_batches_failed_total", "Batches answered with a failure.", "lane", "reason"),
 		epochs:        prometheus.NewCounter(prometheus.CounterOpts{Name: "varve_node_epochs_total", Help: "Epochs this process has taken."}),
 		hotBytes:      prometheus.NewCounter(prometheus.CounterOpts{Name: "varve_hotlog_bytes_total", Help: "Bytes appended to the hot log."}),
@@ -87,7 +95,7 @@ func newMetrics(registry *prometheus.Registry, log *slog.Logger) *metrics {
 		fsyncTime:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "varve_hotlog_fsync_seconds", Help: "Time of those calls.", Buckets: latencyBuckets}),
 	}
 	registry.MustRegister(m.connections, m.requests, m.requestTime, m.requestBytes, m.refused, m.chunks, m.chunkBatches, m.chunkBytes,
-		m.flushTime, m.commitTime, m.failedBatches, m.epochs, m.hotBytes, m.fsyncs, m.fsyncTime)
+		m.flushTime, m.commitTime, m.objectPuts, m.objectBytes, m.objectPutTime, m.failedBatches, m.epochs, m.hotBytes, m.fsyncs, m.fsyncTime)
 	m.perRequest.Store(&map[requestKey]*requestMetrics{})
 	for _, l := range []lane.Lane{lane.Local, lane.Object} {
 		name := l.String()
@@ -157,6 +165,24 @@ func (m *metrics) ChunkFlushed(l lane.Lane, batches, sizeBytes int, took time.Du
 // ChunkCommitted implements lane.Observer.
 func (m *metrics) ChunkCommitted(l lane.Lane, _ int, took time.Duration) {
 	m.perLane[l].commitTime.Observe(took.Seconds())
+}
+
+// ObjectPut implements lane.Observer.
+func (m *metrics) ObjectPut(hedge bool, sizeBytes int, took time.Duration, err error) {
+	kind, outcome := "first", "stored"
+	if hedge {
+		kind = "hedge"
+	}
+	switch {
+	case errors.Is(err, context.Canceled):
+		outcome = "given up"
+	case err != nil:
+		outcome = "failed"
+	default:
+		m.objectPutTime.WithLabelValues(kind).Observe(took.Seconds())
+	}
+	m.objectPuts.WithLabelValues(kind, outcome).Inc()
+	m.objectBytes.WithLabelValues(kind).Add(float64(sizeBytes))
 }
 
 // BatchesFailed implements lane.Observer.

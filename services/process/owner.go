@@ -1,6 +1,7 @@
 package process
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -8,9 +9,11 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
+	"slices"
 
 	"github.com/varvelog/varve/coordinator/identity"
 	"github.com/varvelog/varve/infra/vfs"
+	"github.com/varvelog/varve/ingest/hotlog"
 	"github.com/varvelog/varve/services/config"
 )
 
@@ -29,6 +32,13 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // owner is the cluster of a data directory; the zero value is nobody.
 type owner struct{ clusterID, logID string }
+
+func (o owner) log() (id [16]byte) {
+	if b, err := hex.DecodeString(o.logID); err == nil && len(b) == len(id) {
+		id = [16]byte(b)
+	}
+	return id
+}
 
 func ownerOf(c *identity.Cluster) owner { return owner{c.ClusterID, fmt.Sprintf("%x", c.LogID)} }
 
@@ -101,12 +111,37 @@ func (p *Process) findOwner(role config.Role) (owner, error) {
 	return readOwner(vfs.OS{}, filepath.ToSlash(p.Config.DataDir))
 }
 
+// takeOver judges a data directory of a log that a recovery has replaced: its hot log must be one that the recovery has left in the new log, for
+// of any other the log knows nothing, or knows that it is lost.
+func (p *Process) takeOver() error {
+	dir := path.Join(filepath.ToSlash(p.Config.DataDir), HotLogDir)
+	disk, err := hotlog.ReadIdentity(vfs.OS{}, dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if slices.Contains(p.Cluster.Disks, hex.EncodeToString(disk[:])) {
+		return nil
+	}
+	return fmt.Errorf("%w: bucket %s: its metadata was recovered without the hot log in %s, which is from before: "+
+		"`varve recover --hotlog %s` adopts what it holds, until the cluster has been started; or move it away", identity.ErrRefused, p.Store, dir, dir)
+}
+
+// HotLogDir is the directory of the hot log in a data directory.
+const HotLogDir = "hotlog"
+
 // own makes the data directory the cluster's, or refuses one that is another's.
 func (p *Process) own(role config.Role, found owner) error {
 	cluster := ownerOf(p.Cluster)
 	switch {
 	case !keepsData(p.Config, role) || found == cluster:
 		return nil
+	case found.clusterID == cluster.clusterID && p.Cluster.WasOf(found.log()):
+		if err := p.takeOver(); err != nil {
+			return err
+		}
 	case found != owner{}:
 		return identity.Refuse(p.Store, fmt.Errorf("it is of cluster %s, while --data-dir %s holds data of cluster %s", cluster.clusterID, p.Config.DataDir, found.clusterID))
 	}

@@ -28,6 +28,17 @@ func (p *Process) Patiently(ctx context.Context, what string, step func(context.
 	return patiently(ctx, p.Log, what, step)
 }
 
+// Persistently is Patiently without the minute: for what waits for other processes. That it still waits is said every minute.
+func (p *Process) Persistently(ctx context.Context, what string, step func(context.Context) error) error {
+	for {
+		began := time.Now()
+		err := patiently(ctx, p.Log, what, step)
+		if err == nil || final(err) || ctx.Err() != nil || time.Since(began) < startPatience/2 {
+			return err
+		}
+	}
+}
+
 func patiently(ctx context.Context, log *slog.Logger, what string, step func(context.Context) error) error {
 	began := time.Now()
 	wait := firstRetry

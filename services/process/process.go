@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
-	"net/url"
 	"path"
 	"path/filepath"
 	"strings"
@@ -37,6 +37,7 @@ type Process struct {
 	Readiness *telemetry.Readiness
 	Store     *metered.Store
 	Cluster   *identity.Cluster
+	Metadata  objstore.Store // the part of Store in which the cluster's metadata is
 	Bus       *bus.Conn
 	Client    *rpc.Client
 	// Internal is the internal listener; nil in a process that nobody calls. Serve it when all methods are registered.
@@ -110,16 +111,57 @@ func (p *Process) openBucket(ctx context.Context, role config.Role) error {
 	if err != nil {
 		return err
 	}
-	if role&config.RoleCoordinator == 0 {
-		if err := p.awaitCluster(ctx); err != nil {
-			return err
-		}
-		return p.own(role, found)
+	learn := p.awaitCluster
+	if role&config.RoleCoordinator != 0 {
+		learn = func(ctx context.Context) error { return p.makeCluster(ctx, found) }
 	}
-	if err := p.makeCluster(ctx, found); err != nil {
+	if err := learn(ctx); err != nil {
+		return err
+	}
+	p.Metadata = p.Cluster.Metadata(p.Store)
+	if err := p.probeBucket(ctx); err != nil {
 		return err
 	}
 	return p.own(role, found)
+}
+
+// probeBucket refuses a store that ignores conditions, on which the log, snapshots, chunks and segments are written by all roles: a bucket
+// may have been copied to another kind of store since it was first used.
+func (p *Process) probeBucket(ctx context.Context) error {
+	return p.Patiently(ctx, "probe the bucket", func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, bucketTimeout)
+		defer cancel()
+		if err := objstore.Probe(ctx, p.Store); err != nil {
+			return fmt.Errorf("probe bucket %s: %w", p.Store, err)
+		}
+		return nil
+	})
+}
+
+// identityInterval is how often a process looks whether the bucket is still its own.
+const identityInterval = time.Minute
+
+// WatchIdentity returns when a recovery has put another log in the place of this process's (identity.ErrSucceeded), or ctx ends.
+func (p *Process) WatchIdentity(ctx context.Context) error {
+	for {
+		timer := time.NewTimer(identityInterval/2 + rand.N(identityInterval))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+		if err := p.CheckIdentity(ctx); errors.Is(err, identity.ErrSucceeded) {
+			return err
+		}
+	}
+}
+
+// CheckIdentity says whether the bucket's metadata is still what this process is of.
+func (p *Process) CheckIdentity(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, bucketTimeout)
+	defer cancel()
+	return identity.Check(ctx, p.Store, p.Cluster)
 }
 
 // reachBucket opens the store, and waits for one that comes up later. A directory is there or it is not.
@@ -157,7 +199,7 @@ func (p *Process) makeCluster(ctx context.Context, found owner) error {
 
 func identify(ctx context.Context, store objstore.Store, metalog string) (*identity.Cluster, error) {
 	if _, err := identity.Load(ctx, store); errors.Is(err, identity.ErrNone) {
-		// What fences must be fenced by conditions that the store honours.
+		// What fences must be fenced by conditions that the store honours, this object's first.
 		if err := objstore.Probe(ctx, store); err != nil {
 			return nil, fmt.Errorf("probe bucket %s: %w", store, err)
 		}
@@ -200,25 +242,21 @@ func (p *Process) awaitCluster(ctx context.Context) error {
 	}
 }
 
-// openBus starts the embedded NATS server, where this process is to have it, and connects.
+// openBus starts the embedded NATS server, where this process is to have it, and connects. Where the log is in the bucket, NATS carries hints alone:
+// the process starts without it, too.
 func (p *Process) openBus(ctx context.Context, role config.Role) error {
-	connect := bus.ConnConfig{URL: p.Config.NATSURL, Secret: hex.EncodeToString(p.Cluster.Secret), Name: "varve", Logger: p.Log}
-	if u, err := url.Parse(p.Config.NATSURL); err == nil && u.User != nil {
+	connect := bus.ConnConfig{
+		URL: p.Config.NATSURL, Secret: hex.EncodeToString(p.Cluster.Secret), Name: "varve", Logger: p.Log,
+		Optional: p.Cluster.Metalog == identity.MetalogBucket,
+	}
+	if strings.Contains(p.Config.NATSURL, "@") {
 		connect.Secret = "" // the operator's server, with credentials of its own
 	}
 	if role&config.RoleCoordinator != 0 && p.Config.NATSURL == "" {
-		if err := p.lockData(); err != nil {
+		if err := p.startNATS(); err != nil {
 			return err
 		}
-		server := bus.ServerConfig{ListenAddr: p.Config.NATSAddr, Name: "varve", Secret: hex.EncodeToString(p.Cluster.Secret), Logger: p.Log}
-		if p.Cluster.Metalog == identity.MetalogJetStream {
-			server.StoreDir = filepath.Join(p.Config.DataDir, "metalog")
-		}
-		var err error
-		if p.server, err = bus.StartServer(server); err != nil {
-			return fmt.Errorf("start NATS: %w", err)
-		}
-		connect.Server, connect.URL, connect.Secret = p.server, "", ""
+		connect.Server, connect.URL, connect.Secret, connect.Optional = p.server, "", "", false
 	}
 	// Roles and servers start in any order: only ctx ends the wait.
 	slow := time.AfterFunc(natsPatience, func() { p.Log.Warn("waiting for NATS (--nats-url)") })
@@ -231,7 +269,35 @@ func (p *Process) openBus(ctx context.Context, role config.Role) error {
 		return err // names the server, without the credentials that may be in the URL
 	}
 	p.Bus = conn
+	if conn.Ready() != nil {
+		p.Log.Warn("NATS does not answer (--nats-url): without its hints the log in the bucket is polled")
+		return nil
+	}
 	p.Readiness.Add("nats", conn.Ready)
+	return nil
+}
+
+// startNATS starts the embedded server, in a cluster with those of the other coordinators where there are any.
+func (p *Process) startNATS() (err error) {
+	if err := p.lockData(); err != nil {
+		return err
+	}
+	c := p.Config
+	server := bus.ServerConfig{ListenAddr: c.NATSAddr, Name: "varve", Secret: hex.EncodeToString(p.Cluster.Secret), Logger: p.Log}
+	if p.Cluster.Metalog == identity.MetalogJetStream {
+		server.StoreDir = filepath.Join(c.DataDir, "metalog")
+	}
+	if len(c.Peers) > 0 {
+		// JetStream knows its members by the servers' names.
+		server.Name = fmt.Sprintf("varve-%d", c.NodeID)
+		server.Cluster = &bus.ClusterConfig{Name: "varve-" + p.Cluster.ClusterID, ListenAddr: c.NATSClusterAddr, ListenFlag: "--nats-cluster-addr"}
+		for _, peer := range c.Peers {
+			server.Cluster.Routes = append(server.Cluster.Routes, peer.RouteAddress)
+		}
+	}
+	if p.server, err = bus.StartServer(server); err != nil {
+		return fmt.Errorf("start NATS: %w", err)
+	}
 	return nil
 }
 
@@ -252,7 +318,7 @@ func (p *Process) lockData() error {
 
 // HasOwnLog tells whether the metadata log is in this process alone, so that nobody else can append to it.
 func (p *Process) HasOwnLog() bool {
-	return p.server != nil && p.Cluster.Metalog == identity.MetalogJetStream
+	return p.server != nil && len(p.Config.Peers) == 0 && p.Cluster.Metalog == identity.MetalogJetStream
 }
 
 // StatusAddr is where the status listener listens.

@@ -88,7 +88,7 @@ func Start(ctx context.Context, p *process.Process, id Identity, leader Leader, 
 		cancel()
 		return nil, err
 	}
-	sweeper, err := sweep.New(sweep.Config{DeleteDelay: p.Config.DeleteDelay, OrphanAge: p.Config.OrphanAge, OrphanInterval: p.Config.SweepInterval}, leader, p.Store, m, p.Log)
+	sweeper, err := sweep.New(sweep.Config{DeleteDelay: p.Config.DeleteDelay, OrphanAge: p.Config.OrphanAge, OrphanInterval: p.Config.SweepInterval, Guard: p.CheckIdentity}, leader, p.Store, m, p.Log)
 	if err != nil {
 		cancel()
 		return nil, err

@@ -272,7 +272,7 @@ func (n *node) start() {
 		DiskId: disk[:], KafkaHost: n.name, KafkaPort: 1, InternalAddress: n.address,
 	}}
 	n.lanes, err = lane.New(lane.Config{
-		BudgetBytes: 4 << 20, ChunkBytes: 16 << 10, SealAge: 15 * time.Millisecond, PutsPerSecond: 400, PutBurst: 8, UploadTimeout: 100 * time.Millisecond,
+		BudgetBytes: 4 << 20, ChunkBytes: 16 << 10, SealAge: 15 * time.Millisecond, PutsPerSecond: 400, PutBurst: 8, HedgeShare: 0.5, HedgeMin: time.Millisecond, UploadTimeout: 100 * time.Millisecond,
 		SubmitTimeout: 100 * time.Millisecond, VerdictTimeout: 50 * time.Millisecond, DrainTimeout: 50 * time.Millisecond,
 		RetryMin: time.Millisecond, RetryMax: 10 * time.Millisecond,
 	}, lane.Dependencies{Log: n.log, Store: c.store, Replica: r, Epochs: epochs{n}})

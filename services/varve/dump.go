@@ -34,7 +34,7 @@ import (
 func newTools() []*cobra.Command {
 	dump := &cobra.Command{Use: "dump", Short: "Show what a file, an object or the metadata log holds"}
 	dump.AddCommand(newDumpHotLog(), newDumpSegment(), newDumpMetalog())
-	return []*cobra.Command{newBench(), dump}
+	return []*cobra.Command{newBench(), dump, newVerify()}
 }
 
 // dumper prints one thing after the other, as a line for people or as a JSON document.
@@ -271,7 +271,7 @@ func newDumpMetalog() *cobra.Command {
 }
 
 func dumpEntries(ctx context.Context, d dumper, p *process.Process, from uint64) (err error) {
-	log, err := coordinatord.OpenLog(ctx, p)
+	log, err := coordinatord.OpenLog(ctx, p, false)
 	if err != nil {
 		return err
 	}
@@ -325,7 +325,7 @@ func dumpEntry(d dumper, record metalog.Record) error {
 }
 
 func dumpState(ctx context.Context, d dumper, p *process.Process, extents bool) error {
-	r, log, err := coordinatord.OpenReplica(ctx, p)
+	r, log, err := coordinatord.OpenReplica(ctx, p, false)
 	if err != nil {
 		return err
 	}

@@ -80,6 +80,10 @@ func serveAll(ctx context.Context, p *process.Process) (err error) {
 }
 
 func serveCoordinator(ctx context.Context, p *process.Process) (err error) {
+	if len(p.Config.Peers) > 0 {
+		defer p.SetServing(false)
+		return coordinatord.RunMember(ctx, p, func() { p.SetServing(true) })
+	}
 	coordinator, err := coordinatord.Start(ctx, p, false)
 	if err != nil {
 		return err
@@ -90,7 +94,7 @@ func serveCoordinator(ctx context.Context, p *process.Process) (err error) {
 }
 
 func serveIngest(ctx context.Context, p *process.Process) (err error) {
-	r, log, err := coordinatord.OpenReplica(ctx, p)
+	r, log, err := coordinatord.OpenReplica(ctx, p, false)
 	if err != nil {
 		return err
 	}
@@ -98,7 +102,7 @@ func serveIngest(ctx context.Context, p *process.Process) (err error) {
 		r.Close()
 		err = errors.Join(err, log.Close())
 	}()
-	remote := replica.NewRemote(replica.RemoteConfig{Client: p.Client, ClusterID: p.Cluster.ClusterID, Bus: p.Bus, Replica: r})
+	remote := replica.NewRemote(replica.RemoteConfig{Client: p.Client, ClusterID: p.Cluster.ClusterID, Bus: p.Bus, Replica: r, Addresses: p.Config.Peers.Addresses()})
 	r.SetSubmitter(remote)
 	following, stop := context.WithCancel(context.WithoutCancel(ctx))
 	lost := make(chan error, 1)
@@ -118,7 +122,7 @@ func serveIngest(ctx context.Context, p *process.Process) (err error) {
 }
 
 func serveTiering(ctx context.Context, p *process.Process) error {
-	remote := replica.NewRemote(replica.RemoteConfig{Client: p.Client, ClusterID: p.Cluster.ClusterID, Bus: p.Bus})
+	remote := replica.NewRemote(replica.RemoteConfig{Client: p.Client, ClusterID: p.Cluster.ClusterID, Bus: p.Bus, Addresses: p.Config.Peers.Addresses()})
 	id, err := tieringd.NewIdentity()
 	if err != nil {
 		return err
@@ -135,7 +139,15 @@ func serveTiering(ctx context.Context, p *process.Process) error {
 func await(ctx context.Context, p *process.Process, coordinator, node <-chan error) error {
 	p.SetServing(true)
 	defer p.SetServing(false)
+	watching, stop := context.WithCancel(ctx)
+	succeeded := make(chan error, 1)
+	var watcher sync.WaitGroup
+	watcher.Go(func() { succeeded <- p.WatchIdentity(watching) })
+	defer watcher.Wait()
+	defer stop()
 	select {
+	case err := <-succeeded:
+		return err
 	case <-ctx.Done():
 		p.Log.Info("stopping")
 		return nil

@@ -1,9 +1,8 @@
 package segment
 
 import (
+	"bytes"
 	"fmt"
-
-	"github.com/varvelog/varve/ingest/recordbatch"
 )
 
 // Object is a whole object in memory, its directory parsed.
@@ -44,46 +43,6 @@ func (o *Object) Index(p *Part) (Index, error) {
 // Verify checks every checksum of the object and that directory, indexes and batches agree. The error names the part and
 // the batch.
 func (o *Object) Verify() error {
-	for i := range o.Parts {
-		p := &o.Parts[i]
-		if err := o.verifyPart(p); err != nil {
-			return fmt.Errorf("part %s-%d [%d, %d): %w", p.Topic, p.Partition, p.BaseOffset, p.NextOffset, err)
-		}
-		if i > 0 && comparePlaces(&o.Parts[i-1], p) >= 0 {
-			return fmt.Errorf("part %s-%d [%d, %d) out of order: %w", p.Topic, p.Partition, p.BaseOffset, p.NextOffset, ErrCorrupt)
-		}
-	}
-	return nil
-}
-
-func (o *Object) verifyPart(p *Part) error {
-	index, err := o.Index(p)
-	if err != nil {
-		return err
-	}
-	var n int
-	var position, records uint64
-	next := p.BaseOffset
-	for batch, err := range recordbatch.Batches(o.Batches(p)) {
-		if err != nil {
-			return fmt.Errorf("batch %d at %d: %w", n, position, err)
-		}
-		h := batch.Header
-		if n >= index.Batches() || index.position(n) != position || index.base(n) != h.BaseOffset || index.maxTimestamp(n) != h.MaxTimestamp {
-			return fmt.Errorf("batch %d at %d with base offset %d is not what the index says: %w", n, position, h.BaseOffset, ErrCorrupt)
-		}
-		if h.BaseOffset < next || h.NextOffset() > p.NextOffset {
-			return fmt.Errorf("batch %d at %d has offsets [%d, %d): %w", n, position, h.BaseOffset, h.NextOffset(), ErrCorrupt)
-		}
-		if err := recordbatch.CheckCRC(batch.Bytes); err != nil {
-			return fmt.Errorf("batch %d at %d: %w", n, position, err)
-		}
-		n, next = n+1, h.NextOffset()
-		position += uint64(len(batch.Bytes))
-		records += uint64(h.RecordCount)
-	}
-	if n != index.Batches() || records != p.Records {
-		return fmt.Errorf("%d batches with %d records where %d and %d are recorded: %w", n, records, index.Batches(), p.Records, ErrCorrupt)
-	}
-	return nil
+	_, _, err := VerifyStream(bytes.NewReader(o.bytes), o.bytes, nil)
+	return err
 }

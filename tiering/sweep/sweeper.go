@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/infra/objstore"
 )
@@ -35,6 +36,9 @@ type Config struct {
 	OrphanInterval time.Duration
 	// OrphanAge is the age, by the store's clock, from which an object may be an orphan; default 24 h.
 	OrphanAge time.Duration
+	// Guard is asked before anything is deleted, and forbids it by an error: the leader's word counts only while the bucket is its
+	// cluster's. nil for none.
+	Guard func(ctx context.Context) error
 	// Parallel is how many deletions are under way at once; default 8.
 	Parallel int
 }
@@ -78,6 +82,7 @@ type Sweeper struct {
 	observe Observer
 	log     *slog.Logger
 	seen    map[string]time.Time // garbage that waits for its delay, and since when
+	strange int                  // objects with strange names, as of the last search
 }
 
 // New returns a Sweeper.
@@ -130,6 +135,9 @@ func (s *Sweeper) Garbage(ctx context.Context) error {
 		waiting[key] = since
 	}
 	s.seen = waiting
+	if err := s.guard(ctx, due); err != nil {
+		return err
+	}
 	deleted, failed := s.deleteAll(ctx, due)
 	if len(deleted) == 0 {
 		return failed
@@ -156,9 +164,13 @@ func (s *Sweeper) Orphans(ctx context.Context) error {
 		return fmt.Errorf("ask the store for its time: %w", err)
 	}
 	deleted, failed := 0, error(nil)
+	strange, example := 0, ""
 	// An object that cannot be deleted keeps none of those behind it.
 	sweep := func(page []string) error {
 		orphans, err := s.orphansOf(ctx, page)
+		if err == nil {
+			err = s.guard(ctx, orphans)
+		}
 		if err != nil {
 			return err
 		}
@@ -176,6 +188,10 @@ func (s *Sweeper) Orphans(ctx context.Context) error {
 			if now.Sub(info.Modified) < s.config.OrphanAge {
 				continue
 			}
+			if !known(info.Key) {
+				strange, example = strange+1, info.Key
+				continue
+			}
 			if page = append(page, info.Key); len(page) == pageKeys {
 				if err := sweep(page); err != nil {
 					return err
@@ -187,11 +203,22 @@ func (s *Sweeper) Orphans(ctx context.Context) error {
 			return err
 		}
 	}
+	if strange > s.strange {
+		s.log.Warn("the bucket holds objects whose names are not Varve's; they are left alone", "objects", strange, "example", example)
+	}
+	s.strange = strange
 	if deleted > 0 {
 		s.observe.Deleted(0, deleted)
 		s.log.Info("deleted orphans", "objects", deleted)
 	}
 	return failed
+}
+
+// known says whether Varve would have given an object this name.
+func known(key string) bool {
+	_, chunk := meta.ParseChunkKey(key)
+	_, segment := meta.ParseSegmentKey(key)
+	return chunk || segment
 }
 
 // orphansOf returns those of the keys that the leader knows nothing of.
@@ -213,6 +240,16 @@ func (s *Sweeper) orphansOf(ctx context.Context, keys []string) ([]string, error
 		}
 	}
 	return orphans, nil
+}
+
+func (s *Sweeper) guard(ctx context.Context, keys []string) error {
+	if len(keys) == 0 || s.config.Guard == nil {
+		return nil
+	}
+	if err := s.config.Guard(ctx); err != nil {
+		return fmt.Errorf("delete nothing: %w", err)
+	}
+	return nil
 }
 
 // deleteAll deletes the keys and returns those that are gone, whatever becomes of the others.

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/infra/objstore"
 	"github.com/varvelog/varve/infra/objstore/faulty"
@@ -92,8 +94,10 @@ func TestGarbageIsDeletedAfterItsDelayAndForgotten(t *testing.T) {
 
 func TestOnlyOldObjectsThatNothingRefersToAreOrphans(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		leader := &fakeLeader{referenced: map[string]bool{"segment/00/1-0": true}}
-		s, store, counted := newSweeper(t, Config{OrphanAge: time.Hour}, leader, "segment/00/1-0", "segment/00/2-0", "chunk/00/1-1-1-1", "cluster.json", "meta/log/1")
+		live, orphan := meta.SegmentKey(1, 0), meta.SegmentKey(2, 0)
+		orphanChunk, youngChunk := meta.ChunkKey(1, 1, 1, 1), meta.ChunkKey(1, 1, 1, 2)
+		leader := &fakeLeader{referenced: map[string]bool{live: true}}
+		s, store, counted := newSweeper(t, Config{OrphanAge: time.Hour}, leader, live, orphan, orphanChunk, "cluster.json", "meta/log/1")
 		if err := s.Orphans(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -101,13 +105,13 @@ func TestOnlyOldObjectsThatNothingRefersToAreOrphans(t *testing.T) {
 			t.Fatal("young objects were swept")
 		}
 		time.Sleep(2 * time.Hour) // virtual
-		if _, err := store.Put(t.Context(), "chunk/00/1-1-1-2", []byte("young")); err != nil {
+		if _, err := store.Put(t.Context(), youngChunk, []byte("young")); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Orphans(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		for key, want := range map[string]bool{"segment/00/1-0": true, "segment/00/2-0": false, "chunk/00/1-1-1-1": false, "chunk/00/1-1-1-2": true, "cluster.json": true, "meta/log/1": true} {
+		for key, want := range map[string]bool{live: true, orphan: false, orphanChunk: false, youngChunk: true, "cluster.json": true, "meta/log/1": true} {
 			if exists(t, store, key) != want {
 				t.Errorf("%s exists: %v, want %v", key, !want, want)
 			}
@@ -151,6 +155,49 @@ func TestALeaderThatHangsIsGivenUp(t *testing.T) {
 		s, _, _ := newSweeper(t, Config{}, hungLeader{})
 		if err := s.Garbage(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, want %v", err, context.DeadlineExceeded)
+		}
+	})
+}
+
+func TestNothingIsDeletedInABucketThatIsAnothersNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		key := meta.SegmentKey(1, 0)
+		leader := &fakeLeader{garbage: []string{key}}
+		gone := errors.New("recovered without this process")
+		guard := func(context.Context) error { return gone }
+		s, store, counted := newSweeper(t, Config{OrphanAge: time.Minute, Guard: guard}, leader, key)
+		time.Sleep(time.Hour) // virtual
+		if err := s.Garbage(t.Context()); !errors.Is(err, gone) {
+			t.Errorf("garbage: %v", err)
+		}
+		if err := s.Orphans(t.Context()); !errors.Is(err, gone) {
+			t.Errorf("orphans: %v", err)
+		}
+		if !exists(t, store, key) || counted.garbage+counted.orphans != 0 || len(leader.forgotten) != 0 {
+			t.Error("the object is gone")
+		}
+	})
+}
+
+func TestStrangeObjectsAreLeftAloneAndReportedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		strange := []string{"segment/notes.txt", "segment/00/1-0/x", "segment/zz/1-0", "chunk/00/1-1-1"}
+		s, store, counted := newSweeper(t, Config{OrphanAge: time.Minute}, &fakeLeader{}, strange...)
+		var logged strings.Builder
+		s.log = slog.New(slog.NewTextHandler(&logged, nil))
+		time.Sleep(time.Hour) // virtual
+		for range 2 {
+			if err := s.Orphans(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, key := range strange {
+			if !exists(t, store, key) {
+				t.Errorf("%s was deleted", key)
+			}
+		}
+		if n := strings.Count(logged.String(), "left alone"); n != 1 || counted.orphans != 0 {
+			t.Errorf("%d reports, %d deleted: %s", n, counted.orphans, logged.String())
 		}
 	})
 }

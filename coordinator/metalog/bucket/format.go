@@ -56,14 +56,14 @@ func decode(seq uint64, object []byte) (entry []byte, kind metalog.Kind, err err
 		return nil, 0, fmt.Errorf("%s is no metalog entry: %w", Key(seq), metalog.ErrCorrupt)
 	}
 	if v := binary.BigEndian.Uint16(object[8:]); v != version {
-		return nil, 0, fmt.Errorf("%s has version %d, this program reads %d", Key(seq), v, version)
+		return nil, 0, fmt.Errorf("%s has version %d, this program reads %d: %w", Key(seq), v, version, metalog.ErrFormat)
 	}
 	kind = metalog.Kind(binary.BigEndian.Uint16(object[10:]))
 	switch {
 	case binary.BigEndian.Uint32(object[12:]) != checksum(object):
 		return nil, 0, fmt.Errorf("%s has a wrong checksum: %w", Key(seq), metalog.ErrCorrupt)
 	case kind > metalog.Fence:
-		return nil, 0, fmt.Errorf("%s has unknown kind %d", Key(seq), kind)
+		return nil, 0, fmt.Errorf("%s has unknown kind %d: %w", Key(seq), kind, metalog.ErrFormat)
 	case binary.BigEndian.Uint64(object[16:]) != seq:
 		return nil, 0, fmt.Errorf("%s holds entry %d: %w", Key(seq), binary.BigEndian.Uint64(object[16:]), metalog.ErrCorrupt)
 	case binary.BigEndian.Uint64(object[24:]) != uint64(len(object)-headerBytes):

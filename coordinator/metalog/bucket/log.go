@@ -42,7 +42,7 @@ func Open(ctx context.Context, store objstore.Store) (*Log, error) {
 		}
 		seq, ok := parseKey(info.Key)
 		if !ok {
-			return nil, fmt.Errorf("%s in %s is no metalog entry: %w", info.Key, store, metalog.ErrCorrupt)
+			continue // somebody else's; `varve verify` tells of it
 		}
 		if seq != l.mu.next {
 			l.mu.first = seq // what is below are fences, or what an interrupted truncation left
@@ -153,6 +153,25 @@ func (l *Log) endsAt(ctx context.Context, next uint64) (bool, error) {
 		return false, nil
 	}
 	return true, nil
+}
+
+// ReadEntry reads the entry at seq from its object. The error wraps metalog.ErrCorrupt where it is none.
+func ReadEntry(ctx context.Context, store objstore.Store, seq uint64) ([]byte, error) {
+	return (&Log{store: store}).readObject(ctx, seq)
+}
+
+// Sequences returns the sequences under which there are entries, ascending, fences of former times among them.
+func Sequences(ctx context.Context, store objstore.Store) ([]uint64, error) {
+	var seqs []uint64
+	for info, err := range store.List(ctx, keyPrefix, "") {
+		if err != nil {
+			return nil, fmt.Errorf("list metalog in %s: %w", store, err)
+		}
+		if seq, ok := parseKey(info.Key); ok {
+			seqs = append(seqs, seq)
+		}
+	}
+	return seqs, nil
 }
 
 // Read implements metalog.Log. It reads ahead where entries are known to be there.

@@ -28,9 +28,17 @@ type Config struct {
 	ClusterID string
 	// LogID must be the one in the stream's metadata.
 	LogID [16]byte
-	// Replicas is the stream's replication when it is created; 0 means 1.
+	// Replicas is the replication that the stream is to have, where its servers form a cluster; 0 means 1.
 	Replicas int
+	// Existing takes the stream as it is, and does not create it: ErrNoStream.
+	Existing bool
 }
+
+// ErrNoStream: no coordinator has created the stream yet.
+var ErrNoStream = errors.New("stream of the metadata log is not there yet")
+
+// codeNotClustered is the server's code for more replicas than a server alone can keep.
+const codeNotClustered = 10074
 
 // Log is a handle on the stream. It does not own the connection.
 type Log struct {
@@ -58,17 +66,47 @@ func Open(ctx context.Context, conn *bus.Conn, cfg Config) (*Log, error) {
 		logID:   hex.EncodeToString(cfg.LogID[:]),
 		revival: newRevival(conn.NATS()),
 	}
-	if _, err := js.Stream(ctx, l.stream); errors.Is(err, jetstream.ErrStreamNotFound) {
-		if err := l.create(ctx, max(1, cfg.Replicas)); err != nil {
-			return nil, err
-		}
-	} else if err != nil {
-		return nil, fmt.Errorf("open stream %s: %w", l.stream, err)
+	if err := l.ensure(ctx, cfg); err != nil {
+		return nil, err
 	}
 	if err := l.Verify(ctx); err != nil {
 		return nil, err
 	}
 	return l, nil
+}
+
+// ensure sees to it that the stream is there, with so many replicas where that can be.
+func (l *Log) ensure(ctx context.Context, cfg Config) error {
+	replicas := max(1, cfg.Replicas)
+	stream, err := l.js.Stream(ctx, l.stream)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound) && cfg.Existing:
+		return fmt.Errorf("stream %s: %w", l.stream, ErrNoStream)
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		err := l.create(ctx, replicas)
+		if isCode(err, codeNotClustered) {
+			err = l.create(ctx, 1)
+		}
+		return err
+	case err != nil:
+		return fmt.Errorf("open stream %s: %w", l.stream, err)
+	}
+	info := stream.CachedInfo()
+	if cfg.Existing || info.Cluster == nil || info.Cluster.Name == "" || info.Config.Replicas >= replicas {
+		return nil
+	}
+	// The cluster was smaller when the stream was made.
+	config := info.Config
+	config.Replicas = replicas
+	if _, err := l.js.UpdateStream(ctx, config); err != nil {
+		return fmt.Errorf("replicate stream %s %d times: %w", l.stream, replicas, err)
+	}
+	return nil
+}
+
+func isCode(err error, code jetstream.ErrorCode) bool {
+	var answer *jetstream.APIError
+	return errors.As(err, &answer) && answer.ErrorCode == code
 }
 
 func (l *Log) create(ctx context.Context, replicas int) error {

@@ -7,7 +7,9 @@ import (
 
 // Roles is a cluster whose roles run in processes of their own.
 type Roles struct {
+	// Coordinator is the only one, or the first of several.
 	Coordinator, Tiering *Node
+	Coordinators         []*Node
 	Ingest               []*Node
 }
 
@@ -19,6 +21,8 @@ type RolesConfig struct {
 	NATSURL string
 	// Ingest is the number of ingest nodes; 2 where zero.
 	Ingest int
+	// Coordinators is the number of coordinators, which form a group where there are several; 1 where zero.
+	Coordinators int
 	// Flags are given to every process.
 	Flags []string
 }
@@ -32,14 +36,21 @@ func StartRoles(t testing.TB, c RolesConfig) *Roles {
 	flags := append([]string{"--bucket", c.Bucket}, c.Flags...)
 	nats := func(url string) []string { return append([]string{"--nats-url", url}, flags...) }
 	r := &Roles{}
+	var own []string
 	if c.NATSURL != "" {
-		r.Coordinator = New(t, "coordinator", nats(c.NATSURL)...)
-	} else {
-		r.Coordinator = New(t, "coordinator", flags...)
+		own = []string{"--nats-url", c.NATSURL}
 	}
-	r.Coordinator.Start()
+	if c.Coordinators > 1 {
+		r.Coordinators = NewGroup(t, c.Coordinators, append(own, flags...)...)
+		StartAll(t, r.Coordinators...)
+		flags = append(flags, "--peers", r.Coordinators[0].Peers)
+	} else {
+		r.Coordinators = []*Node{New(t, "coordinator", append(own, flags...)...)}
+		r.Coordinators[0].Start()
+	}
+	r.Coordinator = r.Coordinators[0]
 	if c.NATSURL == "" {
-		c.NATSURL = "nats://" + r.Coordinator.NATS
+		c.NATSURL = NATSURL(r.Coordinators)
 	}
 	if c.Ingest == 0 {
 		c.Ingest = 2

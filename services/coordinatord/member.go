@@ -1,0 +1,232 @@
+package coordinatord
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/varvelog/varve/coordinator/election"
+	"github.com/varvelog/varve/coordinator/leader"
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metalog"
+	"github.com/varvelog/varve/coordinator/replica"
+	"github.com/varvelog/varve/infra/rpc"
+	"github.com/varvelog/varve/services/process"
+)
+
+// handoverTimeout bounds how long a leader that is told to end waits for its successor.
+const handoverTimeout = 3 * time.Second
+
+// Member is one coordinator of a group: it stands by, leads, and stands by again.
+type Member struct {
+	process  *process.Process
+	election *election.Member
+	appends  *appends
+	log      metalog.Log
+	replica  atomic.Pointer[replica.Replica] // nil before the log was read
+	reign    atomic.Pointer[reign]           // nil while this process does not lead
+	running  sync.WaitGroup
+}
+
+// RunMember runs a coordinator of a group until ctx ends or it cannot go on. serving is called when it stands by or leads.
+func RunMember(ctx context.Context, p *process.Process, serving func()) (err error) {
+	m := &Member{process: p, appends: newAppends(p.Registry)}
+	m.election, err = election.New(election.Config{
+		NodeID: p.Config.NodeID, Peers: p.Config.Peers, Caller: p.Client, Self: m.self, LogAnswers: m.logAnswers, Logger: p.Log,
+	})
+	if err != nil {
+		return err
+	}
+	m.election.Register(p.Internal)
+	p.Internal.HandleOthers(m.find)
+	p.Internal.Serve()
+	if err := m.election.Check(ctx); err != nil {
+		return err
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	m.running.Go(func() { m.election.Run(background) })
+	defer m.running.Wait()
+	defer stop()
+	r, log, err := OpenReplica(ctx, p, true)
+	if err != nil {
+		return err
+	}
+	m.log = log
+	m.replica.Store(r)
+	defer func() {
+		r.Close()
+		err = errors.Join(err, log.Close())
+	}()
+	m.observe(p.Registry)
+	serving()
+	err = m.run(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// run stands by and leads in turn.
+func (m *Member) run(ctx context.Context) error {
+	for {
+		if err := m.standBy(ctx); err != nil {
+			return err
+		}
+		if err := m.lead(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// standBy follows the log until it is this member's turn to lead.
+func (m *Member) standBy(ctx context.Context) error {
+	m.process.Log.Info("coordinator stands by", "node", m.process.Config.NodeID, "seq", m.replica.Load().Seq())
+	following, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var follower sync.WaitGroup
+	follower.Go(func() {
+		if err := m.replica.Load().Follow(following, m.process.Bus, m.process.Cluster.ClusterID); err != nil {
+			stop(err)
+		}
+	})
+	err := m.election.AwaitTurn(following)
+	if err != nil {
+		err = fmt.Errorf("stand by: %w", context.Cause(following))
+	}
+	stop(nil)
+	follower.Wait()
+	return err
+}
+
+// lead takes over, and returns nil when another has, or was first.
+func (m *Member) lead(ctx context.Context) error {
+	p, r := m.process, m.replica.Load()
+	began := time.Now()
+	m.election.Contend(true)
+	n, err := begin(ctx, p, r, m.leaderConfig())
+	m.election.Contend(false)
+	if err == nil {
+		m.reign.Store(n)
+		epoch, _ := n.leader.Leading()
+		p.Log.Info("coordinator leads", "epoch", epoch, "seq", r.Seq(), "metalog", p.Cluster.Metalog, "cluster", p.Cluster.ClusterID,
+			"internal_address", p.Config.AdvertisedInternalAddr, "took", time.Since(began))
+		err = m.await(ctx, n)
+		m.reign.Store(nil)
+		n.end()
+		if ctx.Err() != nil {
+			return m.handOver(ctx, epoch)
+		}
+	}
+	if errors.Is(err, leader.ErrFenced) || errors.Is(err, leader.ErrLeaderAlive) {
+		p.Log.Info("another coordinator leads", "reason", err)
+		m.election.Lost(time.Since(began))
+		return nil
+	}
+	return err
+}
+
+// await returns when the leader has stopped or has to.
+func (m *Member) await(ctx context.Context, n *reign) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-n.ended:
+			return n.err
+		case <-m.election.Deposed():
+			if err := n.leader.Doubt(ctx); err != nil {
+				m.process.Log.Warn("a peer knows of a later leader", "error", err)
+			}
+		}
+	}
+}
+
+// handOver has a peer take over, and returns when it has, so that whoever asks here is told where to go.
+func (m *Member) handOver(ctx context.Context, epoch uint64) error {
+	stopping := ctx.Err()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handoverTimeout)
+	defer cancel()
+	m.election.Leave()
+	if err := m.election.Yield(ctx, epoch); err != nil {
+		m.process.Log.Warn("leader stops without a successor", "error", err)
+		return stopping
+	}
+	r := m.replica.Load()
+	following, stop := context.WithCancel(ctx)
+	defer stop()
+	var follower sync.WaitGroup
+	follower.Go(func() { _ = r.Follow(following, m.process.Bus, m.process.Cluster.ClusterID) }) // it ends with this process
+	defer follower.Wait()
+	if err := r.AwaitLeader(ctx, epoch+1); err != nil {
+		m.process.Log.Warn("leader stops without having heard of its successor", "error", err)
+		return stopping
+	}
+	m.process.Log.Info("another coordinator leads", "epoch", r.LeaderEpoch())
+	return stopping
+}
+
+// self is what the election needs to know of this process.
+func (m *Member) self() (s election.Self) {
+	r := m.replica.Load()
+	if r == nil {
+		return s
+	}
+	r.View(func(state *meta.State) {
+		s.Epoch, s.Leader, s.Seq = state.LeaderEpoch(), state.LeaderAddress(), state.Seq()
+	})
+	if n := m.reign.Load(); n != nil {
+		_, s.Leading = n.leader.Leading()
+		s.Stalled = n.leader.Stalled()
+	}
+	return s
+}
+
+func (m *Member) logAnswers(ctx context.Context) bool {
+	_, _, err := m.log.Bounds(ctx)
+	return err == nil
+}
+
+// find returns what serves a method: the reign's handler, else one that says where the leader is.
+func (m *Member) find(method string) rpc.Handler {
+	if n := m.reign.Load(); n != nil {
+		return n.handlers[method]
+	}
+	return func(context.Context, []byte) (proto.Message, error) {
+		address := m.self().Leader
+		if address == "" || address == m.process.Config.AdvertisedInternalAddr {
+			return nil, replica.ErrNotLeader
+		}
+		return nil, rpc.NotLeader(replica.ErrNotLeader, address)
+	}
+}
+
+// leaderConfig is that of a leader that takes over from whom the log names now. Whoever is named later was first.
+func (m *Member) leaderConfig() leader.Config {
+	c := leaderConfig(m.process, m.replica.Load(), m.log, m.appends)
+	former := m.self().Leader
+	c.LeaderAlive = func(_ context.Context, address string) bool { return address != former }
+	return c
+}
+
+func (m *Member) observe(registry *prometheus.Registry) {
+	gauge := func(name, help string, value func(*reign) float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
+			if n := m.reign.Load(); n != nil {
+				return value(n)
+			}
+			return 0
+		})
+	}
+	registry.MustRegister(
+		gauge("varve_coordinator_leading", "1 where this coordinator leads, 0 where it stands by.", func(*reign) float64 { return 1 }),
+		gauge("varve_metalog_archive_lag_entries", "Metadata entries that are durable and not in the bucket's archive yet.", func(n *reign) float64 {
+			return float64(n.leader.ArchiveLag())
+		}),
+	)
+}
