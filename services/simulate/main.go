@@ -66,12 +66,23 @@ func one(ctx context.Context, guest *guest, seed uint64, trace bool) error {
 	return nil
 }
 
+// replays runs a seed twice: what cannot be replayed is not worth finding.
+func replays(ctx context.Context, guest *guest, seed uint64) error {
+	if a, b := guest.run(ctx, seed, nil), guest.run(ctx, seed, nil); a.hash != b.hash {
+		return fmt.Errorf("two runs of seed %d have traces with hash %s and %s", seed, a.hash, b.hash)
+	}
+	return nil
+}
+
 // many runs seeds side by side and prints those that fail.
 func many(ctx context.Context, guest *guest, from, count uint64, workers int) error {
 	var mu sync.Mutex
 	var running sync.WaitGroup
 	next, done, failed, virtual := from, uint64(0), 0, time.Duration(0)
 	began := time.Now()
+	if err := replays(ctx, guest, from); err != nil {
+		return err
+	}
 	for range max(1, workers) {
 		running.Go(func() {
 			for {

@@ -52,8 +52,12 @@ func newCluster(w *world.World) *cluster {
 	c := &cluster{w: w, bucket: w.NewBucket()}
 	c.log = w.NewMetalog()
 	c.oracle = newOracle(c)
-	for i := range 2 {
-		c.coordinators = append(c.coordinators, c.seat(fmt.Sprintf("coordinator-%d", i+1), c.startCoordinator))
+	count, start := 2, c.startCoordinator
+	if w.Swarm.Group {
+		count, start = 3, c.startMember
+	}
+	for i := range count {
+		c.coordinators = append(c.coordinators, c.seat(fmt.Sprintf("coordinator-%d", i+1), start))
 	}
 	for i := range 2 + w.IntN(2) {
 		s := c.seat(fmt.Sprintf("node-%d", i+1), c.startNode)
@@ -174,7 +178,7 @@ func (c *cluster) up() bool {
 		}
 	}
 	for _, s := range c.coordinators {
-		if _, up := s.current(); up {
+		if p, up := s.current(); up && !p.Dead() {
 			return true
 		}
 	}
@@ -229,3 +233,11 @@ func (c *cluster) durable(read func(s *meta.State)) { c.oracle.view(read) }
 
 func internalAddress(host string) string { return host + ":9644" }
 func kafkaAddress(host string) string    { return host + ":9092" }
+
+// internalAddresses are where coordinators are.
+func (c *cluster) internalAddresses() (addresses []string) {
+	for _, s := range c.coordinators {
+		addresses = append(addresses, internalAddress(s.name))
+	}
+	return addresses
+}

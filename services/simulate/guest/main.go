@@ -57,7 +57,7 @@ func run(w *world.World) {
 		return
 	}
 	stop := c.storm()
-	work.run(time.Duration(8+w.IntN(12)) * time.Second)
+	work.run(time.Duration(4+w.IntN(8)) * time.Second)
 	stop()
 	w.Heal()
 	work.finish()

@@ -62,7 +62,7 @@ func (c *cluster) startNode(s *seat, p *world.Process) (_ func(context.Context),
 	if n.replica, _, err = c.openReplica(ctx, p); err != nil {
 		return nil, err
 	}
-	remote := replica.NewRemote(replica.RemoteConfig{Client: client, ClusterID: clusterID, Bus: p.Bus(), Replica: n.replica})
+	remote := replica.NewRemote(replica.RemoteConfig{Client: client, ClusterID: clusterID, Bus: p.Bus(), Replica: n.replica, Addresses: n.c.internalAddresses()})
 	n.replica.SetSubmitter(remote)
 	n.running.Go(func() {
 		if err := n.replica.Follow(ctx, p.Bus(), clusterID); err != nil && !p.Dead() {
@@ -108,7 +108,7 @@ func (n *node) judge(r slog.Record) {
 func (n *node) openHotLog(s *seat) error {
 	files := s.disk.Mount(n.p)
 	return n.c.patiently(n.p.Context(), n.p, func() error {
-		log, _, err := hotlog.Open(files, "/hotlog", hotlog.Config{SegmentBytes: int64(16+n.c.w.IntN(64)) << 10, NoSpare: n.c.w.OneIn(2)})
+		log, _, err := hotlog.Open(files, "/hotlog", hotlog.Config{SegmentBytes: int64(32+n.c.w.IntN(64)) << 10, NoSpare: n.c.w.OneIn(2)})
 		var corrupt *hotlog.CorruptionError
 		if errors.As(err, &corrupt) {
 			n.c.w.Fail("12 failed fsync poisons", "%s: %v", n.p.Name, err)
@@ -125,7 +125,7 @@ func (n *node) openLanes(s *seat) (err error) {
 		DiskId: disk[:], KafkaHost: s.name, KafkaPort: 9092, InternalAddress: internalAddress(s.name),
 	}}
 	n.lanes, err = lane.New(lane.Config{
-		BudgetBytes: 4 << 20, ChunkBytes: 8 << 10, SealAge: 2 * time.Second, PutsPerSecond: 20, PutBurst: 8, UploadTimeout: 10 * time.Second,
+		BudgetBytes: 4 << 20, ChunkBytes: 8 << 10, SealAge: 2 * time.Second, PutsPerSecond: 20, UploadTimeout: 10 * time.Second,
 	}, lane.Dependencies{Log: n.hotLog, Store: n.c.bucket.Open(n.p), Replica: n.replica, Epochs: n.registrar})
 	return err
 }

@@ -36,7 +36,7 @@ type chunkKey struct {
 }
 
 // hashEvery is how many entries lie between two comparisons of replicas.
-const hashEvery = 8
+const hashEvery = 16
 
 func newOracle(c *cluster) *oracle {
 	o := &oracle{c: c}
@@ -171,7 +171,7 @@ func (o *oracle) ChunkVerdict(c *metapb.CommitChunk, v *meta.ChunkVerdict) {
 		w.Fail("1 one sequencer", "chunk %d of %+v is accepted under another epoch", c.Seq, key)
 	}
 	if c.Lane == 1 {
-		id := meta.ChunkID{Node: meta.NodeID(c.NodeId), Epoch: c.NodeEpoch, Lane: c.Lane, Seq: c.Seq}
+		id := meta.ChunkID{Node: meta.NodeID(c.NodeId), Epoch: c.NodeEpoch, Lane: c.Lane, Seq: c.Seq, Hedge: c.Hedge}
 		if _, err := o.c.bucket.Inner.Head(context.Background(), id.Key()); err != nil {
 			w.Fail("2 bytes before metadata", "chunk %s is committed and not stored", id.Key())
 		}

@@ -51,7 +51,7 @@ func (u *workload) options(host *world.Process, more ...kgo.Opt) []kgo.Opt {
 		}),
 		kgo.MetadataMinAge(100 * time.Millisecond), kgo.MetadataMaxAge(10 * time.Second), kgo.RequestTimeoutOverhead(3 * time.Second),
 		kgo.RetryBackoffFn(func(tries int) time.Duration { return min(time.Duration(tries)*50*time.Millisecond, time.Second) }),
-		kgo.RetryTimeout(20 * time.Second), kgo.UnknownTopicRetries(-1), kgo.WithLogger(clientLog{u.w, host.Name}),
+		kgo.RetryTimeout(20 * time.Second), kgo.ProducerBatchMaxBytes(8 << 10), kgo.UnknownTopicRetries(-1), kgo.WithLogger(clientLog{u.w, host.Name}),
 	}, more...)
 }
 

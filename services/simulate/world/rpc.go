@@ -3,11 +3,11 @@ package world
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"syscall"
 )
 
 // endpoint is who answers at an address.
@@ -49,8 +49,8 @@ func (p *Process) Transport() http.RoundTripper { return transport{p} }
 type transport struct{ from *Process }
 
 var (
-	errRefused = &net.OpError{Op: "dial", Net: "sim", Err: errors.New("connection refused")}
-	errReset   = &net.OpError{Op: "read", Net: "sim", Err: errors.New("connection reset by peer")}
+	errRefused = &net.OpError{Op: "dial", Net: "sim", Err: syscall.ECONNREFUSED}
+	errReset   = &net.OpError{Op: "read", Net: "sim", Err: syscall.ECONNRESET}
 )
 
 // RoundTrip implements http.RoundTripper.

@@ -121,7 +121,7 @@ type gotten struct {
 
 // Get implements objstore.Store.
 func (h *storeHandle) Get(ctx context.Context, key string, offset, length int64) (io.ReadCloser, objstore.Info, error) {
-	g, err := do(ctx, h, false, func(ctx context.Context) (gotten, error) {
+	g, err := do(ctx, h, false, func(context.Context) (gotten, error) {
 		body, info, err := h.bucket.Inner.Get(ctx, key, offset, length)
 		return gotten{body, info}, err
 	})

@@ -8,6 +8,7 @@ import (
 
 // Swarm says which faults a seed has, and how hard they strike. Chances are per operation, intervals are means.
 type Swarm struct {
+	Group bool // three coordinators that stand by for each other, instead of two that do not know each other
 	// Of calls between processes.
 	RequestLost, AnswerLost, Repeated float64
 	Delay                             time.Duration // the longest of an ordinary message
@@ -65,8 +66,9 @@ func newSwarm(r *rand.Rand) Swarm {
 		s.ClockSkew = time.Duration(r.IntN(20*60)) * time.Second
 		s.ClockDrift = 0.1 * r.Float64()
 	}
+	s.Group = r.IntN(3) > 0
 	if r.IntN(20) == 0 { // a quiet one
-		s = Swarm{Delay: s.Delay, MetalogOnBucket: s.MetalogOnBucket}
+		s = Swarm{Group: s.Group, Delay: s.Delay, MetalogOnBucket: s.MetalogOnBucket}
 	}
 	return s
 }
