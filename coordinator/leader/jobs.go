@@ -74,12 +74,21 @@ func jobContainer(s *meta.State, c meta.Container, runs []meta.ContainerRun) *me
 		out.ObjectKey = c.Chunk.Key()
 	} else if n := s.Node(c.Node); n != nil {
 		out.NodeAddress, out.DiskId, out.Segment = n.InternalAddress, append([]byte(nil), n.DiskID[:]...), c.Segment
+		if held := s.Node(c.CopyNode); held != nil {
+			out.CopyAddress, out.CopyDiskId, out.CopySegment = held.InternalAddress, append([]byte(nil), held.DiskID[:]...), c.CopySegment
+			if !n.Live {
+				out.NodeAddress = ""
+			}
+			if !held.Live {
+				out.CopyAddress = ""
+			}
+		}
 	}
 	for _, run := range runs {
 		topic := run.Partition.Topic
 		out.Runs = append(out.Runs, &metapb.JobRun{
 			TopicId: topic[:], Partition: run.Partition.Partition, BaseOffset: run.BaseOffset,
-			Records: run.Records, Position: run.Position, Length: run.Length, Marker: jobMarker(run.Marker),
+			Records: run.Records, Position: run.Position, Length: run.Length, CopyPosition: run.CopyPosition, Marker: jobMarker(run.Marker),
 		})
 	}
 	return out

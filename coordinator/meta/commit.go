@@ -88,17 +88,14 @@ func (a *applier) judgeChunk(n *Node, c *metapb.CommitChunk) (chunk.Table, Code)
 		return t, Malformed
 	case c.ChunkBytes != bytes || uint64(c.Position)+bytes > math.MaxUint32:
 		return t, Malformed
+	case (c.Durability == metapb.Durability_DURABILITY_REPLICATED) != (c.Copy != nil):
+		return t, Malformed
 	case object:
 		return t, OK
-	}
-	if held := a.hot[hotKey{n.ID, c.Segment}]; held != nil {
-		if held.sealed || held.epoch != n.Epoch {
-			return t, SegmentSealed
-		}
-	} else if c.Segment <= n.highSegment {
+	case c.Segment <= n.highSegment:
 		return t, SegmentSealed
 	}
-	return t, OK
+	return t, a.judgeCopy(c, bytes)
 }
 
 // committer is one chunk on its way into the index.
@@ -126,9 +123,9 @@ func (k *committer) runs(t chunk.Table, v *ChunkVerdict) {
 			p = topic.Partition(r.Partition)
 		}
 		switch {
-		case p == nil:
+		case p == nil, k.skips != nil && k.skips(TopicPartition{r.Topic, r.Partition}):
 			rv.Code = UnknownTopic
-		case topic.Config.Durability > k.command.Durability:
+		case topic.Config.Durability > k.command.Durability && !k.recovering:
 			rv.Code, rv.LogStartOffset = WrongDurability, p.logStart
 		default:
 			before := p.next
@@ -266,14 +263,16 @@ func (k *committer) accept(p *Partition, position, length, records uint32, maxTi
 // open finds or makes the container that the chunk is in.
 func (k *committer) open() *container {
 	c := k.command
-	k.container = k.hot[hotKey{k.node.ID, c.Segment}]
+	fresh := container{node: k.node.ID, epoch: c.NodeEpoch, segment: c.Segment, copy: copyKey(c.Copy)}
+	k.container = k.hot[fresh.keys()]
 	if c.Segment == 0 || k.container == nil {
-		fresh := container{node: k.node.ID, epoch: c.NodeEpoch, segment: c.Segment}
 		if c.Segment == 0 {
 			fresh.lane, fresh.seq, fresh.hedge = c.Lane, c.Seq, c.Hedge
 		}
 		k.container = k.newContainer(fresh)
-		k.node.highSegment = max(k.node.highSegment, c.Segment)
+	}
+	if c.Copy != nil {
+		k.container.addPlace(chunkPlace{c.Position, c.Copy.Position})
 	}
 	return k.container
 }

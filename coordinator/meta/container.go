@@ -11,7 +11,9 @@ import (
 //	                  ▲                  │
 //	                  └──failed/expired──┘
 //
-// A hot segment that is released goes to its node's list of files to delete; an object chunk becomes garbage.
+// A container of the class replicated is a pair of hot segments, the node's own and that of the peer which has copies of its chunks: a
+// hot segment may be in several containers, and is released with the last of them, once it is sealed. It then goes to its node's list of
+// files to delete; an object chunk becomes garbage.
 type container struct {
 	id    ContainerID
 	slot  uint32
@@ -22,6 +24,9 @@ type container struct {
 	lane    uint32
 	seq     uint64
 	hedge   uint32 // which of the chunk's keys it stands under
+	// copy is the peer's hot segment, of a replicated container; places says where in both its chunks are.
+	copy   hotKey
+	places []chunkPlace
 
 	sealed          bool
 	job             JobID // 0 where no job has it
@@ -36,10 +41,16 @@ type container struct {
 	partitions          []uint32 // slots of partitions that may have runs here; may be stale or double
 }
 
+// hotKey names a hot segment, a file of a node.
 type hotKey struct {
 	node    NodeID
 	segment uint64
 }
+
+// hotKeys names a container of hot segments: copy is the zero value where there is none.
+type hotKeys struct{ source, copy hotKey }
+
+func (c *container) keys() hotKeys { return hotKeys{hotKey{c.node, c.segment}, c.copy} }
 
 func (c *container) isChunk() bool    { return c.segment == 0 }
 func (c *container) chunkID() ChunkID { return ChunkID{c.node, c.epoch, c.lane, c.seq, c.hedge} }
@@ -63,7 +74,7 @@ func (s *State) addContainer(c *container) *container {
 	if c.isChunk() {
 		s.chunks[c.chunkID()] = c
 	} else {
-		s.hot[hotKey{c.node, c.segment}] = c
+		s.addHot(c)
 	}
 	return c
 }
@@ -93,10 +104,7 @@ func (a *applier) dropIfDone(c *container) {
 		delete(s.chunks, c.chunkID())
 		a.addGarbage(c.chunkID().Key())
 	} else {
-		delete(s.hot, hotKey{c.node, c.segment})
-		n := s.nodes[c.node-1]
-		n.released = append(n.released, c.segment)
-		slices.Sort(n.released)
+		s.dropHot(c)
 	}
 	a.changed(ChangedContainers)
 }
@@ -127,7 +135,9 @@ type ContainerRun struct {
 	Records    uint32
 	Position   uint32
 	Length     uint32
-	Marker     *TransactionMarker // nil, or what stands at the offset: there are no bytes
+	// CopyPosition is the position in the copy's segment, where the container has a copy.
+	CopyPosition uint32
+	Marker       *TransactionMarker // nil, or what stands at the offset: there are no bytes
 }
 
 // Container is a view of a container for readers.
@@ -137,11 +147,14 @@ type Container struct {
 	NodeEpoch uint64
 	Segment   uint64  // the hot segment, 0 for an object chunk
 	Chunk     ChunkID // the object chunk, where Segment is 0
-	Sealed    bool
-	Job       JobID
-	LiveRuns  int
-	LiveBytes uint64
-	LocalRuns int
+	// CopyNode has a copy of every chunk in its CopySegment, in the class replicated; 0 for none.
+	CopyNode    NodeID
+	CopySegment uint64
+	Sealed      bool
+	Job         JobID
+	LiveRuns    int
+	LiveBytes   uint64
+	LocalRuns   int
 }
 
 // IsChunk says whether the container is an object chunk.
@@ -149,7 +162,7 @@ func (c Container) IsChunk() bool { return c.Segment == 0 }
 
 func (c *container) view() Container {
 	v := Container{
-		ID: c.id, Node: c.node, NodeEpoch: c.epoch, Segment: c.segment, Sealed: c.sealed, Job: c.job,
+		ID: c.id, Node: c.node, NodeEpoch: c.epoch, Segment: c.segment, CopyNode: c.copy.node, CopySegment: c.copy.segment, Sealed: c.sealed, Job: c.job,
 		LiveRuns: c.liveRuns, LiveBytes: c.liveBytes, LocalRuns: c.localRuns,
 	}
 	if c.isChunk() {
@@ -216,7 +229,8 @@ func (s *State) runsOf(containers []*container, shippable bool) map[uint32][]Con
 			}
 		}
 	}
-	for _, runs := range out {
+	for slot, runs := range out {
+		s.containerSlots[slot].placeCopies(runs)
 		slices.SortFunc(runs, func(x, y ContainerRun) int { return cmp.Compare(x.Position, y.Position) })
 	}
 	for slot, some := range markers {

@@ -32,6 +32,9 @@ func (s *State) Dump(w io.Writer, extents bool) error {
 			fmt.Fprintf(b, " chunk %s", c.Chunk.Key())
 		} else {
 			fmt.Fprintf(b, " node %d epoch %d segment %d", c.Node, c.NodeEpoch, c.Segment)
+			if c.CopyNode != 0 {
+				fmt.Fprintf(b, " copy node %d segment %d chunks %d", c.CopyNode, c.CopySegment, len(s.containers[c.ID].places))
+			}
 		}
 		fmt.Fprintf(b, " sealed %v job %d live %d runs %d bytes, local %d runs\n", c.Sealed, c.Job, c.LiveRuns, c.LiveBytes, c.LocalRuns)
 	}

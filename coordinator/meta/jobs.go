@@ -89,7 +89,7 @@ func (s *State) Waiting(nowMillis int64) (containers int, bytes uint64) {
 
 // canLease says whether a job may take the container: it waits, and its bytes can be had.
 func (s *State) canLease(c *container, nowMillis int64) bool {
-	return c.waits(nowMillis) && (c.isChunk() || s.nodes[c.node-1].Live)
+	return c.waits(nowMillis) && (c.isChunk() || s.nodes[c.node-1].Live || c.copy.node != 0 && s.nodes[c.copy.node-1].Live)
 }
 
 func (a *applier) leaseJob(c *metapb.LeaseJob) Verdict {

@@ -25,6 +25,7 @@ type Location struct {
 	DiskID    [16]byte // of the node: a disk of another id does not hold the bytes
 	Segment   uint64   // TierHot: the hot log segment; Position counts from its first byte
 	Chunk     ChunkID  // TierChunk: names the object
+	Copy      Copy     // TierHot, in the class replicated: where the same bytes are a second time
 
 	// Parts (TierSegment).
 	Object                     SegmentID
@@ -34,6 +35,14 @@ type Location struct {
 	Records                    uint64
 
 	Marker TransactionMarker // TierMarker
+}
+
+// Copy is the second place of a run's bytes. The zero value is none.
+type Copy struct {
+	Node     NodeID
+	DiskID   [16]byte
+	Segment  uint64
+	Position uint64
 }
 
 // Key is the object's key for TierChunk and TierSegment, empty for TierHot.
@@ -131,6 +140,9 @@ func (s *State) runLocation(r *run) Location {
 	}
 	if c.isChunk() {
 		l.Tier, l.Chunk = TierChunk, c.chunkID()
+	}
+	if c.copy.node != 0 {
+		l.Copy = Copy{Node: c.copy.node, DiskID: s.nodes[c.copy.node-1].DiskID, Segment: c.copy.segment, Position: uint64(c.copyPosition(r.position))}
 	}
 	return l
 }

@@ -496,7 +496,7 @@ func (m *machine) check(t *rapid.T) {
 	}
 	for _, n := range s.Nodes() {
 		for _, segment := range s.Released(n.ID) {
-			if s.hot[hotKey{n.ID, segment}] != nil {
+			if len(s.files[hotKey{n.ID, segment}]) > 0 {
 				t.Fatalf("segment %d of node %d is released and in use", segment, n.ID)
 			}
 		}

@@ -6,7 +6,7 @@ import (
 	"github.com/varvelog/varve/coordinator/metapb"
 )
 
-// MaxLanes bounds the lanes of a node. Lane 0 is local, 1 is object.
+// MaxLanes bounds the lanes of a node. Lane 0 is local, 1 is object, 2 is replicated.
 const MaxLanes = 16
 
 // Node is an ingest node, known by its disk.
@@ -23,7 +23,7 @@ type Node struct {
 	incarnation []byte
 	lanes       []uint64 // the last seq taken in each lane of this epoch
 	released    []uint64 // hot segments to delete, ascending
-	highSegment uint64   // the highest hot segment ever committed to
+	highSegment uint64   // the highest hot segment that is sealed: it and all below it are never committed to again
 }
 
 // Node is the node with this id, nil where there is none.
@@ -77,7 +77,7 @@ func (a *applier) registerNode(c *metapb.RegisterNode) Verdict {
 	disk := [16]byte(c.DiskId)
 	n := a.nodeByDisk[disk]
 	if n == nil {
-		n = &Node{ID: NodeID(len(a.nodes) + 1), DiskID: disk}
+		n = &Node{ID: NodeID(len(a.nodes) + 1), DiskID: disk, Epoch: a.nodeEpochFloor}
 		a.nodes = append(a.nodes, n)
 		a.nodeByDisk[disk] = n
 	}
@@ -94,21 +94,29 @@ func (a *applier) registerNode(c *metapb.RegisterNode) Verdict {
 	onDisk := make(map[uint64]bool, len(c.Segments))
 	for _, segment := range c.Segments {
 		onDisk[segment] = true
-		if a.hot[hotKey{n.ID, segment}] == nil {
+		if len(a.files[hotKey{n.ID, segment}]) == 0 {
 			v.UnreferencedSegments = append(v.UnreferencedSegments, segment)
 		}
 	}
-	for _, held := range a.containerOrder {
-		if held.node == n.ID && !held.isChunk() && !onDisk[held.segment] {
-			v.MissingSegments = append(v.MissingSegments, held.segment)
+	for file := range a.files {
+		if file.node == n.ID && !onDisk[file.segment] {
+			v.MissingSegments = append(v.MissingSegments, file.segment)
 		}
 	}
+	slices.Sort(v.MissingSegments)
 	n.released = slices.DeleteFunc(n.released, func(segment uint64) bool { return !onDisk[segment] })
 	return v
 }
 
-// sealEpochsBelow seals what the node's older epochs left open.
+// sealEpochsBelow seals what the node's older epochs left open: whatever it is to write, it writes to segments of its new epoch.
 func (a *applier) sealEpochsBelow(n *Node) {
+	var last uint64
+	for file := range a.files {
+		if file.node == n.ID {
+			last = max(last, file.segment)
+		}
+	}
+	a.sealSegments(n, last)
 	for _, c := range slices.Clone(a.containerOrder) {
 		if c.node == n.ID && c.epoch < n.Epoch && !c.sealed {
 			a.seal(c)
@@ -146,15 +154,13 @@ func (a *applier) sealContainer(c *metapb.SealContainer) Verdict {
 	case c.Segment == 0:
 		return refuse(Malformed, "segment 0")
 	}
-	held := a.hot[hotKey{n.ID, c.Segment}]
-	switch {
-	case held != nil && !held.sealed:
-		a.seal(held)
-	case held == nil && c.Segment > n.highSegment:
-		// Nothing was committed to it, so nothing refers to it, and nothing ever will.
-		n.highSegment = c.Segment
-		n.released = append(n.released, c.Segment)
-		a.changed(ChangedContainers)
+	if c.Segment > n.highSegment {
+		if len(a.files[hotKey{n.ID, c.Segment}]) == 0 {
+			// Nothing refers to it, and nothing ever will.
+			n.release(c.Segment)
+			a.changed(ChangedContainers)
+		}
+		a.sealSegments(n, c.Segment)
 	}
 	return Verdict{NodeID: n.ID, NodeEpoch: n.Epoch}
 }

@@ -93,7 +93,7 @@ func (r *restorer) part(p *metapb.SnapshotPart) error {
 	case *metapb.SnapshotPart_Core:
 		return r.core(core)
 	case *metapb.SnapshotPart_Containers:
-		return r.containers(k.Containers.GetContainers())
+		return r.containers(k.Containers.GetContainers(), k.Containers.GetCopies())
 	case *metapb.SnapshotPart_Objects:
 		return r.objects(k.Objects.GetObjects())
 	case *metapb.SnapshotPart_Topics:
@@ -133,6 +133,7 @@ func (r *restorer) core(c *metapb.SnapshotCore) error {
 	s.topicsSeq = c.Seq
 	s.leader = leaderInfo{epoch: c.LeaderEpoch, address: c.LeaderAddress, name: c.LeaderName, featureLevel: c.FeatureLevel}
 	s.nextProducerID, s.nextContainer, s.nextJob = int64(c.NextProducerId), ContainerID(c.NextContainer), JobID(c.NextJob)
+	s.nodeEpochFloor = c.NodeEpochFloor
 	if c.PendingCount > 0 {
 		s.pending = frames{id: c.PendingId, next: c.PendingNext, count: c.PendingCount, bytes: c.Pending}
 	}
@@ -181,17 +182,24 @@ func overridesOf(entries []*metapb.ConfigEntry) map[string]string {
 	return out
 }
 
-func (r *restorer) containers(b []byte) error {
+func (r *restorer) containers(b, copies []byte) error {
 	if len(b)%packedContainerSize != 0 {
 		return bad("containers of %d bytes", len(b))
 	}
 	for ; len(b) > 0; b = b[packedContainerSize:] {
 		c := unpackContainer(b)
+		var ok bool
+		if copies, ok = unpackCopies(c, copies); !ok {
+			return bad("copies of container %d", c.id)
+		}
 		order := r.s.containerOrder
-		if r.s.Node(c.node) == nil || c.id >= r.s.nextContainer || len(order) > 0 && order[len(order)-1].id >= c.id {
+		if r.s.Node(c.node) == nil || c.copy.node != 0 && r.s.Node(c.copy.node) == nil || c.id >= r.s.nextContainer || len(order) > 0 && order[len(order)-1].id >= c.id {
 			return bad("container %d of node %d", c.id, c.node)
 		}
 		r.s.addContainer(c)
+	}
+	if len(copies) > 0 {
+		return bad("copies of containers that are not there")
 	}
 	return nil
 }
@@ -275,6 +283,9 @@ func (r *restorer) partition(p *Partition, from *metapb.SnapshotPartition) (err 
 	}
 	p.producers, p.cleaning = ps, restoreCleaning(from.Cleaning)
 	if err := r.transactional(p, from); err != nil {
+		return err
+	}
+	if err := p.restoreEpochs(from.Epochs); err != nil {
 		return err
 	}
 	return r.tiles(p)

@@ -156,7 +156,8 @@ func (s *State) snapshotCore() *metapb.SnapshotCore {
 		NextNodeId: int32(len(s.nodes) + 1), LeaderEpoch: s.leader.epoch, LeaderAddress: s.leader.address, LeaderName: s.leader.name,
 		FeatureLevel: s.leader.featureLevel, TimeMillis: s.timeMillis, LogId: s.logID[:], Seq: s.seq,
 		LastRetentionMillis: s.lastRetentionMillis, VoidEntries: s.voidEntries,
-		PendingId: s.pending.id, PendingNext: s.pending.next, PendingCount: s.pending.count, Pending: s.pending.bytes,
+		NodeEpochFloor: s.nodeEpochFloor,
+		PendingId:      s.pending.id, PendingNext: s.pending.next, PendingCount: s.pending.count, Pending: s.pending.bytes,
 	}
 	for _, n := range s.nodes {
 		c.Nodes = append(c.Nodes, &metapb.SnapshotNode{
@@ -188,7 +189,7 @@ func (s *State) writeContainers(w *snapshotWriter) {
 		for _, c := range some {
 			b = appendContainer(b, c)
 		}
-		w.part(&metapb.SnapshotPart{Kind: &metapb.SnapshotPart_Containers{Containers: &metapb.SnapshotContainers{Containers: b}}})
+		w.part(&metapb.SnapshotPart{Kind: &metapb.SnapshotPart_Containers{Containers: &metapb.SnapshotContainers{Containers: b, Copies: packCopies(some)}}})
 	}
 }
 
@@ -235,6 +236,7 @@ func (s *State) snapshotTopic(t *Topic, from, to int) *metapb.SnapshotTopic {
 			Index: p.index, LogStart: p.logStart, NextOffset: p.next, LeaderEpoch: p.leaderEpoch,
 			Runs: s.packRuns(p.runs), Segments: packParts(p.parts), Producers: packProducers(p.producers), Local: s.packRuns(p.local),
 			Markers: packMarkers(p.markers), Aborted: packAborted(p.aborted), Cleaning: p.snapshotCleaning(),
+			Epochs: p.snapshotEpochs(),
 		})
 	}
 	return out

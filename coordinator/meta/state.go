@@ -21,6 +21,7 @@ var (
 	ErrFormat       = errors.New("meta: unsupported format")
 	ErrFeatureLevel = errors.New("meta: unsupported feature level")
 	ErrCorrupt      = errors.New("meta: corrupt")
+	ErrRecovered    = errors.New("meta: the snapshot of a recovery is missing")
 )
 
 // State is the state after one entry of the log. Views that its read methods return are valid until the next Apply, and not to be
@@ -45,12 +46,15 @@ type State struct {
 
 	nodes      []*Node // nodes[i] has id i+1
 	nodeByDisk map[[16]byte]*Node
+	// nodeEpochFloor is what the epochs of new nodes begin above: a recovery does not know which epochs were given before it.
+	nodeEpochFloor uint64
 
 	containers     map[ContainerID]*container
 	containerOrder []*container // by id
 	containerSlots []*container
 	freeSlots      []uint32
-	hot            map[hotKey]*container
+	hot            map[hotKeys]*container
+	files          map[hotKey][]*container // by each hot segment they are in
 	chunks         map[ChunkID]*container
 
 	objects     map[SegmentID]*object
@@ -87,7 +91,7 @@ func New(logID [16]byte) *State {
 		logID: logID, nextProducerID: 1, nextContainer: 1, nextJob: 1,
 		topics: map[TopicID]*Topic{}, topicsByName: map[string]*Topic{},
 		nodeByDisk: map[[16]byte]*Node{},
-		containers: map[ContainerID]*container{}, hot: map[hotKey]*container{}, chunks: map[ChunkID]*container{},
+		containers: map[ContainerID]*container{}, hot: map[hotKeys]*container{}, files: map[hotKey][]*container{}, chunks: map[ChunkID]*container{},
 		objects: map[SegmentID]*object{}, garbageKeys: map[string]struct{}{},
 		groups: map[string]*Group{}, configs: map[configKey]map[string]string{}, cluster: defaultClusterConfig(),
 		jobs: map[JobID]*job{}, transactions: map[string]*transaction{}, transactionOf: map[int64]*transaction{},
@@ -154,6 +158,9 @@ func (s *State) admit(seq uint64, e *metapb.Entry) error {
 		return fmt.Errorf("%w: the state is at %d", ErrSequence, s.seq)
 	}
 	for _, c := range e.Commands {
+		if c.GetRecovered() != nil {
+			return fmt.Errorf("%w: the log begins with a recovery, whose result is in the snapshot of this entry alone", ErrRecovered)
+		}
 		if l := c.GetLeaderStart(); l != nil && l.FeatureLevel > FeatureLevel {
 			return fmt.Errorf("%w: %d, this build knows %d", ErrFeatureLevel, l.FeatureLevel, FeatureLevel)
 		}
@@ -175,6 +182,9 @@ func (s *State) current(e *metapb.Entry) bool {
 type applier struct {
 	*State
 	obs Observer
+	// recovering: what is there is taken, at whatever durability. skips, not nil only then, says which of a chunk's runs are not.
+	recovering bool
+	skips      func(TopicPartition) bool
 }
 
 func (a *applier) verdict(id []byte, v Verdict) {

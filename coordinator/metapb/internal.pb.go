@@ -551,13 +551,17 @@ func (x *JobTopic) GetConfigs() map[string]string {
 // JobContainer is a sealed hot segment (node_address set) or an object chunk (object_key set), with its live runs in
 // order of position.
 type JobContainer struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Container     uint64                 `protobuf:"varint,1,opt,name=container,proto3" json:"container,omitempty"`
-	NodeAddress   string                 `protobuf:"bytes,2,opt,name=node_address,json=nodeAddress,proto3" json:"node_address,omitempty"`
-	DiskId        []byte                 `protobuf:"bytes,3,opt,name=disk_id,json=diskId,proto3" json:"disk_id,omitempty"`
-	Segment       uint64                 `protobuf:"varint,4,opt,name=segment,proto3" json:"segment,omitempty"`
-	ObjectKey     string                 `protobuf:"bytes,5,opt,name=object_key,json=objectKey,proto3" json:"object_key,omitempty"`
-	Runs          []*JobRun              `protobuf:"bytes,6,rep,name=runs,proto3" json:"runs,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Container   uint64                 `protobuf:"varint,1,opt,name=container,proto3" json:"container,omitempty"`
+	NodeAddress string                 `protobuf:"bytes,2,opt,name=node_address,json=nodeAddress,proto3" json:"node_address,omitempty"`
+	DiskId      []byte                 `protobuf:"bytes,3,opt,name=disk_id,json=diskId,proto3" json:"disk_id,omitempty"`
+	Segment     uint64                 `protobuf:"varint,4,opt,name=segment,proto3" json:"segment,omitempty"`
+	ObjectKey   string                 `protobuf:"bytes,5,opt,name=object_key,json=objectKey,proto3" json:"object_key,omitempty"`
+	Runs        []*JobRun              `protobuf:"bytes,6,rep,name=runs,proto3" json:"runs,omitempty"`
+	// Of a replicated container: where the copy is. node_address is empty where only that can be reached.
+	CopyAddress   string `protobuf:"bytes,110,opt,name=copy_address,json=copyAddress,proto3" json:"copy_address,omitempty"`
+	CopyDiskId    []byte `protobuf:"bytes,111,opt,name=copy_disk_id,json=copyDiskId,proto3" json:"copy_disk_id,omitempty"`
+	CopySegment   uint64 `protobuf:"varint,112,opt,name=copy_segment,json=copySegment,proto3" json:"copy_segment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -634,6 +638,27 @@ func (x *JobContainer) GetRuns() []*JobRun {
 	return nil
 }
 
+func (x *JobContainer) GetCopyAddress() string {
+	if x != nil {
+		return x.CopyAddress
+	}
+	return ""
+}
+
+func (x *JobContainer) GetCopyDiskId() []byte {
+	if x != nil {
+		return x.CopyDiskId
+	}
+	return nil
+}
+
+func (x *JobContainer) GetCopySegment() uint64 {
+	if x != nil {
+		return x.CopySegment
+	}
+	return 0
+}
+
 type JobRun struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	TopicId       []byte                 `protobuf:"bytes,1,opt,name=topic_id,json=topicId,proto3" json:"topic_id,omitempty"`
@@ -643,7 +668,8 @@ type JobRun struct {
 	Position      uint32                 `protobuf:"varint,5,opt,name=position,proto3" json:"position,omitempty"`
 	Length        uint32                 `protobuf:"varint,6,opt,name=length,proto3" json:"length,omitempty"`
 	LeaderEpoch   int32                  `protobuf:"varint,7,opt,name=leader_epoch,json=leaderEpoch,proto3" json:"leader_epoch,omitempty"`
-	Marker        *JobMarker             `protobuf:"bytes,8,opt,name=marker,proto3" json:"marker,omitempty"` // set: no bytes anywhere, the offset is that of a transaction's marker
+	Marker        *JobMarker             `protobuf:"bytes,8,opt,name=marker,proto3" json:"marker,omitempty"`                                    // set: no bytes anywhere, the offset is that of a transaction's marker
+	CopyPosition  uint32                 `protobuf:"varint,110,opt,name=copy_position,json=copyPosition,proto3" json:"copy_position,omitempty"` // in the copy's segment, of a replicated container
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -732,6 +758,13 @@ func (x *JobRun) GetMarker() *JobMarker {
 		return x.Marker
 	}
 	return nil
+}
+
+func (x *JobRun) GetCopyPosition() uint32 {
+	if x != nil {
+		return x.CopyPosition
+	}
+	return 0
 }
 
 type JobMarker struct {
@@ -1214,7 +1247,7 @@ const file_internal_proto_rawDesc = "" +
 	"\aconfigs\x18\x03 \x03(\v2$.varve.meta.v1.JobTopic.ConfigsEntryR\aconfigs\x1a:\n" +
 	"\fConfigsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xcc\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb4\x02\n" +
 	"\fJobContainer\x12\x1c\n" +
 	"\tcontainer\x18\x01 \x01(\x04R\tcontainer\x12!\n" +
 	"\fnode_address\x18\x02 \x01(\tR\vnodeAddress\x12\x17\n" +
@@ -1222,7 +1255,11 @@ const file_internal_proto_rawDesc = "" +
 	"\asegment\x18\x04 \x01(\x04R\asegment\x12\x1d\n" +
 	"\n" +
 	"object_key\x18\x05 \x01(\tR\tobjectKey\x12)\n" +
-	"\x04runs\x18\x06 \x03(\v2\x15.varve.meta.v1.JobRunR\x04runs\"\x85\x02\n" +
+	"\x04runs\x18\x06 \x03(\v2\x15.varve.meta.v1.JobRunR\x04runs\x12!\n" +
+	"\fcopy_address\x18n \x01(\tR\vcopyAddress\x12 \n" +
+	"\fcopy_disk_id\x18o \x01(\fR\n" +
+	"copyDiskId\x12!\n" +
+	"\fcopy_segment\x18p \x01(\x04R\vcopySegment\"\xaa\x02\n" +
 	"\x06JobRun\x12\x19\n" +
 	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x1f\n" +
@@ -1232,7 +1269,8 @@ const file_internal_proto_rawDesc = "" +
 	"\bposition\x18\x05 \x01(\rR\bposition\x12\x16\n" +
 	"\x06length\x18\x06 \x01(\rR\x06length\x12!\n" +
 	"\fleader_epoch\x18\a \x01(\x05R\vleaderEpoch\x120\n" +
-	"\x06marker\x18\b \x01(\v2\x18.varve.meta.v1.JobMarkerR\x06marker\"\xc3\x01\n" +
+	"\x06marker\x18\b \x01(\v2\x18.varve.meta.v1.JobMarkerR\x06marker\x12#\n" +
+	"\rcopy_position\x18n \x01(\rR\fcopyPosition\"\xc3\x01\n" +
 	"\tJobMarker\x12\x1f\n" +
 	"\vproducer_id\x18\x01 \x01(\x03R\n" +
 	"producerId\x12%\n" +

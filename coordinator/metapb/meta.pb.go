@@ -262,6 +262,7 @@ type Command struct {
 	//	*Command_EndTransaction
 	//	*Command_LeaseCompaction
 	//	*Command_CompactRange
+	//	*Command_Recovered
 	Kind isCommand_Kind `protobuf_oneof:"kind"`
 	// Continuation frames: a command above the frame limit travels as parts in consecutive commands with the same id,
 	// applied with the last, void after a LeaderStart. part_count 0: the command is whole and kind is set.
@@ -604,6 +605,15 @@ func (x *Command) GetCompactRange() *CompactRange {
 	return nil
 }
 
+func (x *Command) GetRecovered() *Recovered {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_Recovered); ok {
+			return x.Recovered
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetPartCount() uint32 {
 	if x != nil {
 		return x.PartCount
@@ -757,6 +767,10 @@ type Command_CompactRange struct {
 	CompactRange *CompactRange `protobuf:"bytes,81,opt,name=compact_range,json=compactRange,proto3,oneof"`
 }
 
+type Command_Recovered struct {
+	Recovered *Recovered `protobuf:"bytes,140,opt,name=recovered,proto3,oneof"`
+}
+
 func (*Command_LeaderStart) isCommand_Kind() {}
 
 func (*Command_RegisterNode) isCommand_Kind() {}
@@ -820,6 +834,8 @@ func (*Command_EndTransaction) isCommand_Kind() {}
 func (*Command_LeaseCompaction) isCommand_Kind() {}
 
 func (*Command_CompactRange) isCommand_Kind() {}
+
+func (*Command_Recovered) isCommand_Kind() {}
 
 type LeaderStart struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -1047,17 +1063,18 @@ type CommitChunk struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	NodeId     int32                  `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	NodeEpoch  uint64                 `protobuf:"varint,2,opt,name=node_epoch,json=nodeEpoch,proto3" json:"node_epoch,omitempty"`
-	Lane       uint32                 `protobuf:"varint,3,opt,name=lane,proto3" json:"lane,omitempty"`                                           // 0 local, 1 object
+	Lane       uint32                 `protobuf:"varint,3,opt,name=lane,proto3" json:"lane,omitempty"`                                           // 0 local, 1 object, 2 replicated
 	Seq        uint64                 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`                                             // from 1 in each epoch and lane; state accepts exactly the next
 	Durability Durability             `protobuf:"varint,5,opt,name=durability,proto3,enum=varve.meta.v1.Durability" json:"durability,omitempty"` // what holds for the bytes
 	Segment    uint64                 `protobuf:"varint,6,opt,name=segment,proto3" json:"segment,omitempty"`                                     // hot log segment; 0 for an object chunk
 	Position   uint32                 `protobuf:"varint,7,opt,name=position,proto3" json:"position,omitempty"`                                   // of the chunk's first byte in the segment; 0 for an object chunk
 	ChunkBytes uint64                 `protobuf:"varint,8,opt,name=chunk_bytes,json=chunkBytes,proto3" json:"chunk_bytes,omitempty"`
 	RunTable   []byte                 `protobuf:"bytes,9,opt,name=run_table,json=runTable,proto3" json:"run_table,omitempty"`      // as in the chunk (ingest/chunk FORMAT.md)
-	VoidChunk  bool                   `protobuf:"varint,10,opt,name=void_chunk,json=voidChunk,proto3" json:"void_chunk,omitempty"` // an object chunk that failed for good: seq is used up, nothing is committed
+	VoidChunk  bool                   `protobuf:"varint,10,opt,name=void_chunk,json=voidChunk,proto3" json:"void_chunk,omitempty"` // a chunk that failed for good: seq is used up, nothing is committed
 	// Of an object chunk: under which of its keys it stands (0 is the first), and how many besides the first a PUT was begun under.
-	Hedge         uint32 `protobuf:"varint,14,opt,name=hedge,proto3" json:"hedge,omitempty"`
-	Hedges        uint32 `protobuf:"varint,15,opt,name=hedges,proto3" json:"hedges,omitempty"`
+	Hedge         uint32     `protobuf:"varint,14,opt,name=hedge,proto3" json:"hedge,omitempty"`
+	Hedges        uint32     `protobuf:"varint,15,opt,name=hedges,proto3" json:"hedges,omitempty"`
+	Copy          *ChunkCopy `protobuf:"bytes,110,opt,name=copy,proto3" json:"copy,omitempty"` // of a replicated chunk, and of no other
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1174,6 +1191,13 @@ func (x *CommitChunk) GetHedges() uint32 {
 		return x.Hedges
 	}
 	return 0
+}
+
+func (x *CommitChunk) GetCopy() *ChunkCopy {
+	if x != nil {
+		return x.Copy
+	}
+	return nil
 }
 
 // SealContainer: no more chunks go to this hot segment of this epoch. Sent in lane order behind its last chunk.
@@ -3323,12 +3347,13 @@ type SnapshotCore struct {
 	LastRetentionMillis int64                  `protobuf:"varint,17,opt,name=last_retention_millis,json=lastRetentionMillis,proto3" json:"last_retention_millis,omitempty"`
 	VoidEntries         uint64                 `protobuf:"varint,18,opt,name=void_entries,json=voidEntries,proto3" json:"void_entries,omitempty"`
 	// A command that has come in part (continuation frames): its id, the frames so far and in all, their bytes.
-	PendingId     []byte `protobuf:"bytes,19,opt,name=pending_id,json=pendingId,proto3" json:"pending_id,omitempty"`
-	PendingNext   uint32 `protobuf:"varint,20,opt,name=pending_next,json=pendingNext,proto3" json:"pending_next,omitempty"`
-	PendingCount  uint32 `protobuf:"varint,21,opt,name=pending_count,json=pendingCount,proto3" json:"pending_count,omitempty"`
-	Pending       []byte `protobuf:"bytes,22,opt,name=pending,proto3" json:"pending,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	PendingId      []byte `protobuf:"bytes,19,opt,name=pending_id,json=pendingId,proto3" json:"pending_id,omitempty"`
+	PendingNext    uint32 `protobuf:"varint,20,opt,name=pending_next,json=pendingNext,proto3" json:"pending_next,omitempty"`
+	PendingCount   uint32 `protobuf:"varint,21,opt,name=pending_count,json=pendingCount,proto3" json:"pending_count,omitempty"`
+	Pending        []byte `protobuf:"bytes,22,opt,name=pending,proto3" json:"pending,omitempty"`
+	NodeEpochFloor uint64 `protobuf:"varint,141,opt,name=node_epoch_floor,json=nodeEpochFloor,proto3" json:"node_epoch_floor,omitempty"` // of nodes that are not known yet: their first epoch is above it
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *SnapshotCore) Reset() {
@@ -3513,6 +3538,13 @@ func (x *SnapshotCore) GetPending() []byte {
 		return x.Pending
 	}
 	return nil
+}
+
+func (x *SnapshotCore) GetNodeEpochFloor() uint64 {
+	if x != nil {
+		return x.NodeEpochFloor
+	}
+	return 0
 }
 
 type SnapshotNode struct {
@@ -3916,6 +3948,7 @@ type SnapshotPartition struct {
 	Markers       []byte                 `protobuf:"bytes,20,opt,name=markers,proto3" json:"markers,omitempty"`    // packed
 	Aborted       []byte                 `protobuf:"bytes,21,opt,name=aborted,proto3" json:"aborted,omitempty"`    // packed
 	Cleaning      *SnapshotCleaning      `protobuf:"bytes,80,opt,name=cleaning,proto3" json:"cleaning,omitempty"`  // absent where it was never compacted
+	Epochs        []*SnapshotLeaderEpoch `protobuf:"bytes,140,rep,name=epochs,proto3" json:"epochs,omitempty"`     // those above the first, ascending
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4023,6 +4056,13 @@ func (x *SnapshotPartition) GetAborted() []byte {
 func (x *SnapshotPartition) GetCleaning() *SnapshotCleaning {
 	if x != nil {
 		return x.Cleaning
+	}
+	return nil
+}
+
+func (x *SnapshotPartition) GetEpochs() []*SnapshotLeaderEpoch {
+	if x != nil {
+		return x.Epochs
 	}
 	return nil
 }
@@ -4149,7 +4189,8 @@ func (x *SnapshotGroup) GetShare() *StoredShareGroup {
 
 type SnapshotContainers struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Containers    []byte                 `protobuf:"bytes,1,opt,name=containers,proto3" json:"containers,omitempty"`
+	Containers    []byte                 `protobuf:"bytes,1,opt,name=containers,proto3" json:"containers,omitempty"` // packed
+	Copies        []byte                 `protobuf:"bytes,110,opt,name=copies,proto3" json:"copies,omitempty"`       // packed: of those containers that are in two places
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4187,6 +4228,13 @@ func (*SnapshotContainers) Descriptor() ([]byte, []int) {
 func (x *SnapshotContainers) GetContainers() []byte {
 	if x != nil {
 		return x.Containers
+	}
+	return nil
+}
+
+func (x *SnapshotContainers) GetCopies() []byte {
+	if x != nil {
+		return x.Copies
 	}
 	return nil
 }
@@ -4528,7 +4576,7 @@ var File_meta_proto protoreflect.FileDescriptor
 const file_meta_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"meta.proto\x12\rvarve.meta.v1\x1a\x10compaction.proto\x1a\x13consumergroup.proto\x1a\x10sharegroup.proto\x1a\x12streamsgroup.proto\"\xf4\x01\n" +
+	"meta.proto\x12\rvarve.meta.v1\x1a\x10compaction.proto\x1a\x13consumergroup.proto\x1a\x0erecovery.proto\x1a\x10replicated.proto\x1a\x10sharegroup.proto\x1a\x12streamsgroup.proto\"\xf4\x01\n" +
 	"\x05Entry\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x15\n" +
 	"\x06log_id\x18\x02 \x01(\fR\x05logId\x12#\n" +
@@ -4538,7 +4586,7 @@ const file_meta_proto_rawDesc = "" +
 	"timeMillis\x122\n" +
 	"\bcommands\x18\x06 \x03(\v2\x16.varve.meta.v1.CommandR\bcommands\x12\x1f\n" +
 	"\ventry_nonce\x18\a \x01(\x04R\n" +
-	"entryNonce\"\xfd\x12\n" +
+	"entryNonce\"\xb8\x13\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12?\n" +
 	"\fleader_start\x18\x02 \x01(\v2\x1a.varve.meta.v1.LeaderStartH\x00R\vleaderStart\x12B\n" +
@@ -4575,7 +4623,8 @@ const file_meta_proto_rawDesc = "" +
 	"\x1acommit_transaction_offsets\x184 \x01(\v2'.varve.meta.v1.CommitTransactionOffsetsH\x00R\x18commitTransactionOffsets\x12H\n" +
 	"\x0fend_transaction\x185 \x01(\v2\x1d.varve.meta.v1.EndTransactionH\x00R\x0eendTransaction\x12K\n" +
 	"\x10lease_compaction\x18P \x01(\v2\x1e.varve.meta.v1.LeaseCompactionH\x00R\x0fleaseCompaction\x12B\n" +
-	"\rcompact_range\x18Q \x01(\v2\x1b.varve.meta.v1.CompactRangeH\x00R\fcompactRange\x12\x1d\n" +
+	"\rcompact_range\x18Q \x01(\v2\x1b.varve.meta.v1.CompactRangeH\x00R\fcompactRange\x129\n" +
+	"\trecovered\x18\x8c\x01 \x01(\v2\x18.varve.meta.v1.RecoveredH\x00R\trecovered\x12\x1d\n" +
 	"\n" +
 	"part_count\x18\x1e \x01(\rR\tpartCount\x12\x1d\n" +
 	"\n" +
@@ -4601,7 +4650,7 @@ const file_meta_proto_rawDesc = "" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x1d\n" +
 	"\n" +
 	"node_epoch\x18\x02 \x01(\x04R\tnodeEpoch\x12\x12\n" +
-	"\x04live\x18\x03 \x01(\bR\x04live\"\xe7\x02\n" +
+	"\x04live\x18\x03 \x01(\bR\x04live\"\x95\x03\n" +
 	"\vCommitChunk\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x1d\n" +
 	"\n" +
@@ -4620,7 +4669,8 @@ const file_meta_proto_rawDesc = "" +
 	"void_chunk\x18\n" +
 	" \x01(\bR\tvoidChunk\x12\x14\n" +
 	"\x05hedge\x18\x0e \x01(\rR\x05hedge\x12\x16\n" +
-	"\x06hedges\x18\x0f \x01(\rR\x06hedges\"\x80\x01\n" +
+	"\x06hedges\x18\x0f \x01(\rR\x06hedges\x12,\n" +
+	"\x04copy\x18n \x01(\v2\x18.varve.meta.v1.ChunkCopyR\x04copy\"\x80\x01\n" +
 	"\rSealContainer\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x1d\n" +
 	"\n" +
@@ -4805,7 +4855,7 @@ const file_meta_proto_rawDesc = "" +
 	"containers\x12:\n" +
 	"\aobjects\x18\x06 \x01(\v2\x1e.varve.meta.v1.SnapshotObjectsH\x00R\aobjects\x12I\n" +
 	"\ftransactions\x18\x14 \x01(\v2#.varve.meta.v1.SnapshotTransactionsH\x00R\ftransactionsB\x06\n" +
-	"\x04kind\"\xb6\x06\n" +
+	"\x04kind\"\xe1\x06\n" +
 	"\fSnapshotCore\x12(\n" +
 	"\x10next_producer_id\x18\x01 \x01(\x04R\x0enextProducerId\x12%\n" +
 	"\x0enext_container\x18\x02 \x01(\x04R\rnextContainer\x12\x19\n" +
@@ -4833,7 +4883,8 @@ const file_meta_proto_rawDesc = "" +
 	"pending_id\x18\x13 \x01(\fR\tpendingId\x12!\n" +
 	"\fpending_next\x18\x14 \x01(\rR\vpendingNext\x12#\n" +
 	"\rpending_count\x18\x15 \x01(\rR\fpendingCount\x12\x18\n" +
-	"\apending\x18\x16 \x01(\fR\apending\"\xed\x02\n" +
+	"\apending\x18\x16 \x01(\fR\apending\x12)\n" +
+	"\x10node_epoch_floor\x18\x8d\x01 \x01(\x04R\x0enodeEpochFloor\"\xed\x02\n" +
 	"\fSnapshotNode\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x05R\x02id\x12\x17\n" +
 	"\adisk_id\x18\x02 \x01(\fR\x06diskId\x12\x14\n" +
@@ -4871,7 +4922,7 @@ const file_meta_proto_rawDesc = "" +
 	"\n" +
 	"partitions\x18\x04 \x03(\v2 .varve.meta.v1.SnapshotPartitionR\n" +
 	"partitions\x12'\n" +
-	"\x0fpartition_count\x18\x05 \x01(\x05R\x0epartitionCount\"\xdf\x02\n" +
+	"\x0fpartition_count\x18\x05 \x01(\x05R\x0epartitionCount\"\x9c\x03\n" +
 	"\x11SnapshotPartition\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x1b\n" +
 	"\tlog_start\x18\x02 \x01(\x03R\blogStart\x12\x1f\n" +
@@ -4884,7 +4935,8 @@ const file_meta_proto_rawDesc = "" +
 	"\x05local\x18\b \x01(\fR\x05local\x12\x18\n" +
 	"\amarkers\x18\x14 \x01(\fR\amarkers\x12\x18\n" +
 	"\aaborted\x18\x15 \x01(\fR\aaborted\x12;\n" +
-	"\bcleaning\x18P \x01(\v2\x1f.varve.meta.v1.SnapshotCleaningR\bcleaning\"F\n" +
+	"\bcleaning\x18P \x01(\v2\x1f.varve.meta.v1.SnapshotCleaningR\bcleaning\x12;\n" +
+	"\x06epochs\x18\x8c\x01 \x03(\v2\".varve.meta.v1.SnapshotLeaderEpochR\x06epochs\"F\n" +
 	"\x0eSnapshotGroups\x124\n" +
 	"\x06groups\x18\x01 \x03(\v2\x1c.varve.meta.v1.SnapshotGroupR\x06groups\"\xae\x02\n" +
 	"\rSnapshotGroup\x12/\n" +
@@ -4893,11 +4945,12 @@ const file_meta_proto_rawDesc = "" +
 	"\bconsumer\x18\n" +
 	" \x01(\v2\".varve.meta.v1.StoredConsumerGroupR\bconsumer\x12;\n" +
 	"\astreams\x18\x0f \x01(\v2!.varve.meta.v1.StoredStreamsGroupR\astreams\x125\n" +
-	"\x05share\x18\f \x01(\v2\x1f.varve.meta.v1.StoredShareGroupR\x05share\"4\n" +
+	"\x05share\x18\f \x01(\v2\x1f.varve.meta.v1.StoredShareGroupR\x05share\"L\n" +
 	"\x12SnapshotContainers\x12\x1e\n" +
 	"\n" +
 	"containers\x18\x01 \x01(\fR\n" +
-	"containers\"+\n" +
+	"containers\x12\x16\n" +
+	"\x06copies\x18n \x01(\fR\x06copies\"+\n" +
 	"\x0fSnapshotObjects\x12\x18\n" +
 	"\aobjects\x18\x01 \x01(\fR\aobjects\"^\n" +
 	"\x14SnapshotTransactions\x12F\n" +
@@ -5009,11 +5062,14 @@ var file_meta_proto_goTypes = []any{
 	(*ResetShareOffsets)(nil),            // 57: varve.meta.v1.ResetShareOffsets
 	(*LeaseCompaction)(nil),              // 58: varve.meta.v1.LeaseCompaction
 	(*CompactRange)(nil),                 // 59: varve.meta.v1.CompactRange
-	(*SnapshotRound)(nil),                // 60: varve.meta.v1.SnapshotRound
-	(*SnapshotCleaning)(nil),             // 61: varve.meta.v1.SnapshotCleaning
-	(*StoredConsumerGroup)(nil),          // 62: varve.meta.v1.StoredConsumerGroup
-	(*StoredStreamsGroup)(nil),           // 63: varve.meta.v1.StoredStreamsGroup
-	(*StoredShareGroup)(nil),             // 64: varve.meta.v1.StoredShareGroup
+	(*Recovered)(nil),                    // 60: varve.meta.v1.Recovered
+	(*ChunkCopy)(nil),                    // 61: varve.meta.v1.ChunkCopy
+	(*SnapshotRound)(nil),                // 62: varve.meta.v1.SnapshotRound
+	(*SnapshotCleaning)(nil),             // 63: varve.meta.v1.SnapshotCleaning
+	(*SnapshotLeaderEpoch)(nil),          // 64: varve.meta.v1.SnapshotLeaderEpoch
+	(*StoredConsumerGroup)(nil),          // 65: varve.meta.v1.StoredConsumerGroup
+	(*StoredStreamsGroup)(nil),           // 66: varve.meta.v1.StoredStreamsGroup
+	(*StoredShareGroup)(nil),             // 67: varve.meta.v1.StoredShareGroup
 }
 var file_meta_proto_depIdxs = []int32{
 	3,  // 0: varve.meta.v1.Entry.commands:type_name -> varve.meta.v1.Command
@@ -5049,48 +5105,51 @@ var file_meta_proto_depIdxs = []int32{
 	26, // 30: varve.meta.v1.Command.end_transaction:type_name -> varve.meta.v1.EndTransaction
 	58, // 31: varve.meta.v1.Command.lease_compaction:type_name -> varve.meta.v1.LeaseCompaction
 	59, // 32: varve.meta.v1.Command.compact_range:type_name -> varve.meta.v1.CompactRange
-	0,  // 33: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
-	9,  // 34: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	1,  // 35: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
-	9,  // 36: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	16, // 37: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
-	15, // 38: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
-	18, // 39: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	18, // 40: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	24, // 41: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
-	18, // 42: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	28, // 43: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
-	29, // 44: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
-	38, // 45: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
-	42, // 46: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
-	45, // 47: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
-	47, // 48: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
-	48, // 49: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
-	49, // 50: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
-	39, // 51: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
-	40, // 52: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
-	41, // 53: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
-	60, // 54: varve.meta.v1.SnapshotJob.round:type_name -> varve.meta.v1.SnapshotRound
-	9,  // 55: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	43, // 56: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
-	9,  // 57: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	44, // 58: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
-	61, // 59: varve.meta.v1.SnapshotPartition.cleaning:type_name -> varve.meta.v1.SnapshotCleaning
-	46, // 60: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
-	17, // 61: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
-	18, // 62: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	62, // 63: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
-	63, // 64: varve.meta.v1.SnapshotGroup.streams:type_name -> varve.meta.v1.StoredStreamsGroup
-	64, // 65: varve.meta.v1.SnapshotGroup.share:type_name -> varve.meta.v1.StoredShareGroup
-	50, // 66: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
-	51, // 67: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
-	52, // 68: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
-	18, // 69: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	70, // [70:70] is the sub-list for method output_type
-	70, // [70:70] is the sub-list for method input_type
-	70, // [70:70] is the sub-list for extension type_name
-	70, // [70:70] is the sub-list for extension extendee
-	0,  // [0:70] is the sub-list for field type_name
+	60, // 33: varve.meta.v1.Command.recovered:type_name -> varve.meta.v1.Recovered
+	0,  // 34: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
+	61, // 35: varve.meta.v1.CommitChunk.copy:type_name -> varve.meta.v1.ChunkCopy
+	9,  // 36: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	1,  // 37: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
+	9,  // 38: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	16, // 39: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
+	15, // 40: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
+	18, // 41: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	18, // 42: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	24, // 43: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
+	18, // 44: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	28, // 45: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
+	29, // 46: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
+	38, // 47: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
+	42, // 48: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
+	45, // 49: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
+	47, // 50: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
+	48, // 51: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
+	49, // 52: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
+	39, // 53: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
+	40, // 54: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
+	41, // 55: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
+	62, // 56: varve.meta.v1.SnapshotJob.round:type_name -> varve.meta.v1.SnapshotRound
+	9,  // 57: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	43, // 58: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
+	9,  // 59: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	44, // 60: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
+	63, // 61: varve.meta.v1.SnapshotPartition.cleaning:type_name -> varve.meta.v1.SnapshotCleaning
+	64, // 62: varve.meta.v1.SnapshotPartition.epochs:type_name -> varve.meta.v1.SnapshotLeaderEpoch
+	46, // 63: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
+	17, // 64: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
+	18, // 65: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	65, // 66: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
+	66, // 67: varve.meta.v1.SnapshotGroup.streams:type_name -> varve.meta.v1.StoredStreamsGroup
+	67, // 68: varve.meta.v1.SnapshotGroup.share:type_name -> varve.meta.v1.StoredShareGroup
+	50, // 69: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
+	51, // 70: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
+	52, // 71: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
+	18, // 72: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	73, // [73:73] is the sub-list for method output_type
+	73, // [73:73] is the sub-list for method input_type
+	73, // [73:73] is the sub-list for extension type_name
+	73, // [73:73] is the sub-list for extension extendee
+	0,  // [0:73] is the sub-list for field type_name
 }
 
 func init() { file_meta_proto_init() }
@@ -5100,6 +5159,8 @@ func file_meta_proto_init() {
 	}
 	file_compaction_proto_init()
 	file_consumergroup_proto_init()
+	file_recovery_proto_init()
+	file_replicated_proto_init()
 	file_sharegroup_proto_init()
 	file_streamsgroup_proto_init()
 	file_meta_proto_msgTypes[1].OneofWrappers = []any{
@@ -5135,6 +5196,7 @@ func file_meta_proto_init() {
 		(*Command_EndTransaction)(nil),
 		(*Command_LeaseCompaction)(nil),
 		(*Command_CompactRange)(nil),
+		(*Command_Recovered)(nil),
 	}
 	file_meta_proto_msgTypes[35].OneofWrappers = []any{
 		(*SnapshotPart_Core)(nil),

@@ -1,7 +1,7 @@
 // Package rpc is the internal HTTP listener of Varve's processes and the client that calls it.
 //
 // A call is POST /v1/<method> with a protobuf body and a protobuf answer; ranged reads of hot segments are streaming GETs
-// registered as handlers. It carries whatever needs an answer; hints go over infra/bus.
+// registered as handlers, and a GET can turn the connection into a stream that belongs to its two ends (HandleStream). It carries whatever needs an answer; hints go over infra/bus.
 //
 // What it guarantees:
 //

@@ -106,6 +106,7 @@ type Server struct {
 	seenBad  sync.Map  // kind of bad request → true once logged
 	serving  atomic.Bool
 	served   chan error
+	streams  streams
 }
 
 // Listen opens the listener; calls wait until Serve. Its error names the flag where the port is taken.
@@ -179,6 +180,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if !s.serving.Load() {
 		return s.listener.Close()
 	}
+	s.streams.shutdown()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(fmt.Errorf("stop internal listener: %w", err), s.http.Close())

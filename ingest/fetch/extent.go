@@ -28,6 +28,10 @@ type extent struct {
 	hole        bool  // no bytes, now or ever: [loc.BaseOffset, loc.NextOffset) is served as an empty batch
 	local       bool  // in the node's own hot log
 	address     string
+	// Of a run in the class replicated: loc is the copy's place, and loc.Copy the source's.
+	swapped      bool
+	otherAddress string // of the node at loc.Copy
+	preferOther  bool   // the first place has failed or was slow
 
 	// Where reading begins: the batch at position start has the offset base.
 	start uint64
@@ -70,13 +74,22 @@ func (e *extent) stored() bool { return e.loc.Tier == meta.TierSegment }
 // readEnd is the position up to which is to be read.
 func (e *extent) readEnd() uint64 { return min(e.end(), e.start+uint64(e.limit)) }
 
+// swap lets the extent be read from its second place first.
+func (e *extent) swap() {
+	l := &e.loc
+	other := l.Copy
+	l.Copy = meta.Copy{Node: l.Node, DiskID: l.DiskID, Segment: l.Segment, Position: l.Position}
+	l.Node, l.DiskID, l.Segment, l.Position = other.Node, other.DiskID, other.Segment, other.Position
+	e.swapped = !e.swapped
+}
+
 // seek finds where to begin.
 func (e *extent) seek(ctx context.Context, r *Reader) error {
 	if e.from <= e.loc.BaseOffset {
 		e.start, e.base = e.loc.Position, e.loc.BaseOffset
 		return nil
 	}
-	if position, ok := r.hints.get(e.tp, idOf(&e.loc), e.from); ok && position < e.end() && position >= e.loc.Position {
+	if position, ok := r.hints.get(e.tp, idOf(e), e.from); ok && position < e.end() && position >= e.loc.Position {
 		e.start, e.base = position, e.from
 		return nil
 	}
@@ -209,7 +222,7 @@ func (e *extent) finish(ctx context.Context, r *Reader, data []byte) error {
 // remember leaves a hint for the read that goes on where this one has stopped.
 func (e *extent) remember(r *Reader) {
 	if len(e.records) > 0 && e.start < e.end() {
-		r.hints.put(e.tp, idOf(&e.loc), e.next, e.start)
+		r.hints.put(e.tp, idOf(e), e.next, e.start)
 	}
 }
 

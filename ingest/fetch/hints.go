@@ -31,14 +31,15 @@ type hint struct {
 // extentID names what positions count in.
 type extentID struct {
 	container meta.ContainerID
+	copied    bool // in the container's copy
 	object    meta.SegmentID
 }
 
-func idOf(l *meta.Location) extentID {
-	if l.Tier == meta.TierSegment {
-		return extentID{object: l.Object}
+func idOf(e *extent) extentID {
+	if e.loc.Tier == meta.TierSegment {
+		return extentID{object: e.loc.Object}
 	}
-	return extentID{container: l.Container}
+	return extentID{container: e.loc.Container, copied: e.swapped}
 }
 
 func (h *hints) slot(tp meta.TopicPartition, offset int64) (shard, slot int) {

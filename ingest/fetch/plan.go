@@ -172,15 +172,20 @@ func (f *reading) locate(c *cursor, st *meta.State, offset int64) extent {
 		e.loc = meta.Location{BaseOffset: offset, NextOffset: loc.BaseOffset}
 	default:
 		e.loc = loc
-		f.reader.place(&e, st)
+		f.reader.place(&e, st, c.failures)
 	}
 	return e
 }
 
-// place tells whether an extent is on the node's own disk, or at whose address it is.
-func (r *Reader) place(e *extent, st *meta.State) {
+// place tells whether an extent is on the node's own disk, or at whose address it is. Of two copies it takes the one that is here, or
+// else one whose node lives; after a read that failed, the other first. The second place stays for readAt to fall back on.
+func (r *Reader) place(e *extent, st *meta.State, failures int) {
 	if e.loc.Tier != meta.TierHot {
 		return
+	}
+	isCopied := e.loc.Copy.Node != 0
+	if isCopied && r.prefersCopy(&e.loc, st) != (failures%2 == 1) {
+		e.swap()
 	}
 	if e.local = e.loc.DiskID == r.diskID && r.log != nil; e.local {
 		return
@@ -188,4 +193,15 @@ func (r *Reader) place(e *extent, st *meta.State) {
 	if n := st.Node(e.loc.Node); n != nil {
 		e.address = n.InternalAddress
 	}
+	if n := st.Node(e.loc.Copy.Node); n != nil {
+		e.otherAddress = n.InternalAddress
+	}
+}
+
+func (r *Reader) prefersCopy(l *meta.Location, st *meta.State) bool {
+	if r.log != nil && (l.DiskID == r.diskID || l.Copy.DiskID == r.diskID) {
+		return l.Copy.DiskID == r.diskID
+	}
+	source, held := st.Node(l.Node), st.Node(l.Copy.Node)
+	return (source == nil || !source.Live) && held != nil && held.Live
 }

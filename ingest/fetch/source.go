@@ -14,10 +14,7 @@ func (r *Reader) readAt(ctx context.Context, e *extent, position uint64, buf []b
 	case e.local:
 		return r.log.ReadAt(e.loc.Segment, uint32(position), buf)
 	case e.loc.Tier == meta.TierHot:
-		if err := r.peer.ReadHot(ctx, e.address, e.loc.DiskID, e.loc.Segment, uint32(position), buf); err != nil {
-			return fmt.Errorf("read segment %d of node at %s: %w", e.loc.Segment, e.address, err)
-		}
-		return nil
+		return r.readHot(ctx, e, position, buf)
 	default:
 		key := e.loc.Key()
 		n, err := r.objects.ReadAt(ctx, key, int64(e.loc.ObjectBytes), int64(position), buf)

@@ -67,7 +67,7 @@ func (r *Reader) lookUp(ctx context.Context, query func(q *timeQuery) (bool, err
 		case ctx.Err() != nil || attempt == timeAttempts:
 			return TimedOffset{}, false, fmt.Errorf("look up timestamp: %w: %w", ErrStorage, err)
 		}
-		q.preferStored = true
+		q.preferStored, q.failures = true, attempt
 		if r.replica.Barrier(ctx) != nil {
 			continue // a second look may help all the same
 		}
@@ -78,6 +78,7 @@ func (r *Reader) lookUp(ctx context.Context, query func(q *timeQuery) (bool, err
 type timeQuery struct {
 	reader       *Reader
 	preferStored bool
+	failures     int
 	result       TimedOffset
 }
 
@@ -116,7 +117,7 @@ func (q *timeQuery) plan(tp meta.TopicPartition, millis, from int64) (e extent, 
 		if stored, ok := st.LocateStored(tp, max(e.from, e.loc.BaseOffset)); ok && q.preferStored && stored.BaseOffset <= max(e.from, e.loc.BaseOffset) {
 			e.loc = stored
 		}
-		r.place(&e, st)
+		r.place(&e, st, q.failures)
 	})
 	return e, known, any
 }

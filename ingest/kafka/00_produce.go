@@ -104,11 +104,14 @@ func (c *conn) beginProduce(x *exchange) error {
 	return nil
 }
 
-// throttleProduce charges the request's bytes, and the time it took to validate them.
+// throttleProduce charges the request's bytes, and the time it took to validate them, and slows the client down where the node cannot keep up.
 func (c *conn) throttleProduce(p *produceRequest, x *exchange) {
 	now := time.Now()
 	c.readQuota.look(c.server.quotas, x.header.clientID, now)
 	p.throttle = max(c.readQuota.charge(produceQuota, float64(len(x.body)), now), c.readQuota.charge(requestQuota, busyPercent(now.Sub(x.received)), now))
+	if len(p.batches) > 0 {
+		p.throttle = max(p.throttle, c.server.domain.Appender.Delay(p.batches))
+	}
 	c.mute(p.throttle)
 }
 

@@ -137,12 +137,18 @@ func (f *fetching) impossible(known *meta.Partition, p *fetchPartition) *kerr.Er
 		return nil // which the reader tells
 	case replica >= 0:
 		return kerr.NotLeaderForPartition
-	case p.lastFetchedEpoch >= 0 && p.lastFetchedEpoch != known.LeaderEpoch():
-		return kerr.OffsetOutOfRange // there is no log of epochs: see OffsetForLeaderEpoch
+	case p.lastFetchedEpoch >= 0 && diverged(known, p):
+		return kerr.OffsetOutOfRange
 	case min(p.maxBytes, f.request.MaxBytes) < 0:
 		return kerr.UnknownServerError // as Kafka, which fails within
 	}
 	return nil
+}
+
+// diverged says whether a reader has records that are not in the partition any more, or never were.
+func diverged(known *meta.Partition, p *fetchPartition) bool {
+	_, end, ok := known.EpochEnd(p.lastFetchedEpoch)
+	return !ok || p.lastFetchedEpoch != known.LeaderEpoch() && p.offset > end
 }
 
 // read reads what was planned. The memory it is in goes back when the answer has been written.

@@ -115,7 +115,11 @@ func createTopicCommand(call *call, asked *kmsg.CreateTopicsRequestTopic) (*meta
 		entries = append(entries, &metapb.ConfigEntry{Name: asked.Configs[i].Name, Value: *asked.Configs[i].Value})
 	}
 	partitions, e, message := askedPartitions(call, asked)
-	return newTopicCommand(call, asked.Topic, partitions, entries), e, message
+	command := newTopicCommand(call, asked.Topic, partitions, entries)
+	if e == nil {
+		e, message = unmetDurability(call, command)
+	}
+	return command, e, message
 }
 
 // askedPartitions is how many partitions a client asks for, 1 beside an error.

@@ -13,8 +13,8 @@ import (
 //
 //	v2  the epoch the client believes in, for fencing; v3 replica id; v4 flexible
 //
-// A partition's leader epoch is raised only where records were given up, so there is no log of epochs: the present epoch ends at the high
-// watermark, and of any other nothing is known (-1), which makes a client reset to where it can go on.
+// A partition's leader epoch is raised only where records may have been given up: by a recovery, or when a node is forgotten. What a client
+// has read beyond the end of an epoch is not there any more; it goes on at that end.
 
 func handleOffsetForLeaderEpoch(ctx context.Context, call *call, r *kmsg.OffsetForLeaderEpochRequest) (kmsg.Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, listOffsetsTimeout)
@@ -49,8 +49,8 @@ func offsetForLeaderEpoch(call *call, name string, asked *kmsg.OffsetForLeaderEp
 		}
 		p := t.Partition(asked.Partition)
 		answer.ErrorCode = epochError(listedEpoch(asked.CurrentLeaderEpoch), p.LeaderEpoch())
-		if answer.ErrorCode == 0 && asked.LeaderEpoch == p.LeaderEpoch() {
-			answer.LeaderEpoch, answer.EndOffset = p.LeaderEpoch(), p.HighWatermark()
+		if epoch, end, known := p.EpochEnd(asked.LeaderEpoch); answer.ErrorCode == 0 && known {
+			answer.LeaderEpoch, answer.EndOffset = epoch, end
 		} else if answer.ErrorCode == 0 && asked.LeaderEpoch < -1 { // which ended before there was anything
 			answer.LeaderEpoch, answer.EndOffset = asked.LeaderEpoch, p.LogStartOffset()
 		}

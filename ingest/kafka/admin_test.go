@@ -123,7 +123,7 @@ func TestCreateTopics(t *testing.T) {
 		{"unknown config", kmsg.CreateTopicsRequestTopic{Topic: "t", NumPartitions: 1, ReplicationFactor: 1, Configs: config("no.such", kmsg.StringPtr("1"))}, kerr.InvalidConfig},
 		{"null config", kmsg.CreateTopicsRequestTopic{Topic: "t", NumPartitions: 1, ReplicationFactor: 1, Configs: config("retention.ms", nil)}, kerr.InvalidConfig},
 		{"bad config", kmsg.CreateTopicsRequestTopic{Topic: "t", NumPartitions: 1, ReplicationFactor: 1, Configs: config("retention.ms", kmsg.StringPtr("soon"))}, kerr.InvalidConfig},
-		{"replicated, which is not there yet", kmsg.CreateTopicsRequestTopic{Topic: "t", NumPartitions: 1, ReplicationFactor: 1, Configs: config("varve.durability", kmsg.StringPtr("replicated"))}, kerr.InvalidConfig},
+		{"replicated, without a second node", kmsg.CreateTopicsRequestTopic{Topic: "t", NumPartitions: 1, ReplicationFactor: 1, Configs: config("varve.durability", kmsg.StringPtr("replicated"))}, kerr.InvalidReplicationFactor},
 		{"too many partitions", kmsg.CreateTopicsRequestTopic{Topic: "t", NumPartitions: 100, ReplicationFactor: 1}, kerr.PolicyViolation},
 	} {
 		t.Run(test.name, func(t *testing.T) {

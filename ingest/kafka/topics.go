@@ -11,6 +11,7 @@ import (
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/ingest/copies"
 )
 
 // Creating topics, for CreateTopics and for Metadata's auto-creation.
@@ -38,6 +39,22 @@ func newTopicCommand(call *call, name string, partitions int32, configs []*metap
 	}
 	command.Configs = append(command.Configs, &metapb.ConfigEntry{Name: durabilityConfig, Value: class})
 	return command
+}
+
+// unmetDurability refuses a topic of the class replicated where no second node could have copies: producing to it would fail. Kafka
+// refuses a replication factor above the number of brokers by the same code.
+func unmetDurability(call *call, command *metapb.CreateTopic) (*kerr.Error, string) {
+	for _, c := range command.Configs {
+		if c.Name != durabilityConfig || c.Value != "replicated" {
+			continue
+		}
+		met := false
+		call.domain().Metadata.View(func(s *meta.State) { met = copies.Met(s) })
+		if !met {
+			return kerr.InvalidReplicationFactor, "varve.durability=replicated needs two live ingest nodes, in different zones where zones are set."
+		}
+	}
+	return nil, ""
 }
 
 func (c *call) defaultDurability() string {

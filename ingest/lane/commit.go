@@ -34,7 +34,7 @@ type step struct {
 	command *metapb.Command
 }
 
-// committer brings the steps of both lanes to the log and their verdicts to the producers, for one epoch.
+// committer brings the steps of the lanes to the log and their verdicts to the producers, for one epoch.
 type committer struct {
 	set      *Set
 	wake     chan struct{}
@@ -132,7 +132,17 @@ func (c *committer) awaitWork(ctx context.Context) bool {
 func (c *committer) awaitsVerdicts() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.mu.steps[Local])+len(c.mu.steps[Object]) > 0
+	return !c.isEmpty()
+}
+
+// isEmpty tells whether no step is left. With mu held.
+func (c *committer) isEmpty() bool {
+	for lane := range c.mu.steps {
+		if len(c.mu.steps[lane]) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // resubmitLogged takes what has no verdict as not submitted: the log knows best, and a repeat changes nothing.
@@ -245,7 +255,7 @@ func (c *committer) sentSeal() bool {
 }
 
 func (c *committer) noteEmpty() {
-	if len(c.mu.steps[Local])+len(c.mu.steps[Object]) > 0 {
+	if !c.isEmpty() {
 		return
 	}
 	select {

@@ -29,6 +29,10 @@ type Config struct {
 	// UploadTimeout is how long one chunk's PUT may take, with its retries, before it has failed for good. Default 30 s.
 	UploadTimeout time.Duration
 
+	// CopyTimeout is how long a chunk of the replicated lane may be without a copy on another node before its batches fail with
+	// NotEnoughReplicas. Default 5 s.
+	CopyTimeout time.Duration
+
 	// SubmitTimeout bounds one submission before it is repeated. Default 5 s.
 	SubmitTimeout time.Duration
 	// VerdictTimeout is how long after a submission that succeeded the verdicts may stay away before the commands are
@@ -51,6 +55,7 @@ const (
 	defaultHedgeShare        = 0.1
 	defaultHedgeMin          = 20 * time.Millisecond
 	defaultUploadTimeout     = 30 * time.Second
+	defaultCopyTimeout       = 5 * time.Second
 	defaultSubmitTimeout     = 5 * time.Second
 	defaultVerdictTimeout    = 10 * time.Second
 	defaultDrainTimeout      = 5 * time.Second
@@ -85,7 +90,7 @@ func (c Config) Validate() error {
 		name  string
 		value time.Duration
 	}{
-		{"SealAge", c.SealAge}, {"HedgeMin", c.HedgeMin}, {"UploadTimeout", c.UploadTimeout}, {"SubmitTimeout", c.SubmitTimeout},
+		{"SealAge", c.SealAge}, {"HedgeMin", c.HedgeMin}, {"UploadTimeout", c.UploadTimeout}, {"CopyTimeout", c.CopyTimeout}, {"SubmitTimeout", c.SubmitTimeout},
 		{"VerdictTimeout", c.VerdictTimeout}, {"DrainTimeout", c.DrainTimeout},
 	} {
 		if field.value < 0 {
@@ -105,6 +110,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.HedgeShare, defaultHedgeShare)
 	orDefault(&c.HedgeMin, defaultHedgeMin)
 	orDefault(&c.UploadTimeout, defaultUploadTimeout)
+	orDefault(&c.CopyTimeout, defaultCopyTimeout)
 	orDefault(&c.SubmitTimeout, defaultSubmitTimeout)
 	orDefault(&c.VerdictTimeout, defaultVerdictTimeout)
 	orDefault(&c.DrainTimeout, defaultDrainTimeout)

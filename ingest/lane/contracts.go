@@ -3,18 +3,20 @@ package lane
 import (
 	"context"
 	"errors"
+	"net"
 	"time"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/coordinator/replica"
+	"github.com/varvelog/varve/ingest/copies"
 	"github.com/varvelog/varve/ingest/hotlog"
 )
 
 // ErrClosed: the Set is closed, or closes.
 var ErrClosed = errors.New("lanes closed")
 
-// HotLog is the node's log, which the local lane alone appends to; *hotlog.Log is one.
+// HotLog is the node's log, which nobody else appends to; *hotlog.Log is one.
 type HotLog interface {
 	// Append makes chunks durable with one write and one fdatasync. hotlog.ErrPoisoned, hotlog.ErrNoSpace and
 	// *hotlog.ChunkTooLargeError are told apart.
@@ -49,6 +51,24 @@ type Epochs interface {
 	Renew(ctx context.Context) (Registration, error)
 }
 
+// Peers are the other nodes, as the class replicated needs them.
+type Peers interface {
+	// Candidates are the nodes that may have copies of own's chunks, the preferred first (copies.Candidates).
+	Candidates(own meta.NodeID) []copies.Peer
+	// Dial opens a connection on which another node takes copies.
+	Dial(ctx context.Context, address string) (net.Conn, error)
+	// Settled tells whether the state has judged the chunk, or never will: a copy of it that nothing refers to is garbage.
+	Settled(chunk copies.Header) bool
+}
+
+type noPeers struct{}
+
+func (noPeers) Candidates(meta.NodeID) []copies.Peer { return nil }
+func (noPeers) Dial(context.Context, string) (net.Conn, error) {
+	return nil, errors.New("there are no other nodes")
+}
+func (noPeers) Settled(copies.Header) bool { return true }
+
 // Observer hears what the lanes do. Its methods are called on the lanes' goroutines, some with locks held: they must be
 // quick and must not call back. Nil means nobody listens.
 type Observer interface {
@@ -66,6 +86,16 @@ type Observer interface {
 	// EpochStarted: the node commits under registration from now on.
 	EpochStarted(registration Registration)
 }
+
+// ObjectCache keeps objects in memory for readers; *blockcache.Cache is one.
+type ObjectCache interface {
+	// Keep takes a copy of an object that is stored and will be read soon. It does not wait.
+	Keep(key string, body []byte)
+}
+
+type noCache struct{}
+
+func (noCache) Keep(string, []byte) {}
 
 type noObserver struct{}
 

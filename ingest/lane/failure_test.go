@@ -166,20 +166,31 @@ func TestSegmentsRolledBySizeAreSealedInOrder(t *testing.T) {
 	for i := range 8 {
 		w.mustCommit([]int64{int64(i)}, w.local(topic, 0, large))
 	}
-	active := uint64(0)
+	seals := func() (n int) {
+		for _, c := range w.cluster.Commands() {
+			if c.GetSealContainer() != nil {
+				n++
+			}
+		}
+		return n
+	}
+	w.await("all segments but the last to be sealed", func() bool { return seals() == 2 })
+	sealed, last := uint64(0), uint64(0)
 	for _, c := range w.cluster.Commands() {
 		if commit := c.GetCommitChunk(); commit != nil {
-			if active != 0 && commit.Segment != active {
-				t.Errorf("chunk %d stands in segment %d, and %d is not sealed", commit.Seq, commit.Segment, active)
+			if last = commit.Segment; last <= sealed {
+				t.Errorf("chunk %d stands in segment %d, and %d is sealed", commit.Seq, commit.Segment, sealed)
 			}
-			active = commit.Segment
 		}
 		if seal := c.GetSealContainer(); seal != nil {
-			if seal.Segment != active {
-				t.Errorf("segment %d is sealed after chunks of %d", seal.Segment, active)
+			if seal.Segment != sealed+1 {
+				t.Errorf("segment %d is sealed after %d", seal.Segment, sealed)
 			}
-			active = 0
+			sealed = seal.Segment
 		}
+	}
+	if last != sealed+1 {
+		t.Errorf("the last chunk is in segment %d, sealed up to %d", last, sealed)
 	}
 }
 

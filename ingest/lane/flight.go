@@ -26,6 +26,11 @@ type flight struct {
 	flushed time.Time
 	// slot is given back when the chunk is settled.
 	slot <-chan struct{}
+	// segment is the hot segment that holds it, in segments; 0 for none.
+	segment  uint64
+	segments *segments
+	// voided: its number is used up and nothing of it committed, since no other node has a copy.
+	voided bool
 }
 
 var flights = sync.Pool{New: func() any { return new(flight) }}
@@ -41,10 +46,9 @@ func (f *flight) place(sealed chunk.Sealed) {
 // commitCommand is the chunk's CommitChunk, without its place. It holds a copy of the run table, since it travels while the next chunk is
 // built.
 func commitCommand(registration Registration, f *flight, table []byte) *metapb.CommitChunk {
-	durability := metapb.Durability_DURABILITY_LOCAL
-	if f.lane == Object {
-		durability = metapb.Durability_DURABILITY_OBJECT
-	}
+	durability := [laneCount]metapb.Durability{
+		Local: metapb.Durability_DURABILITY_LOCAL, Object: metapb.Durability_DURABILITY_OBJECT, Replicated: metapb.Durability_DURABILITY_REPLICATED,
+	}[f.lane]
 	return &metapb.CommitChunk{
 		NodeId: int32(registration.Node), NodeEpoch: registration.Epoch, Lane: uint32(f.lane), Seq: f.seq,
 		Durability: durability, ChunkBytes: uint64(f.sizeBytes), RunTable: slices.Clone(table),
@@ -53,6 +57,10 @@ func commitCommand(registration Registration, f *flight, table []byte) *metapb.C
 
 // settle answers each batch as the verdict says.
 func (f *flight) settle(set *Set, v *meta.ChunkVerdict) {
+	if f.voided {
+		f.fail(set, NotEnoughReplicas)
+		return
+	}
 	set.observer.ChunkCommitted(f.lane, len(f.entries), time.Since(f.flushed))
 	for run := range len(f.first) - 1 {
 		batches := f.order[f.first[run]:f.first[run+1]]
@@ -62,6 +70,7 @@ func (f *flight) settle(set *Set, v *meta.ChunkVerdict) {
 		}
 		f.settleRun(batches, &v.Runs[run])
 	}
+	set.pressure.released(f.lane, f.entries)
 	f.recycle(set)
 }
 
@@ -95,12 +104,16 @@ func (f *flight) recycle(set *Set) {
 		<-f.slot
 		f.slot = nil
 	}
+	if f.segment != 0 {
+		f.segments.settled(f.segment)
+	}
 	f.abandon()
 }
 
 // abandon gives the flight's memory back; its batches are another's now, or answered.
 func (f *flight) abandon() {
 	f.keep(0)
+	f.segment, f.segments, f.voided = 0, nil, false
 	flights.Put(f)
 }
 
@@ -116,6 +129,7 @@ func failEntries(set *Set, lane Lane, entries []entry, failure Failure) {
 		return
 	}
 	set.observer.BatchesFailed(lane, failure, len(entries))
+	set.pressure.released(lane, entries)
 	for i := range entries {
 		e := &entries[i]
 		e.pending.settle(e.index, Result{Failure: failure, BaseOffset: -1, LogStartOffset: -1})

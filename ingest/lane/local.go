@@ -17,33 +17,18 @@ type localLane struct {
 	builder builder
 	slots   chan struct{} // chunks that are flushed and not committed
 	seq     uint64
-	bufs    [][]byte
-	places  []hotlog.Place
-	active  activeSegment
-	// fresh: the log's active segment is not an earlier epoch's.
-	fresh bool
+	append  hotAppend
 	// Everything is refused until then without trying: the disk was full, or would not take a new segment.
 	refuseUntil time.Time
 	retry       retry
-	age         *time.Timer
-}
-
-// activeSegment is the hot segment to which the epoch's last chunk went; the zero value is none.
-type activeSegment struct {
-	id        uint64
-	sizeBytes uint64
-	since     time.Time
 }
 
 func newLocalLane(s *session) *localLane {
-	age := time.NewTimer(s.set.config.SealAge)
-	age.Stop()
-	return &localLane{session: s, slots: make(chan struct{}, s.set.config.UncommittedChunks), retry: s.set.newRetry(), age: age}
+	return &localLane{session: s, slots: make(chan struct{}, s.set.config.UncommittedChunks), append: newHotAppend(), retry: s.set.newRetry()}
 }
 
 // run works until ctx ends or the epoch is over.
 func (l *localLane) run(ctx context.Context) {
-	defer l.age.Stop()
 	for l.await(ctx) {
 		select {
 		case l.slots <- struct{}{}:
@@ -56,30 +41,25 @@ func (l *localLane) run(ctx context.Context) {
 	}
 }
 
-// await waits for batches; meanwhile it seals the active segment when it has become old. False ends the lane.
-func (l *localLane) await(ctx context.Context) bool {
-	queue := l.set.queues[Local]
+// await waits for batches. False ends the lane.
+func (l *localLane) await(ctx context.Context) bool { return l.awaitBatches(ctx, Local) }
+
+// awaitBatches waits until something is in lane's queue; false when the epoch or ctx ends.
+func (s *session) awaitBatches(ctx context.Context, lane Lane) bool {
 	for {
 		select {
 		case <-ctx.Done():
 			return false
-		case <-l.over:
+		case <-s.over:
 			return false
 		default:
 		}
-		l.sealOld()
-		if some, _ := l.set.queued(Local); some {
+		if some, _ := s.set.queued(lane); some {
 			return true
 		}
-		var old <-chan time.Time
-		if l.active.id != 0 {
-			l.age.Reset(time.Until(l.active.since.Add(l.set.config.SealAge)))
-			old = l.age.C
-		}
 		select {
-		case <-queue.wake:
-		case <-old:
-		case <-l.over:
+		case <-s.set.queues[lane].wake:
+		case <-s.over:
 		case <-ctx.Done():
 		}
 	}
@@ -112,34 +92,16 @@ func (l *localLane) flush() bool {
 	return true
 }
 
-// write makes a chunk durable. An epoch begins with a segment of its own, since state seals those of earlier epochs.
+// write makes a chunk durable.
 func (l *localLane) write(sealed chunk.Sealed) (hotlog.Place, error) {
-	if !l.fresh {
-		if err := l.set.log.Abandon(); err != nil {
-			return hotlog.Place{}, err
-		}
-		if err := l.set.log.Roll(); err != nil {
-			return hotlog.Place{}, err
-		}
-		l.fresh = true
-	}
-	l.bufs = append(append(l.bufs[:0], sealed.Head), sealed.Body...)
-	defer clear(l.bufs)
-	var err error
-	l.places, err = l.set.log.Append(l.places[:0], l.bufs)
-	if err != nil {
-		return hotlog.Place{}, err
-	}
-	return l.places[0], nil
+	l.append.chunk = append(append(l.append.chunk[:0], sealed.Head), sealed.Body...)
+	defer clear(l.append.chunk)
+	return l.hot.append(&l.append)
 }
 
-// placed hands a durable chunk to the committer, behind the seal of the segment before if the log has begun another.
+// placed hands a durable chunk to the committer.
 func (l *localLane) placed(f *flight, place hotlog.Place, sealed chunk.Sealed) {
-	if l.active.id != place.Segment {
-		l.seal()
-		l.active = activeSegment{id: place.Segment, since: f.flushed}
-	}
-	l.active.sizeBytes = uint64(place.Position) + uint64(f.sizeBytes)
+	f.segment, f.segments = place.Segment, l.segments
 	commit := commitCommand(l.registration, f, sealed.Table.Bytes())
 	commit.Segment, commit.Position = place.Segment, place.Position
 	l.committer.add(Local, &step{state: stepReady, chunk: f, command: &metapb.Command{Kind: &metapb.Command_CommitChunk{CommitChunk: commit}}})
@@ -151,7 +113,7 @@ func (l *localLane) failed(f *flight, err error) {
 	var large *hotlog.ChunkTooLargeError
 	switch {
 	case errors.As(err, &large):
-	case errors.Is(err, hotlog.ErrNoSpace), !l.fresh:
+	case errors.Is(err, hotlog.ErrNoSpace), !l.hot.fresh.Load():
 		// The log is sound, or this epoch has put nothing into it: no need for another. The next append after the delay finds
 		// out whether it is possible again.
 		l.refuseUntil = time.Now().Add(l.retry.delay())
@@ -166,35 +128,4 @@ func (l *localLane) discard(f *flight, failure Failure) {
 	l.refuse(Local, f.entries, failure)
 	f.abandon()
 	l.builder.Reset()
-}
-
-// sealOld rolls the log when the active segment has reached its age.
-func (l *localLane) sealOld() {
-	if l.active.id == 0 || time.Since(l.active.since) < l.set.config.SealAge {
-		return
-	}
-	if err := l.set.log.Roll(); err != nil {
-		if errors.Is(err, hotlog.ErrPoisoned) || errors.Is(err, hotlog.ErrClosed) {
-			l.end(StorageFailed, err, true)
-			return
-		}
-		l.set.observer.Trouble("roll hot log", err)
-		l.active.since = time.Now() // try again after another age
-		return
-	}
-	l.seal()
-}
-
-// seal lets state know that the active segment takes no more chunks of this epoch.
-func (l *localLane) seal() {
-	if l.active.id == 0 {
-		return
-	}
-	l.committer.add(Local, &step{state: stepReady, command: &metapb.Command{Kind: &metapb.Command_SealContainer{
-		SealContainer: &metapb.SealContainer{
-			NodeId: int32(l.registration.Node), NodeEpoch: l.registration.Epoch,
-			Segment: l.active.id, SizeBytes: l.active.sizeBytes,
-		},
-	}}})
-	l.active = activeSegment{}
 }

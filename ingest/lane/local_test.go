@@ -107,9 +107,9 @@ func TestIdempotentBatchesAreJudgedOneByOne(t *testing.T) {
 
 func TestUnknownPartitionIsRefusedAlone(t *testing.T) {
 	w := newWorld(t, lane.Config{})
-	topic := w.cluster.CreateTopic(t, "a", "local", 1)
+	topic := w.cluster.CreateTopic(t, "a", "local", 2)
 	results := w.results(w.append(w.local(topic, 7, "x"), w.local(topic, 0, "y"), w.local(topic, -1, "z"),
-		w.batch(topic, 0, metapb.Durability_DURABILITY_REPLICATED, "r")))
+		w.batch(topic, 1, metapb.Durability_DURABILITY_REPLICATED, "r")))
 	if results[0].Code != meta.UnknownTopic || results[1].Code != meta.OK || results[1].BaseOffset != 0 {
 		t.Errorf("results: %+v", results)
 	}

@@ -15,16 +15,16 @@ const (
 	Local Lane = 0
 	// Object chunks stand in the bucket.
 	Object Lane = 1
+	// Replicated chunks stand in the node's hot log and in another node's.
+	Replicated Lane = 2
 
-	laneCount = 2
+	laneCount = 3
 )
 
-func (l Lane) String() string {
-	if l == Local {
-		return "local"
-	}
-	return "object"
-}
+// Lanes are all of them, each at its number.
+var Lanes = [laneCount]Lane{Local, Object, Replicated}
+
+func (l Lane) String() string { return [...]string{"local", "object", "replicated"}[l] }
 
 // entry is a batch in a queue or a chunk.
 type entry struct {

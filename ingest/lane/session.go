@@ -15,6 +15,8 @@ type session struct {
 	set          *Set
 	registration Registration
 	committer    *committer
+	hot          *hotWriter
+	segments     *segments
 	over         chan struct{} // closed by the first end
 	hopeless     chan struct{} // closed by the first end without drain
 
@@ -86,6 +88,8 @@ func (s *Set) runEpoch(ctx context.Context, registration Registration) {
 		set: s, registration: registration, committer: newCommitter(s),
 		over: make(chan struct{}), hopeless: make(chan struct{}),
 	}
+	epoch.segments = newSegments(epoch)
+	epoch.hot = &hotWriter{session: epoch}
 	s.current.Store(epoch)
 	defer s.replica.SubscribeChunks(registration.Node, registration.Epoch, s)()
 	s.observer.EpochStarted(registration)
@@ -95,6 +99,8 @@ func (s *Set) runEpoch(ctx context.Context, registration Registration) {
 	var lanes, commits sync.WaitGroup
 	lanes.Go(func() { newLocalLane(epoch).run(lanesCtx) })
 	lanes.Go(func() { newObjectLane(epoch).run(lanesCtx) })
+	lanes.Go(func() { newReplicatedLane(epoch).run(lanesCtx) })
+	lanes.Go(func() { epoch.segments.run(lanesCtx) })
 	commits.Go(func() { epoch.committer.run(commitCtx) })
 
 	failure := Closed

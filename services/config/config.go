@@ -44,6 +44,7 @@ type Config struct {
 	LogFormat string `name:"log-format" default:"text" usage:"text or json"`
 
 	HotSegmentBytes Bytes         `name:"hot-segment-bytes" default:"64MiB" usage:"size at which a segment of the hot log is sealed"`
+	HotLogBytes     Bytes         `name:"hot-log-bytes" default:"0" usage:"bound on the hot log; producers are slowed down from four fifths of it on, and refused at it (0: what the disk has)"`
 	SealAge         time.Duration `name:"seal-age" default:"30s" usage:"age at which a segment of the hot log that holds anything is sealed"`
 	ObjectPuts      float64       `name:"object-puts-per-second" default:"10" usage:"chunks a second that this node may PUT for topics with varve.durability=object, unless varve.object.puts.per.second is set"`
 	RequestMemory   Bytes         `name:"request-memory" default:"256MiB" usage:"bytes of produce requests in flight before clients are made to wait"`
@@ -213,6 +214,9 @@ func (c *Config) validateLimits(Role) error {
 		if d.value < d.min {
 			return &FieldError{Field: d.field, Value: d.value.String(), Reason: fmt.Sprintf("want at least %s", d.min)}
 		}
+	}
+	if c.HotLogBytes != 0 && c.HotLogBytes < 4*c.HotSegmentBytes {
+		return &FieldError{Field: "hot-log-bytes", Value: c.HotLogBytes.String(), Reason: "want 0, or at least four times --hot-segment-bytes"}
 	}
 	if c.ObjectPuts <= 0 {
 		return &FieldError{Field: "object-puts-per-second", Value: fmt.Sprint(c.ObjectPuts), Reason: "want more than 0"}

@@ -78,6 +78,7 @@ func TestWrongValuesNameTheField(t *testing.T) {
 		{name: "no bucket for a role alone", role: RoleIngest, want: "bucket"},
 		{name: "wildcard without advertised", args: []string{"--kafka-addr", ":9092"}, want: "advertised-addr"},
 		{name: "too small", args: []string{"--hot-segment-bytes", "1KiB"}, want: "hot-segment-bytes"},
+		{name: "hot log of two segments", args: []string{"--hot-log-bytes", "128MiB"}, want: "hot-log-bytes"},
 		{name: "negative puts", args: []string{"--object-puts-per-second", "-1"}, want: "object-puts-per-second"},
 		{name: "nats url", args: []string{"--nats-url", "localhost"}, want: "nats-url"},
 	}

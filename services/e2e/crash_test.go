@@ -23,6 +23,9 @@ type load struct {
 	producers    []*loadProducer
 }
 
+// maxInFlight is how many records a producer of a load has without acknowledgements at most.
+const maxInFlight = 200
+
 type loadProducer struct {
 	name       string
 	idempotent bool
@@ -44,7 +47,7 @@ func startLoad(t *testing.T, ctx context.Context, nodes []*cluster.Node, topic s
 		p := &loadProducer{name: fmt.Sprintf("p%d", i), idempotent: id, done: make(chan struct{}), sent: make([]int, partitions)}
 		p.mu.offsets = map[string]string{}
 		// A node that is killed before its first answer on a connection looks to this client like one that wants SASL, and its records fail, unless told otherwise.
-		options := []kgo.Opt{kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(200), kgo.ProducerBatchMaxBytes(32 << 10), kgo.AlwaysRetryEOF()}
+		options := []kgo.Opt{kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(maxInFlight), kgo.ProducerBatchMaxBytes(32 << 10), kgo.AlwaysRetryEOF()}
 		if !id {
 			options = append(options, kgo.DisableIdempotentWrite(), kgo.MaxProduceRequestsInflightPerBroker(1))
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/infra/vfs"
+	"github.com/varvelog/varve/ingest/copies"
 	"github.com/varvelog/varve/ingest/fetch"
 	"github.com/varvelog/varve/ingest/hotlog"
 	"github.com/varvelog/varve/ingest/kafka"
@@ -61,6 +62,9 @@ func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups k
 	if err := n.openHotLog(p); err != nil {
 		return nil, err
 	}
+	if err := n.openCache(p); err != nil {
+		return nil, err
+	}
 	if err := n.openLanes(ctx, p); err != nil {
 		return nil, err
 	}
@@ -69,6 +73,8 @@ func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups k
 		return nil, err
 	}
 	p.Internal.HandleGet("/hot/{disk}/{segment}", hotHandler{n.hotLog})
+	receiver := copies.NewReceiver(copies.ReceiverConfig{MaxChunkBytes: n.hotLog.MaxChunkBytes(), Trouble: n.metrics.Trouble}, n.lanes)
+	p.Internal.HandleStream(copiesPath, receiver.Serve)
 	registration, err := n.awaitRegistration(ctx)
 	if err != nil {
 		return nil, err
@@ -85,6 +91,7 @@ func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups k
 	}
 	n.running.Go(func() { n.pingLeader(background, r) })
 	n.startJanitor(background, r)
+	n.watchPressure(background, p, r)
 	n.followSettings(background, p, r, registration.Node)
 	n.running.Go(func() {
 		if err := n.server.Serve(n.listener); err != nil {
@@ -143,7 +150,8 @@ func (n *Node) openLanes(ctx context.Context, p *process.Process) error {
 	}
 	n.lanes, err = lane.New(lane.Config{
 		BudgetBytes: int64(p.Config.RequestMemory), SealAge: p.Config.SealAge, PutsPerSecond: p.Config.ObjectPuts,
-	}, lane.Dependencies{Log: n.hotLog, Store: p.Store, Replica: n.replica, Epochs: n.registrar, Observer: n.metrics})
+	}, lane.Dependencies{Log: n.hotLog, Store: p.Store, Replica: n.replica, Epochs: n.registrar, Peers: peers{p.Client, n.replica},
+		Observer: n.metrics, Cache: n.cache})
 	if err != nil {
 		return fmt.Errorf("configure lanes: %w", err)
 	}
@@ -151,17 +159,21 @@ func (n *Node) openLanes(ctx context.Context, p *process.Process) error {
 	return nil
 }
 
-func (n *Node) openReader(p *process.Process) (*fetch.Reader, error) {
+func (n *Node) openCache(p *process.Process) error {
 	cache, err := blockcache.New(p.Store, blockcache.Config{CapacityBytes: int64(p.Config.CacheBytes)})
 	if err != nil {
-		return nil, fmt.Errorf("configure block cache: %w", err)
+		return fmt.Errorf("configure block cache: %w", err)
 	}
 	n.cache = cache
 	if err := p.Registry.Register(cache); err != nil {
-		return nil, fmt.Errorf("register metrics of the block cache: %w", err)
+		return fmt.Errorf("register metrics of the block cache: %w", err)
 	}
+	return nil
+}
+
+func (n *Node) openReader(p *process.Process) (*fetch.Reader, error) {
 	reader, err := fetch.New(fetch.Config{BudgetBytes: int64(p.Config.FetchMemory)}, fetch.Dependencies{
-		Replica: n.replica, Log: n.hotLog, DiskID: n.hotLog.DiskUUID(), Peer: peer{p.Client}, Objects: cache, Index: partindex.New(cache, indexCacheBytes),
+		Replica: n.replica, Log: n.hotLog, DiskID: n.hotLog.DiskUUID(), Peer: peer{p.Client}, Objects: n.cache, Index: partindex.New(n.cache, indexCacheBytes),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configure reads: %w", err)

@@ -25,6 +25,7 @@ type metrics struct {
 	log      *slog.Logger
 
 	connections   prometheus.Gauge
+	parked        prometheus.Gauge
 	requests      *prometheus.CounterVec // api, version
 	requestTime   *prometheus.HistogramVec
 	requestBytes  *prometheus.CounterVec // api, direction
@@ -39,6 +40,8 @@ type metrics struct {
 	objectPutTime *prometheus.HistogramVec
 	failedBatches *prometheus.CounterVec // lane, reason
 	epochs        prometheus.Counter
+	hotLogFill    prometheus.Gauge
+	unshippedRuns prometheus.Gauge
 	hotBytes      prometheus.Counter
 	fsyncs        prometheus.Counter
 	fsyncTime     prometheus.Histogram
@@ -46,7 +49,7 @@ type metrics struct {
 	// Looking a child up by its labels costs more than counting does, so those of hot paths are kept.
 	perRequest atomic.Pointer[map[requestKey]*requestMetrics] // never changed, only replaced, with adding held
 	adding     sync.Mutex
-	perLane    [2]laneMetrics
+	perLane    [len(lane.Lanes)]laneMetrics
 }
 
 type requestKey struct {
@@ -76,6 +79,7 @@ func newMetrics(registry *prometheus.Registry, log *slog.Logger) *metrics {
 	m := &metrics{
 		registry: registry, log: log,
 		connections:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "varve_kafka_connections", Help: "Open connections of Kafka clients."}),
+		parked:        prometheus.NewGauge(prometheus.GaugeOpts{Name: "varve_kafka_connections_parked", Help: "Open connections that are idle and have no goroutine of their own."}),
 		requests:      counter("varve_kafka_requests_total", "Kafka requests answered.", "api", "version"),
 		requestTime:   histogram("varve_kafka_request_seconds", "From a request's last byte to its answer's.", "api"),
 		requestBytes:  counter("varve_kafka_bytes_total", "Bytes of Kafka requests and answers.", "api", "direction"),
@@ -90,14 +94,16 @@ func newMetrics(registry *prometheus.Registry, log *slog.Logger) *metrics {
 		objectPutTime: histogram("varve_object_put_seconds", "Time of those PUTs that stored their object.", "kind"),
 		failedBatches: counter("varve_batches_failed_total", "Batches answered with a failure.", "lane", "reason"),
 		epochs:        prometheus.NewCounter(prometheus.CounterOpts{Name: "varve_node_epochs_total", Help: "Epochs this process has taken."}),
+		hotLogFill:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "varve_hotlog_fill_ratio", Help: "How full the hot log is within its bound or its disk; producers are slowed down from 0.8 on."}),
+		unshippedRuns: prometheus.NewGauge(prometheus.GaugeOpts{Name: "varve_unshipped_runs", Help: "Runs of the cluster that wait to be shipped."}),
 		hotBytes:      prometheus.NewCounter(prometheus.CounterOpts{Name: "varve_hotlog_bytes_total", Help: "Bytes appended to the hot log."}),
 		fsyncs:        prometheus.NewCounter(prometheus.CounterOpts{Name: "varve_hotlog_fsyncs_total", Help: "fdatasync calls for groups of chunks."}),
 		fsyncTime:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "varve_hotlog_fsync_seconds", Help: "Time of those calls.", Buckets: latencyBuckets}),
 	}
-	registry.MustRegister(m.connections, m.requests, m.requestTime, m.requestBytes, m.refused, m.chunks, m.chunkBatches, m.chunkBytes,
-		m.flushTime, m.commitTime, m.objectPuts, m.objectBytes, m.objectPutTime, m.failedBatches, m.epochs, m.hotBytes, m.fsyncs, m.fsyncTime)
+	registry.MustRegister(m.connections, m.parked, m.requests, m.requestTime, m.requestBytes, m.refused, m.chunks, m.chunkBatches, m.chunkBytes,
+		m.flushTime, m.commitTime, m.objectPuts, m.objectBytes, m.objectPutTime, m.failedBatches, m.epochs, m.hotLogFill, m.unshippedRuns, m.hotBytes, m.fsyncs, m.fsyncTime)
 	m.perRequest.Store(&map[requestKey]*requestMetrics{})
-	for _, l := range []lane.Lane{lane.Local, lane.Object} {
+	for _, l := range lane.Lanes {
 		name := l.String()
 		m.perLane[l] = laneMetrics{
 			chunks: m.chunks.WithLabelValues(name), batches: m.chunkBatches.WithLabelValues(name), bytes: m.chunkBytes.WithLabelValues(name),
@@ -118,11 +124,16 @@ func (m *metrics) observeLanes(lanes *lane.Set) {
 			func() float64 { return float64(lanes.Stats().BudgetedBytes) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "varve_lane_requests", Help: "Produce requests without all their verdicts."},
 			func() float64 { return float64(lanes.Stats().Requests) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "varve_produce_throttle_seconds_total", Help: "How long producers were told to wait since the node cannot keep up."},
+			func() float64 { return lanes.Delayed().Seconds() }),
 	)
 }
 
 // Connections implements kafka.Metrics.
 func (m *metrics) Connections(n int) { m.connections.Set(float64(n)) }
+
+// Parked implements kafka.Metrics.
+func (m *metrics) Parked(n int) { m.parked.Set(float64(n)) }
 
 // Request implements kafka.Metrics.
 func (m *metrics) Request(api string, version int16, took time.Duration, requestBytes, responseBytes int) {

@@ -45,7 +45,11 @@ type Header struct {
 	JobID         uint64
 	Ordinal       uint32
 	CreatedMillis int64
+	// Filler: a recovery wrote it to stand for offsets whose records are lost; it holds nothing that was produced.
+	Filler bool
 }
+
+const flagFiller = 1
 
 // Part describes a contiguous range of one partition's offsets inside the object.
 type Part struct {
@@ -69,7 +73,11 @@ func appendHeader(dst []byte, h Header) []byte {
 	start := len(dst)
 	dst = append(dst, headerMagic...)
 	dst = order.AppendUint16(dst, Version)
-	dst = order.AppendUint16(dst, 0)
+	var flags uint16
+	if h.Filler {
+		flags |= flagFiller
+	}
+	dst = order.AppendUint16(dst, flags)
 	dst = order.AppendUint64(dst, h.JobID)
 	dst = order.AppendUint32(dst, h.Ordinal)
 	dst = order.AppendUint32(dst, 0)
@@ -92,7 +100,7 @@ func ParseHeader(b []byte) (Header, error) {
 	if crc32.Checksum(b[:HeaderBytes-crcBytes], castagnoli) != order.Uint32(b[HeaderBytes-crcBytes:]) {
 		return Header{}, fmt.Errorf("parse header: checksum: %w", ErrCorrupt)
 	}
-	return Header{JobID: order.Uint64(b[8:]), Ordinal: order.Uint32(b[16:]), CreatedMillis: int64(order.Uint64(b[24:]))}, nil
+	return Header{JobID: order.Uint64(b[8:]), Ordinal: order.Uint32(b[16:]), CreatedMillis: int64(order.Uint64(b[24:])), Filler: order.Uint16(b[6:])&flagFiller != 0}, nil
 }
 
 func appendDirectory(dst []byte, parts []Part) []byte {

@@ -13,8 +13,8 @@ const maxChunkObjectBytes = 1 << 30
 
 // HotSource opens sealed hot segments: those of this process's own hot log, and over the internal listener those of others.
 type HotSource interface {
-	// OpenHot opens the container, which is a hot segment. The error says whether its node cannot be reached or does not
-	// have it.
+	// OpenHot opens the container, which is a hot segment, or a pair of them with the same chunks. The error says whether its node cannot
+	// be reached or does not have it; of a pair, reading tells.
 	OpenHot(ctx context.Context, c *metapb.JobContainer) (Container, error)
 }
 
@@ -79,6 +79,9 @@ func (w *Worker) open(ctx context.Context, c *metapb.JobContainer) (container Co
 func describe(c *metapb.JobContainer) string {
 	if c.ObjectKey != "" {
 		return c.ObjectKey
+	}
+	if c.CopySegment != 0 {
+		return fmt.Sprintf("hot segment %d of disk %x at %s, or %d of disk %x at %s", c.Segment, c.DiskId, c.NodeAddress, c.CopySegment, c.CopyDiskId, c.CopyAddress)
 	}
 	return fmt.Sprintf("hot segment %d of disk %x at %s", c.Segment, c.DiskId, c.NodeAddress)
 }
