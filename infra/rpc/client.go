@@ -28,13 +28,16 @@ type ClientConfig struct {
 	DialTimeout time.Duration
 	// MaxConnsPerAddr bounds the connections to one callee; 2,048 by default, since group members wait in calls. Beyond it calls wait.
 	MaxConnsPerAddr int
-	// Transport carries the calls instead of TCP; nil for TCP. The other bounds are its own matter then.
+	// Transport carries the calls instead of TCP; nil for TCP. The bound on connections is its own matter then.
 	Transport http.RoundTripper
+	// Dial makes connections; nil for TCP's.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // Client calls internal listeners, keeping connections to each address. It may be used concurrently.
 type Client struct {
 	token string
+	dial  func(ctx context.Context, network, addr string) (net.Conn, error)
 	http  http.Client
 }
 
@@ -43,7 +46,10 @@ func NewClient(cfg ClientConfig) *Client {
 	if cfg.DialTimeout == 0 {
 		cfg.DialTimeout = 3 * time.Second
 	}
-	c := &Client{token: token(cfg.Secret, cfg.ClusterID)}
+	if cfg.Dial == nil {
+		cfg.Dial = (&net.Dialer{Timeout: cfg.DialTimeout, KeepAlive: 15 * time.Second}).DialContext
+	}
+	c := &Client{token: token(cfg.Secret, cfg.ClusterID), dial: cfg.Dial}
 	if cfg.Transport == nil {
 		cfg.Transport = newTransport(cfg)
 	}
@@ -55,9 +61,8 @@ func NewClient(cfg ClientConfig) *Client {
 }
 
 func newTransport(cfg ClientConfig) *http.Transport {
-	dialer := &net.Dialer{Timeout: cfg.DialTimeout, KeepAlive: 15 * time.Second}
 	return &http.Transport{
-		DialContext:         dialer.DialContext,
+		DialContext:         cfg.Dial,
 		MaxConnsPerHost:     orDefault(cfg.MaxConnsPerAddr, 2048),
 		MaxIdleConnsPerHost: 32,
 		IdleConnTimeout:     90 * time.Second,
