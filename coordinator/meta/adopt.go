@@ -3,7 +3,9 @@ package meta
 import (
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/ingest/chunk"
@@ -232,10 +234,19 @@ func (r *Recovery) AdoptChunk(c *metapb.CommitChunk, skips func(TopicPartition) 
 	}
 	a := Adoption{New: r.endsOf(t) - before}
 	a.Taken = a.New > 0
+	refused := map[Code]int{}
 	for _, run := range v.Runs {
-		if run.Code != OK && a.Reason == "" && skips == nil {
-			a.Reason = fmt.Sprint(run.Code)
+		if run.Code != OK && run.Code != AlreadyCommitted {
+			refused[run.Code]++
 		}
+		for _, batch := range run.Batches {
+			if batch.Code != OK && batch.Code != DuplicateSequence {
+				refused[batch.Code]++
+			}
+		}
+	}
+	for _, code := range slices.Sorted(maps.Keys(refused)) {
+		a.Reason = strings.TrimPrefix(fmt.Sprintf("%s, %d of its runs or batches: %s", a.Reason, refused[code], code), ", ")
 	}
 	return a
 }

@@ -123,8 +123,10 @@ func (k *committer) runs(t chunk.Table, v *ChunkVerdict) {
 			p = topic.Partition(r.Partition)
 		}
 		switch {
-		case p == nil, k.skips != nil && k.skips(TopicPartition{r.Topic, r.Partition}):
+		case p == nil:
 			rv.Code = UnknownTopic
+		case k.skips != nil && k.skips(TopicPartition{r.Topic, r.Partition}):
+			rv.Code = AlreadyCommitted
 		case topic.Config.Durability > k.command.Durability && !k.recovering:
 			rv.Code, rv.LogStartOffset = WrongDurability, p.logStart
 		default:

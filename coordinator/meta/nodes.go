@@ -18,12 +18,54 @@ type Node struct {
 	KafkaHost       string
 	KafkaPort       int32
 	InternalAddress string
-	Live            bool
+	// Live: the leader hears of it, so what it holds can be had.
+	Live bool
+	// Draining: it is about to leave. Nobody is sent to it any more; what it holds is shipped before everything else.
+	Draining bool
+	// ZoneListeners are its addresses for clients of certain zones, in the order in which they are set.
+	ZoneListeners []ZoneListener
 
 	incarnation []byte
 	lanes       []uint64 // the last seq taken in each lane of this epoch
 	released    []uint64 // hot segments to delete, ascending
 	highSegment uint64   // the highest hot segment that is sealed: it and all below it are never committed to again
+}
+
+// ZoneListener is where clients of one zone reach a node.
+type ZoneListener struct {
+	Zone      string
+	KafkaHost string
+	KafkaPort int32
+}
+
+// Serves says whether clients are to be sent to the node.
+func (n *Node) Serves() bool { return n.Live && !n.Draining }
+
+// AddressIn is where clients reach the node that have come through the listener of a zone, "" for the general one. A node without such a
+// listener is reached at its general one.
+func (n *Node) AddressIn(zone string) (host string, port int32) {
+	if zone != "" {
+		for _, l := range n.ZoneListeners {
+			if l.Zone == zone {
+				return l.KafkaHost, l.KafkaPort
+			}
+		}
+	}
+	return n.KafkaHost, n.KafkaPort
+}
+
+func zoneListeners(listeners []*metapb.ZoneListener) (out []ZoneListener) {
+	for _, l := range listeners {
+		out = append(out, ZoneListener{Zone: l.GetZone(), KafkaHost: l.GetKafkaHost(), KafkaPort: l.GetKafkaPort()})
+	}
+	return out
+}
+
+func zoneListenersToProto(listeners []ZoneListener) (out []*metapb.ZoneListener) {
+	for _, l := range listeners {
+		out = append(out, &metapb.ZoneListener{Zone: l.Zone, KafkaHost: l.KafkaHost, KafkaPort: l.KafkaPort})
+	}
+	return out
 }
 
 // Node is the node with this id, nil where there is none.
@@ -88,6 +130,7 @@ func (a *applier) registerNode(c *metapb.RegisterNode) Verdict {
 		a.sealEpochsBelow(n)
 	}
 	n.Zone, n.KafkaHost, n.KafkaPort, n.InternalAddress, n.Live = c.Zone, c.KafkaHost, c.KafkaPort, c.InternalAddress, true
+	n.ZoneListeners, n.Draining = zoneListeners(c.ZoneListeners), c.Draining
 	a.changed(ChangedNodes)
 
 	v := Verdict{NodeID: n.ID, NodeEpoch: n.Epoch}
@@ -142,6 +185,53 @@ func (a *applier) setNodeLive(c *metapb.SetNodeLive) Verdict {
 		a.changed(ChangedNodes)
 	}
 	return Verdict{NodeID: n.ID, NodeEpoch: n.Epoch}
+}
+
+func (a *applier) drainNode(c *metapb.DrainNode) Verdict {
+	n := a.Node(NodeID(c.NodeId))
+	switch {
+	case n == nil:
+		return Verdict{Code: UnknownNode}
+	case n.Epoch != c.NodeEpoch:
+		return Verdict{Code: Fenced, NodeEpoch: n.Epoch}
+	case !n.Draining:
+		n.Draining = true
+		a.changed(ChangedNodes)
+	}
+	return Verdict{NodeID: n.ID, NodeEpoch: n.Epoch}
+}
+
+// Unshipped is what is on a node's disk and nowhere else.
+type Unshipped struct {
+	Segments int    // hot segments with runs that no segment object holds
+	Bytes    uint64 // of those runs
+	// ShippableSegments are those that hold more than open transactions.
+	ShippableSegments int
+}
+
+// Unshipped tells what would be lost with a node's disk.
+func (s *State) Unshipped(id NodeID) (u Unshipped) {
+	for _, c := range s.containerOrder {
+		if c.node != id || c.isChunk() || c.liveRuns == 0 {
+			continue
+		}
+		u.Segments++
+		u.Bytes += c.liveBytes
+		if c.liveRuns > c.heldRuns {
+			u.ShippableSegments++
+		}
+	}
+	return u
+}
+
+// OpenSegments are the hot segments of a node that are not sealed yet, in a slice of the caller's.
+func (s *State) OpenSegments(id NodeID) (segments []uint64) {
+	for _, c := range s.containerOrder {
+		if c.node == id && !c.isChunk() && !c.sealed {
+			segments = append(segments, c.segment)
+		}
+	}
+	return segments
 }
 
 func (a *applier) sealContainer(c *metapb.SealContainer) Verdict {

@@ -164,6 +164,7 @@ func (s *State) snapshotCore() *metapb.SnapshotCore {
 			Id: int32(n.ID), DiskId: n.DiskID[:], Epoch: n.Epoch, Zone: n.Zone, KafkaHost: n.KafkaHost, KafkaPort: n.KafkaPort,
 			InternalAddress: n.InternalAddress, Incarnation: n.incarnation, Live: n.Live, LaneSeqs: n.lanes,
 			ReleasedSegments: n.released, HighSegment: n.highSegment,
+			Draining: n.Draining, ZoneListeners: zoneListenersToProto(n.ZoneListeners),
 		})
 	}
 	for _, j := range s.Jobs() {

@@ -161,6 +161,10 @@ func (c *conn) decodeProduce(p *produceRequest, version int16, body []byte) erro
 		p.refuseAll(kerr.TransactionalIDAuthorizationFailed, "")
 		return nil
 	}
+	if p.acks != 0 && c.server.turnsAway() { // without an answer there is no way to say so
+		p.refuseAll(kerr.NotLeaderForPartition, "")
+		return nil
+	}
 	now := time.Now()
 	for i := range p.partitions {
 		if part := &p.partitions[i]; part.topic != nil {

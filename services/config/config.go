@@ -39,6 +39,7 @@ type Config struct {
 	Metalog                string `name:"metalog" default:"jetstream" usage:"where the metadata log is kept: jetstream or bucket"`
 	Bucket                 string `name:"bucket" usage:"file:///dir, s3://bucket/prefix?region=… or minio://host:port/bucket/prefix?secure=false (default: a directory under --data-dir)"`
 	Zone                   string `name:"zone" usage:"availability zone of this process"`
+	ZoneListeners          string `name:"zone-listeners" usage:"further addresses for Kafka clients, each for those of one zone: zone=host:port or zone=host:port@advertised-host:port, with commas between them"`
 
 	LogLevel  string `name:"log-level" default:"info" usage:"debug, info, warn or error"`
 	LogFormat string `name:"log-format" default:"text" usage:"text or json"`
@@ -59,7 +60,7 @@ type Config struct {
 	CompactInterval time.Duration `name:"compact-interval" default:"15s" usage:"how often a tiering worker looks for partitions to compact"`
 	CompactMemory   Bytes         `name:"compact-memory" default:"128MiB" usage:"memory for the keys of a partition that is compacted, 24 bytes each; where they do not fit, it takes several rounds"`
 	JobLease        time.Duration `name:"job-lease" default:"2m" usage:"how long a tiering job is one worker's alone; what a worker that died had taken waits that long"`
-	DrainTimeout    time.Duration `name:"drain-timeout" default:"10s" usage:"how long a stopping process waits for what is in flight"`
+	DrainTimeout    time.Duration `name:"drain-timeout" default:"10s" usage:"how long a stopping process waits for what is in flight, and for what only its disk holds to be shipped"`
 
 	// Peers is PeerList, read by Validate.
 	Peers election.Peers
@@ -113,6 +114,9 @@ func (c *Config) validateAddresses(role Role) error {
 	}
 	if role&RoleIngest != 0 {
 		if err := advertise(&c.AdvertisedAddr, "advertised-addr", c.KafkaAddr, "kafka-addr"); err != nil {
+			return err
+		}
+		if _, err := c.ParseZoneListeners(); err != nil {
 			return err
 		}
 	}

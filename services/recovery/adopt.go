@@ -34,6 +34,9 @@ type storedObject struct {
 	info   objstore.Info
 	header segment.Header
 	parts  []candidate
+	topics []segment.Topic
+	// sources are the chunks that its parts were made from.
+	sources []segment.Source
 }
 
 // adopt lists the bucket and takes in what the state does not know.
@@ -49,7 +52,23 @@ func (p *Plan) adopt(ctx context.Context, found *salvage.Found) error {
 	}
 	p.adoptTopics(objects, found.State != nil)
 	p.adoptParts(objects)
-	return p.adoptChunks(ctx, listed.chunks)
+	return p.adoptChunks(ctx, listed.chunks, shippedRuns(objects))
+}
+
+// shippedRuns are the runs of object chunks that are in segments.
+func shippedRuns(objects []*storedObject) map[meta.ChunkID]map[meta.TopicPartition]bool {
+	shipped := map[meta.ChunkID]map[meta.TopicPartition]bool{}
+	for _, o := range objects {
+		for _, s := range o.sources {
+			id := meta.ChunkID{Node: meta.NodeID(s.Node), Epoch: s.Epoch, Lane: s.Lane, Seq: s.Seq}
+			if shipped[id] == nil {
+				shipped[id] = map[meta.TopicPartition]bool{}
+			}
+			part := &o.parts[s.Part].part
+			shipped[id][meta.TopicPartition{Topic: part.TopicID, Partition: part.Partition}] = true
+		}
+	}
+	return shipped
 }
 
 // listing is what the bucket holds of segments and chunks that the state does not know, and the sizes of those that it does.
@@ -192,7 +211,7 @@ func readSegment(ctx context.Context, store objstore.Store, id meta.SegmentID, i
 	defer func() { err = errors.Join(err, body.Close()) }()
 	events := map[segmentPlace][]meta.PartEvent{}
 	minimum := map[segmentPlace]int64{}
-	header, parts, err := segment.VerifyStream(bufio.NewReaderSize(body, 256<<10), end, func(p *segment.Part, h recordbatch.Header, batch []byte) error {
+	header, contents, err := segment.VerifyStream(bufio.NewReaderSize(body, 256<<10), end, func(p *segment.Part, h recordbatch.Header, batch []byte) error {
 		place := placeOf(p)
 		if h.RecordCount > 0 && !h.IsControl() {
 			first := h.BaseTimestamp
@@ -215,8 +234,8 @@ func readSegment(ctx context.Context, store objstore.Store, id meta.SegmentID, i
 	if header.JobID != uint64(id.Job) || header.Ordinal != id.Ordinal {
 		return nil, fmt.Errorf("%w: %d-%d", errIdentity, header.JobID, header.Ordinal)
 	}
-	o := &storedObject{id: id, info: info, header: header}
-	for _, part := range parts {
+	o := &storedObject{id: id, info: info, header: header, topics: contents.Topics, sources: contents.Sources}
+	for _, part := range contents.Parts {
 		place := placeOf(&part)
 		part.MinTimestamp = -1
 		if first, ok := minimum[place]; ok {
@@ -261,14 +280,21 @@ func (p *Plan) adoptTopics(objects []*storedObject, known bool) {
 	topics := map[meta.TopicID]*meta.StoredTopic{}
 	var order []meta.TopicID // by the job that has seen them last, newest first
 	for _, o := range slices.Backward(objects) {
+		for _, about := range o.topics {
+			if t := topics[about.ID]; t == nil {
+				topics[about.ID] = &meta.StoredTopic{ID: about.ID, Partitions: about.Partitions, Overrides: about.Overrides}
+				order = append(order, about.ID)
+			}
+		}
 		for i := range o.parts {
 			part := &o.parts[i].part
 			t := topics[part.TopicID]
 			if t == nil {
-				t = &meta.StoredTopic{ID: part.TopicID, Name: part.Topic}
+				t = &meta.StoredTopic{ID: part.TopicID}
 				topics[part.TopicID] = t
 				order = append(order, part.TopicID)
 			}
+			t.Name = part.Topic
 			t.Partitions = max(t.Partitions, part.Partition+1)
 		}
 	}
@@ -315,7 +341,7 @@ func (p *Plan) adoptParts(objects []*storedObject) {
 }
 
 // adoptChunks commits object chunks that were not committed yet as far as the state knows, in the order in which they were made.
-func (p *Plan) adoptChunks(ctx context.Context, infos map[meta.ChunkID]objstore.Info) error {
+func (p *Plan) adoptChunks(ctx context.Context, infos map[meta.ChunkID]objstore.Info, shipped map[meta.ChunkID]map[meta.TopicPartition]bool) error {
 	var chunks []foundChunk
 	for _, id := range slices.SortedFunc(maps.Keys(infos), compareChunks) {
 		c, err := readObjectChunk(ctx, p.cfg.Store, id, infos[id])
@@ -341,13 +367,15 @@ func (p *Plan) adoptChunks(ctx context.Context, infos map[meta.ChunkID]objstore.
 	}
 	slices.SortStableFunc(chunks, compareFound)
 	for i := range chunks {
-		p.adoptChunk(&chunks[i])
+		p.adoptChunk(&chunks[i], shipped)
 	}
 	return nil
 }
 
-func (p *Plan) adoptChunk(c *foundChunk) {
-	a := p.recovery.AdoptChunk(c.command, nil)
+func (p *Plan) adoptChunk(c *foundChunk, shipped map[meta.ChunkID]map[meta.TopicPartition]bool) {
+	k := c.command
+	runs := shipped[meta.ChunkID{Node: meta.NodeID(k.NodeId), Epoch: k.NodeEpoch, Lane: k.Lane, Seq: k.Seq}]
+	a := p.recovery.AdoptChunk(k, func(tp meta.TopicPartition) bool { return runs[tp] })
 	counted := &p.Report.Chunks
 	if c.command.Segment != 0 {
 		counted = &p.Report.Hot

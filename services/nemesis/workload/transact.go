@@ -104,7 +104,7 @@ func (l *life) transform(id string) {
 	t := &tracker{l: l, group: "transform"}
 	session, err := kgo.NewGroupTransactSession(append(l.options(), append(t.options(),
 		kgo.TransactionalID(id), kgo.TransactionTimeout(transactionTimeout), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.ConsumerGroup("transform"), kgo.ConsumeTopics(input), kgo.RequireStableFetchOffsets())...)...)
+		kgo.ConsumerGroup("transform"), kgo.ConsumeTopics(input))...)...)
 	if err != nil {
 		l.w.config.Complain("transformer: %v", err)
 		l.pause(time.Second)

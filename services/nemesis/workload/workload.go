@@ -54,9 +54,7 @@ const (
 func Start(ctx context.Context, config Config) (*Workload, error) {
 	w := &Workload{config: config}
 	w.progress.last = map[string]int64{}
-	for _, class := range config.Classes {
-		w.topics = append(w.topics, class)
-	}
+	w.topics = append(w.topics, config.Classes...)
 	if err := w.create(ctx); err != nil {
 		return nil, err
 	}
