@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Runs the nemesis for NEMESIS_DURATION (30m) with NEMESIS_SEED (random), after getting what it needs: MinIO, Apache Kafka's jars, and a varve
+# binary whose clock can be moved. Ends with 77 where network namespaces are not permitted. Arguments go to the nemesis.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+bin=.cache/nemesis/bin
+mkdir -p "$bin"
+
+if [ "$(uname -s)" != Linux ] || ! command -v ip >/dev/null || ! unshare --net --mount --pid --fork true 2>/dev/null; then
+	echo "nemesis: skipped: it needs Linux, ip (iproute2) and the permission to make network namespaces (root)" >&2
+	exit 77
+fi
+localstack/minio/build.sh
+go build -o "$bin/nemesis" ./services/nemesis
+"$bin/nemesis" build -o "$bin/varve"
+exec "$bin/nemesis" -varve "$bin/varve" -clocks -duration "${NEMESIS_DURATION:-30m}" -seed "${NEMESIS_SEED:-0}" "$@"

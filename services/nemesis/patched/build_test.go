@@ -1,0 +1,37 @@
+package patched
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestChangesThatDoNotFitAreRefused(t *testing.T) {
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "a.go"), []byte("one two two"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for old, fits := range map[string]bool{"one": true, "two": false, "three": false} {
+		texts := map[string]string{}
+		err := apply(texts, filepath.Join(root, "a.go"), Change{File: "a.go", Old: old, New: "x"})
+		if (err == nil) != fits {
+			t.Errorf("%q: %v", old, err)
+		}
+	}
+}
+
+func TestTheClockFitsTheStandardLibrary(t *testing.T) {
+	scratch := t.TempDir()
+	overlay, err := write(t.Context(), filepath.Join("..", "..", ".."), scratch, Clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(overlay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), "moved_clock.go") {
+		t.Errorf("overlay: %s", text)
+	}
+}
