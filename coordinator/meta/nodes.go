@@ -19,6 +19,7 @@ type Node struct {
 	KafkaPort       int32
 	InternalAddress string
 	Live            bool
+	Forgotten       bool // its disk has been given up, and it has not come back since
 
 	incarnation []byte
 	lanes       []uint64 // the last seq taken in each lane of this epoch
@@ -88,6 +89,7 @@ func (a *applier) registerNode(c *metapb.RegisterNode) Verdict {
 		a.sealEpochsBelow(n)
 	}
 	n.Zone, n.KafkaHost, n.KafkaPort, n.InternalAddress, n.Live = c.Zone, c.KafkaHost, c.KafkaPort, c.InternalAddress, true
+	n.Forgotten = false
 	a.changed(ChangedNodes)
 
 	v := Verdict{NodeID: n.ID, NodeEpoch: n.Epoch}

@@ -162,7 +162,7 @@ func (s *State) snapshotCore() *metapb.SnapshotCore {
 		c.Nodes = append(c.Nodes, &metapb.SnapshotNode{
 			Id: int32(n.ID), DiskId: n.DiskID[:], Epoch: n.Epoch, Zone: n.Zone, KafkaHost: n.KafkaHost, KafkaPort: n.KafkaPort,
 			InternalAddress: n.InternalAddress, Incarnation: n.incarnation, Live: n.Live, LaneSeqs: n.lanes,
-			ReleasedSegments: n.released, HighSegment: n.highSegment,
+			ReleasedSegments: n.released, HighSegment: n.highSegment, Forgotten: n.Forgotten,
 		})
 	}
 	for _, j := range s.Jobs() {
@@ -234,7 +234,7 @@ func (s *State) snapshotTopic(t *Topic, from, to int) *metapb.SnapshotTopic {
 		out.Partitions = append(out.Partitions, &metapb.SnapshotPartition{
 			Index: p.index, LogStart: p.logStart, NextOffset: p.next, LeaderEpoch: p.leaderEpoch,
 			Runs: s.packRuns(p.runs), Segments: packParts(p.parts), Producers: packProducers(p.producers), Local: s.packRuns(p.local),
-			Markers: packMarkers(p.markers), Aborted: packAborted(p.aborted), Cleaning: p.snapshotCleaning(),
+			Markers: packMarkers(p.markers), Aborted: packAborted(p.aborted), Cleaning: p.snapshotCleaning(), Gaps: packGaps(p.gaps),
 		})
 	}
 	return out

@@ -262,6 +262,7 @@ type Command struct {
 	//	*Command_EndTransaction
 	//	*Command_LeaseCompaction
 	//	*Command_CompactRange
+	//	*Command_ForgetNode
 	Kind isCommand_Kind `protobuf_oneof:"kind"`
 	// Continuation frames: a command above the frame limit travels as parts in consecutive commands with the same id,
 	// applied with the last, void after a LeaderStart. part_count 0: the command is whole and kind is set.
@@ -604,6 +605,15 @@ func (x *Command) GetCompactRange() *CompactRange {
 	return nil
 }
 
+func (x *Command) GetForgetNode() *ForgetNode {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_ForgetNode); ok {
+			return x.ForgetNode
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetPartCount() uint32 {
 	if x != nil {
 		return x.PartCount
@@ -757,6 +767,10 @@ type Command_CompactRange struct {
 	CompactRange *CompactRange `protobuf:"bytes,81,opt,name=compact_range,json=compactRange,proto3,oneof"`
 }
 
+type Command_ForgetNode struct {
+	ForgetNode *ForgetNode `protobuf:"bytes,110,opt,name=forget_node,json=forgetNode,proto3,oneof"`
+}
+
 func (*Command_LeaderStart) isCommand_Kind() {}
 
 func (*Command_RegisterNode) isCommand_Kind() {}
@@ -820,6 +834,8 @@ func (*Command_EndTransaction) isCommand_Kind() {}
 func (*Command_LeaseCompaction) isCommand_Kind() {}
 
 func (*Command_CompactRange) isCommand_Kind() {}
+
+func (*Command_ForgetNode) isCommand_Kind() {}
 
 type LeaderStart struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -3537,6 +3553,7 @@ type SnapshotNode struct {
 	LaneSeqs         []uint64               `protobuf:"varint,10,rep,packed,name=lane_seqs,json=laneSeqs,proto3" json:"lane_seqs,omitempty"`
 	ReleasedSegments []uint64               `protobuf:"varint,11,rep,packed,name=released_segments,json=releasedSegments,proto3" json:"released_segments,omitempty"`
 	HighSegment      uint64                 `protobuf:"varint,12,opt,name=high_segment,json=highSegment,proto3" json:"high_segment,omitempty"` // no hot segment at or below it is ever opened again
+	Forgotten        bool                   `protobuf:"varint,110,opt,name=forgotten,proto3" json:"forgotten,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -3653,6 +3670,13 @@ func (x *SnapshotNode) GetHighSegment() uint64 {
 		return x.HighSegment
 	}
 	return 0
+}
+
+func (x *SnapshotNode) GetForgotten() bool {
+	if x != nil {
+		return x.Forgotten
+	}
+	return false
 }
 
 type SnapshotJob struct {
@@ -3924,6 +3948,7 @@ type SnapshotPartition struct {
 	Markers       []byte                 `protobuf:"bytes,20,opt,name=markers,proto3" json:"markers,omitempty"`    // packed
 	Aborted       []byte                 `protobuf:"bytes,21,opt,name=aborted,proto3" json:"aborted,omitempty"`    // packed
 	Cleaning      *SnapshotCleaning      `protobuf:"bytes,80,opt,name=cleaning,proto3" json:"cleaning,omitempty"`  // absent where it was never compacted
+	Gaps          []byte                 `protobuf:"bytes,110,opt,name=gaps,proto3" json:"gaps,omitempty"`         // packed: ranges that were declared lost
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4031,6 +4056,13 @@ func (x *SnapshotPartition) GetAborted() []byte {
 func (x *SnapshotPartition) GetCleaning() *SnapshotCleaning {
 	if x != nil {
 		return x.Cleaning
+	}
+	return nil
+}
+
+func (x *SnapshotPartition) GetGaps() []byte {
+	if x != nil {
+		return x.Gaps
 	}
 	return nil
 }
@@ -4554,7 +4586,7 @@ const file_meta_proto_rawDesc = "" +
 	"timeMillis\x122\n" +
 	"\bcommands\x18\x06 \x03(\v2\x16.varve.meta.v1.CommandR\bcommands\x12\x1f\n" +
 	"\ventry_nonce\x18\a \x01(\x04R\n" +
-	"entryNonce\"\xfd\x12\n" +
+	"entryNonce\"\xbb\x13\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12?\n" +
 	"\fleader_start\x18\x02 \x01(\v2\x1a.varve.meta.v1.LeaderStartH\x00R\vleaderStart\x12B\n" +
@@ -4591,7 +4623,9 @@ const file_meta_proto_rawDesc = "" +
 	"\x1acommit_transaction_offsets\x184 \x01(\v2'.varve.meta.v1.CommitTransactionOffsetsH\x00R\x18commitTransactionOffsets\x12H\n" +
 	"\x0fend_transaction\x185 \x01(\v2\x1d.varve.meta.v1.EndTransactionH\x00R\x0eendTransaction\x12K\n" +
 	"\x10lease_compaction\x18P \x01(\v2\x1e.varve.meta.v1.LeaseCompactionH\x00R\x0fleaseCompaction\x12B\n" +
-	"\rcompact_range\x18Q \x01(\v2\x1b.varve.meta.v1.CompactRangeH\x00R\fcompactRange\x12\x1d\n" +
+	"\rcompact_range\x18Q \x01(\v2\x1b.varve.meta.v1.CompactRangeH\x00R\fcompactRange\x12<\n" +
+	"\vforget_node\x18n \x01(\v2\x19.varve.meta.v1.ForgetNodeH\x00R\n" +
+	"forgetNode\x12\x1d\n" +
 	"\n" +
 	"part_count\x18\x1e \x01(\rR\tpartCount\x12\x1d\n" +
 	"\n" +
@@ -4850,7 +4884,7 @@ const file_meta_proto_rawDesc = "" +
 	"pending_id\x18\x13 \x01(\fR\tpendingId\x12!\n" +
 	"\fpending_next\x18\x14 \x01(\rR\vpendingNext\x12#\n" +
 	"\rpending_count\x18\x15 \x01(\rR\fpendingCount\x12\x18\n" +
-	"\apending\x18\x16 \x01(\fR\apending\"\xed\x02\n" +
+	"\apending\x18\x16 \x01(\fR\apending\"\x8b\x03\n" +
 	"\fSnapshotNode\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x05R\x02id\x12\x17\n" +
 	"\adisk_id\x18\x02 \x01(\fR\x06diskId\x12\x14\n" +
@@ -4866,7 +4900,8 @@ const file_meta_proto_rawDesc = "" +
 	"\tlane_seqs\x18\n" +
 	" \x03(\x04R\blaneSeqs\x12+\n" +
 	"\x11released_segments\x18\v \x03(\x04R\x10releasedSegments\x12!\n" +
-	"\fhigh_segment\x18\f \x01(\x04R\vhighSegment\"\xb7\x01\n" +
+	"\fhigh_segment\x18\f \x01(\x04R\vhighSegment\x12\x1c\n" +
+	"\tforgotten\x18n \x01(\bR\tforgotten\"\xb7\x01\n" +
 	"\vSnapshotJob\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x12,\n" +
@@ -4888,7 +4923,7 @@ const file_meta_proto_rawDesc = "" +
 	"\n" +
 	"partitions\x18\x04 \x03(\v2 .varve.meta.v1.SnapshotPartitionR\n" +
 	"partitions\x12'\n" +
-	"\x0fpartition_count\x18\x05 \x01(\x05R\x0epartitionCount\"\xdf\x02\n" +
+	"\x0fpartition_count\x18\x05 \x01(\x05R\x0epartitionCount\"\xf3\x02\n" +
 	"\x11SnapshotPartition\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x1b\n" +
 	"\tlog_start\x18\x02 \x01(\x03R\blogStart\x12\x1f\n" +
@@ -4901,7 +4936,8 @@ const file_meta_proto_rawDesc = "" +
 	"\x05local\x18\b \x01(\fR\x05local\x12\x18\n" +
 	"\amarkers\x18\x14 \x01(\fR\amarkers\x12\x18\n" +
 	"\aaborted\x18\x15 \x01(\fR\aaborted\x12;\n" +
-	"\bcleaning\x18P \x01(\v2\x1f.varve.meta.v1.SnapshotCleaningR\bcleaning\"F\n" +
+	"\bcleaning\x18P \x01(\v2\x1f.varve.meta.v1.SnapshotCleaningR\bcleaning\x12\x12\n" +
+	"\x04gaps\x18n \x01(\fR\x04gaps\"F\n" +
 	"\x0eSnapshotGroups\x124\n" +
 	"\x06groups\x18\x01 \x03(\v2\x1c.varve.meta.v1.SnapshotGroupR\x06groups\"\xae\x02\n" +
 	"\rSnapshotGroup\x12/\n" +
@@ -5027,12 +5063,13 @@ var file_meta_proto_goTypes = []any{
 	(*ResetShareOffsets)(nil),            // 57: varve.meta.v1.ResetShareOffsets
 	(*LeaseCompaction)(nil),              // 58: varve.meta.v1.LeaseCompaction
 	(*CompactRange)(nil),                 // 59: varve.meta.v1.CompactRange
-	(*ChunkCopy)(nil),                    // 60: varve.meta.v1.ChunkCopy
-	(*SnapshotRound)(nil),                // 61: varve.meta.v1.SnapshotRound
-	(*SnapshotCleaning)(nil),             // 62: varve.meta.v1.SnapshotCleaning
-	(*StoredConsumerGroup)(nil),          // 63: varve.meta.v1.StoredConsumerGroup
-	(*StoredStreamsGroup)(nil),           // 64: varve.meta.v1.StoredStreamsGroup
-	(*StoredShareGroup)(nil),             // 65: varve.meta.v1.StoredShareGroup
+	(*ForgetNode)(nil),                   // 60: varve.meta.v1.ForgetNode
+	(*ChunkCopy)(nil),                    // 61: varve.meta.v1.ChunkCopy
+	(*SnapshotRound)(nil),                // 62: varve.meta.v1.SnapshotRound
+	(*SnapshotCleaning)(nil),             // 63: varve.meta.v1.SnapshotCleaning
+	(*StoredConsumerGroup)(nil),          // 64: varve.meta.v1.StoredConsumerGroup
+	(*StoredStreamsGroup)(nil),           // 65: varve.meta.v1.StoredStreamsGroup
+	(*StoredShareGroup)(nil),             // 66: varve.meta.v1.StoredShareGroup
 }
 var file_meta_proto_depIdxs = []int32{
 	3,  // 0: varve.meta.v1.Entry.commands:type_name -> varve.meta.v1.Command
@@ -5068,49 +5105,50 @@ var file_meta_proto_depIdxs = []int32{
 	26, // 30: varve.meta.v1.Command.end_transaction:type_name -> varve.meta.v1.EndTransaction
 	58, // 31: varve.meta.v1.Command.lease_compaction:type_name -> varve.meta.v1.LeaseCompaction
 	59, // 32: varve.meta.v1.Command.compact_range:type_name -> varve.meta.v1.CompactRange
-	0,  // 33: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
-	60, // 34: varve.meta.v1.CommitChunk.copy:type_name -> varve.meta.v1.ChunkCopy
-	9,  // 35: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	1,  // 36: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
-	9,  // 37: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	16, // 38: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
-	15, // 39: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
-	18, // 40: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	18, // 41: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	24, // 42: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
-	18, // 43: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	28, // 44: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
-	29, // 45: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
-	38, // 46: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
-	42, // 47: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
-	45, // 48: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
-	47, // 49: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
-	48, // 50: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
-	49, // 51: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
-	39, // 52: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
-	40, // 53: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
-	41, // 54: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
-	61, // 55: varve.meta.v1.SnapshotJob.round:type_name -> varve.meta.v1.SnapshotRound
-	9,  // 56: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	43, // 57: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
-	9,  // 58: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	44, // 59: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
-	62, // 60: varve.meta.v1.SnapshotPartition.cleaning:type_name -> varve.meta.v1.SnapshotCleaning
-	46, // 61: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
-	17, // 62: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
-	18, // 63: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	63, // 64: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
-	64, // 65: varve.meta.v1.SnapshotGroup.streams:type_name -> varve.meta.v1.StoredStreamsGroup
-	65, // 66: varve.meta.v1.SnapshotGroup.share:type_name -> varve.meta.v1.StoredShareGroup
-	50, // 67: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
-	51, // 68: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
-	52, // 69: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
-	18, // 70: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	71, // [71:71] is the sub-list for method output_type
-	71, // [71:71] is the sub-list for method input_type
-	71, // [71:71] is the sub-list for extension type_name
-	71, // [71:71] is the sub-list for extension extendee
-	0,  // [0:71] is the sub-list for field type_name
+	60, // 33: varve.meta.v1.Command.forget_node:type_name -> varve.meta.v1.ForgetNode
+	0,  // 34: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
+	61, // 35: varve.meta.v1.CommitChunk.copy:type_name -> varve.meta.v1.ChunkCopy
+	9,  // 36: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	1,  // 37: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
+	9,  // 38: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	16, // 39: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
+	15, // 40: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
+	18, // 41: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	18, // 42: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	24, // 43: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
+	18, // 44: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	28, // 45: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
+	29, // 46: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
+	38, // 47: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
+	42, // 48: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
+	45, // 49: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
+	47, // 50: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
+	48, // 51: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
+	49, // 52: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
+	39, // 53: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
+	40, // 54: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
+	41, // 55: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
+	62, // 56: varve.meta.v1.SnapshotJob.round:type_name -> varve.meta.v1.SnapshotRound
+	9,  // 57: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	43, // 58: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
+	9,  // 59: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	44, // 60: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
+	63, // 61: varve.meta.v1.SnapshotPartition.cleaning:type_name -> varve.meta.v1.SnapshotCleaning
+	46, // 62: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
+	17, // 63: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
+	18, // 64: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	64, // 65: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
+	65, // 66: varve.meta.v1.SnapshotGroup.streams:type_name -> varve.meta.v1.StoredStreamsGroup
+	66, // 67: varve.meta.v1.SnapshotGroup.share:type_name -> varve.meta.v1.StoredShareGroup
+	50, // 68: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
+	51, // 69: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
+	52, // 70: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
+	18, // 71: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	72, // [72:72] is the sub-list for method output_type
+	72, // [72:72] is the sub-list for method input_type
+	72, // [72:72] is the sub-list for extension type_name
+	72, // [72:72] is the sub-list for extension extendee
+	0,  // [0:72] is the sub-list for field type_name
 }
 
 func init() { file_meta_proto_init() }
@@ -5156,6 +5194,7 @@ func file_meta_proto_init() {
 		(*Command_EndTransaction)(nil),
 		(*Command_LeaseCompaction)(nil),
 		(*Command_CompactRange)(nil),
+		(*Command_ForgetNode)(nil),
 	}
 	file_meta_proto_msgTypes[35].OneofWrappers = []any{
 		(*SnapshotPart_Core)(nil),
