@@ -34,6 +34,8 @@ type Timing struct {
 	Gone time.Duration
 	// Stagger is how much longer each member waits than the one before it: 300 ms.
 	Stagger time.Duration
+	// Confirm bounds the last question to all before taking over: 200 ms.
+	Confirm time.Duration
 	// Contention is how long a peer that takes over is given before others try, too: 15 s, since the log may need an election of its own.
 	Contention time.Duration
 	// Stalled is for how long a leader's append may have no answer before a member that reads the log tries: 20 s.
@@ -47,7 +49,7 @@ func (t Timing) withDefaults() Timing {
 	}{
 		{&t.Interval, 250 * time.Millisecond}, {&t.Timeout, time.Second}, {&t.Silence, 1500 * time.Millisecond},
 		{&t.Gone, 400 * time.Millisecond}, {&t.Stagger, 300 * time.Millisecond}, {&t.Contention, 15 * time.Second},
-		{&t.Stalled, 20 * time.Second},
+		{&t.Stalled, 20 * time.Second}, {&t.Confirm, 200 * time.Millisecond},
 	} {
 		if *d.field == 0 {
 			*d.field = d.value
@@ -80,6 +82,8 @@ type Config struct {
 	Caller Caller
 	// Self is asked often, and must be quick.
 	Self func() Self
+	// Heard is told how far the leader says that its log is; nil for nobody.
+	Heard func(seq uint64)
 	// LogAnswers asks the log whether it answers this process. It is asked rarely.
 	LogAnswers func(ctx context.Context) bool
 	Timing     Timing

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/varvelog/varve/coordinator/metapb"
@@ -18,8 +19,9 @@ type sight struct {
 	answered  time.Time
 	asked     bool // at least once, with whatever outcome
 	refused   bool // the last question found nobody listening
-	noLead    int  // outcomes in a row that exclude that it leads
-	noLeadAt  time.Time
+	noLead    int  // outcomes in a row that exclude that it leads, since the log named the leader of noLeadIn
+	noLeadIn  uint64
+	noLeadAt  time.Time // of the first of them
 	contended time.Time // since when it says that it takes over
 	complaint string    // what was last said of it
 }
@@ -54,6 +56,9 @@ func (m *Member) see(p Peer, status *metapb.PeerStatusResponse, err error, now t
 	self := m.cfg.Self()
 	if err == nil {
 		m.noticeEpoch(self, status.KnownEpoch)
+		if m.cfg.Heard != nil && !self.Leading && status.Leading && status.Seq > self.Seq {
+			m.cfg.Heard(status.Seq)
+		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -64,6 +69,9 @@ func (m *Member) see(p Peer, status *metapb.PeerStatusResponse, err error, now t
 	}
 	switch {
 	case s.refused, err == nil && !status.Leading:
+		if s.noLeadIn != self.Epoch {
+			s.noLead, s.noLeadIn = 0, self.Epoch
+		}
 		if s.noLead++; s.noLead == 1 {
 			s.noLeadAt = now
 		}
@@ -93,18 +101,32 @@ func (m *Member) AwaitTurn(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		switch why := m.turn(time.Now()); why {
-		case "":
-		case stalledLeader:
-			if m.logAnswers(ctx) {
-				m.cfg.Logger.Warn("the leader's appends have no answer, while the log answers here: taking over")
-				return nil
-			}
-		default:
+		why := m.turn(time.Now())
+		if why == "" || (why == stalledLeader && !m.logAnswers(ctx)) {
+			continue
+		}
+		// Another may have been quicker since it was last asked.
+		m.askAll(ctx)
+		if m.turn(time.Now()) == why {
 			m.cfg.Logger.Info("taking over: " + why)
 			return nil
 		}
 	}
+}
+
+// askAll asks every peer once more, and does not wait long.
+func (m *Member) askAll(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timing.Confirm)
+	defer cancel()
+	var tasks sync.WaitGroup
+	for _, p := range m.others {
+		tasks.Go(func() {
+			if status, err := m.ask(ctx, p.Address); err == nil {
+				m.see(p, status, nil, time.Now())
+			}
+		})
+	}
+	tasks.Wait()
 }
 
 func (m *Member) logAnswers(ctx context.Context) bool {
@@ -201,7 +223,7 @@ func (m *Member) goneSince(self Self) (since time.Time, gone bool) {
 	named := slices.ContainsFunc(m.others, func(p Peer) bool { return p.Address == self.Leader })
 	for _, p := range m.others {
 		s := m.mu.seen[p.ID]
-		if s.noLead >= goneAnswers {
+		if s.noLead >= goneAnswers && s.noLeadIn == self.Epoch {
 			if p.Address == self.Leader || !named {
 				since = later(since, s.noLeadAt)
 			}

@@ -38,30 +38,36 @@ func (c *Coordinator) catalogOf(s *meta.State) *catalog {
 
 // ConsumerHeartbeat lets a member in, keeps it in and brings it on, or lets it go. On return with GROUP_OK, what the answer says is durable.
 func (c *Coordinator) ConsumerHeartbeat(ctx context.Context, r *metapb.ConsumerHeartbeatRequest) (*metapb.ConsumerHeartbeatResponse, error) {
+	return await(ctx, c.BeginConsumerHeartbeat, r)
+}
+
+// BeginConsumerHeartbeat is ConsumerHeartbeat as Begin functions are.
+func (c *Coordinator) BeginConsumerHeartbeat(r *metapb.ConsumerHeartbeatRequest, answer func(*metapb.ConsumerHeartbeatResponse, error)) {
 	if wrong := checkHeartbeat(r); wrong != nil {
-		return &metapb.ConsumerHeartbeatResponse{Code: wrong.code, Message: wrong.message}, nil
+		answer(&metapb.ConsumerHeartbeatResponse{Code: wrong.code, Message: wrong.message}, nil)
+		return
 	}
 	now := c.cluster(r.Group)
-	answers := make(chan *metapb.ConsumerHeartbeatResponse, 1)
-	if !c.with(r.Group, r.MemberEpoch == epochJoin, func(at time.Time, g *guarded) {
-		answer, wrong := c.consumerHeartbeat(at, g, now, r)
+	if c.with(r.Group, r.MemberEpoch == epochJoin, func(at time.Time, g *guarded) {
+		response, wrong := c.consumerHeartbeat(at, g, now, r)
 		if wrong != nil {
-			answers <- &metapb.ConsumerHeartbeatResponse{Code: wrong.code, Message: wrong.message}
+			answer(&metapb.ConsumerHeartbeatResponse{Code: wrong.code, Message: wrong.message}, nil)
 			return
 		}
 		g.consumer.WhenStored(func(stored bool) {
 			if !stored {
-				answer = &metapb.ConsumerHeartbeatResponse{Code: metapb.GroupCode_GROUP_UNAVAILABLE}
+				response = &metapb.ConsumerHeartbeatResponse{Code: metapb.GroupCode_GROUP_UNAVAILABLE}
 			}
-			answers <- answer
+			answer(response, nil)
 		})
 	}) {
-		if c.absent() == metapb.GroupCode_GROUP_UNAVAILABLE {
-			return &metapb.ConsumerHeartbeatResponse{Code: metapb.GroupCode_GROUP_UNAVAILABLE}, nil
-		}
-		return &metapb.ConsumerHeartbeatResponse{Code: metapb.GroupCode_GROUP_NOT_FOUND, Message: fmt.Sprintf("Consumer group %s not found.", r.Group)}, nil
+		return
 	}
-	return wait(ctx, answers)
+	if c.absent() == metapb.GroupCode_GROUP_UNAVAILABLE {
+		answer(&metapb.ConsumerHeartbeatResponse{Code: metapb.GroupCode_GROUP_UNAVAILABLE}, nil)
+		return
+	}
+	answer(&metapb.ConsumerHeartbeatResponse{Code: metapb.GroupCode_GROUP_NOT_FOUND, Message: fmt.Sprintf("Consumer group %s not found.", r.Group)}, nil)
 }
 
 // consumerHeartbeat is a heartbeat to a group of whatever protocol. A classic one becomes a consumer group only if the member gets in.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -29,7 +30,7 @@ type gatherer struct {
 	caller  Caller
 	closing context.Context
 	close   context.CancelFunc
-	tasks   sync.WaitGroup // sends, while there is something to send
+	tasks   sync.WaitGroup // sends, while there is something to send; heartbeats that go alone
 
 	mu struct {
 		sync.Mutex
@@ -40,12 +41,10 @@ type gatherer struct {
 	}
 }
 
-// beat is a heartbeat on its way. answer and err are set before done is closed.
+// beat is a heartbeat on its way. answered is called once, with its encoded answer.
 type beat struct {
-	request *metapb.GroupBeat
-	done    chan struct{}
-	answer  []byte
-	err     error
+	request  *metapb.GroupBeat
+	answered func(answer []byte, err error)
 }
 
 func newGatherer(caller Caller) *gatherer {
@@ -63,28 +62,27 @@ func (g *gatherer) stop() {
 	g.tasks.Wait()
 }
 
-// ask sends a heartbeat with others and decodes its answer.
-func (g *gatherer) ask(ctx context.Context, method string, request, answer proto.Message) error {
+// begin sends a heartbeat with others; see the Begin functions of Coordinator.
+func (g *gatherer) begin(method string, request proto.Message, answered func(answer []byte, err error)) {
 	encoded, err := proto.Marshal(request)
 	if err != nil {
-		return fmt.Errorf("encode request of %s: %w", method, err)
+		answered(nil, fmt.Errorf("encode request of %s: %w", method, err))
+		return
 	}
-	b := &beat{request: &metapb.GroupBeat{Method: method, Request: encoded}, done: make(chan struct{})}
-	if !g.add(b) {
-		return ErrClosed
+	if !g.add(&beat{request: &metapb.GroupBeat{Method: method, Request: encoded}, answered: answered}) {
+		answered(nil, ErrClosed)
 	}
-	select {
-	case <-b.done:
-	case <-ctx.Done():
-		return ctx.Err()
+}
+
+// alone runs do, which is to end with its context, in a goroutine of its own.
+func (g *gatherer) alone(do func(context.Context)) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.mu.closed {
+		return false
 	}
-	if b.err != nil {
-		return b.err
-	}
-	if err := proto.Unmarshal(b.answer, answer); err != nil {
-		return fmt.Errorf("decode answer of %s: %w", method, err)
-	}
-	return nil
+	g.tasks.Go(func() { do(g.closing) })
+	return true
 }
 
 func (g *gatherer) add(b *beat) bool {
@@ -158,14 +156,14 @@ func (g *gatherer) exchange(beats []*beat) {
 		err = fmt.Errorf("%d answers to %d heartbeats", len(response.Answers), len(beats))
 	}
 	for i, b := range beats {
-		switch b.err = err; {
+		switch {
 		case err != nil:
+			b.answered(nil, err)
 		case response.Answers[i].Error != "":
-			b.err = errors.New(response.Answers[i].Error)
+			b.answered(nil, errors.New(response.Answers[i].Error))
 		default:
-			b.answer = response.Answers[i].Answer
+			b.answered(response.Answers[i].Answer, nil)
 		}
-		close(b.done)
 	}
 }
 
@@ -174,47 +172,69 @@ func (c *Coordinator) Beats(ctx context.Context, r *metapb.GroupBeatsRequest) (*
 	if len(r.Beats) > maxBeats {
 		return nil, fmt.Errorf("%d heartbeats in a message, the limit is %d", len(r.Beats), maxBeats)
 	}
-	response := &metapb.GroupBeatsResponse{Answers: make([]*metapb.GroupBeatAnswer, len(r.Beats))}
-	var tasks sync.WaitGroup
-	for i, b := range r.Beats {
-		tasks.Go(func() { response.Answers[i] = c.beat(ctx, b) })
+	type outcome struct {
+		answer proto.Message
+		err    error
 	}
-	tasks.Wait()
+	outcomes, all := make([]outcome, len(r.Beats)), make(chan struct{})
+	var left atomic.Int64
+	left.Store(int64(len(r.Beats)) + 1)
+	count := func() {
+		if left.Add(-1) == 0 {
+			close(all)
+		}
+	}
+	for i, b := range r.Beats {
+		c.beginBeat(b, func(answer proto.Message, err error) {
+			outcomes[i] = outcome{answer, err}
+			count()
+		})
+	}
+	count()
+	select {
+	case <-all:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	response := &metapb.GroupBeatsResponse{Answers: make([]*metapb.GroupBeatAnswer, len(r.Beats))}
+	for i, o := range outcomes {
+		var encoded []byte
+		if o.err == nil {
+			encoded, o.err = proto.Marshal(o.answer)
+		}
+		if o.err != nil {
+			response.Answers[i] = &metapb.GroupBeatAnswer{Error: o.err.Error()}
+			continue
+		}
+		response.Answers[i] = &metapb.GroupBeatAnswer{Answer: encoded}
+	}
 	return response, nil
 }
 
-func (c *Coordinator) beat(ctx context.Context, b *metapb.GroupBeat) *metapb.GroupBeatAnswer {
-	var encoded []byte
-	var err error
+// beginBeat begins one heartbeat of a message; answer is called as in Begin functions.
+func (c *Coordinator) beginBeat(b *metapb.GroupBeat, answer func(proto.Message, error)) {
 	switch b.Method {
 	case methodHeartbeat:
-		encoded, err = beatWith(ctx, b, c.Heartbeat)
+		beginWith(b, c.BeginHeartbeat, answer)
 	case methodConsumerHeartbeat:
-		encoded, err = beatWith(ctx, b, c.ConsumerHeartbeat)
-	case methodStreamsHeartbeat:
-		encoded, err = beatWith(ctx, b, c.StreamsHeartbeat)
+		beginWith(b, c.BeginConsumerHeartbeat, answer)
 	case methodShareHeartbeat:
-		encoded, err = beatWith(ctx, b, c.ShareHeartbeat)
+		beginWith(b, c.BeginShareHeartbeat, answer)
+	case methodStreamsHeartbeat:
+		beginWith(b, c.BeginStreamsHeartbeat, answer)
 	default:
-		err = fmt.Errorf("%s is no heartbeat", b.Method)
+		answer(nil, fmt.Errorf("%s is no heartbeat", b.Method))
 	}
-	if err != nil {
-		return &metapb.GroupBeatAnswer{Error: err.Error()}
-	}
-	return &metapb.GroupBeatAnswer{Answer: encoded}
 }
 
-func beatWith[Req any, P interface {
+func beginWith[Req any, P interface {
 	*Req
 	proto.Message
-}, Res proto.Message](ctx context.Context, b *metapb.GroupBeat, do func(context.Context, P) (Res, error)) ([]byte, error) {
+}, Res proto.Message](b *metapb.GroupBeat, begin func(P, func(Res, error)), answer func(proto.Message, error)) {
 	request := P(new(Req))
 	if err := proto.Unmarshal(b.Request, request); err != nil {
-		return nil, fmt.Errorf("decode request of %s: %w", b.Method, err)
+		answer(nil, fmt.Errorf("decode request of %s: %w", b.Method, err))
+		return
 	}
-	answer, err := do(ctx, request)
-	if err != nil {
-		return nil, err
-	}
-	return proto.Marshal(answer)
+	begin(request, func(response Res, err error) { answer(response, err) })
 }

@@ -119,7 +119,7 @@ func TestHeartbeatsThatComeTogetherLeaveTogether(t *testing.T) {
 		var asking sync.WaitGroup
 		beat := func(id string) {
 			asking.Go(func() {
-				answer, err := r.ConsumerHeartbeat(t.Context(), plain(id, epoch))
+				answer, err := await(t.Context(), r.BeginConsumerHeartbeat, plain(id, epoch))
 				if err != nil || answer.Code != metapb.GroupCode_GROUP_OK || answer.MemberId != id || answer.MemberEpoch != epoch {
 					t.Errorf("heartbeat of %s: %v %v", id, answer, err)
 				}
@@ -156,17 +156,17 @@ func TestAHeartbeatIsRefusedAloneAmongOthers(t *testing.T) {
 		defer r.Close()
 		var asking sync.WaitGroup
 		asking.Go(func() {
-			if answer, err := r.ConsumerHeartbeat(t.Context(), plain(ids[0], epoch)); err != nil || answer.Code != metapb.GroupCode_GROUP_OK {
+			if answer, err := await(t.Context(), r.BeginConsumerHeartbeat, plain(ids[0], epoch)); err != nil || answer.Code != metapb.GroupCode_GROUP_OK {
 				t.Errorf("heartbeat of a member: %v %v", answer, err)
 			}
 		})
 		asking.Go(func() {
-			if answer, err := r.ConsumerHeartbeat(t.Context(), plain("nobody", epoch)); err != nil || answer.Code != metapb.GroupCode_GROUP_UNKNOWN_MEMBER {
+			if answer, err := await(t.Context(), r.BeginConsumerHeartbeat, plain("nobody", epoch)); err != nil || answer.Code != metapb.GroupCode_GROUP_UNKNOWN_MEMBER {
 				t.Errorf("heartbeat of nobody: %v %v", answer, err)
 			}
 		})
 		asking.Go(func() {
-			answer, err := r.Heartbeat(t.Context(), &metapb.GroupHeartbeatRequest{Group: "none", MemberId: "m", Generation: 1})
+			answer, err := await(t.Context(), r.BeginHeartbeat, &metapb.GroupHeartbeatRequest{Group: "none", MemberId: "m", Generation: 1})
 			if err != nil || answer.Code != metapb.GroupCode_GROUP_UNKNOWN_MEMBER {
 				t.Errorf("classic heartbeat to no group: %v %v", answer, err)
 			}
@@ -182,7 +182,7 @@ func TestAHeartbeatWithNewsGoesAlone(t *testing.T) {
 		w := newWire(c)
 		r := NewRemote(w)
 		defer r.Close()
-		answer, err := r.ConsumerHeartbeat(t.Context(), &metapb.ConsumerHeartbeatRequest{
+		answer, err := await(t.Context(), r.BeginConsumerHeartbeat, &metapb.ConsumerHeartbeatRequest{
 			Group: "crew", MemberId: "m", RebalanceTimeoutMillis: 60_000, Version: 1, Topics: &metapb.ConsumerTopics{Names: []string{"orders"}}, Owned: &metapb.ConsumerAssignment{},
 		})
 		if err != nil || answer.Code != metapb.GroupCode_GROUP_OK || len(w.mu.alone) != 1 || len(w.mu.sizes) != 0 {
@@ -200,19 +200,19 @@ func TestAMessageThatIsLostFailsItsHeartbeatsAndNoOthers(t *testing.T) {
 		lost := errors.New("nobody leads")
 		w.mu.err = lost
 		r := NewRemote(w)
-		if _, err := r.ConsumerHeartbeat(t.Context(), plain(ids[0], epoch)); !errors.Is(err, lost) {
+		if _, err := await(t.Context(), r.BeginConsumerHeartbeat, plain(ids[0], epoch)); !errors.Is(err, lost) {
 			t.Errorf("heartbeat without a leader: %v", err)
 		}
 		w.mu.Lock()
 		w.mu.err = nil
 		w.mu.Unlock()
-		if answer, err := r.ConsumerHeartbeat(t.Context(), plain(ids[0], epoch)); err != nil || answer.Code != metapb.GroupCode_GROUP_OK {
+		if answer, err := await(t.Context(), r.BeginConsumerHeartbeat, plain(ids[0], epoch)); err != nil || answer.Code != metapb.GroupCode_GROUP_OK {
 			t.Errorf("heartbeat after that: %v %v", answer, err)
 		}
 		w.takes = time.Hour // what is under way ends with the remote
 		asked := make(chan error, 1)
 		go func() {
-			_, err := r.ConsumerHeartbeat(t.Context(), plain(ids[0], epoch))
+			_, err := await(t.Context(), r.BeginConsumerHeartbeat, plain(ids[0], epoch))
 			asked <- err
 		}()
 		synctest.Wait()
@@ -220,7 +220,7 @@ func TestAMessageThatIsLostFailsItsHeartbeatsAndNoOthers(t *testing.T) {
 		if err := <-asked; err == nil {
 			t.Error("a heartbeat was answered by nobody")
 		}
-		if _, err := r.ConsumerHeartbeat(t.Context(), plain(ids[0], epoch)); !errors.Is(err, ErrClosed) {
+		if _, err := await(t.Context(), r.BeginConsumerHeartbeat, plain(ids[0], epoch)); !errors.Is(err, ErrClosed) {
 			t.Errorf("heartbeat after Close: %v", err)
 		}
 	})

@@ -2,6 +2,8 @@ package group
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -66,34 +68,62 @@ type Remote struct {
 }
 
 // NewRemote returns a Remote. The caller must Close it.
-func NewRemote(caller Caller) *Remote { return &Remote{caller, newGatherer(caller)} }
+func NewRemote(caller Caller) *Remote {
+	caller = insistent{caller}
+	return &Remote{caller, newGatherer(caller)}
+}
+
+// insistent asks again where an answer is lost, as it is with everybody's when a leader ends: what a group holds in memory ends with it, and what is in
+// the log already is found there again.
+type insistent struct{ Caller }
+
+// insistence bounds how often that is.
+const insistence = 5
+
+// Call implements Caller.
+func (i insistent) Call(ctx context.Context, method string, request, response proto.Message) error {
+	for attempt := 1; ; attempt++ {
+		err := i.Caller.Call(ctx, method, request, response)
+		if err == nil || !errors.Is(err, rpc.ErrBroken) || ctx.Err() != nil || attempt == insistence {
+			return err
+		}
+	}
+}
 
 // Close ends the heartbeats that are under way. None are sent after it.
 func (r *Remote) Close() { r.beats.stop() }
 
-// beatAlone sends a heartbeat that may change the group by itself: it may wait for others to be told, and none wait for it.
-func beatAlone[R any, P interface {
-	*R
-	proto.Message
-}](ctx context.Context, r *Remote, method string, request proto.Message) (P, error) {
-	ctx, cancel := context.WithTimeout(ctx, aloneTimeout)
-	defer cancel()
-	return call[R, P](ctx, r, method, request)
-}
-
 // aloneTimeout bounds a heartbeat that goes by itself.
 const aloneTimeout = 20 * time.Second
 
-// gathered sends a heartbeat that says nothing new.
-func gathered[R any, P interface {
+// beginBeat sends a heartbeat. One that says nothing new is gathered with others. Another may change the group and wait for others to be told: it
+// goes alone, and none wait for it.
+func beginBeat[R any, P interface {
 	*R
 	proto.Message
-}](ctx context.Context, r *Remote, method string, request proto.Message) (P, error) {
-	answer := P(new(R))
-	if err := r.beats.ask(ctx, method, request, answer); err != nil {
-		return nil, err
+}](r *Remote, method string, request proto.Message, saysNothingNew bool, answer func(P, error)) {
+	if saysNothingNew {
+		r.beats.begin(method, request, func(encoded []byte, err error) {
+			if err != nil {
+				answer(nil, err)
+				return
+			}
+			response := P(new(R))
+			if err := proto.Unmarshal(encoded, response); err != nil {
+				answer(nil, fmt.Errorf("decode answer of %s: %w", method, err))
+				return
+			}
+			answer(response, nil)
+		})
+		return
 	}
-	return answer, nil
+	if !r.beats.alone(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, aloneTimeout)
+		defer cancel()
+		answer(call[R, P](ctx, r, method, request))
+	}) {
+		answer(nil, ErrClosed)
+	}
 }
 
 func call[R any, P interface {
@@ -117,9 +147,9 @@ func (r *Remote) Sync(ctx context.Context, q *metapb.GroupSyncRequest) (*metapb.
 	return call[metapb.GroupSyncResponse](ctx, r, methodSync, q)
 }
 
-// Heartbeat is Coordinator.Heartbeat.
-func (r *Remote) Heartbeat(ctx context.Context, q *metapb.GroupHeartbeatRequest) (*metapb.GroupHeartbeatResponse, error) {
-	return gathered[metapb.GroupHeartbeatResponse](ctx, r, methodHeartbeat, q)
+// BeginHeartbeat is Coordinator.BeginHeartbeat.
+func (r *Remote) BeginHeartbeat(q *metapb.GroupHeartbeatRequest, answer func(*metapb.GroupHeartbeatResponse, error)) {
+	beginBeat(r, methodHeartbeat, q, true, answer)
 }
 
 // Leave is Coordinator.Leave.
@@ -147,12 +177,10 @@ func (r *Remote) Delete(ctx context.Context, q *metapb.GroupDeleteRequest) (*met
 	return call[metapb.GroupDeleteResponse](ctx, r, methodDelete, q)
 }
 
-// ConsumerHeartbeat is Coordinator.ConsumerHeartbeat.
-func (r *Remote) ConsumerHeartbeat(ctx context.Context, q *metapb.ConsumerHeartbeatRequest) (*metapb.ConsumerHeartbeatResponse, error) {
-	if q.MemberEpoch > epochJoin && q.RebalanceTimeoutMillis == -1 && q.Topics == nil && q.TopicRegex == nil && q.ServerAssignor == nil && q.Owned == nil {
-		return gathered[metapb.ConsumerHeartbeatResponse](ctx, r, methodConsumerHeartbeat, q)
-	}
-	return beatAlone[metapb.ConsumerHeartbeatResponse](ctx, r, methodConsumerHeartbeat, q)
+// BeginConsumerHeartbeat is Coordinator.BeginConsumerHeartbeat.
+func (r *Remote) BeginConsumerHeartbeat(q *metapb.ConsumerHeartbeatRequest, answer func(*metapb.ConsumerHeartbeatResponse, error)) {
+	saysNothingNew := q.MemberEpoch > epochJoin && q.RebalanceTimeoutMillis == -1 && q.Topics == nil && q.TopicRegex == nil && q.ServerAssignor == nil && q.Owned == nil
+	beginBeat(r, methodConsumerHeartbeat, q, saysNothingNew, answer)
 }
 
 // ConsumerDescribe is Coordinator.ConsumerDescribe.
@@ -162,11 +190,11 @@ func (r *Remote) ConsumerDescribe(ctx context.Context, q *metapb.ConsumerDescrib
 
 // StreamsHeartbeat is Coordinator.StreamsHeartbeat.
 func (r *Remote) StreamsHeartbeat(ctx context.Context, q *metapb.StreamsHeartbeatRequest) (*metapb.StreamsHeartbeatResponse, error) {
-	if q.MemberEpoch > epochJoin && q.RebalanceTimeoutMillis == -1 && q.Topology == nil && q.Owned == nil && q.ProcessId == nil && q.Endpoint == nil &&
-		q.ClientTags == nil && !q.ShutdownApplication {
-		return gathered[metapb.StreamsHeartbeatResponse](ctx, r, methodStreamsHeartbeat, q)
-	}
-	return beatAlone[metapb.StreamsHeartbeatResponse](ctx, r, methodStreamsHeartbeat, q)
+	saysNothingNew := q.MemberEpoch > epochJoin && q.RebalanceTimeoutMillis == -1 && q.Topology == nil && q.Owned == nil && q.ProcessId == nil &&
+		q.Endpoint == nil && q.ClientTags == nil && !q.ShutdownApplication
+	return await(ctx, func(q *metapb.StreamsHeartbeatRequest, answer func(*metapb.StreamsHeartbeatResponse, error)) {
+		beginBeat(r, methodStreamsHeartbeat, q, saysNothingNew, answer)
+	}, q)
 }
 
 // StreamsDescribe is Coordinator.StreamsDescribe.
@@ -179,12 +207,9 @@ func (r *Remote) DeleteOffsets(ctx context.Context, q *metapb.GroupDeleteOffsets
 	return call[metapb.GroupDeleteOffsetsResponse](ctx, r, methodDeleteOffsets, q)
 }
 
-// ShareHeartbeat is Coordinator.ShareHeartbeat.
-func (r *Remote) ShareHeartbeat(ctx context.Context, q *metapb.ShareHeartbeatRequest) (*metapb.ShareHeartbeatResponse, error) {
-	if q.MemberEpoch > epochJoin && q.Topics == nil {
-		return gathered[metapb.ShareHeartbeatResponse](ctx, r, methodShareHeartbeat, q)
-	}
-	return beatAlone[metapb.ShareHeartbeatResponse](ctx, r, methodShareHeartbeat, q)
+// BeginShareHeartbeat is Coordinator.BeginShareHeartbeat.
+func (r *Remote) BeginShareHeartbeat(q *metapb.ShareHeartbeatRequest, answer func(*metapb.ShareHeartbeatResponse, error)) {
+	beginBeat(r, methodShareHeartbeat, q, q.MemberEpoch > epochJoin && q.Topics == nil, answer)
 }
 
 // ShareDescribe is Coordinator.ShareDescribe.

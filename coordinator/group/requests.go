@@ -121,9 +121,15 @@ func (c *Coordinator) hasOffsets(name string) (known bool) {
 }
 
 // Heartbeat keeps a member alive.
-func (c *Coordinator) Heartbeat(_ context.Context, r *metapb.GroupHeartbeatRequest) (*metapb.GroupHeartbeatResponse, error) {
+func (c *Coordinator) Heartbeat(ctx context.Context, r *metapb.GroupHeartbeatRequest) (*metapb.GroupHeartbeatResponse, error) {
+	return await(ctx, c.BeginHeartbeat, r)
+}
+
+// BeginHeartbeat is Heartbeat as Begin functions are.
+func (c *Coordinator) BeginHeartbeat(r *metapb.GroupHeartbeatRequest, answer func(*metapb.GroupHeartbeatResponse, error)) {
 	if r.Group == "" {
-		return &metapb.GroupHeartbeatResponse{Code: metapb.GroupCode_GROUP_INVALID_ID}, nil
+		answer(&metapb.GroupHeartbeatResponse{Code: metapb.GroupCode_GROUP_INVALID_ID}, nil)
+		return
 	}
 	var code metapb.GroupCode
 	if !c.with(r.Group, false, func(now time.Time, g *guarded) {
@@ -137,7 +143,7 @@ func (c *Coordinator) Heartbeat(_ context.Context, r *metapb.GroupHeartbeatReque
 	}) {
 		code = c.absent()
 	}
-	return &metapb.GroupHeartbeatResponse{Code: code}, nil
+	answer(&metapb.GroupHeartbeatResponse{Code: code}, nil)
 }
 
 // Leave takes members out.

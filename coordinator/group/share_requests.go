@@ -25,30 +25,36 @@ func (c *Coordinator) shareCluster(group string) (now shareCluster) {
 
 // ShareHeartbeat lets a member in, keeps it in, or lets it go. On return with GROUP_OK, what the answer says is durable.
 func (c *Coordinator) ShareHeartbeat(ctx context.Context, r *metapb.ShareHeartbeatRequest) (*metapb.ShareHeartbeatResponse, error) {
+	return await(ctx, c.BeginShareHeartbeat, r)
+}
+
+// BeginShareHeartbeat is ShareHeartbeat as Begin functions are.
+func (c *Coordinator) BeginShareHeartbeat(r *metapb.ShareHeartbeatRequest, answer func(*metapb.ShareHeartbeatResponse, error)) {
 	if wrong := checkShareHeartbeat(r); wrong != nil {
-		return &metapb.ShareHeartbeatResponse{Code: wrong.code, Message: wrong.message}, nil
+		answer(&metapb.ShareHeartbeatResponse{Code: wrong.code, Message: wrong.message}, nil)
+		return
 	}
 	now := c.shareCluster(r.Group)
-	answers := make(chan *metapb.ShareHeartbeatResponse, 1)
-	if !c.with(r.Group, r.MemberEpoch == epochJoin, func(at time.Time, g *guarded) {
-		answer, wrong := c.shareHeartbeat(at, g, now, r)
+	if c.with(r.Group, r.MemberEpoch == epochJoin, func(at time.Time, g *guarded) {
+		response, wrong := c.shareHeartbeat(at, g, now, r)
 		if wrong != nil {
-			answers <- &metapb.ShareHeartbeatResponse{Code: wrong.code, Message: wrong.message}
+			answer(&metapb.ShareHeartbeatResponse{Code: wrong.code, Message: wrong.message}, nil)
 			return
 		}
 		g.share.WhenStored(func(stored bool) {
 			if !stored {
-				answer = &metapb.ShareHeartbeatResponse{Code: metapb.GroupCode_GROUP_UNAVAILABLE}
+				response = &metapb.ShareHeartbeatResponse{Code: metapb.GroupCode_GROUP_UNAVAILABLE}
 			}
-			answers <- answer
+			answer(response, nil)
 		})
 	}) {
-		if c.absent() == metapb.GroupCode_GROUP_UNAVAILABLE {
-			return &metapb.ShareHeartbeatResponse{Code: metapb.GroupCode_GROUP_UNAVAILABLE}, nil
-		}
-		return &metapb.ShareHeartbeatResponse{Code: metapb.GroupCode_GROUP_NOT_FOUND, Message: fmt.Sprintf("Group %s not found.", r.Group)}, nil
+		return
 	}
-	return wait(ctx, answers)
+	if c.absent() == metapb.GroupCode_GROUP_UNAVAILABLE {
+		answer(&metapb.ShareHeartbeatResponse{Code: metapb.GroupCode_GROUP_UNAVAILABLE}, nil)
+		return
+	}
+	answer(&metapb.ShareHeartbeatResponse{Code: metapb.GroupCode_GROUP_NOT_FOUND, Message: fmt.Sprintf("Group %s not found.", r.Group)}, nil)
 }
 
 // shareHeartbeat is a heartbeat to a group of whatever protocol. A name that nothing is known of becomes a share group when its first

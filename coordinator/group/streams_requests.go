@@ -47,30 +47,36 @@ func (c *Coordinator) streamsCluster(group string) (now streamsCluster) {
 
 // StreamsHeartbeat lets a member in, keeps it in and brings it on, or lets it go. On return with GROUP_OK, what the answer says is durable.
 func (c *Coordinator) StreamsHeartbeat(ctx context.Context, r *metapb.StreamsHeartbeatRequest) (*metapb.StreamsHeartbeatResponse, error) {
+	return await(ctx, c.BeginStreamsHeartbeat, r)
+}
+
+// BeginStreamsHeartbeat is StreamsHeartbeat as Begin functions are.
+func (c *Coordinator) BeginStreamsHeartbeat(r *metapb.StreamsHeartbeatRequest, answer func(*metapb.StreamsHeartbeatResponse, error)) {
 	if wrong := checkStreamsHeartbeat(r); wrong != nil {
-		return &metapb.StreamsHeartbeatResponse{Code: wrong.code, Message: wrong.message}, nil
+		answer(&metapb.StreamsHeartbeatResponse{Code: wrong.code, Message: wrong.message}, nil)
+		return
 	}
 	now := c.streamsCluster(r.Group)
-	answers := make(chan *metapb.StreamsHeartbeatResponse, 1)
-	if !c.with(r.Group, r.MemberEpoch == epochJoin, func(at time.Time, g *guarded) {
-		answer, wrong := c.streamsHeartbeat(at, g, now, r)
+	if c.with(r.Group, r.MemberEpoch == epochJoin, func(at time.Time, g *guarded) {
+		response, wrong := c.streamsHeartbeat(at, g, now, r)
 		if wrong != nil {
-			answers <- &metapb.StreamsHeartbeatResponse{Code: wrong.code, Message: wrong.message}
+			answer(&metapb.StreamsHeartbeatResponse{Code: wrong.code, Message: wrong.message}, nil)
 			return
 		}
 		g.streams.WhenStored(func(stored bool) {
 			if !stored {
-				answer = &metapb.StreamsHeartbeatResponse{Code: metapb.GroupCode_GROUP_UNAVAILABLE}
+				response = &metapb.StreamsHeartbeatResponse{Code: metapb.GroupCode_GROUP_UNAVAILABLE}
 			}
-			answers <- answer
+			answer(response, nil)
 		})
 	}) {
-		if c.absent() == metapb.GroupCode_GROUP_UNAVAILABLE {
-			return &metapb.StreamsHeartbeatResponse{Code: metapb.GroupCode_GROUP_UNAVAILABLE}, nil
-		}
-		return &metapb.StreamsHeartbeatResponse{Code: metapb.GroupCode_GROUP_NOT_FOUND, Message: fmt.Sprintf("Streams group %s not found.", r.Group)}, nil
+		return
 	}
-	return wait(ctx, answers)
+	if c.absent() == metapb.GroupCode_GROUP_UNAVAILABLE {
+		answer(&metapb.StreamsHeartbeatResponse{Code: metapb.GroupCode_GROUP_UNAVAILABLE}, nil)
+		return
+	}
+	answer(&metapb.StreamsHeartbeatResponse{Code: metapb.GroupCode_GROUP_NOT_FOUND, Message: fmt.Sprintf("Streams group %s not found.", r.Group)}, nil)
 }
 
 // streamsHeartbeat is a heartbeat to a group of whatever protocol. Only a group that there is not becomes a streams group, if the member gets in.

@@ -12,10 +12,7 @@ import (
 	"github.com/varvelog/varve/coordinator/metalog"
 )
 
-const (
-	firstRetry = 5 * time.Millisecond
-	lastRetry  = time.Second
-)
+const firstRetry = 5 * time.Millisecond
 
 // errTaken: the sequence holds an entry of an older epoch, which has to be applied before this leader's.
 var errTaken = errors.New("an older leader's entry came first")
@@ -42,17 +39,17 @@ func (l *Leader) appendSettled(ctx context.Context, seq uint64, encoded []byte, 
 			return ctx.Err()
 		}
 		l.complain("append to the metalog is not answered, repeating it", err)
-		if err := pause(ctx, &wait); err != nil {
+		if err := l.pause(ctx, &wait); err != nil {
 			return err
 		}
 	}
 }
 
 // pause waits with jitter, longer each time.
-func pause(ctx context.Context, wait *time.Duration) error {
+func (l *Leader) pause(ctx context.Context, wait *time.Duration) error {
 	timer := time.NewTimer(*wait/2 + rand.N(*wait))
 	defer timer.Stop()
-	*wait = min(2**wait, lastRetry)
+	*wait = min(2**wait, l.cfg.MaxRetryInterval)
 	select {
 	case <-timer.C:
 		return nil

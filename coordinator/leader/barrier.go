@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/coordinator/replica"
 )
 
@@ -19,7 +20,7 @@ var errNoRide = errors.New("no entry to ride along with")
 func (l *Leader) BarrierIsFree() bool { return l.cfg.Exclusive && l.queue.isOpen() }
 
 // Barrier implements replica.Submitter. Under load it rides along with the next entry, which begins after the call; else it
-// asks the log for its end, which covers everything that is durable, whoever leads.
+// asks the log for its end, which covers everything that is durable, whoever leads, or appends where the log may not know.
 func (l *Leader) Barrier(ctx context.Context) (uint64, error) {
 	if !l.queue.isOpen() {
 		return 0, replica.ErrNotLeader
@@ -33,6 +34,9 @@ func (l *Leader) Barrier(ctx context.Context) (uint64, error) {
 			return seq, err
 		}
 	}
+	if l.cfg.BarrierAppends {
+		return l.queue.submit(ctx, []*metapb.Command{noop()})
+	}
 	_, next, err := l.cfg.Log.Bounds(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("find metalog's end: %w", err)
@@ -42,6 +46,8 @@ func (l *Leader) Barrier(ctx context.Context) (uint64, error) {
 	}
 	return next - 1, nil
 }
+
+func noop() *metapb.Command { return &metapb.Command{Kind: &metapb.Command_Noop{Noop: &metapb.Noop{}}} }
 
 // ownTo makes sure that the log up to seq is this leader's and applied. What is not applied soon, somebody else may have
 // appended: an append of this leader's shows who leads.

@@ -52,11 +52,15 @@ type Config struct {
 	Name string
 	// Exclusive says that no other process can append to or read from the log while this one runs, which makes barriers free.
 	Exclusive bool
+	// BarrierAppends says that the log's Bounds may be those of the past, so that a barrier needs an append.
+	BarrierAppends bool
 	// LeaderAlive asks whether the coordinator at address leads; where it does, Run ends with ErrLeaderAlive instead of taking
 	// over. nil takes over without asking.
 	LeaderAlive func(ctx context.Context, address string) bool
 	// StoreTime asks the bucket for its time; nil for none. Retention stops while the clocks are a minute apart.
 	StoreTime func(ctx context.Context) (time.Time, error)
+	// StoreTimeTimeout bounds that question when this leader takes over, as commits wait for it: 1 s.
+	StoreTimeTimeout time.Duration
 
 	// MaxQueuedCommands and MaxQueuedBytes bound what waits: 65,536 and 64 MiB.
 	MaxQueuedCommands int
@@ -67,6 +71,8 @@ type Config struct {
 	MaxUnshippedRuns int
 	// AppendTimeout is when an append without an answer is repeated: 5 s.
 	AppendTimeout time.Duration
+	// MaxRetryInterval bounds the growing pause between two attempts at the log: 1 s.
+	MaxRetryInterval time.Duration
 	// UpkeepInterval is how often ticks and nodes are looked after: 1 s.
 	UpkeepInterval time.Duration
 	// NodeTimeout is how long a node may stay silent and live: 10 s.
@@ -96,8 +102,8 @@ func (c *Config) Validate() error {
 		return errors.New("field Replica is missing")
 	case c.MaxQueuedCommands < 0, c.MaxQueuedBytes < 0, c.MaxUnshippedRuns < 0:
 		return errors.New("fields MaxQueuedCommands, MaxQueuedBytes and MaxUnshippedRuns must not be negative")
-	case c.AppendTimeout < 0, c.UpkeepInterval < 0, c.NodeTimeout < 0, c.NotifyInterval < 0:
-		return errors.New("fields AppendTimeout, UpkeepInterval, NodeTimeout and NotifyInterval must not be negative")
+	case c.AppendTimeout < 0, c.MaxRetryInterval < 0, c.UpkeepInterval < 0, c.NodeTimeout < 0, c.NotifyInterval < 0:
+		return errors.New("fields AppendTimeout, MaxRetryInterval, UpkeepInterval, NodeTimeout and NotifyInterval must not be negative")
 	}
 	return nil
 }
@@ -107,6 +113,8 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxQueuedBytes, 64<<20)
 	setDefault(&c.MaxUnshippedRuns, 8<<20)
 	setDefault(&c.AppendTimeout, 5*time.Second)
+	setDefault(&c.MaxRetryInterval, time.Second)
+	setDefault(&c.StoreTimeTimeout, time.Second)
 	setDefault(&c.UpkeepInterval, time.Second)
 	setDefault(&c.NodeTimeout, 10*time.Second)
 	setDefault(&c.SnapshotEntries, 10_000)

@@ -128,7 +128,7 @@ func (l *Leader) takeOver(ctx context.Context) error {
 		l.epoch.Store(epoch)
 		l.next.Store(seq + 1)
 		l.lastHash = hash
-		l.clock.Store(newClock(l.cfg.Now, l.startTime(ctx, timeMillis), timeMillis))
+		l.clock.Store(l.startClock(ctx, timeMillis))
 		start := &metapb.Command{Kind: &metapb.Command_LeaderStart{LeaderStart: &metapb.LeaderStart{
 			Epoch: epoch, InternalAddress: l.cfg.InternalAddress, Name: l.cfg.Name, FeatureLevel: meta.FeatureLevel,
 		}}}
@@ -153,7 +153,7 @@ func (l *Leader) catchUp(ctx context.Context) error {
 			return err
 		}
 		l.complain("cannot read the metalog, trying again", err)
-		if err := pause(ctx, &wait); err != nil {
+		if err := l.pause(ctx, &wait); err != nil {
 			return err
 		}
 	}
@@ -315,7 +315,7 @@ func (l *Leader) Stalled() time.Duration {
 
 // Doubt has the leader find out whether it still leads, by an append: somebody knows of a later leader.
 func (l *Leader) Doubt(ctx context.Context) error {
-	_, err := l.queue.submit(ctx, []*metapb.Command{{Kind: &metapb.Command_Noop{Noop: &metapb.Noop{}}}})
+	_, err := l.queue.submit(ctx, []*metapb.Command{noop()})
 	return err
 }
 

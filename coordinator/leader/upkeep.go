@@ -71,6 +71,11 @@ func (l *Leader) runUpkeep(ctx context.Context) {
 func (l *Leader) upkeep(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, upkeepTimeout)
 	defer cancel()
+	if l.clock.Load().isUnsure() {
+		if _, err := l.askStoreTime(ctx); err != nil {
+			l.complain("the bucket does not tell its time", err)
+		}
+	}
 	commands := l.liveness(nil)
 	var due meta.Due
 	now := l.clock.Load().millis()
@@ -127,7 +132,7 @@ func (l *Leader) clockAgrees(ctx context.Context) bool {
 	if l.cfg.StoreTime == nil {
 		return true
 	}
-	there, err := l.cfg.StoreTime(ctx)
+	there, err := l.askStoreTime(ctx)
 	if err != nil {
 		l.complain("retention waits: the bucket does not tell its time", err)
 		return false

@@ -92,13 +92,13 @@ func (r *Replica) SubmitChunks(ctx context.Context, commands []*metapb.Command) 
 	}
 	seq, err := leader.Submit(ctx, commands)
 	if err == nil {
-		r.expect(seq)
+		r.Expect(seq)
 	}
 	return err
 }
 
-// expect has Follow bring the entry at seq, which is in the log, soon.
-func (r *Replica) expect(seq uint64) {
+// Expect has Follow bring the entry at seq, which is in the log, soon.
+func (r *Replica) Expect(seq uint64) {
 	if r.Seq() < seq {
 		r.Hear(seq)
 		signal(r.wanted)
@@ -114,7 +114,7 @@ func (r *Replica) submitUntilTaken(ctx context.Context, commands []*metapb.Comma
 			var seq uint64
 			seq, err = leader.Submit(ctx, commands)
 			if err == nil {
-				r.expect(seq)
+				r.Expect(seq)
 				return nil
 			}
 		}
@@ -155,7 +155,7 @@ func (r *Replica) Ping(ctx context.Context, request *metapb.PingRequest) (*metap
 	if err != nil {
 		return nil, err
 	}
-	r.expect(answer.Seq)
+	r.Expect(answer.Seq)
 	r.barriers.pinged.Store(time.Now().UnixNano())
 	return answer, nil
 }

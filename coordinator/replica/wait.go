@@ -20,7 +20,7 @@ func (r *Replica) WaitSeq(ctx context.Context, seq uint64) error {
 	if r.Seq() >= seq {
 		return nil
 	}
-	r.expect(seq)
+	r.Expect(seq)
 	select {
 	case <-reached:
 		return nil

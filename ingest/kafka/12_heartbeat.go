@@ -1,8 +1,6 @@
 package kafka
 
 import (
-	"context"
-
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/varvelog/varve/coordinator/metapb"
@@ -12,15 +10,17 @@ import (
 //
 //	v1  throttle time; v3 group instance id (KIP-345); v4 flexible
 
-func handleHeartbeat(ctx context.Context, call *call, r *kmsg.HeartbeatRequest) (kmsg.Response, error) {
+func beginHeartbeat(call *call, r *kmsg.HeartbeatRequest, answer func(kmsg.Response)) {
 	response := kmsg.NewPtrHeartbeatResponse()
 	if e := call.mayGroup(Read, r.Group); e != nil {
 		response.ErrorCode = e.Code
-		return response, nil
+		answer(response)
+		return
 	}
-	beat, err := call.domain().Groups.Heartbeat(ctx, &metapb.GroupHeartbeatRequest{
+	call.domain().Groups.BeginHeartbeat(&metapb.GroupHeartbeatRequest{
 		Group: r.Group, Generation: r.Generation, MemberId: r.MemberID, InstanceId: r.InstanceID,
+	}, func(beat *metapb.GroupHeartbeatResponse, err error) {
+		response.ErrorCode = groupCode(beat.GetCode(), err)
+		answer(response)
 	})
-	response.ErrorCode = groupCode(beat.GetCode(), err)
-	return response, nil
 }

@@ -1,7 +1,6 @@
 package kafka
 
 import (
-	"context"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -14,22 +13,29 @@ import (
 //
 //	v1  subscriptions by regular expression; the member makes its id itself (KIP-1082)
 
-func handleConsumerGroupHeartbeat(ctx context.Context, call *call, r *kmsg.ConsumerGroupHeartbeatRequest) (kmsg.Response, error) {
+func beginConsumerGroupHeartbeat(call *call, r *kmsg.ConsumerGroupHeartbeatRequest, answer func(kmsg.Response)) {
 	response := kmsg.NewPtrConsumerGroupHeartbeatResponse()
 	if e := call.mayGroup(Read, r.Group); e != nil {
 		response.ErrorCode = e.Code
-		return response, nil
+		answer(response)
+		return
 	}
 	for _, name := range r.SubscribedTopicNames {
 		if e := call.mayTopic(Describe, name); e != nil {
 			response.ErrorCode = e.Code
-			return response, nil
+			answer(response)
+			return
 		}
 	}
-	beat, err := call.domain().Groups.ConsumerHeartbeat(ctx, consumerHeartbeat(call, r))
+	call.domain().Groups.BeginConsumerHeartbeat(consumerHeartbeat(call, r), func(beat *metapb.ConsumerHeartbeatResponse, err error) {
+		answer(consumerHeartbeatAnswer(response, beat, err))
+	})
+}
+
+func consumerHeartbeatAnswer(response *kmsg.ConsumerGroupHeartbeatResponse, beat *metapb.ConsumerHeartbeatResponse, err error) kmsg.Response {
 	response.ErrorCode, response.ErrorMessage = groupCode(beat.GetCode(), err), nilIfEmpty(beat.GetMessage())
 	if response.ErrorCode != 0 {
-		return response, nil
+		return response
 	}
 	response.MemberID, response.MemberEpoch, response.HeartbeatIntervalMillis = nilIfEmpty(beat.MemberId), beat.MemberEpoch, beat.HeartbeatIntervalMillis
 	if beat.Assignment != nil {
@@ -39,7 +45,7 @@ func handleConsumerGroupHeartbeat(ctx context.Context, call *call, r *kmsg.Consu
 		}
 		response.Assignment = &assignment
 	}
-	return response, nil
+	return response
 }
 
 func consumerHeartbeat(call *call, r *kmsg.ConsumerGroupHeartbeatRequest) *metapb.ConsumerHeartbeatRequest {

@@ -1,8 +1,6 @@
 package kafka
 
 import (
-	"context"
-
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/varvelog/varve/coordinator/metapb"
@@ -10,16 +8,18 @@ import (
 
 // ShareGroupHeartbeat (key 76), version 1 (KIP-932). Version 0 was an early access of Kafka 4.0.
 
-func handleShareGroupHeartbeat(ctx context.Context, call *call, r *kmsg.ShareGroupHeartbeatRequest) (kmsg.Response, error) {
+func beginShareGroupHeartbeat(call *call, r *kmsg.ShareGroupHeartbeatRequest, answer func(kmsg.Response)) {
 	response := kmsg.NewPtrShareGroupHeartbeatResponse()
 	if e := call.mayGroup(Read, r.GroupID); e != nil {
 		response.ErrorCode = e.Code
-		return response, nil
+		answer(response)
+		return
 	}
 	for _, name := range r.SubscribedTopicNames {
 		if e := call.mayTopic(Describe, name); e != nil {
 			response.ErrorCode = e.Code
-			return response, nil
+			answer(response)
+			return
 		}
 	}
 	request := &metapb.ShareHeartbeatRequest{
@@ -28,10 +28,15 @@ func handleShareGroupHeartbeat(ctx context.Context, call *call, r *kmsg.ShareGro
 	if r.SubscribedTopicNames != nil {
 		request.Topics = &metapb.ConsumerTopics{Names: r.SubscribedTopicNames}
 	}
-	beat, err := call.domain().Groups.ShareHeartbeat(ctx, request)
+	call.domain().Groups.BeginShareHeartbeat(request, func(beat *metapb.ShareHeartbeatResponse, err error) {
+		answer(shareHeartbeatAnswer(response, beat, err))
+	})
+}
+
+func shareHeartbeatAnswer(response *kmsg.ShareGroupHeartbeatResponse, beat *metapb.ShareHeartbeatResponse, err error) kmsg.Response {
 	response.ErrorCode, response.ErrorMessage = groupCode(beat.GetCode(), err), nilIfEmpty(beat.GetMessage())
 	if response.ErrorCode != 0 {
-		return response, nil
+		return response
 	}
 	response.MemberID, response.MemberEpoch, response.HeartbeatIntervalMillis = nilIfEmpty(beat.MemberId), beat.MemberEpoch, beat.HeartbeatIntervalMillis
 	if beat.Assignment != nil {
@@ -43,5 +48,5 @@ func handleShareGroupHeartbeat(ctx context.Context, call *call, r *kmsg.ShareGro
 		}
 		response.Assignment = &assignment
 	}
-	return response, nil
+	return response
 }

@@ -83,27 +83,59 @@ func (c *conn) handle(x *exchange) error {
 		return c.encode(x, unsupportedApiVersions(x.api))
 	}
 	began := time.Now()
-	request := kmsg.RequestForKey(x.header.key)
-	request.SetVersion(x.header.version)
-	if err := request.ReadFrom(x.body); err != nil {
-		c.server.config.Metrics.Refused("malformed body")
-		return fmt.Errorf("decode %s v%d: %w", x.api.name, x.header.version, err)
+	request, err := c.decode(x)
+	if err != nil {
+		return err
 	}
 	if x.api.answer != nil {
 		return x.api.answer(c.ctx, call, request)
 	}
 	decoded := time.Since(began)
-	ctx, cancel := context.WithTimeout(c.ctx, handlerTimeout)
-	defer cancel()
-	response, err := x.api.handle(ctx, call, request)
+	response, err := c.respond(call, x, request)
 	if err != nil {
-		return fmt.Errorf("handle %s v%d: %w", x.api.name, x.header.version, err)
+		return err
 	}
-	response.SetVersion(x.header.version)
 	busy := decoded
 	if !x.api.mayWait {
 		busy = time.Since(began)
 	}
+	return c.complete(call, x, response, busy)
+}
+
+func (c *conn) decode(x *exchange) (kmsg.Request, error) {
+	request := kmsg.RequestForKey(x.header.key)
+	request.SetVersion(x.header.version)
+	if err := request.ReadFrom(x.body); err != nil {
+		c.server.config.Metrics.Refused("malformed body")
+		return nil, fmt.Errorf("decode %s v%d: %w", x.api.name, x.header.version, err)
+	}
+	return request, nil
+}
+
+// respond has the handler answer, and waits for it.
+func (c *conn) respond(call *call, x *exchange, request kmsg.Request) (kmsg.Response, error) {
+	if x.api.later != nil {
+		answers := make(chan kmsg.Response, 1)
+		x.api.later(call, request, func(response kmsg.Response) { answers <- response })
+		select {
+		case response := <-answers:
+			return response, nil
+		case <-c.ctx.Done():
+			return nil, fmt.Errorf("handle %s v%d: %w", x.api.name, x.header.version, c.ctx.Err())
+		}
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, handlerTimeout)
+	defer cancel()
+	response, err := x.api.handle(ctx, call, request)
+	if err != nil {
+		return nil, fmt.Errorf("handle %s v%d: %w", x.api.name, x.header.version, err)
+	}
+	return response, nil
+}
+
+// complete charges for a request and encodes its response. busy is the time that the request took of the node's own.
+func (c *conn) complete(call *call, x *exchange, response kmsg.Response, busy time.Duration) error {
+	response.SetVersion(x.header.version)
 	c.throttle(response, max(call.wait.longest, c.chargeRequest(&c.answerQuota, x, busy)))
 	return c.encode(x, response)
 }

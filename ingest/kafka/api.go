@@ -25,11 +25,13 @@ type api struct {
 	// connection such a request is answered by the goroutine that has read it: waking another costs more than the answer.
 	brief bool
 
-	// Exactly one of the three is set.
+	// Exactly one of the four is set.
 	// begin runs in the reading goroutine, in order of arrival; the answer follows in its turn (Produce).
 	begin func(*conn, *exchange) error
 	// answer runs in its turn and encodes by itself (Fetch).
 	answer func(context.Context, *call, kmsg.Request) error
+	// later runs in its turn and never waits: it answers by a call, during its own or later from any goroutine, which the call does not keep.
+	later func(*call, kmsg.Request, func(kmsg.Response))
 	// handle runs in its turn.
 	handle func(context.Context, *call, kmsg.Request) (kmsg.Response, error)
 }
@@ -59,6 +61,13 @@ func typed[Req kmsg.Request](f func(context.Context, *call, Req) (kmsg.Response,
 	}
 }
 
+// typedLater is typed for handlers that answer by a call.
+func typedLater[Req kmsg.Request](f func(*call, Req, func(kmsg.Response))) func(*call, kmsg.Request, func(kmsg.Response)) {
+	return func(c *call, request kmsg.Request, answer func(kmsg.Response)) {
+		f(c, request.(Req), answer) //nolint:forcetypeassert // kmsg.RequestForKey made it from the table's key
+	}
+}
+
 const (
 	keyProduce     = 0
 	keyFetch       = 1
@@ -81,7 +90,7 @@ func newApis() *apiTable {
 		{name: "OffsetFetch", key: 9, min: 1, max: 9, mayWait: true, handle: typed(handleOffsetFetch)},
 		{name: "FindCoordinator", key: 10, min: 0, max: 6, handle: typed(handleFindCoordinator)},
 		{name: "JoinGroup", key: 11, min: 0, max: 9, mayWait: true, handle: typed(handleJoinGroup)},
-		{name: "Heartbeat", key: 12, min: 0, max: 4, mayWait: true, brief: true, handle: typed(handleHeartbeat)},
+		{name: "Heartbeat", key: 12, min: 0, max: 4, mayWait: true, brief: true, later: typedLater(beginHeartbeat)},
 		{name: "LeaveGroup", key: 13, min: 0, max: 5, mayWait: true, handle: typed(handleLeaveGroup)},
 		{name: "SyncGroup", key: 14, min: 0, max: 5, mayWait: true, handle: typed(handleSyncGroup)},
 		{name: "DescribeGroups", key: 15, min: 0, max: 6, mayWait: true, handle: typed(handleDescribeGroups)},
@@ -105,7 +114,7 @@ func newApis() *apiTable {
 		{name: "DescribeProducers", key: 61, min: 0, max: 0, mayWait: true, handle: typed(handleDescribeProducers)},
 		{name: "DescribeTransactions", key: 65, min: 0, max: 0, mayWait: true, handle: typed(handleDescribeTransactions)},
 		{name: "ListTransactions", key: 66, min: 0, max: 2, mayWait: true, handle: typed(handleListTransactions)},
-		{name: "ConsumerGroupHeartbeat", key: 68, min: 0, max: 1, mayWait: true, brief: true, handle: typed(handleConsumerGroupHeartbeat)},
+		{name: "ConsumerGroupHeartbeat", key: 68, min: 0, max: 1, mayWait: true, brief: true, later: typedLater(beginConsumerGroupHeartbeat)},
 		{name: "ConsumerGroupDescribe", key: 69, min: 0, max: 1, mayWait: true, handle: typed(handleConsumerGroupDescribe)},
 		{name: "StreamsGroupHeartbeat", key: 88, min: 0, max: 0, mayWait: true, brief: true, handle: typed(handleStreamsGroupHeartbeat)},
 		{name: "StreamsGroupDescribe", key: 89, min: 0, max: 0, mayWait: true, handle: typed(handleStreamsGroupDescribe)},

@@ -3,7 +3,7 @@ package kafka
 // shareApis are the API keys of share groups, at the versions Apache Kafka 4.1 serves: those whose version 0 was an early access begin at 1.
 func shareApis() []*api {
 	return []*api{
-		{name: "ShareGroupHeartbeat", key: 76, min: 1, max: 1, mayWait: true, brief: true, handle: typed(handleShareGroupHeartbeat)},
+		{name: "ShareGroupHeartbeat", key: 76, min: 1, max: 1, mayWait: true, brief: true, later: typedLater(beginShareGroupHeartbeat)},
 		{name: "ShareGroupDescribe", key: 77, min: 1, max: 1, mayWait: true, handle: typed(handleShareGroupDescribe)},
 		{name: "ShareFetch", key: 78, min: 1, max: 1, mayWait: true, answer: answerShareFetch},
 		{name: "ShareAcknowledge", key: 79, min: 1, max: 1, mayWait: true, handle: typed(handleShareAcknowledge)},

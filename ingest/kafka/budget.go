@@ -29,4 +29,10 @@ func (b *byteBudget) acquire(ctx context.Context, n int64) (int64, error) {
 	return n, nil
 }
 
+// tryAcquire is acquire where there is room at once.
+func (b *byteBudget) tryAcquire(n int64) (int64, bool) {
+	n = min(n, b.limit)
+	return n, b.sem.TryAcquire(n)
+}
+
 func (b *byteBudget) release(n int64) { b.sem.Release(n) }

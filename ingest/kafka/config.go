@@ -27,6 +27,8 @@ type Config struct {
 	// ConnectionsMaxIdle closes a connection without requests (connections.max.idle.ms), and one that does not take its answer.
 	// Default 10 minutes.
 	ConnectionsMaxIdle time.Duration
+	// ParkAfter is how long a connection has nothing in flight until its goroutines and buffers are given to others. Default 500 milliseconds.
+	ParkAfter time.Duration
 	// StallTimeout is how long the next mebibyte of a frame that has begun may take. Default 30 seconds.
 	StallTimeout time.Duration
 
@@ -83,6 +85,7 @@ func (c Config) Validate() error {
 		{"MaxConnections", int64(c.MaxConnections)},
 		{"MaxPipelined", int64(c.MaxPipelined)},
 		{"ConnectionsMaxIdle", int64(c.ConnectionsMaxIdle)},
+		{"ParkAfter", int64(c.ParkAfter)},
 		{"StallTimeout", int64(c.StallTimeout)},
 		{"FetchMaxBytes", int64(c.FetchMaxBytes)},
 		{"FetchSessionSlots", int64(c.FetchSessionSlots)},
@@ -104,6 +107,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.MaxConnections, 4096)
 	orDefault(&c.MaxPipelined, 64)
 	orDefault(&c.ConnectionsMaxIdle, 10*time.Minute)
+	orDefault(&c.ParkAfter, 500*time.Millisecond)
 	orDefault(&c.StallTimeout, 30*time.Second)
 	orDefault(&c.FetchMaxBytes, 55<<20)
 	orDefault(&c.FetchSessionSlots, 1000)

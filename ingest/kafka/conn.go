@@ -14,19 +14,24 @@ import (
 	"time"
 )
 
-// conn is one client's connection. run reads; answer, in a goroutine that run owns, answers in the same order.
+// conn is one client's connection. run reads; answer, in a goroutine that run owns, answers in the same order. While it has nothing to do it may be
+// parked.
 type conn struct {
 	server *Server
 	nc     net.Conn
-	in     *bufio.Reader
 	host   string // the client's address without port
+
+	parking parking
+	parked  *parkedConn // of the parker
 
 	ctx    context.Context // ends when the connection does: a long poll for nobody stops
 	cancel context.CancelFunc
-	poll   context.Context // ends too when the server drains: a long poll returns early, and is answered
 
-	queue    chan *exchange // read and not answered, in order
-	inFlight atomic.Int32   // exchanges in queue or being answered
+	// Of one run.
+	in       *bufio.Reader
+	poll     context.Context // ends with ctx, and when the server drains: a long poll returns early, and is answered
+	queue    chan *exchange  // read and not answered, in order
+	inFlight atomic.Int32    // exchanges in queue or being answered
 	draining atomic.Bool
 	stage    pressStage
 
@@ -57,7 +62,10 @@ type exchange struct {
 const readBufferBytes = 8 << 10
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{server: s, nc: nc, in: bufio.NewReaderSize(nc, readBufferBytes), queue: make(chan *exchange, s.config.MaxPipelined)}
+	c := &conn{server: s, nc: nc}
+	if isParkable(nc) {
+		c.parking.after = s.config.ParkAfter
+	}
 	if host, _, err := net.SplitHostPort(nc.RemoteAddr().String()); err == nil {
 		c.host = host
 	} else {
@@ -67,13 +75,18 @@ func newConn(s *Server, nc net.Conn) *conn {
 	return c
 }
 
-// run serves the connection to its end and leaves nothing behind.
-func (c *conn) run() {
+// run serves the connection until it is to end, or to be parked (errParks).
+func (c *conn) run() error {
 	poll, cancelPoll := context.WithCancel(c.ctx)
 	defer cancelPoll()
 	defer context.AfterFunc(c.server.ctx, cancelPoll)()
-	c.poll = poll
+	c.poll, c.queue = poll, make(chan *exchange, c.server.config.MaxPipelined)
+	c.takeBuffer()
+	defer c.returnBuffer()
 
+	if err := c.flush(); err != nil { // what the client did not take while it was parked
+		return err
+	}
 	answered := make(chan struct{})
 	go func() {
 		defer close(answered)
@@ -82,10 +95,15 @@ func (c *conn) run() {
 	err := c.readFrames()
 	c.stage.finish()
 	close(c.queue)
-	if !c.draining.Load() || err != nil {
+	if !errors.Is(err, errParks) && (!c.draining.Load() || err != nil) {
 		c.cancel()
 	}
 	<-answered
+	return err
+}
+
+// end leaves nothing behind. err is why, if not because somebody wished so.
+func (c *conn) end(err error) {
 	c.cancel()
 	c.endShareSessions()
 	closeQuietly(c.nc)
@@ -98,12 +116,14 @@ func (c *conn) run() {
 func (c *conn) drain() {
 	c.draining.Store(true)
 	c.setReadDeadline(time.Unix(1, 0))
+	c.server.parker.look(c)
 }
 
 // abort cuts the connection.
 func (c *conn) abort() {
 	c.cancel()
 	closeQuietly(c.nc)
+	c.server.parker.look(c)
 }
 
 // setReadDeadline fails only on a connection that is closed, which the next read will say.
@@ -171,8 +191,13 @@ func (c *conn) readFrames() (err error) {
 
 // nextFrame waits for the length of the next frame; -1 means that there is none.
 func (c *conn) nextFrame() (int, error) {
+	ends := time.Now().Add(c.server.config.ConnectionsMaxIdle)
 	for {
-		c.setReadDeadline(time.Now().Add(c.server.config.ConnectionsMaxIdle))
+		until, mayPark := ends, false
+		if parks := time.Now().Add(c.parking.after); c.parking.after > 0 && c.in.Buffered() == 0 && parks.Before(ends) {
+			until, mayPark = parks, true
+		}
+		c.setReadDeadline(until)
 		prefix, err := c.in.Peek(4)
 		switch {
 		case err == nil:
@@ -185,10 +210,14 @@ func (c *conn) nextFrame() (int, error) {
 		case c.draining.Load() || c.ctx.Err() != nil:
 			return -1, nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			if c.inFlight.Load() > 0 {
-				continue // waiting for an answer is not idling
+			switch {
+			case c.inFlight.Load() > 0: // waiting for an answer is not idling
+				ends = time.Now().Add(c.server.config.ConnectionsMaxIdle)
+			case mayPark && len(prefix) == 0:
+				return -1, errParks
+			case !time.Now().Before(ends):
+				return -1, nil
 			}
-			return -1, nil
 		case errors.Is(err, io.EOF) && len(prefix) > 0:
 			return -1, fmt.Errorf("read frame length: %w", io.ErrUnexpectedEOF)
 		default:

@@ -10,6 +10,7 @@
 //	00_produce.go …  one file per API key, named by the key's number, with its version notes at the head
 //	server.go        listeners, limits, shutdown
 //	conn.go          one connection: a goroutine that reads and one that answers
+//	park.go          parking idle connections; park_linux.go waits for them all, park_answer_linux.go answers their brief requests
 //	frame.go         length-prefixed frames in pooled buffers
 //	header.go        request and response headers
 //	wire.go          Kafka's primitive types, for the two hot paths that do without kmsg
@@ -39,6 +40,8 @@
 // answering goroutine when its turn has come, as Kafka does, which handles one request of a connection at a time. Answers leave in the
 // order of the requests. So a later produce may be appended while an earlier long poll still waits, but nothing is ever answered, and no
 // batch of one connection committed, out of order.
+//
+// A connection with nothing in flight is parked after a while: its two goroutines end, and one of the node's waits for what parked connections send.
 //
 // # Bounds
 //

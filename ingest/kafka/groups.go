@@ -13,19 +13,21 @@ import (
 type Groups interface {
 	Join(context.Context, *metapb.GroupJoinRequest) (*metapb.GroupJoinResponse, error)
 	Sync(context.Context, *metapb.GroupSyncRequest) (*metapb.GroupSyncResponse, error)
-	Heartbeat(context.Context, *metapb.GroupHeartbeatRequest) (*metapb.GroupHeartbeatResponse, error)
 	Leave(context.Context, *metapb.GroupLeaveRequest) (*metapb.GroupLeaveResponse, error)
 	Commit(context.Context, *metapb.GroupCommitRequest) (*metapb.GroupCommitResponse, error)
 	Describe(context.Context, *metapb.GroupDescribeRequest) (*metapb.GroupDescribeResponse, error)
 	List(context.Context, *metapb.GroupListRequest) (*metapb.GroupListResponse, error)
 	Delete(context.Context, *metapb.GroupDeleteRequest) (*metapb.GroupDeleteResponse, error)
 	DeleteOffsets(context.Context, *metapb.GroupDeleteOffsetsRequest) (*metapb.GroupDeleteOffsetsResponse, error)
-	ConsumerHeartbeat(context.Context, *metapb.ConsumerHeartbeatRequest) (*metapb.ConsumerHeartbeatResponse, error)
 	ConsumerDescribe(context.Context, *metapb.ConsumerDescribeRequest) (*metapb.ConsumerDescribeResponse, error)
-	ShareHeartbeat(context.Context, *metapb.ShareHeartbeatRequest) (*metapb.ShareHeartbeatResponse, error)
 	ShareDescribe(context.Context, *metapb.ShareDescribeRequest) (*metapb.ShareDescribeResponse, error)
 	StreamsHeartbeat(context.Context, *metapb.StreamsHeartbeatRequest) (*metapb.StreamsHeartbeatResponse, error)
 	StreamsDescribe(context.Context, *metapb.StreamsDescribeRequest) (*metapb.StreamsDescribeResponse, error)
+
+	// Heartbeats are answered by a call, at once or when what the answer says is durable, from any goroutine, which is not to be kept.
+	BeginHeartbeat(*metapb.GroupHeartbeatRequest, func(*metapb.GroupHeartbeatResponse, error))
+	BeginConsumerHeartbeat(*metapb.ConsumerHeartbeatRequest, func(*metapb.ConsumerHeartbeatResponse, error))
+	BeginShareHeartbeat(*metapb.ShareHeartbeatRequest, func(*metapb.ShareHeartbeatResponse, error))
 }
 
 // groupCode is the code of a group request that was answered, or was not.

@@ -6,6 +6,8 @@ import "time"
 type Metrics interface {
 	// Connections: the number of open connections is now n.
 	Connections(n int)
+	// Parked: n of the open connections are parked.
+	Parked(n int)
 	// Request: a request was answered (or needed no answer), took so long from its last byte to its answer's, and had these sizes.
 	Request(api string, version int16, took time.Duration, requestBytes, responseBytes int)
 	// Refused: a connection or a frame was refused, for one of a handful of fixed reasons.
@@ -15,5 +17,6 @@ type Metrics interface {
 type noMetrics struct{}
 
 func (noMetrics) Connections(int)                                {}
+func (noMetrics) Parked(int)                                     {}
 func (noMetrics) Request(string, int16, time.Duration, int, int) {}
 func (noMetrics) Refused(string)                                 {}

@@ -275,6 +275,7 @@ func (s *pressStage) finish() {
 	}
 	close(s.queue)
 	<-s.stopped
+	s.queue = nil // a connection that was parked begins again
 }
 
 // takePressed gives the compressed batches' memory to the frame, and takes out those that could not be compressed.

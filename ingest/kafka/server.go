@@ -25,6 +25,7 @@ type Server struct {
 	// plainBudget bounds what batches become that are inflated for clients without zstd.
 	plainBudget   *byteBudget
 	presses       *pressPool
+	parker        *parker
 	sessions      *sessionCache
 	shareSessions *shareSessions
 	limiter       logLimiter
@@ -32,7 +33,7 @@ type Server struct {
 	ctx    context.Context // ends with Shutdown: long polls return
 	cancel context.CancelFunc
 	wait   sync.WaitGroup // connections
-	once   sync.Once      // closes the presses
+	once   sync.Once      // closes the presses and the parker
 
 	mu struct {
 		sync.Mutex
@@ -61,7 +62,7 @@ func New(config Config, domain Domain) (*Server, error) {
 	s.plainBudget = newByteBudget(s.config.InFlightBytes)
 	s.shareSessions = newShareSessions()
 	s.sessions = newSessionCache(s.config.FetchSessionSlots, s.config.FetchSessionPartitions)
-	s.presses = newPressPool(s.config.CompressionWorkers)
+	s.presses, s.parker = newPressPool(s.config.CompressionWorkers), newParker(s)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.mu.listeners = make(map[net.Listener]struct{})
 	s.mu.connections = make(map[*conn]struct{})
@@ -150,11 +151,29 @@ func (s *Server) start(nc net.Conn) {
 	s.wait.Add(1)
 	s.mu.Unlock()
 	s.config.Metrics.Connections(n)
-	go func() {
-		defer s.wait.Done()
-		defer s.forget(c)
-		c.run()
-	}()
+	go s.host(c)
+}
+
+// host runs a connection until it has ended or is parked.
+func (s *Server) host(c *conn) {
+	for {
+		err := c.run()
+		switch {
+		case !errors.Is(err, errParks):
+			s.end(c, err)
+			return
+		case s.parker.take(c):
+			return
+		}
+		c.parking.after = 0
+	}
+}
+
+// end leaves nothing of a connection that nobody serves any more.
+func (s *Server) end(c *conn, err error) {
+	defer s.wait.Done()
+	defer s.forget(c)
+	c.end(err)
 }
 
 func (s *Server) forget(c *conn) {
@@ -193,7 +212,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.cut()
 		<-done
 	}
-	s.once.Do(s.presses.close)
+	s.once.Do(func() {
+		s.presses.close()
+		s.parker.close()
+	})
 	return err
 }
 

@@ -47,12 +47,13 @@ func (g textGroups) Sync(ctx context.Context, r *metapb.GroupSyncRequest) (*meta
 	return g.Groups.Sync(ctx, r)
 }
 
-// Heartbeat refuses ids that are not text.
-func (g textGroups) Heartbeat(ctx context.Context, r *metapb.GroupHeartbeatRequest) (*metapb.GroupHeartbeatResponse, error) {
+// BeginHeartbeat refuses ids that are not text.
+func (g textGroups) BeginHeartbeat(r *metapb.GroupHeartbeatRequest, answer func(*metapb.GroupHeartbeatResponse, error)) {
 	if !isText(r.Group, r.MemberId, r.GetInstanceId()) {
-		return &metapb.GroupHeartbeatResponse{Code: metapb.GroupCode_GROUP_INVALID_ID}, nil
+		answer(&metapb.GroupHeartbeatResponse{Code: metapb.GroupCode_GROUP_INVALID_ID}, nil)
+		return
 	}
-	return g.Groups.Heartbeat(ctx, r)
+	g.Groups.BeginHeartbeat(r, answer)
 }
 
 // Leave refuses ids that are not text.
@@ -132,13 +133,14 @@ func (g textGroups) Delete(ctx context.Context, r *metapb.GroupDeleteRequest) (*
 	return g.Groups.Delete(ctx, r)
 }
 
-// ShareHeartbeat refuses names that are not text.
-func (g textGroups) ShareHeartbeat(ctx context.Context, r *metapb.ShareHeartbeatRequest) (*metapb.ShareHeartbeatResponse, error) {
+// BeginShareHeartbeat refuses names that are not text.
+func (g textGroups) BeginShareHeartbeat(r *metapb.ShareHeartbeatRequest, answer func(*metapb.ShareHeartbeatResponse, error)) {
 	if !isText(r.Group, r.MemberId, r.GetRackId()) || !isText(r.Topics.GetNames()...) {
-		return &metapb.ShareHeartbeatResponse{Code: metapb.GroupCode_GROUP_INVALID_REQUEST}, nil
+		answer(&metapb.ShareHeartbeatResponse{Code: metapb.GroupCode_GROUP_INVALID_REQUEST}, nil)
+		return
 	}
 	r.ClientId = strings.ToValidUTF8(r.ClientId, "?")
-	return g.Groups.ShareHeartbeat(ctx, r)
+	g.Groups.BeginShareHeartbeat(r, answer)
 }
 
 // ShareDescribe knows no group whose name is not text.

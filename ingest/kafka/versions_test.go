@@ -198,7 +198,7 @@ func TestAPITableMatchesKmsg(t *testing.T) {
 			t.Errorf("%s: versions %d to %d, kmsg knows up to %d", api.name, api.min, api.max, request.MaxVersion())
 		}
 		handlers := 0
-		for _, set := range []bool{api.begin != nil, api.answer != nil, api.handle != nil} {
+		for _, set := range []bool{api.begin != nil, api.answer != nil, api.later != nil, api.handle != nil} {
 			if set {
 				handlers++
 			}

@@ -62,6 +62,9 @@ func OpenLog(ctx context.Context, p *process.Process, create bool) (metalog.Log,
 	return log, nil
 }
 
+// shortPatience is for how long a replicated log may seem too short: a server that was cut off from the others says so until it knows.
+const shortPatience = 20 * time.Second
+
 // maxReplicas is the most that JetStream keeps of a stream.
 const maxReplicas = 5
 
@@ -81,8 +84,12 @@ func OpenReplica(ctx context.Context, p *process.Process, create bool) (*replica
 		return nil, nil, refuse(p, err)
 	}
 	var r *replica.Replica
+	began := time.Now()
 	err := wait(ctx, "read the metadata", func(ctx context.Context) (err error) {
 		r, err = replica.Open(ctx, replica.Config{LogID: p.Cluster.LogID, Log: log, Store: p.Metadata, Logger: p.Log})
+		if l, ok := log.(*jetstream.Log); ok && l.Replicated() && errors.Is(err, replica.ErrLogShort) && time.Since(began) < shortPatience {
+			return fmt.Errorf("the log's servers do not agree on its end yet: %v", err) // not final
+		}
 		return err
 	})
 	if err != nil {
@@ -149,11 +156,16 @@ func leaderConfig(p *process.Process, r *replica.Replica, log metalog.Log, obser
 	if p.Cluster.Metalog != identity.MetalogBucket {
 		archived = p.Metadata // the bucket is to know what a log elsewhere says
 	}
-	return leader.Config{
+	c := leader.Config{
 		Archive: archived, ClusterID: p.Cluster.ClusterID, LogID: p.Cluster.LogID, Log: log, Replica: r, Bus: p.Bus,
 		InternalAddress: p.Config.AdvertisedInternalAddr, Name: strings.ToValidUTF8(fmt.Sprintf("%s/%d", hostname, os.Getpid()), "?"),
 		StoreTime: p.Store.Now, Observer: observer, SnapshotEntries: uint64(p.Config.SnapshotEntries), Logger: p.Log,
 	}
+	if l, ok := log.(*jetstream.Log); ok && l.Replicated() {
+		// While the stream's servers elect a leader nobody answers: what is repeated often is answered soon after.
+		c.BarrierAppends, c.AppendTimeout, c.MaxRetryInterval = true, time.Second, 200*time.Millisecond
+	}
+	return c
 }
 
 // leads asks the coordinator at address whether it leads.

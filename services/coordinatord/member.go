@@ -38,7 +38,7 @@ type Member struct {
 func RunMember(ctx context.Context, p *process.Process, serving func()) (err error) {
 	m := &Member{process: p, appends: newAppends(p.Registry)}
 	m.election, err = election.New(election.Config{
-		NodeID: p.Config.NodeID, Peers: p.Config.Peers, Caller: p.Client, Self: m.self, LogAnswers: m.logAnswers, Logger: p.Log,
+		NodeID: p.Config.NodeID, Peers: p.Config.Peers, Caller: p.Client, Self: m.self, Heard: m.heard, LogAnswers: m.logAnswers, Logger: p.Log,
 	})
 	if err != nil {
 		return err
@@ -185,6 +185,13 @@ func (m *Member) self() (s election.Self) {
 		s.Stalled = n.leader.Stalled()
 	}
 	return s
+}
+
+// heard has the log read that far, where hints of it stay away.
+func (m *Member) heard(seq uint64) {
+	if r := m.replica.Load(); r != nil {
+		r.Expect(seq)
+	}
 }
 
 func (m *Member) logAnswers(ctx context.Context) bool {

@@ -25,6 +25,7 @@ type metrics struct {
 	log      *slog.Logger
 
 	connections   prometheus.Gauge
+	parked        prometheus.Gauge
 	requests      *prometheus.CounterVec // api, version
 	requestTime   *prometheus.HistogramVec
 	requestBytes  *prometheus.CounterVec // api, direction
@@ -76,6 +77,7 @@ func newMetrics(registry *prometheus.Registry, log *slog.Logger) *metrics {
 	m := &metrics{
 		registry: registry, log: log,
 		connections:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "varve_kafka_connections", Help: "Open connections of Kafka clients."}),
+		parked:        prometheus.NewGauge(prometheus.GaugeOpts{Name: "varve_kafka_connections_parked", Help: "Open connections that are idle and have no goroutine of their own."}),
 		requests:      counter("varve_kafka_requests_total", "Kafka requests answered.", "api", "version"),
 		requestTime:   histogram("varve_kafka_request_seconds", "From a request's last byte to its answer's.", "api"),
 		requestBytes:  counter("varve_kafka_bytes_total", "Bytes of Kafka requests and answers.", "api", "direction"),
@@ -94,7 +96,7 @@ func newMetrics(registry *prometheus.Registry, log *slog.Logger) *metrics {
 		fsyncs:        prometheus.NewCounter(prometheus.CounterOpts{Name: "varve_hotlog_fsyncs_total", Help: "fdatasync calls for groups of chunks."}),
 		fsyncTime:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "varve_hotlog_fsync_seconds", Help: "Time of those calls.", Buckets: latencyBuckets}),
 	}
-	registry.MustRegister(m.connections, m.requests, m.requestTime, m.requestBytes, m.refused, m.chunks, m.chunkBatches, m.chunkBytes,
+	registry.MustRegister(m.connections, m.parked, m.requests, m.requestTime, m.requestBytes, m.refused, m.chunks, m.chunkBatches, m.chunkBytes,
 		m.flushTime, m.commitTime, m.objectPuts, m.objectBytes, m.objectPutTime, m.failedBatches, m.epochs, m.hotBytes, m.fsyncs, m.fsyncTime)
 	m.perRequest.Store(&map[requestKey]*requestMetrics{})
 	for _, l := range lane.Lanes {
@@ -123,6 +125,9 @@ func (m *metrics) observeLanes(lanes *lane.Set) {
 
 // Connections implements kafka.Metrics.
 func (m *metrics) Connections(n int) { m.connections.Set(float64(n)) }
+
+// Parked implements kafka.Metrics.
+func (m *metrics) Parked(n int) { m.parked.Set(float64(n)) }
 
 // Request implements kafka.Metrics.
 func (m *metrics) Request(api string, version int16, took time.Duration, requestBytes, responseBytes int) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -21,6 +22,12 @@ const metadataLogID = "varve_log_id"
 
 // codeWrongLastSequence is the server's code for a refused expected last sequence.
 const codeWrongLastSequence = 10071
+
+const (
+	infoTimeout = 5 * time.Second
+	infoAttempt = 700 * time.Millisecond
+	infoPause   = 100 * time.Millisecond
+)
 
 // Config says which stream to use.
 type Config struct {
@@ -48,6 +55,9 @@ type Log struct {
 	subject string
 	logID   string
 	revival *revival
+	gaps    gaps
+	// replicated says that several servers keep the stream.
+	replicated bool
 }
 
 var _ metalog.Log = (*Log)(nil)
@@ -72,6 +82,11 @@ func Open(ctx context.Context, conn *bus.Conn, cfg Config) (*Log, error) {
 	if err := l.Verify(ctx); err != nil {
 		return nil, err
 	}
+	info, err := l.info(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l.replicated = info.Config.Replicas > 1
 	return l, nil
 }
 
@@ -155,13 +170,33 @@ func (l *Log) Verify(ctx context.Context) error {
 	return nil
 }
 
+// info asks the stream's leader. While there is none nobody answers, so the question is repeated.
 func (l *Log) info(ctx context.Context) (*jetstream.StreamInfo, error) {
-	stream, err := l.js.Stream(ctx, l.stream)
-	if err != nil {
-		return nil, fmt.Errorf("look up stream %s: %w", l.stream, err)
+	ctx, cancel := context.WithTimeout(ctx, infoTimeout)
+	defer cancel()
+	for {
+		once, cancel := context.WithTimeout(ctx, infoAttempt)
+		stream, err := l.js.Stream(once, l.stream)
+		cancel()
+		switch {
+		case err == nil:
+			return stream.CachedInfo(), nil
+		case errors.Is(err, jetstream.ErrStreamNotFound), !l.replicated:
+			return nil, fmt.Errorf("look up stream %s: %w", l.stream, err)
+		}
+		timer := time.NewTimer(infoPause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, fmt.Errorf("look up stream %s: %w", l.stream, err)
+		}
 	}
-	return stream.CachedInfo(), nil
 }
+
+// Replicated says that several servers keep the stream. What it says of its end is then its leader's word, and for some seconds there may be two that think
+// they are: only an append shows that nothing came after.
+func (l *Log) Replicated() bool { return l.replicated }
 
 type pubAck struct {
 	Stream string    `json:"stream"`
@@ -205,8 +240,9 @@ func (l *Log) Append(ctx context.Context, seq uint64, entry []byte, _ metalog.Ki
 		return fmt.Errorf("append at %d: read answer: %w", seq, err)
 	}
 	if ack.Error != nil {
-		return appendError(seq, ack.Error)
+		return l.judge(seq, appendError(seq, ack.Error))
 	}
+	l.gaps.forget()
 	if ack.Seq != seq {
 		return fmt.Errorf("append at %d: stored at %d: %w", seq, ack.Seq, metalog.ErrCorrupt)
 	}

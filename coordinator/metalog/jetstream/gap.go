@@ -1,0 +1,48 @@
+package jetstream
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/varvelog/varve/coordinator/metalog"
+)
+
+// gapPatience is for how long a replicated stream must say that it ends too early before that is believed: a server that was cut off from the
+// others, and does not know yet that it leads the stream no more, says so, too.
+const gapPatience = 15 * time.Second
+
+// gaps remembers since when appends find that the stream ends before their predecessor.
+type gaps struct {
+	sync.Mutex
+	since time.Time // zero where the last answer was another
+}
+
+func (g *gaps) forget() {
+	g.Lock()
+	defer g.Unlock()
+	g.since = time.Time{}
+}
+
+// seen returns for how long the gap has been seen.
+func (g *gaps) seen(now time.Time) time.Duration {
+	g.Lock()
+	defer g.Unlock()
+	if g.since.IsZero() {
+		g.since = now
+	}
+	return now.Sub(g.since)
+}
+
+// judge makes of a gap that may be a former leader's an answer that settles nothing.
+func (l *Log) judge(seq uint64, err error) error {
+	if !errors.Is(err, metalog.ErrGap) {
+		l.gaps.forget()
+		return err
+	}
+	if l.replicated && l.gaps.seen(time.Now()) < gapPatience {
+		return fmt.Errorf("append at %d: the stream's leader has not come so far", seq)
+	}
+	return err
+}
