@@ -10,7 +10,7 @@ STATICCHECK_VERSION := v0.7.0
 FUZZTIME ?= 10s
 ARGS ?=
 
-.PHONY: help build run test test-packages lint fuzz bench bench-quick demo demo-cluster conformance nemesis stack stack-down terraform-check compose-check generate tools kcat clean
+.PHONY: help build run test test-packages lint fuzz bench bench-quick demo demo-cluster conformance nemesis nemesis-planted stack stack-down terraform-check compose-check generate tools kcat clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ conformance: build ## compare Varve's answers with Apache Kafka's, and run Kafka
 
 nemesis: ## a cluster of processes in network namespaces under real clients while everything fails; its history is checked (NEMESIS_DURATION, NEMESIS_SEED; root)
 	services/nemesis/nemesis.sh $(ARGS)
+
+nemesis-planted: ## the same with deliberately broken builds, one of each kind: every fault must be found
+	services/nemesis/nemesis.sh planted $(ARGS)
 
 stack: build tools ## run a cluster on this machine: MinIO, NATS, coordinator, two ingest nodes, tiering worker
 	go run ./localstack/stack up

@@ -55,6 +55,16 @@ func (c *Cluster) Metadata(store objstore.Store) objstore.Store {
 	return store
 }
 
+// Formerly is the identity that the last recovery has replaced, without its secret; nil where there was none.
+func (c *Cluster) Formerly() *Cluster {
+	n := len(c.Former)
+	if n == 0 {
+		return nil
+	}
+	last := c.Former[n-1]
+	return &Cluster{ClusterID: c.ClusterID, Metalog: last.Metalog, LogID: last.LogID, Former: c.Former[:n-1]}
+}
+
 // LogName names the log among others of the same cluster, on a NATS server that may hold former ones.
 func (c *Cluster) LogName() string {
 	if !c.Recovered() {

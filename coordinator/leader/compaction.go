@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
@@ -51,7 +52,7 @@ func DescribeRound(s *meta.State, id meta.JobID) *metapb.CompactionRound {
 	out := &metapb.CompactionRound{
 		JobId: uint64(id), TopicId: append([]byte(nil), r.Partition.Topic[:]...), Topic: r.Topic.Name, Partition: r.Partition.Partition,
 		LogStart: r.LogStart, CleanedTo: r.CleanedTo, NowMillis: r.NowMillis, DeleteRetentionMillis: r.DeleteRetentionMillis,
-		SegmentBytes: r.Topic.Config.SegmentBytes,
+		SegmentBytes: r.Topic.Config.SegmentBytes, Partitions: int32(r.Topic.Partitions()), Configs: maps.Clone(r.Topic.Overrides),
 	}
 	for i := range r.Parts {
 		p := &r.Parts[i]

@@ -21,6 +21,9 @@ var (
 	ErrLogLost = errors.New("metalog has lost its tail")
 )
 
+// DefaultMaxUnshippedRuns is the default of Config.MaxUnshippedRuns.
+const DefaultMaxUnshippedRuns = 8 << 20
+
 // Publisher is what the leader needs of the bus.
 type Publisher interface {
 	// Wanted tells whether anybody may hear what is published on subject.
@@ -73,10 +76,15 @@ type Config struct {
 	AppendTimeout time.Duration
 	// MaxRetryInterval bounds the growing pause between two attempts at the log: 1 s.
 	MaxRetryInterval time.Duration
-	// UpkeepInterval is how often ticks and nodes are looked after: 1 s.
+	// UpkeepInterval is how often ticks are looked after: 1 s.
 	UpkeepInterval time.Duration
-	// NodeTimeout is how long a node may stay silent and live: 10 s.
+	// NodeTimeout is how long a node may stay silent and live: 1 s, which is five of its pings.
 	NodeTimeout time.Duration
+	// NodeReturn is how long a node that had fallen silent must be heard before it is live again: 1 s, and double each time it comes and goes
+	// within a minute, up to 16 times as much. A node that registers is live at once.
+	NodeReturn time.Duration
+	// LivenessInterval is how often nodes are looked after: 100 ms.
+	LivenessInterval time.Duration
 	// SnapshotEntries and SnapshotBytes are how much log calls for a new snapshot: 10,000 and 16 MiB.
 	SnapshotEntries uint64
 	SnapshotBytes   int64
@@ -102,8 +110,8 @@ func (c *Config) Validate() error {
 		return errors.New("field Replica is missing")
 	case c.MaxQueuedCommands < 0, c.MaxQueuedBytes < 0, c.MaxUnshippedRuns < 0:
 		return errors.New("fields MaxQueuedCommands, MaxQueuedBytes and MaxUnshippedRuns must not be negative")
-	case c.AppendTimeout < 0, c.MaxRetryInterval < 0, c.UpkeepInterval < 0, c.NodeTimeout < 0, c.NotifyInterval < 0:
-		return errors.New("fields AppendTimeout, MaxRetryInterval, UpkeepInterval, NodeTimeout and NotifyInterval must not be negative")
+	case c.AppendTimeout < 0, c.MaxRetryInterval < 0, c.UpkeepInterval < 0, c.NodeTimeout < 0, c.NodeReturn < 0, c.LivenessInterval < 0, c.NotifyInterval < 0:
+		return errors.New("fields AppendTimeout, MaxRetryInterval, UpkeepInterval, NodeTimeout, NodeReturn, LivenessInterval and NotifyInterval must not be negative")
 	}
 	return nil
 }
@@ -111,12 +119,14 @@ func (c *Config) Validate() error {
 func (c Config) withDefaults() Config {
 	setDefault(&c.MaxQueuedCommands, 65536)
 	setDefault(&c.MaxQueuedBytes, 64<<20)
-	setDefault(&c.MaxUnshippedRuns, 8<<20)
+	setDefault(&c.MaxUnshippedRuns, DefaultMaxUnshippedRuns)
 	setDefault(&c.AppendTimeout, 5*time.Second)
 	setDefault(&c.MaxRetryInterval, time.Second)
 	setDefault(&c.StoreTimeTimeout, time.Second)
 	setDefault(&c.UpkeepInterval, time.Second)
-	setDefault(&c.NodeTimeout, 10*time.Second)
+	setDefault(&c.NodeTimeout, time.Second)
+	setDefault(&c.NodeReturn, time.Second)
+	setDefault(&c.LivenessInterval, 100*time.Millisecond)
 	setDefault(&c.SnapshotEntries, 10_000)
 	setDefault(&c.SnapshotBytes, 16<<20)
 	setDefault(&c.NotifyInterval, 10*time.Millisecond)

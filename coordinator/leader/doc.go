@@ -20,6 +20,6 @@
 // copied there by coordinator/archive.
 //
 // File map: leader.go taking over and the loop; append.go one entry, settled; queue.go what waits; clock.go state time;
-// upkeep.go ticks and liveness of nodes; snapshots.go; notify.go hints; barrier.go; jobs.go tiering's questions; handlers.go
+// upkeep.go ticks; liveness.go which nodes live; snapshots.go; notify.go hints; barrier.go; jobs.go tiering's questions; handlers.go
 // the internal listener's methods.
 package leader

@@ -20,9 +20,9 @@ func (l *Leader) ListNodes(ctx context.Context, _ *metapb.NodeListRequest) (*met
 		for _, n := range s.Nodes() {
 			alone, copied := s.UnshippedOn(n.ID)
 			out.Nodes = append(out.Nodes, &metapb.NodeInfo{
-				NodeId: int32(n.ID), Epoch: n.Epoch, Zone: n.Zone, Live: n.Live, Forgotten: n.Forgotten,
+				NodeId: int32(n.ID), Epoch: n.Epoch, Zone: n.Zone, Live: n.Live, Draining: n.Draining, Forgotten: n.Forgotten,
 				KafkaAddress: net.JoinHostPort(n.KafkaHost, strconv.Itoa(int(n.KafkaPort))), InternalAddress: n.InternalAddress, DiskId: append([]byte(nil), n.DiskID[:]...),
-				AloneContainers: uint64(alone.Containers), AloneBytes: alone.Bytes, CopiedContainers: uint64(copied.Containers), CopiedBytes: copied.Bytes,
+				AloneContainers: uint64(alone.Segments), AloneBytes: alone.Bytes, CopiedContainers: uint64(copied.Segments), CopiedBytes: copied.Bytes,
 			})
 		}
 	})

@@ -106,7 +106,7 @@ func jobMarker(m *meta.TransactionMarker) *metapb.JobMarker {
 
 func jobTopic(t *meta.Topic) *metapb.JobTopic {
 	id := t.ID
-	out := &metapb.JobTopic{TopicId: id[:], Name: t.Name, Configs: make(map[string]string, len(t.Overrides))}
+	out := &metapb.JobTopic{TopicId: id[:], Name: t.Name, Configs: make(map[string]string, len(t.Overrides)), Partitions: int32(t.Partitions())}
 	for name, value := range t.Overrides {
 		out.Configs[name] = value
 	}

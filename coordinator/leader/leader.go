@@ -38,7 +38,7 @@ type Leader struct {
 	begun    *submission // of which the log holds a part
 	hint     []byte
 
-	nodes     nodes
+	liveness  liveness
 	notifier  notifier
 	snapshots snapshots
 	archiver  *archive.Archiver // nil for none
@@ -58,7 +58,7 @@ func New(cfg Config) (*Leader, error) {
 	}
 	cfg = cfg.withDefaults()
 	l := &Leader{cfg: cfg, queue: newQueue(cfg.MaxQueuedCommands, cfg.MaxQueuedBytes), created: time.Now()}
-	l.nodes.heard = map[meta.NodeID]sign{}
+	l.liveness.init()
 	l.notifier.init()
 	l.snapshots.due = make(chan struct{}, 1)
 	if cfg.Archive != nil {
@@ -82,6 +82,7 @@ func (l *Leader) Run(ctx context.Context, started func()) error {
 	var tasks sync.WaitGroup
 	ctx, stop := context.WithCancel(ctx)
 	tasks.Go(func() { l.runUpkeep(ctx) })
+	tasks.Go(func() { l.runLiveness(ctx) })
 	tasks.Go(func() { l.runNotifier(ctx) })
 	tasks.Go(func() { l.runSnapshots(ctx) })
 	// Its end comes when nothing is appended any more.

@@ -474,41 +474,6 @@ func register(t testing.TB, n *node) meta.Verdict {
 	return v
 }
 
-func TestSilentNodeIsNotLiveUntilItPings(t *testing.T) {
-	var offset struct {
-		sync.Mutex
-		d time.Duration
-	}
-	now := func() time.Time { offset.Lock(); defer offset.Unlock(); return time.Now().Add(offset.d) }
-	n := start(t, mem.New().Open(), nil, func(c *Config) { c.UpkeepInterval, c.Now = time.Millisecond, now })
-	v := register(t, n)
-	live := func() (live bool) {
-		n.replica.View(func(s *meta.State) { live = s.Node(v.NodeID).Live })
-		return live
-	}
-	ping := func() *metapb.PingResponse {
-		answer, err := n.replica.Ping(timeout(t), &metapb.PingRequest{NodeId: int32(v.NodeID), NodeEpoch: v.NodeEpoch})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return answer
-	}
-	ping()
-	if !live() {
-		t.Fatal("a registered node is not live")
-	}
-	offset.Lock()
-	offset.d = time.Minute
-	offset.Unlock()
-	await(t, func() bool { return !live() })
-	ping()
-	await(t, live)
-	register(t, n)
-	if !ping().Fenced {
-		t.Error("a ping of an old epoch is not told that it is fenced")
-	}
-}
-
 func TestStateTimeOnlyGrows(t *testing.T) {
 	wall := time.Unix(1000, 0)
 	c := newClock(func() time.Time { return wall }, wall, 0)

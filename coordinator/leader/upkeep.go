@@ -3,7 +3,6 @@ package leader
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/varvelog/varve/coordinator/meta"
@@ -17,42 +16,6 @@ const (
 	// upkeepTimeout bounds one round, which comes again anyway.
 	upkeepTimeout = 10 * time.Second
 )
-
-// nodes remembers when each node was last heard of, on this process's monotonic clock.
-type nodes struct {
-	sync.Mutex
-	heard map[meta.NodeID]sign
-}
-
-// sign is the last sign of life of one epoch of a node.
-type sign struct {
-	epoch uint64
-	at    time.Time
-}
-
-// Ping implements replica.Submitter.
-func (l *Leader) Ping(_ context.Context, request *metapb.PingRequest) (*metapb.PingResponse, error) {
-	epoch, leading := l.Leading()
-	if !leading {
-		return nil, replica.ErrNotLeader
-	}
-	answer := &metapb.PingResponse{LeaderEpoch: epoch}
-	id := meta.NodeID(request.NodeId)
-	known := false
-	l.cfg.Replica.View(func(s *meta.State) {
-		answer.Seq = s.Seq()
-		if n := s.Node(id); n != nil {
-			known = n.Epoch == request.NodeEpoch
-			answer.Fenced = request.NodeEpoch < n.Epoch
-		}
-	})
-	if known {
-		l.nodes.Lock()
-		l.nodes.heard[id] = sign{epoch: request.NodeEpoch, at: l.cfg.Now()}
-		l.nodes.Unlock()
-	}
-	return answer, nil
-}
 
 func (l *Leader) runUpkeep(ctx context.Context) {
 	tick := time.NewTicker(l.cfg.UpkeepInterval)
@@ -76,20 +39,17 @@ func (l *Leader) upkeep(ctx context.Context) {
 			l.complain("the bucket does not tell its time", err)
 		}
 	}
-	commands := l.liveness(nil)
 	var due meta.Due
 	now := l.clock.Load().millis()
 	unshipped := 0
 	l.cfg.Replica.View(func(s *meta.State) { due, unshipped = s.Due(now), s.UnshippedRuns() })
 	l.setFull(unshipped)
 	retention := due.Retention && l.clockAgrees(ctx)
-	if due.Tick || retention {
-		commands = append(commands, &metapb.Command{Kind: &metapb.Command_Tick{Tick: &metapb.Tick{Retention: retention}}})
-	}
-	if len(commands) == 0 {
+	if !due.Tick && !retention {
 		return
 	}
-	if _, err := l.queue.submit(ctx, commands); err != nil && !errors.Is(err, replica.ErrNotLeader) {
+	tick := &metapb.Command{Kind: &metapb.Command_Tick{Tick: &metapb.Tick{Retention: retention}}}
+	if _, err := l.queue.submit(ctx, []*metapb.Command{tick}); err != nil && !errors.Is(err, replica.ErrNotLeader) {
 		l.complain("upkeep was not logged, trying again", err)
 	}
 }
@@ -100,31 +60,6 @@ func (l *Leader) setFull(unshipped int) {
 	if l.full.Swap(full) != full {
 		l.cfg.Logger.Warn("budget of runs that wait to be shipped", "exceeded", full, "runs", unshipped, "budget", l.cfg.MaxUnshippedRuns)
 	}
-}
-
-// liveness appends a command for each node that has fallen silent or has come back.
-func (l *Leader) liveness(commands []*metapb.Command) []*metapb.Command {
-	now := l.cfg.Now()
-	l.nodes.Lock()
-	defer l.nodes.Unlock()
-	l.cfg.Replica.View(func(s *meta.State) {
-		for _, n := range s.Nodes() {
-			heard := l.nodes.heard[n.ID]
-			if heard.epoch != n.Epoch {
-				// A new leader, and a new epoch, give a live node the whole timeout.
-				if n.Live {
-					l.nodes.heard[n.ID] = sign{epoch: n.Epoch, at: now}
-				}
-				continue
-			}
-			if silent := now.Sub(heard.at) > l.cfg.NodeTimeout; silent == n.Live {
-				commands = append(commands, &metapb.Command{Kind: &metapb.Command_SetNodeLive{SetNodeLive: &metapb.SetNodeLive{
-					NodeId: int32(n.ID), NodeEpoch: n.Epoch, Live: !silent,
-				}}})
-			}
-		}
-	})
-	return commands
 }
 
 // clockAgrees asks the bucket for its time before anything is deleted by age.

@@ -37,6 +37,8 @@ func (a *applier) decide(c *metapb.Command, first bool) Verdict {
 		return a.registerNode(k.RegisterNode)
 	case *metapb.Command_SetNodeLive:
 		return a.setNodeLive(k.SetNodeLive)
+	case *metapb.Command_DrainNode:
+		return a.drainNode(k.DrainNode)
 	case *metapb.Command_ForgetNode:
 		return a.forgetNode(k.ForgetNode)
 	case *metapb.Command_SealContainer:

@@ -125,7 +125,9 @@ func (k *committer) runs(t chunk.Table, v *ChunkVerdict) {
 		switch {
 		case p == nil:
 			rv.Code = UnknownTopic
-		case topic.Config.Durability > k.command.Durability:
+		case k.skips != nil && k.skips(TopicPartition{r.Topic, r.Partition}):
+			rv.Code = AlreadyCommitted
+		case topic.Config.Durability > k.command.Durability && !k.recovering:
 			rv.Code, rv.LogStartOffset = WrongDurability, p.logStart
 		default:
 			before := p.next

@@ -23,8 +23,11 @@ func (s *State) Dump(w io.Writer, extents bool) error {
 		dumpOverrides(b, s.configs[k])
 	}
 	for _, n := range s.nodes {
-		fmt.Fprintf(b, "node %d epoch %d live %v zone %q kafka %s:%d internal %s disk %x lanes %v released %v\n",
-			n.ID, n.Epoch, n.Live, n.Zone, n.KafkaHost, n.KafkaPort, n.InternalAddress, n.DiskID, n.lanes, n.released)
+		fmt.Fprintf(b, "node %d epoch %d live %v draining %v zone %q kafka %s:%d internal %s disk %x lanes %v released %v\n",
+			n.ID, n.Epoch, n.Live, n.Draining, n.Zone, n.KafkaHost, n.KafkaPort, n.InternalAddress, n.DiskID, n.lanes, n.released)
+		for _, z := range n.ZoneListeners {
+			fmt.Fprintf(b, "node %d for zone %q %s:%d\n", n.ID, z.Zone, z.KafkaHost, z.KafkaPort)
+		}
 	}
 	for c := range s.Containers {
 		fmt.Fprintf(b, "container %d", c.ID)

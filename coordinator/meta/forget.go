@@ -131,7 +131,7 @@ func (a *applier) lose(p *Partition, containers map[uint32]*container) []LostRan
 	if len(ranges) == 0 {
 		return nil
 	}
-	p.leaderEpoch++
+	p.raiseLeaderEpoch()
 	a.dueByRetention(p)
 	a.changed(ChangedTopics)
 	if a.obs != nil {
@@ -187,28 +187,6 @@ func (s *State) LostOffsets() (offsets int64) {
 		}
 	}
 	return offsets
-}
-
-// Unshipped is what is on a node's disk and not in the bucket yet.
-type Unshipped struct {
-	Containers int
-	Bytes      uint64
-}
-
-// UnshippedOn is what is unshipped on the node's disk alone, and what another node has too.
-func (s *State) UnshippedOn(id NodeID) (alone, copied Unshipped) {
-	for _, c := range s.containerOrder {
-		if c.isChunk() || c.liveRuns == 0 || c.node != id && c.copy.node != id {
-			continue
-		}
-		to := &copied
-		if c.copy.node == 0 {
-			to = &alone
-		}
-		to.Containers++
-		to.Bytes += c.liveBytes
-	}
-	return alone, copied
 }
 
 const packedGapSize = 24

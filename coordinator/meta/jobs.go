@@ -92,6 +92,16 @@ func (s *State) canLease(c *container, nowMillis int64) bool {
 	return c.waits(nowMillis) && (c.isChunk() || s.nodes[c.node-1].Live || c.copy.node != 0 && s.nodes[c.copy.node-1].Live)
 }
 
+// leaves says whether the container is on the disk of a node that is about to leave, and on no other that stays.
+func (s *State) leaves(c *container) bool {
+	for _, id := range [...]NodeID{c.node, c.copy.node} {
+		if id != 0 && s.nodes[id-1].Draining && s.isAloneOn(c, id) {
+			return true
+		}
+	}
+	return false
+}
+
 func (a *applier) leaseJob(c *metapb.LeaseJob) Verdict {
 	if c.LeaseMillis <= 0 || c.LeaseMillis > maxLeaseMillis {
 		return refuse(Malformed, "lease of %d ms", c.LeaseMillis)
@@ -99,16 +109,21 @@ func (a *applier) leaseJob(c *metapb.LeaseJob) Verdict {
 	bound := int(min(cmp.Or(c.MaxContainers, maxJobContainers), maxJobContainers))
 	var taken []ContainerID
 	var bytes uint64
-	for _, held := range a.containerOrder {
-		if !a.canLease(held, a.timeMillis) {
-			continue
+	for _, leaving := range []bool{true, false} {
+		for _, held := range a.containerOrder {
+			if !a.canLease(held, a.timeMillis) || a.leaves(held) != leaving {
+				continue
+			}
+			if len(taken) == bound || len(taken) > 0 && c.MaxBytes > 0 && bytes+held.liveBytes > c.MaxBytes {
+				break
+			}
+			held.job = a.nextJob
+			taken = append(taken, held.id)
+			bytes += held.liveBytes
 		}
-		if len(taken) == bound || len(taken) > 0 && c.MaxBytes > 0 && bytes+held.liveBytes > c.MaxBytes {
-			break
+		if leaving && len(taken) > 0 {
+			break // a node waits for this, and for nothing else
 		}
-		held.job = a.nextJob
-		taken = append(taken, held.id)
-		bytes += held.liveBytes
 	}
 	if len(taken) == 0 {
 		return Verdict{Code: NothingWaits}

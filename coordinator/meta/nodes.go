@@ -18,13 +18,55 @@ type Node struct {
 	KafkaHost       string
 	KafkaPort       int32
 	InternalAddress string
-	Live            bool
-	Forgotten       bool // its disk has been given up, and it has not come back since
+	// Live: the leader hears of it, so what it holds can be had.
+	Live bool
+	// Draining: it is about to leave. Nobody is sent to it any more; what it holds is shipped before everything else.
+	Draining bool
+	// ZoneListeners are its addresses for clients of certain zones, in the order in which they are set.
+	ZoneListeners []ZoneListener
+	Forgotten     bool // its disk has been given up, and it has not come back since
 
 	incarnation []byte
 	lanes       []uint64 // the last seq taken in each lane of this epoch
 	released    []uint64 // hot segments to delete, ascending
 	highSegment uint64   // the highest hot segment that is sealed: it and all below it are never committed to again
+}
+
+// ZoneListener is where clients of one zone reach a node.
+type ZoneListener struct {
+	Zone      string
+	KafkaHost string
+	KafkaPort int32
+}
+
+// Serves says whether clients are to be sent to the node.
+func (n *Node) Serves() bool { return n.Live && !n.Draining }
+
+// AddressIn is where clients reach the node that have come through the listener of a zone, "" for the general one. A node without such a
+// listener is reached at its general one.
+func (n *Node) AddressIn(zone string) (host string, port int32) {
+	if zone != "" {
+		for _, l := range n.ZoneListeners {
+			if l.Zone == zone {
+				return l.KafkaHost, l.KafkaPort
+			}
+		}
+	}
+	return n.KafkaHost, n.KafkaPort
+}
+
+func zoneListeners(listeners []*metapb.ZoneListener) (out []ZoneListener) {
+	for _, l := range listeners {
+		out = append(out, ZoneListener{Zone: l.GetZone(), KafkaHost: l.GetKafkaHost(), KafkaPort: l.GetKafkaPort()})
+	}
+	return out
+}
+
+func zoneListenersToProto(listeners []ZoneListener) (out []*metapb.ZoneListener) {
+	for _, l := range listeners {
+		out = append(out, &metapb.ZoneListener{Zone: l.Zone, KafkaHost: l.KafkaHost, KafkaPort: l.KafkaPort})
+	}
+	return out
 }
 
 // Node is the node with this id, nil where there is none.
@@ -78,7 +120,7 @@ func (a *applier) registerNode(c *metapb.RegisterNode) Verdict {
 	disk := [16]byte(c.DiskId)
 	n := a.nodeByDisk[disk]
 	if n == nil {
-		n = &Node{ID: NodeID(len(a.nodes) + 1), DiskID: disk}
+		n = &Node{ID: NodeID(len(a.nodes) + 1), DiskID: disk, Epoch: a.nodeEpochFloor}
 		a.nodes = append(a.nodes, n)
 		a.nodeByDisk[disk] = n
 	}
@@ -89,6 +131,7 @@ func (a *applier) registerNode(c *metapb.RegisterNode) Verdict {
 		a.sealEpochsBelow(n)
 	}
 	n.Zone, n.KafkaHost, n.KafkaPort, n.InternalAddress, n.Live = c.Zone, c.KafkaHost, c.KafkaPort, c.InternalAddress, true
+	n.ZoneListeners, n.Draining = zoneListeners(c.ZoneListeners), c.Draining
 	n.Forgotten = false
 	a.changed(ChangedNodes)
 
@@ -144,6 +187,73 @@ func (a *applier) setNodeLive(c *metapb.SetNodeLive) Verdict {
 		a.changed(ChangedNodes)
 	}
 	return Verdict{NodeID: n.ID, NodeEpoch: n.Epoch}
+}
+
+func (a *applier) drainNode(c *metapb.DrainNode) Verdict {
+	n := a.Node(NodeID(c.NodeId))
+	switch {
+	case n == nil:
+		return Verdict{Code: UnknownNode}
+	case n.Epoch != c.NodeEpoch:
+		return Verdict{Code: Fenced, NodeEpoch: n.Epoch}
+	case !n.Draining:
+		n.Draining = true
+		a.changed(ChangedNodes)
+	}
+	return Verdict{NodeID: n.ID, NodeEpoch: n.Epoch}
+}
+
+// Unshipped is what is on a node's disk and in no segment object.
+type Unshipped struct {
+	Segments int    // containers: hot segments, and in the class replicated pairs of them
+	Bytes    uint64 // of their runs
+	// ShippableSegments are those that hold more than open transactions.
+	ShippableSegments int
+}
+
+// Unshipped tells what would be lost with a node's disk: what no other node has that will stay.
+func (s *State) Unshipped(id NodeID) (alone Unshipped) {
+	alone, _ = s.UnshippedOn(id)
+	return alone
+}
+
+// UnshippedOn parts what is on a node's disk into what it alone has, and what another node has too.
+func (s *State) UnshippedOn(id NodeID) (alone, copied Unshipped) {
+	for _, c := range s.containerOrder {
+		if c.isChunk() || c.liveRuns == 0 || c.node != id && c.copy.node != id {
+			continue
+		}
+		u := &copied
+		if s.isAloneOn(c, id) {
+			u = &alone
+		}
+		u.Segments++
+		u.Bytes += c.liveBytes
+		if c.liveRuns > c.heldRuns {
+			u.ShippableSegments++
+		}
+	}
+	return alone, copied
+}
+
+// isAloneOn says whether the container is on the node's disk, and on that of no other node that is there and stays.
+func (s *State) isAloneOn(c *container, id NodeID) bool {
+	other := c.copy.node
+	if other == id {
+		other = c.node
+	}
+	return !c.isChunk() && (c.node == id || c.copy.node == id) && (other == 0 || !s.nodes[other-1].Serves())
+}
+
+// OpenSegments are the hot segments of a node that are not sealed yet, ascending, in a slice of the caller's.
+func (s *State) OpenSegments(id NodeID) (segments []uint64) {
+	for file := range s.files {
+		if file.node == id && file.segment > s.nodes[id-1].highSegment {
+			segments = append(segments, file.segment)
+		}
+	}
+	slices.Sort(segments)
+	return segments
 }
 
 func (a *applier) sealContainer(c *metapb.SealContainer) Verdict {

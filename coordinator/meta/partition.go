@@ -18,6 +18,7 @@ type Partition struct {
 	index       int32
 	slot        uint32
 	leaderEpoch int32
+	epochs      []epochStart // of the leader epochs above the first, ascending
 	logStart    int64
 	next        int64
 

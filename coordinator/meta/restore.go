@@ -133,6 +133,7 @@ func (r *restorer) core(c *metapb.SnapshotCore) error {
 	s.topicsSeq = c.Seq
 	s.leader = leaderInfo{epoch: c.LeaderEpoch, address: c.LeaderAddress, name: c.LeaderName, featureLevel: c.FeatureLevel}
 	s.nextProducerID, s.nextContainer, s.nextJob = int64(c.NextProducerId), ContainerID(c.NextContainer), JobID(c.NextJob)
+	s.nodeEpochFloor = c.NodeEpochFloor
 	if c.PendingCount > 0 {
 		s.pending = frames{id: c.PendingId, next: c.PendingNext, count: c.PendingCount, bytes: c.Pending}
 	}
@@ -143,7 +144,8 @@ func (r *restorer) core(c *metapb.SnapshotCore) error {
 		node := &Node{
 			ID: NodeID(n.Id), DiskID: [16]byte(n.DiskId), Epoch: n.Epoch, Zone: n.Zone, KafkaHost: n.KafkaHost, KafkaPort: n.KafkaPort,
 			InternalAddress: n.InternalAddress, Live: n.Live, incarnation: n.Incarnation, lanes: n.LaneSeqs,
-			released: n.ReleasedSegments, highSegment: n.HighSegment, Forgotten: n.Forgotten,
+			released: n.ReleasedSegments, highSegment: n.HighSegment,
+			Forgotten: n.Forgotten, Draining: n.Draining, ZoneListeners: zoneListeners(n.ZoneListeners),
 		}
 		s.nodes = append(s.nodes, node)
 		s.nodeByDisk[node.DiskID] = node
@@ -286,6 +288,9 @@ func (r *restorer) partition(p *Partition, from *metapb.SnapshotPartition) (err 
 	}
 	p.producers, p.cleaning = ps, restoreCleaning(from.Cleaning)
 	if err := r.transactional(p, from); err != nil {
+		return err
+	}
+	if err := p.restoreEpochs(from.Epochs); err != nil {
 		return err
 	}
 	return r.tiles(p)

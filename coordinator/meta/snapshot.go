@@ -156,13 +156,15 @@ func (s *State) snapshotCore() *metapb.SnapshotCore {
 		NextNodeId: int32(len(s.nodes) + 1), LeaderEpoch: s.leader.epoch, LeaderAddress: s.leader.address, LeaderName: s.leader.name,
 		FeatureLevel: s.leader.featureLevel, TimeMillis: s.timeMillis, LogId: s.logID[:], Seq: s.seq,
 		LastRetentionMillis: s.lastRetentionMillis, VoidEntries: s.voidEntries,
-		PendingId: s.pending.id, PendingNext: s.pending.next, PendingCount: s.pending.count, Pending: s.pending.bytes,
+		NodeEpochFloor: s.nodeEpochFloor,
+		PendingId:      s.pending.id, PendingNext: s.pending.next, PendingCount: s.pending.count, Pending: s.pending.bytes,
 	}
 	for _, n := range s.nodes {
 		c.Nodes = append(c.Nodes, &metapb.SnapshotNode{
 			Id: int32(n.ID), DiskId: n.DiskID[:], Epoch: n.Epoch, Zone: n.Zone, KafkaHost: n.KafkaHost, KafkaPort: n.KafkaPort,
 			InternalAddress: n.InternalAddress, Incarnation: n.incarnation, Live: n.Live, LaneSeqs: n.lanes,
-			ReleasedSegments: n.released, HighSegment: n.highSegment, Forgotten: n.Forgotten,
+			ReleasedSegments: n.released, HighSegment: n.highSegment,
+			Forgotten: n.Forgotten, Draining: n.Draining, ZoneListeners: zoneListenersToProto(n.ZoneListeners),
 		})
 	}
 	for _, j := range s.Jobs() {
@@ -234,7 +236,8 @@ func (s *State) snapshotTopic(t *Topic, from, to int) *metapb.SnapshotTopic {
 		out.Partitions = append(out.Partitions, &metapb.SnapshotPartition{
 			Index: p.index, LogStart: p.logStart, NextOffset: p.next, LeaderEpoch: p.leaderEpoch,
 			Runs: s.packRuns(p.runs), Segments: packParts(p.parts), Producers: packProducers(p.producers), Local: s.packRuns(p.local),
-			Markers: packMarkers(p.markers), Aborted: packAborted(p.aborted), Cleaning: p.snapshotCleaning(), Gaps: packGaps(p.gaps),
+			Markers: packMarkers(p.markers), Aborted: packAborted(p.aborted), Cleaning: p.snapshotCleaning(),
+			Epochs: p.snapshotEpochs(), Gaps: packGaps(p.gaps),
 		})
 	}
 	return out

@@ -21,6 +21,7 @@ var (
 	ErrFormat       = errors.New("meta: unsupported format")
 	ErrFeatureLevel = errors.New("meta: unsupported feature level")
 	ErrCorrupt      = errors.New("meta: corrupt")
+	ErrRecovered    = errors.New("meta: the snapshot of a recovery is missing")
 )
 
 // State is the state after one entry of the log. Views that its read methods return are valid until the next Apply, and not to be
@@ -45,6 +46,8 @@ type State struct {
 
 	nodes      []*Node // nodes[i] has id i+1
 	nodeByDisk map[[16]byte]*Node
+	// nodeEpochFloor is what the epochs of new nodes begin above: a recovery does not know which epochs were given before it.
+	nodeEpochFloor uint64
 
 	containers     map[ContainerID]*container
 	containerOrder []*container // by id
@@ -155,6 +158,9 @@ func (s *State) admit(seq uint64, e *metapb.Entry) error {
 		return fmt.Errorf("%w: the state is at %d", ErrSequence, s.seq)
 	}
 	for _, c := range e.Commands {
+		if c.GetRecovered() != nil {
+			return fmt.Errorf("%w: the log begins with a recovery, whose result is in the snapshot of this entry alone", ErrRecovered)
+		}
 		if l := c.GetLeaderStart(); l != nil && l.FeatureLevel > FeatureLevel {
 			return fmt.Errorf("%w: %d, this build knows %d", ErrFeatureLevel, l.FeatureLevel, FeatureLevel)
 		}
@@ -176,6 +182,9 @@ func (s *State) current(e *metapb.Entry) bool {
 type applier struct {
 	*State
 	obs Observer
+	// recovering: what is there is taken, at whatever durability. skips, not nil only then, says which of a chunk's runs are not.
+	recovering bool
+	skips      func(TopicPartition) bool
 }
 
 func (a *applier) verdict(id []byte, v Verdict) {

@@ -130,9 +130,11 @@ type CompactionRound struct {
 	CleanedTo             int64                  `protobuf:"varint,6,opt,name=cleaned_to,json=cleanedTo,proto3" json:"cleaned_to,omitempty"` // below it no record has a later one of its key below it
 	NowMillis             int64                  `protobuf:"varint,7,opt,name=now_millis,json=nowMillis,proto3" json:"now_millis,omitempty"` // state time
 	DeleteRetentionMillis int64                  `protobuf:"varint,8,opt,name=delete_retention_millis,json=deleteRetentionMillis,proto3" json:"delete_retention_millis,omitempty"`
-	SegmentBytes          int64                  `protobuf:"varint,9,opt,name=segment_bytes,json=segmentBytes,proto3" json:"segment_bytes,omitempty"` // the topic's bound on a stored object
-	Parts                 []*CompactionPart      `protobuf:"bytes,10,rep,name=parts,proto3" json:"parts,omitempty"`                                   // in order of offsets, without gaps between them
-	Aborted               []*CompactionAborted   `protobuf:"bytes,11,rep,name=aborted,proto3" json:"aborted,omitempty"`                               // transactions with records in the parts, in order of their markers
+	SegmentBytes          int64                  `protobuf:"varint,9,opt,name=segment_bytes,json=segmentBytes,proto3" json:"segment_bytes,omitempty"`                                              // the topic's bound on a stored object
+	Parts                 []*CompactionPart      `protobuf:"bytes,10,rep,name=parts,proto3" json:"parts,omitempty"`                                                                                // in order of offsets, without gaps between them
+	Partitions            int32                  `protobuf:"varint,140,opt,name=partitions,proto3" json:"partitions,omitempty"`                                                                    // of the topic
+	Configs               map[string]string      `protobuf:"bytes,141,rep,name=configs,proto3" json:"configs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // its overrides
+	Aborted               []*CompactionAborted   `protobuf:"bytes,11,rep,name=aborted,proto3" json:"aborted,omitempty"`                                                                            // transactions with records in the parts, in order of their markers
 	unknownFields         protoimpl.UnknownFields
 	sizeCache             protoimpl.SizeCache
 }
@@ -233,6 +235,20 @@ func (x *CompactionRound) GetSegmentBytes() int64 {
 func (x *CompactionRound) GetParts() []*CompactionPart {
 	if x != nil {
 		return x.Parts
+	}
+	return nil
+}
+
+func (x *CompactionRound) GetPartitions() int32 {
+	if x != nil {
+		return x.Partitions
+	}
+	return 0
+}
+
+func (x *CompactionRound) GetConfigs() map[string]string {
+	if x != nil {
+		return x.Configs
 	}
 	return nil
 }
@@ -494,7 +510,7 @@ const file_compaction_rpc_proto_rawDesc = "" +
 	"\x06worker\x18\x01 \x01(\tR\x06worker\x12!\n" +
 	"\flease_millis\x18\x02 \x01(\x03R\vleaseMillis\"O\n" +
 	"\x17CompactionLeaseResponse\x124\n" +
-	"\x05round\x18\x01 \x01(\v2\x1e.varve.meta.v1.CompactionRoundR\x05round\"\xa0\x03\n" +
+	"\x05round\x18\x01 \x01(\v2\x1e.varve.meta.v1.CompactionRoundR\x05round\"\xc5\x04\n" +
 	"\x0fCompactionRound\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\x04R\x05jobId\x12\x19\n" +
 	"\btopic_id\x18\x02 \x01(\fR\atopicId\x12\x14\n" +
@@ -508,8 +524,15 @@ const file_compaction_rpc_proto_rawDesc = "" +
 	"\x17delete_retention_millis\x18\b \x01(\x03R\x15deleteRetentionMillis\x12#\n" +
 	"\rsegment_bytes\x18\t \x01(\x03R\fsegmentBytes\x123\n" +
 	"\x05parts\x18\n" +
-	" \x03(\v2\x1d.varve.meta.v1.CompactionPartR\x05parts\x12:\n" +
-	"\aaborted\x18\v \x03(\v2 .varve.meta.v1.CompactionAbortedR\aaborted\"\xe2\x01\n" +
+	" \x03(\v2\x1d.varve.meta.v1.CompactionPartR\x05parts\x12\x1f\n" +
+	"\n" +
+	"partitions\x18\x8c\x01 \x01(\x05R\n" +
+	"partitions\x12F\n" +
+	"\aconfigs\x18\x8d\x01 \x03(\v2+.varve.meta.v1.CompactionRound.ConfigsEntryR\aconfigs\x12:\n" +
+	"\aaborted\x18\v \x03(\v2 .varve.meta.v1.CompactionAbortedR\aaborted\x1a:\n" +
+	"\fConfigsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe2\x01\n" +
 	"\x0eCompactionPart\x12\x1d\n" +
 	"\n" +
 	"object_key\x18\x01 \x01(\tR\tobjectKey\x12!\n" +
@@ -544,7 +567,7 @@ func file_compaction_rpc_proto_rawDescGZIP() []byte {
 	return file_compaction_rpc_proto_rawDescData
 }
 
-var file_compaction_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_compaction_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_compaction_rpc_proto_goTypes = []any{
 	(*CompactionLeaseRequest)(nil),   // 0: varve.meta.v1.CompactionLeaseRequest
 	(*CompactionLeaseResponse)(nil),  // 1: varve.meta.v1.CompactionLeaseResponse
@@ -553,18 +576,20 @@ var file_compaction_rpc_proto_goTypes = []any{
 	(*CompactionAborted)(nil),        // 4: varve.meta.v1.CompactionAborted
 	(*CompactionReportRequest)(nil),  // 5: varve.meta.v1.CompactionReportRequest
 	(*CompactionReportResponse)(nil), // 6: varve.meta.v1.CompactionReportResponse
-	(*CompactRange)(nil),             // 7: varve.meta.v1.CompactRange
+	nil,                              // 7: varve.meta.v1.CompactionRound.ConfigsEntry
+	(*CompactRange)(nil),             // 8: varve.meta.v1.CompactRange
 }
 var file_compaction_rpc_proto_depIdxs = []int32{
 	2, // 0: varve.meta.v1.CompactionLeaseResponse.round:type_name -> varve.meta.v1.CompactionRound
 	3, // 1: varve.meta.v1.CompactionRound.parts:type_name -> varve.meta.v1.CompactionPart
-	4, // 2: varve.meta.v1.CompactionRound.aborted:type_name -> varve.meta.v1.CompactionAborted
-	7, // 3: varve.meta.v1.CompactionReportRequest.range:type_name -> varve.meta.v1.CompactRange
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	7, // 2: varve.meta.v1.CompactionRound.configs:type_name -> varve.meta.v1.CompactionRound.ConfigsEntry
+	4, // 3: varve.meta.v1.CompactionRound.aborted:type_name -> varve.meta.v1.CompactionAborted
+	8, // 4: varve.meta.v1.CompactionReportRequest.range:type_name -> varve.meta.v1.CompactRange
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_compaction_rpc_proto_init() }
@@ -579,7 +604,7 @@ func file_compaction_rpc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_compaction_rpc_proto_rawDesc), len(file_compaction_rpc_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

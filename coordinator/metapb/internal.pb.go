@@ -493,6 +493,7 @@ type JobTopic struct {
 	TopicId       []byte                 `protobuf:"bytes,1,opt,name=topic_id,json=topicId,proto3" json:"topic_id,omitempty"`
 	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	Configs       map[string]string      `protobuf:"bytes,3,rep,name=configs,proto3" json:"configs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Partitions    int32                  `protobuf:"varint,140,opt,name=partitions,proto3" json:"partitions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -546,6 +547,13 @@ func (x *JobTopic) GetConfigs() map[string]string {
 		return x.Configs
 	}
 	return nil
+}
+
+func (x *JobTopic) GetPartitions() int32 {
+	if x != nil {
+		return x.Partitions
+	}
+	return 0
 }
 
 // JobContainer is a sealed hot segment (node_address set) or an object chunk (object_key set), with its live runs in
@@ -1240,11 +1248,14 @@ const file_internal_proto_rawDesc = "" +
 	"\n" +
 	"containers\x18\x03 \x03(\v2\x1b.varve.meta.v1.JobContainerR\n" +
 	"containers\x12/\n" +
-	"\x06topics\x18\x04 \x03(\v2\x17.varve.meta.v1.JobTopicR\x06topics\"\xb5\x01\n" +
+	"\x06topics\x18\x04 \x03(\v2\x17.varve.meta.v1.JobTopicR\x06topics\"\xd6\x01\n" +
 	"\bJobTopic\x12\x19\n" +
 	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12>\n" +
-	"\aconfigs\x18\x03 \x03(\v2$.varve.meta.v1.JobTopic.ConfigsEntryR\aconfigs\x1a:\n" +
+	"\aconfigs\x18\x03 \x03(\v2$.varve.meta.v1.JobTopic.ConfigsEntryR\aconfigs\x12\x1f\n" +
+	"\n" +
+	"partitions\x18\x8c\x01 \x01(\x05R\n" +
+	"partitions\x1a:\n" +
 	"\fConfigsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb4\x02\n" +

@@ -262,6 +262,8 @@ type Command struct {
 	//	*Command_EndTransaction
 	//	*Command_LeaseCompaction
 	//	*Command_CompactRange
+	//	*Command_DrainNode
+	//	*Command_Recovered
 	//	*Command_ForgetNode
 	Kind isCommand_Kind `protobuf_oneof:"kind"`
 	// Continuation frames: a command above the frame limit travels as parts in consecutive commands with the same id,
@@ -605,6 +607,24 @@ func (x *Command) GetCompactRange() *CompactRange {
 	return nil
 }
 
+func (x *Command) GetDrainNode() *DrainNode {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_DrainNode); ok {
+			return x.DrainNode
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRecovered() *Recovered {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_Recovered); ok {
+			return x.Recovered
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetForgetNode() *ForgetNode {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_ForgetNode); ok {
@@ -767,6 +787,14 @@ type Command_CompactRange struct {
 	CompactRange *CompactRange `protobuf:"bytes,81,opt,name=compact_range,json=compactRange,proto3,oneof"`
 }
 
+type Command_DrainNode struct {
+	DrainNode *DrainNode `protobuf:"bytes,100,opt,name=drain_node,json=drainNode,proto3,oneof"`
+}
+
+type Command_Recovered struct {
+	Recovered *Recovered `protobuf:"bytes,140,opt,name=recovered,proto3,oneof"`
+}
+
 type Command_ForgetNode struct {
 	ForgetNode *ForgetNode `protobuf:"bytes,110,opt,name=forget_node,json=forgetNode,proto3,oneof"`
 }
@@ -834,6 +862,10 @@ func (*Command_EndTransaction) isCommand_Kind() {}
 func (*Command_LeaseCompaction) isCommand_Kind() {}
 
 func (*Command_CompactRange) isCommand_Kind() {}
+
+func (*Command_DrainNode) isCommand_Kind() {}
+
+func (*Command_Recovered) isCommand_Kind() {}
 
 func (*Command_ForgetNode) isCommand_Kind() {}
 
@@ -914,8 +946,10 @@ type RegisterNode struct {
 	KafkaHost       string                 `protobuf:"bytes,3,opt,name=kafka_host,json=kafkaHost,proto3" json:"kafka_host,omitempty"` // advertised
 	KafkaPort       int32                  `protobuf:"varint,4,opt,name=kafka_port,json=kafkaPort,proto3" json:"kafka_port,omitempty"`
 	InternalAddress string                 `protobuf:"bytes,5,opt,name=internal_address,json=internalAddress,proto3" json:"internal_address,omitempty"`
-	Incarnation     []byte                 `protobuf:"bytes,6,opt,name=incarnation,proto3" json:"incarnation,omitempty"`   // 16 random bytes of this process; a repeat of the same incarnation changes nothing
-	Segments        []uint64               `protobuf:"varint,7,rep,packed,name=segments,proto3" json:"segments,omitempty"` // hot segments present on the disk; those the state knows and the disk lacks are reported
+	Incarnation     []byte                 `protobuf:"bytes,6,opt,name=incarnation,proto3" json:"incarnation,omitempty"`                            // 16 random bytes of this process; a repeat of the same incarnation changes nothing
+	Segments        []uint64               `protobuf:"varint,7,rep,packed,name=segments,proto3" json:"segments,omitempty"`                          // hot segments present on the disk; those the state knows and the disk lacks are reported
+	ZoneListeners   []*ZoneListener        `protobuf:"bytes,100,rep,name=zone_listeners,json=zoneListeners,proto3" json:"zone_listeners,omitempty"` // in the order in which they are set
+	Draining        bool                   `protobuf:"varint,101,opt,name=draining,proto3" json:"draining,omitempty"`                               // it registers while it drains: see DrainNode
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -997,6 +1031,20 @@ func (x *RegisterNode) GetSegments() []uint64 {
 		return x.Segments
 	}
 	return nil
+}
+
+func (x *RegisterNode) GetZoneListeners() []*ZoneListener {
+	if x != nil {
+		return x.ZoneListeners
+	}
+	return nil
+}
+
+func (x *RegisterNode) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
 }
 
 type SetNodeLive struct {
@@ -3347,12 +3395,13 @@ type SnapshotCore struct {
 	LastRetentionMillis int64                  `protobuf:"varint,17,opt,name=last_retention_millis,json=lastRetentionMillis,proto3" json:"last_retention_millis,omitempty"`
 	VoidEntries         uint64                 `protobuf:"varint,18,opt,name=void_entries,json=voidEntries,proto3" json:"void_entries,omitempty"`
 	// A command that has come in part (continuation frames): its id, the frames so far and in all, their bytes.
-	PendingId     []byte `protobuf:"bytes,19,opt,name=pending_id,json=pendingId,proto3" json:"pending_id,omitempty"`
-	PendingNext   uint32 `protobuf:"varint,20,opt,name=pending_next,json=pendingNext,proto3" json:"pending_next,omitempty"`
-	PendingCount  uint32 `protobuf:"varint,21,opt,name=pending_count,json=pendingCount,proto3" json:"pending_count,omitempty"`
-	Pending       []byte `protobuf:"bytes,22,opt,name=pending,proto3" json:"pending,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	PendingId      []byte `protobuf:"bytes,19,opt,name=pending_id,json=pendingId,proto3" json:"pending_id,omitempty"`
+	PendingNext    uint32 `protobuf:"varint,20,opt,name=pending_next,json=pendingNext,proto3" json:"pending_next,omitempty"`
+	PendingCount   uint32 `protobuf:"varint,21,opt,name=pending_count,json=pendingCount,proto3" json:"pending_count,omitempty"`
+	Pending        []byte `protobuf:"bytes,22,opt,name=pending,proto3" json:"pending,omitempty"`
+	NodeEpochFloor uint64 `protobuf:"varint,141,opt,name=node_epoch_floor,json=nodeEpochFloor,proto3" json:"node_epoch_floor,omitempty"` // of nodes that are not known yet: their first epoch is above it
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *SnapshotCore) Reset() {
@@ -3539,6 +3588,13 @@ func (x *SnapshotCore) GetPending() []byte {
 	return nil
 }
 
+func (x *SnapshotCore) GetNodeEpochFloor() uint64 {
+	if x != nil {
+		return x.NodeEpochFloor
+	}
+	return 0
+}
+
 type SnapshotNode struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	Id               int32                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -3553,6 +3609,8 @@ type SnapshotNode struct {
 	LaneSeqs         []uint64               `protobuf:"varint,10,rep,packed,name=lane_seqs,json=laneSeqs,proto3" json:"lane_seqs,omitempty"`
 	ReleasedSegments []uint64               `protobuf:"varint,11,rep,packed,name=released_segments,json=releasedSegments,proto3" json:"released_segments,omitempty"`
 	HighSegment      uint64                 `protobuf:"varint,12,opt,name=high_segment,json=highSegment,proto3" json:"high_segment,omitempty"` // no hot segment at or below it is ever opened again
+	ZoneListeners    []*ZoneListener        `protobuf:"bytes,100,rep,name=zone_listeners,json=zoneListeners,proto3" json:"zone_listeners,omitempty"`
+	Draining         bool                   `protobuf:"varint,101,opt,name=draining,proto3" json:"draining,omitempty"`
 	Forgotten        bool                   `protobuf:"varint,110,opt,name=forgotten,proto3" json:"forgotten,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -3670,6 +3728,20 @@ func (x *SnapshotNode) GetHighSegment() uint64 {
 		return x.HighSegment
 	}
 	return 0
+}
+
+func (x *SnapshotNode) GetZoneListeners() []*ZoneListener {
+	if x != nil {
+		return x.ZoneListeners
+	}
+	return nil
+}
+
+func (x *SnapshotNode) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
 }
 
 func (x *SnapshotNode) GetForgotten() bool {
@@ -3948,6 +4020,7 @@ type SnapshotPartition struct {
 	Markers       []byte                 `protobuf:"bytes,20,opt,name=markers,proto3" json:"markers,omitempty"`    // packed
 	Aborted       []byte                 `protobuf:"bytes,21,opt,name=aborted,proto3" json:"aborted,omitempty"`    // packed
 	Cleaning      *SnapshotCleaning      `protobuf:"bytes,80,opt,name=cleaning,proto3" json:"cleaning,omitempty"`  // absent where it was never compacted
+	Epochs        []*SnapshotLeaderEpoch `protobuf:"bytes,140,rep,name=epochs,proto3" json:"epochs,omitempty"`     // those above the first, ascending
 	Gaps          []byte                 `protobuf:"bytes,110,opt,name=gaps,proto3" json:"gaps,omitempty"`         // packed: ranges that were declared lost
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4056,6 +4129,13 @@ func (x *SnapshotPartition) GetAborted() []byte {
 func (x *SnapshotPartition) GetCleaning() *SnapshotCleaning {
 	if x != nil {
 		return x.Cleaning
+	}
+	return nil
+}
+
+func (x *SnapshotPartition) GetEpochs() []*SnapshotLeaderEpoch {
+	if x != nil {
+		return x.Epochs
 	}
 	return nil
 }
@@ -4576,7 +4656,7 @@ var File_meta_proto protoreflect.FileDescriptor
 const file_meta_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"meta.proto\x12\rvarve.meta.v1\x1a\x10compaction.proto\x1a\x13consumergroup.proto\x1a\x10replicated.proto\x1a\x10sharegroup.proto\x1a\x12streamsgroup.proto\"\xf4\x01\n" +
+	"meta.proto\x12\rvarve.meta.v1\x1a\x10compaction.proto\x1a\x13consumergroup.proto\x1a\vnodes.proto\x1a\x0erecovery.proto\x1a\x10replicated.proto\x1a\x10sharegroup.proto\x1a\x12streamsgroup.proto\"\xf4\x01\n" +
 	"\x05Entry\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x15\n" +
 	"\x06log_id\x18\x02 \x01(\fR\x05logId\x12#\n" +
@@ -4586,7 +4666,7 @@ const file_meta_proto_rawDesc = "" +
 	"timeMillis\x122\n" +
 	"\bcommands\x18\x06 \x03(\v2\x16.varve.meta.v1.CommandR\bcommands\x12\x1f\n" +
 	"\ventry_nonce\x18\a \x01(\x04R\n" +
-	"entryNonce\"\xbb\x13\n" +
+	"entryNonce\"\xb1\x14\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12?\n" +
 	"\fleader_start\x18\x02 \x01(\v2\x1a.varve.meta.v1.LeaderStartH\x00R\vleaderStart\x12B\n" +
@@ -4623,7 +4703,10 @@ const file_meta_proto_rawDesc = "" +
 	"\x1acommit_transaction_offsets\x184 \x01(\v2'.varve.meta.v1.CommitTransactionOffsetsH\x00R\x18commitTransactionOffsets\x12H\n" +
 	"\x0fend_transaction\x185 \x01(\v2\x1d.varve.meta.v1.EndTransactionH\x00R\x0eendTransaction\x12K\n" +
 	"\x10lease_compaction\x18P \x01(\v2\x1e.varve.meta.v1.LeaseCompactionH\x00R\x0fleaseCompaction\x12B\n" +
-	"\rcompact_range\x18Q \x01(\v2\x1b.varve.meta.v1.CompactRangeH\x00R\fcompactRange\x12<\n" +
+	"\rcompact_range\x18Q \x01(\v2\x1b.varve.meta.v1.CompactRangeH\x00R\fcompactRange\x129\n" +
+	"\n" +
+	"drain_node\x18d \x01(\v2\x18.varve.meta.v1.DrainNodeH\x00R\tdrainNode\x129\n" +
+	"\trecovered\x18\x8c\x01 \x01(\v2\x18.varve.meta.v1.RecoveredH\x00R\trecovered\x12<\n" +
 	"\vforget_node\x18n \x01(\v2\x19.varve.meta.v1.ForgetNodeH\x00R\n" +
 	"forgetNode\x12\x1d\n" +
 	"\n" +
@@ -4636,7 +4719,7 @@ const file_meta_proto_rawDesc = "" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12)\n" +
 	"\x10internal_address\x18\x02 \x01(\tR\x0finternalAddress\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12#\n" +
-	"\rfeature_level\x18\x04 \x01(\rR\ffeatureLevel\"\xe2\x01\n" +
+	"\rfeature_level\x18\x04 \x01(\rR\ffeatureLevel\"\xc2\x02\n" +
 	"\fRegisterNode\x12\x17\n" +
 	"\adisk_id\x18\x01 \x01(\fR\x06diskId\x12\x12\n" +
 	"\x04zone\x18\x02 \x01(\tR\x04zone\x12\x1d\n" +
@@ -4646,7 +4729,9 @@ const file_meta_proto_rawDesc = "" +
 	"kafka_port\x18\x04 \x01(\x05R\tkafkaPort\x12)\n" +
 	"\x10internal_address\x18\x05 \x01(\tR\x0finternalAddress\x12 \n" +
 	"\vincarnation\x18\x06 \x01(\fR\vincarnation\x12\x1a\n" +
-	"\bsegments\x18\a \x03(\x04R\bsegments\"Y\n" +
+	"\bsegments\x18\a \x03(\x04R\bsegments\x12B\n" +
+	"\x0ezone_listeners\x18d \x03(\v2\x1b.varve.meta.v1.ZoneListenerR\rzoneListeners\x12\x1a\n" +
+	"\bdraining\x18e \x01(\bR\bdraining\"Y\n" +
 	"\vSetNodeLive\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x1d\n" +
 	"\n" +
@@ -4856,7 +4941,7 @@ const file_meta_proto_rawDesc = "" +
 	"containers\x12:\n" +
 	"\aobjects\x18\x06 \x01(\v2\x1e.varve.meta.v1.SnapshotObjectsH\x00R\aobjects\x12I\n" +
 	"\ftransactions\x18\x14 \x01(\v2#.varve.meta.v1.SnapshotTransactionsH\x00R\ftransactionsB\x06\n" +
-	"\x04kind\"\xb6\x06\n" +
+	"\x04kind\"\xe1\x06\n" +
 	"\fSnapshotCore\x12(\n" +
 	"\x10next_producer_id\x18\x01 \x01(\x04R\x0enextProducerId\x12%\n" +
 	"\x0enext_container\x18\x02 \x01(\x04R\rnextContainer\x12\x19\n" +
@@ -4884,7 +4969,8 @@ const file_meta_proto_rawDesc = "" +
 	"pending_id\x18\x13 \x01(\fR\tpendingId\x12!\n" +
 	"\fpending_next\x18\x14 \x01(\rR\vpendingNext\x12#\n" +
 	"\rpending_count\x18\x15 \x01(\rR\fpendingCount\x12\x18\n" +
-	"\apending\x18\x16 \x01(\fR\apending\"\x8b\x03\n" +
+	"\apending\x18\x16 \x01(\fR\apending\x12)\n" +
+	"\x10node_epoch_floor\x18\x8d\x01 \x01(\x04R\x0enodeEpochFloor\"\xeb\x03\n" +
 	"\fSnapshotNode\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x05R\x02id\x12\x17\n" +
 	"\adisk_id\x18\x02 \x01(\fR\x06diskId\x12\x14\n" +
@@ -4900,7 +4986,9 @@ const file_meta_proto_rawDesc = "" +
 	"\tlane_seqs\x18\n" +
 	" \x03(\x04R\blaneSeqs\x12+\n" +
 	"\x11released_segments\x18\v \x03(\x04R\x10releasedSegments\x12!\n" +
-	"\fhigh_segment\x18\f \x01(\x04R\vhighSegment\x12\x1c\n" +
+	"\fhigh_segment\x18\f \x01(\x04R\vhighSegment\x12B\n" +
+	"\x0ezone_listeners\x18d \x03(\v2\x1b.varve.meta.v1.ZoneListenerR\rzoneListeners\x12\x1a\n" +
+	"\bdraining\x18e \x01(\bR\bdraining\x12\x1c\n" +
 	"\tforgotten\x18n \x01(\bR\tforgotten\"\xb7\x01\n" +
 	"\vSnapshotJob\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
@@ -4923,7 +5011,7 @@ const file_meta_proto_rawDesc = "" +
 	"\n" +
 	"partitions\x18\x04 \x03(\v2 .varve.meta.v1.SnapshotPartitionR\n" +
 	"partitions\x12'\n" +
-	"\x0fpartition_count\x18\x05 \x01(\x05R\x0epartitionCount\"\xf3\x02\n" +
+	"\x0fpartition_count\x18\x05 \x01(\x05R\x0epartitionCount\"\xb0\x03\n" +
 	"\x11SnapshotPartition\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x1b\n" +
 	"\tlog_start\x18\x02 \x01(\x03R\blogStart\x12\x1f\n" +
@@ -4936,7 +5024,8 @@ const file_meta_proto_rawDesc = "" +
 	"\x05local\x18\b \x01(\fR\x05local\x12\x18\n" +
 	"\amarkers\x18\x14 \x01(\fR\amarkers\x12\x18\n" +
 	"\aaborted\x18\x15 \x01(\fR\aaborted\x12;\n" +
-	"\bcleaning\x18P \x01(\v2\x1f.varve.meta.v1.SnapshotCleaningR\bcleaning\x12\x12\n" +
+	"\bcleaning\x18P \x01(\v2\x1f.varve.meta.v1.SnapshotCleaningR\bcleaning\x12;\n" +
+	"\x06epochs\x18\x8c\x01 \x03(\v2\".varve.meta.v1.SnapshotLeaderEpochR\x06epochs\x12\x12\n" +
 	"\x04gaps\x18n \x01(\fR\x04gaps\"F\n" +
 	"\x0eSnapshotGroups\x124\n" +
 	"\x06groups\x18\x01 \x03(\v2\x1c.varve.meta.v1.SnapshotGroupR\x06groups\"\xae\x02\n" +
@@ -5063,13 +5152,17 @@ var file_meta_proto_goTypes = []any{
 	(*ResetShareOffsets)(nil),            // 57: varve.meta.v1.ResetShareOffsets
 	(*LeaseCompaction)(nil),              // 58: varve.meta.v1.LeaseCompaction
 	(*CompactRange)(nil),                 // 59: varve.meta.v1.CompactRange
-	(*ForgetNode)(nil),                   // 60: varve.meta.v1.ForgetNode
-	(*ChunkCopy)(nil),                    // 61: varve.meta.v1.ChunkCopy
-	(*SnapshotRound)(nil),                // 62: varve.meta.v1.SnapshotRound
-	(*SnapshotCleaning)(nil),             // 63: varve.meta.v1.SnapshotCleaning
-	(*StoredConsumerGroup)(nil),          // 64: varve.meta.v1.StoredConsumerGroup
-	(*StoredStreamsGroup)(nil),           // 65: varve.meta.v1.StoredStreamsGroup
-	(*StoredShareGroup)(nil),             // 66: varve.meta.v1.StoredShareGroup
+	(*DrainNode)(nil),                    // 60: varve.meta.v1.DrainNode
+	(*Recovered)(nil),                    // 61: varve.meta.v1.Recovered
+	(*ForgetNode)(nil),                   // 62: varve.meta.v1.ForgetNode
+	(*ZoneListener)(nil),                 // 63: varve.meta.v1.ZoneListener
+	(*ChunkCopy)(nil),                    // 64: varve.meta.v1.ChunkCopy
+	(*SnapshotRound)(nil),                // 65: varve.meta.v1.SnapshotRound
+	(*SnapshotCleaning)(nil),             // 66: varve.meta.v1.SnapshotCleaning
+	(*SnapshotLeaderEpoch)(nil),          // 67: varve.meta.v1.SnapshotLeaderEpoch
+	(*StoredConsumerGroup)(nil),          // 68: varve.meta.v1.StoredConsumerGroup
+	(*StoredStreamsGroup)(nil),           // 69: varve.meta.v1.StoredStreamsGroup
+	(*StoredShareGroup)(nil),             // 70: varve.meta.v1.StoredShareGroup
 }
 var file_meta_proto_depIdxs = []int32{
 	3,  // 0: varve.meta.v1.Entry.commands:type_name -> varve.meta.v1.Command
@@ -5105,50 +5198,55 @@ var file_meta_proto_depIdxs = []int32{
 	26, // 30: varve.meta.v1.Command.end_transaction:type_name -> varve.meta.v1.EndTransaction
 	58, // 31: varve.meta.v1.Command.lease_compaction:type_name -> varve.meta.v1.LeaseCompaction
 	59, // 32: varve.meta.v1.Command.compact_range:type_name -> varve.meta.v1.CompactRange
-	60, // 33: varve.meta.v1.Command.forget_node:type_name -> varve.meta.v1.ForgetNode
-	0,  // 34: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
-	61, // 35: varve.meta.v1.CommitChunk.copy:type_name -> varve.meta.v1.ChunkCopy
-	9,  // 36: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	1,  // 37: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
-	9,  // 38: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	16, // 39: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
-	15, // 40: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
-	18, // 41: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	18, // 42: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	24, // 43: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
-	18, // 44: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	28, // 45: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
-	29, // 46: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
-	38, // 47: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
-	42, // 48: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
-	45, // 49: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
-	47, // 50: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
-	48, // 51: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
-	49, // 52: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
-	39, // 53: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
-	40, // 54: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
-	41, // 55: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
-	62, // 56: varve.meta.v1.SnapshotJob.round:type_name -> varve.meta.v1.SnapshotRound
-	9,  // 57: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	43, // 58: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
-	9,  // 59: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	44, // 60: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
-	63, // 61: varve.meta.v1.SnapshotPartition.cleaning:type_name -> varve.meta.v1.SnapshotCleaning
-	46, // 62: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
-	17, // 63: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
-	18, // 64: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	64, // 65: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
-	65, // 66: varve.meta.v1.SnapshotGroup.streams:type_name -> varve.meta.v1.StoredStreamsGroup
-	66, // 67: varve.meta.v1.SnapshotGroup.share:type_name -> varve.meta.v1.StoredShareGroup
-	50, // 68: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
-	51, // 69: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
-	52, // 70: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
-	18, // 71: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	72, // [72:72] is the sub-list for method output_type
-	72, // [72:72] is the sub-list for method input_type
-	72, // [72:72] is the sub-list for extension type_name
-	72, // [72:72] is the sub-list for extension extendee
-	0,  // [0:72] is the sub-list for field type_name
+	60, // 33: varve.meta.v1.Command.drain_node:type_name -> varve.meta.v1.DrainNode
+	61, // 34: varve.meta.v1.Command.recovered:type_name -> varve.meta.v1.Recovered
+	62, // 35: varve.meta.v1.Command.forget_node:type_name -> varve.meta.v1.ForgetNode
+	63, // 36: varve.meta.v1.RegisterNode.zone_listeners:type_name -> varve.meta.v1.ZoneListener
+	0,  // 37: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
+	64, // 38: varve.meta.v1.CommitChunk.copy:type_name -> varve.meta.v1.ChunkCopy
+	9,  // 39: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	1,  // 40: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
+	9,  // 41: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	16, // 42: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
+	15, // 43: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
+	18, // 44: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	18, // 45: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	24, // 46: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
+	18, // 47: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	28, // 48: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
+	29, // 49: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
+	38, // 50: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
+	42, // 51: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
+	45, // 52: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
+	47, // 53: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
+	48, // 54: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
+	49, // 55: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
+	39, // 56: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
+	40, // 57: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
+	41, // 58: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
+	63, // 59: varve.meta.v1.SnapshotNode.zone_listeners:type_name -> varve.meta.v1.ZoneListener
+	65, // 60: varve.meta.v1.SnapshotJob.round:type_name -> varve.meta.v1.SnapshotRound
+	9,  // 61: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	43, // 62: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
+	9,  // 63: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	44, // 64: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
+	66, // 65: varve.meta.v1.SnapshotPartition.cleaning:type_name -> varve.meta.v1.SnapshotCleaning
+	67, // 66: varve.meta.v1.SnapshotPartition.epochs:type_name -> varve.meta.v1.SnapshotLeaderEpoch
+	46, // 67: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
+	17, // 68: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
+	18, // 69: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	68, // 70: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
+	69, // 71: varve.meta.v1.SnapshotGroup.streams:type_name -> varve.meta.v1.StoredStreamsGroup
+	70, // 72: varve.meta.v1.SnapshotGroup.share:type_name -> varve.meta.v1.StoredShareGroup
+	50, // 73: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
+	51, // 74: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
+	52, // 75: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
+	18, // 76: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	77, // [77:77] is the sub-list for method output_type
+	77, // [77:77] is the sub-list for method input_type
+	77, // [77:77] is the sub-list for extension type_name
+	77, // [77:77] is the sub-list for extension extendee
+	0,  // [0:77] is the sub-list for field type_name
 }
 
 func init() { file_meta_proto_init() }
@@ -5158,6 +5256,8 @@ func file_meta_proto_init() {
 	}
 	file_compaction_proto_init()
 	file_consumergroup_proto_init()
+	file_nodes_proto_init()
+	file_recovery_proto_init()
 	file_replicated_proto_init()
 	file_sharegroup_proto_init()
 	file_streamsgroup_proto_init()
@@ -5194,6 +5294,8 @@ func file_meta_proto_init() {
 		(*Command_EndTransaction)(nil),
 		(*Command_LeaseCompaction)(nil),
 		(*Command_CompactRange)(nil),
+		(*Command_DrainNode)(nil),
+		(*Command_Recovered)(nil),
 		(*Command_ForgetNode)(nil),
 	}
 	file_meta_proto_msgTypes[35].OneofWrappers = []any{

@@ -143,7 +143,7 @@ func (r *Replica) catchUpOrRestore(ctx context.Context) error {
 // Final says whether err is one that no repetition mends: log, snapshot and program do not fit together.
 func Final(err error) bool {
 	for _, sentinel := range []error{ErrForked, ErrLogShort, ErrNoSnapshot, metalog.ErrForeign, metalog.ErrUnfit, metalog.ErrCorrupt, metalog.ErrFormat, metalog.ErrTruncated,
-		meta.ErrForeignLog, meta.ErrFormat, meta.ErrFeatureLevel, meta.ErrCorrupt} {
+		meta.ErrForeignLog, meta.ErrRecovered, meta.ErrFormat, meta.ErrFeatureLevel, meta.ErrCorrupt} {
 		if errors.Is(err, sentinel) {
 			return true
 		}

@@ -74,11 +74,11 @@ func Connect(ctx context.Context, cfg ConnConfig) (*Conn, error) {
 		}),
 	}
 	opts = append(opts,
-		nats.ConnectHandler(c.judge), nats.ReconnectHandler(func(nc *nats.Conn) {
-			if c.judge(nc); cfg.Logger != nil {
-				cfg.Logger.Info("nats connected", "server", redact(nc.ConnectedUrl()))
+		nats.RetryOnFailedConnect(cfg.Optional), nats.ReconnectHandler(c.connected), nats.ConnectHandler(func(nc *nats.Conn) {
+			if cfg.Optional {
+				c.connected(nc)
 			}
-		}), nats.RetryOnFailedConnect(cfg.Optional))
+		}))
 	if cfg.Logger != nil {
 		opts = append(opts,
 			nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
@@ -106,17 +106,22 @@ func Connect(ctx context.Context, cfg ConnConfig) (*Conn, error) {
 	return c, nil
 }
 
-// judge looks whether a server that was connected to later is one that Varve can use.
-func (c *Conn) judge(nc *nats.Conn) {
+// connected looks whether a server that was connected to later is one that Varve can use.
+func (c *Conn) connected(nc *nats.Conn) {
 	err := c.fits(nc)
-	if c.unfit.Swap(err != nil) != (err != nil) && err != nil && c.logger != nil {
+	c.unfit.Store(err != nil)
+	switch {
+	case c.logger == nil:
+	case err != nil:
 		c.logger.Error("nats server cannot be used", "error", err)
+	default:
+		c.logger.Info("nats connected", "server", Redact(nc.ConnectedUrl()))
 	}
 }
 
 func (c *Conn) fits(nc *nats.Conn) error {
 	if limit := nc.MaxPayload(); nc.IsConnected() && limit < MinMaxPayload {
-		return fmt.Errorf("%w: %s allows %d bytes, Varve needs max_payload of at least %d", ErrMaxPayload, redact(nc.ConnectedUrl()), limit, MinMaxPayload)
+		return fmt.Errorf("%w: %s allows %d bytes, Varve needs max_payload of at least %d", ErrMaxPayload, Redact(nc.ConnectedUrl()), limit, MinMaxPayload)
 	}
 	return nil
 }
@@ -130,13 +135,13 @@ func (c *Conn) dial(ctx context.Context, url string, opts []nats.Option) error {
 			return nil
 		}
 		if errors.Is(err, nats.ErrAuthorization) {
-			return fmt.Errorf("connect to nats %s: %w", redact(url), err)
+			return fmt.Errorf("connect to nats %s: %w", Redact(url), err)
 		}
 		timer := time.NewTimer(200 * time.Millisecond)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return fmt.Errorf("connect to nats %s: %w", redact(url), errors.Join(err, ctx.Err()))
+			return fmt.Errorf("connect to nats %s: %w", Redact(url), errors.Join(err, ctx.Err()))
 		case <-timer.C:
 		}
 	}

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// redact removes passwords from a comma-separated list of server addresses, for messages.
-func redact(list string) string {
+// Redact removes passwords from a comma-separated list of server addresses, for messages.
+func Redact(list string) string {
 	addresses := strings.Split(list, ",")
 	for i, address := range addresses {
 		if parsed, err := url.Parse(strings.TrimSpace(address)); err == nil {

@@ -255,6 +255,11 @@ func (l *serverLog) say(level func(*slog.Logger, string), format string, v []any
 }
 
 func (l *serverLog) Errorf(format string, v ...any) {
+	if strings.HasPrefix(format, "Error trying to connect to route") {
+		// A peer that is away: the server goes on trying.
+		l.say(func(g *slog.Logger, m string) { g.Debug("nats server: " + m) }, format, v)
+		return
+	}
 	l.say(func(g *slog.Logger, m string) { g.Error("nats server: " + m) }, format, v)
 }
 

@@ -104,11 +104,14 @@ func (c *conn) beginProduce(x *exchange) error {
 	return nil
 }
 
-// throttleProduce charges the request's bytes, and the time it took to validate them.
+// throttleProduce charges the request's bytes, and the time it took to validate them, and slows the client down where the node cannot keep up.
 func (c *conn) throttleProduce(p *produceRequest, x *exchange) {
 	now := time.Now()
 	c.readQuota.look(c.server.quotas, x.header.clientID, now)
 	p.throttle = max(c.readQuota.charge(produceQuota, float64(len(x.body)), now), c.readQuota.charge(requestQuota, busyPercent(now.Sub(x.received)), now))
+	if len(p.batches) > 0 {
+		p.throttle = max(p.throttle, c.server.domain.Appender.Delay(p.batches))
+	}
 	c.mute(p.throttle)
 }
 
@@ -156,6 +159,10 @@ func (c *conn) decodeProduce(p *produceRequest, version int16, body []byte) erro
 	}
 	if p.holdsTransactional() && (transactionalID == nil || !c.allowed(Write, TransactionalIDResource, unsafeString(transactionalID))) {
 		p.refuseAll(kerr.TransactionalIDAuthorizationFailed, "")
+		return nil
+	}
+	if p.acks != 0 && c.server.turnsAway() { // without an answer there is no way to say so
+		p.refuseAll(kerr.NotLeaderForPartition, "")
 		return nil
 	}
 	now := time.Now()

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"time"
@@ -74,13 +75,15 @@ type fetching struct {
 	reads       []fetch.PartitionRead // of those that can be read
 	rowOf       []int                 // the row of each read
 	plain       []bool                // of each read: zstd is to be inflated; see plain.go
+	near        []node                // those that the client is to read from instead; see nearNodes
 }
 
 // fetchRow is the answer for one partition.
 type fetchRow struct {
 	code    int16
-	unread  bool // refused before Kafka looks into the log, which shows in a list that is empty rather than null
-	omitted bool // nothing changed, in an incremental answer
+	unread  bool  // refused before Kafka looks into the log, which shows in a list that is empty rather than null
+	omitted bool  // nothing changed, in an incremental answer
+	nearer  int32 // the node that the client is to read from instead (KIP-392), 0 for none
 	data    *fetch.PartitionData
 }
 
@@ -99,6 +102,7 @@ func (f *fetching) plan() {
 	f.reads, f.rowOf = make([]fetch.PartitionRead, 0, len(f.rows)), make([]int, 0, len(f.rows))
 	opened, readsZstd := f.call.conn.opened, f.call.conn.readsZstd(f.request.Version)
 	f.plain = make([]bool, 0, len(f.rows))
+	f.near = f.nearNodes()
 	f.call.domain().Metadata.View(func(s *meta.State) {
 		for i := range f.rows {
 			p := &f.session.partitions[i]
@@ -118,6 +122,13 @@ func (f *fetching) plan() {
 				f.rows[i].code = e.Code
 				continue
 			}
+			if known := t.Partition(p.partition); known != nil && len(f.near) > 0 {
+				f.rows[i].nearer = leaderOf(f.near, t.ID, p.partition)
+				f.rows[i].data = &fetch.PartitionData{
+					HighWatermark: known.HighWatermark(), LastStableOffset: known.LastStableOffset(), LogStartOffset: known.LogStartOffset(), LeaderEpoch: -1,
+				}
+				continue
+			}
 			read := fetch.PartitionRead{
 				TopicPartition: meta.TopicPartition{Topic: t.ID, Partition: p.partition},
 				Offset:         p.offset, MaxBytes: int(max(p.maxBytes, 0)), LeaderEpoch: p.leaderEpoch,
@@ -130,19 +141,44 @@ func (f *fetching) plan() {
 	})
 }
 
+// nearNodes are the nodes of the zone that the client says it is in by its rack, where this node is in another.
+func (f *fetching) nearNodes() []node {
+	f.call.conn.rack = f.request.Rack
+	if f.request.Rack == "" {
+		return nil
+	}
+	own := int32(f.call.server().config.NodeID)
+	var near []node
+	for _, n := range f.call.nodes() {
+		if n.id == own && n.zone == f.request.Rack {
+			return nil
+		}
+		if n.zone == f.request.Rack {
+			near = append(near, n)
+		}
+	}
+	return near
+}
+
 // impossible judges what no consumer asks for. A node never follows another, so nobody who says that he does is one.
 func (f *fetching) impossible(known *meta.Partition, p *fetchPartition) *kerr.Error {
 	switch replica := max(f.request.ReplicaID, f.request.ReplicaState.ID); {
 	case known == nil:
 		return nil // which the reader tells
-	case replica >= 0:
+	case replica >= 0, f.call.server().turnsAway():
 		return kerr.NotLeaderForPartition
-	case p.lastFetchedEpoch >= 0 && p.lastFetchedEpoch != known.LeaderEpoch():
-		return kerr.OffsetOutOfRange // there is no log of epochs: see OffsetForLeaderEpoch
+	case p.lastFetchedEpoch >= 0 && diverged(known, p):
+		return kerr.OffsetOutOfRange
 	case min(p.maxBytes, f.request.MaxBytes) < 0:
 		return kerr.UnknownServerError // as Kafka, which fails within
 	}
 	return nil
+}
+
+// diverged says whether a reader has records that are not in the partition any more, or never were.
+func diverged(known *meta.Partition, p *fetchPartition) bool {
+	_, end, ok := known.EpochEnd(p.lastFetchedEpoch)
+	return !ok || p.lastFetchedEpoch != known.LeaderEpoch() && p.offset > end
 }
 
 // read reads what was planned. The memory it is in goes back when the answer has been written.
@@ -165,8 +201,8 @@ func (f *fetching) read() error {
 	request.Rotation = *rotation
 	*rotation++
 
-	// The poll's context ends too when the server drains; the fetcher then returns what there is.
-	answer := c.server.domain.Fetcher.Read(c.poll, &request)
+	// The context ends too when the server turns clients away; the fetcher then returns what there is.
+	answer := c.server.domain.Fetcher.Read(c.fetchPoll, &request)
 	if answer.Memory != nil {
 		c.out.then(answer.Memory)
 	}
@@ -224,7 +260,7 @@ func (f *fetching) note() {
 			p.sent = false // so that the end of the error is told
 			continue
 		}
-		row.omitted = f.incremental && p.sent && row.data.Bytes == 0 &&
+		row.omitted = f.incremental && row.nearer == 0 && p.sent && row.data.Bytes == 0 &&
 			p.sentHighWatermark == row.data.HighWatermark && p.sentLogStartOffset == row.data.LogStartOffset &&
 			p.sentLastStableOffset == row.data.LastStableOffset
 		p.sent, p.sentHighWatermark, p.sentLogStartOffset = true, row.data.HighWatermark, row.data.LogStartOffset
@@ -313,7 +349,7 @@ func encodeFetchPartition(out *outbox, r *kmsg.FetchRequest, partition int32, ro
 		b = appendAbortedTransactions(b, flexible, r.IsolationLevel, aborted)
 	}
 	if version >= 11 {
-		b = appendInt32(b, -1) // preferred read replica
+		b = appendInt32(b, cmp.Or(row.nearer, -1)) // preferred read replica
 	}
 	out.buf = appendBytesLen(b, flexible, size)
 	for _, piece := range records {

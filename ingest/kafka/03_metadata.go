@@ -26,7 +26,8 @@ func handleMetadata(ctx context.Context, call *call, r *kmsg.MetadataRequest) (k
 		return failedMetadata(r, e), nil
 	}
 	response := kmsg.NewPtrMetadataResponse()
-	nodes := call.server().catalog.nodes()
+	call.server().config.CheckNodes(ctx)
+	nodes := call.nodes()
 	for _, n := range nodes {
 		broker := kmsg.MetadataResponseBroker{NodeID: n.id, Host: n.host, Port: n.port}
 		if n.zone != "" {
@@ -102,17 +103,32 @@ func failedMetadata(r *kmsg.MetadataRequest, e *kerr.Error) *kmsg.MetadataRespon
 type topicDescriber struct {
 	call       *call
 	nodes      []node
-	replicas   map[int32][]int32 // a list of itself for each node, shared by all its partitions
+	zones      [][]node          // all nodes by zone
+	alone      map[int32][]int32 // where there is one zone: a list of itself for each node, shared by all its partitions
 	operations bool
 }
 
 func newTopicDescriber(call *call, nodes []node, operations bool) *topicDescriber {
-	nodes = candidates(nodes, call.server().config.ZoneOf(call.clientID()))
-	d := &topicDescriber{call: call, nodes: nodes, operations: operations, replicas: make(map[int32][]int32, len(nodes))}
+	d := &topicDescriber{call: call, nodes: candidates(nodes, call.zone()), zones: byZone(nodes), operations: operations, alone: make(map[int32][]int32, len(nodes))}
 	for _, n := range nodes {
-		d.replicas[n.id] = []int32{n.id}
+		d.alone[n.id] = []int32{n.id}
 	}
 	return d
+}
+
+// replicas are the nodes for a partition that clients may read from by their rack (KIP-392): the leader, and one of each other zone.
+func (d *topicDescriber) replicas(leader int32, topic meta.TopicID, partition int32) []int32 {
+	if len(d.zones) < 2 || leader < 0 {
+		return d.alone[leader]
+	}
+	replicas := make([]int32, 1, len(d.zones))
+	replicas[0] = leader
+	for _, nodes := range d.zones {
+		if !slices.ContainsFunc(nodes, func(n node) bool { return n.id == leader }) {
+			replicas = append(replicas, leaderOf(nodes, topic, partition))
+		}
+	}
+	return replicas
 }
 
 // lookUp answers for one topic of the request.
@@ -179,7 +195,8 @@ func (d *topicDescriber) describe(topic *meta.Topic) kmsg.MetadataResponseTopic 
 		p.Default()
 		p.Partition, p.Leader = int32(i), leaderOf(d.nodes, topic.ID, int32(i))
 		p.LeaderEpoch = topic.Partition(int32(i)).LeaderEpoch()
-		p.Replicas, p.ISR = d.replicas[p.Leader], d.replicas[p.Leader]
+		p.Replicas = d.replicas(p.Leader, topic.ID, int32(i))
+		p.ISR = p.Replicas
 		if p.Leader < 0 {
 			p.ErrorCode = kerr.LeaderNotAvailable.Code
 		}

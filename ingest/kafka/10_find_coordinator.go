@@ -25,7 +25,7 @@ const (
 	shareCoordinator       = 2 // of the state of a share partition, group:topic id:partition; brokers ask for it
 )
 
-func handleFindCoordinator(_ context.Context, call *call, r *kmsg.FindCoordinatorRequest) (kmsg.Response, error) {
+func handleFindCoordinator(ctx context.Context, call *call, r *kmsg.FindCoordinatorRequest) (kmsg.Response, error) {
 	keys := r.CoordinatorKeys
 	if r.Version < 4 {
 		keys = []string{r.CoordinatorKey}
@@ -33,7 +33,8 @@ func handleFindCoordinator(_ context.Context, call *call, r *kmsg.FindCoordinato
 	if r.Version < 1 {
 		r.CoordinatorType = groupCoordinator
 	}
-	nodes := candidates(call.server().catalog.nodes(), call.server().config.ZoneOf(call.clientID()))
+	call.server().config.CheckNodes(ctx)
+	nodes := candidates(call.nodes(), call.zone())
 	response := kmsg.NewPtrFindCoordinatorResponse()
 	for _, key := range keys {
 		c := findCoordinator(nodes, r.CoordinatorType, key)

@@ -13,8 +13,8 @@ import (
 //
 //	v2  the epoch the client believes in, for fencing; v3 replica id; v4 flexible
 //
-// A partition's leader epoch is raised only where records were given up, and nothing is ever cut off a log: whatever epoch a client has read
-// last, it goes on where it is. So there is no log of epochs, and the present one and all before it end at the high watermark. Of later ones nothing is known (-1).
+// A partition's leader epoch is raised only where records may have been given up: by a recovery, or when a node is forgotten. What a client
+// has read beyond the end of an epoch is not there any more; it goes on at that end.
 
 func handleOffsetForLeaderEpoch(ctx context.Context, call *call, r *kmsg.OffsetForLeaderEpochRequest) (kmsg.Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, listOffsetsTimeout)
@@ -49,8 +49,8 @@ func offsetForLeaderEpoch(call *call, name string, asked *kmsg.OffsetForLeaderEp
 		}
 		p := t.Partition(asked.Partition)
 		answer.ErrorCode = epochError(listedEpoch(asked.CurrentLeaderEpoch), p.LeaderEpoch())
-		if answer.ErrorCode == 0 && asked.LeaderEpoch >= 0 && asked.LeaderEpoch <= p.LeaderEpoch() {
-			answer.LeaderEpoch, answer.EndOffset = asked.LeaderEpoch, p.HighWatermark()
+		if epoch, end, known := p.EpochEnd(asked.LeaderEpoch); answer.ErrorCode == 0 && known {
+			answer.LeaderEpoch, answer.EndOffset = epoch, end
 		} else if answer.ErrorCode == 0 && asked.LeaderEpoch < -1 { // which ended before there was anything
 			answer.LeaderEpoch, answer.EndOffset = asked.LeaderEpoch, p.LogStartOffset()
 		}

@@ -31,7 +31,7 @@ func handleDescribeLogDirs(_ context.Context, call *call, r *kmsg.DescribeLogDir
 	if config.DiskSpace != nil {
 		dir.TotalBytes, dir.UsableBytes = config.DiskSpace()
 	}
-	nodes := call.server().catalog.nodes()
+	nodes := call.nodes()
 	call.domain().Metadata.View(func(s *meta.State) {
 		for _, t := range s.Topics() {
 			if topic := describeTopicSizes(t, r, nodes, int32(config.NodeID)); len(topic.Partitions) > 0 {

@@ -43,7 +43,7 @@ func handleDescribeQuorum(_ context.Context, call *call, r *kmsg.DescribeQuorumR
 	if !known {
 		return response, nil
 	}
-	for _, n := range call.server().catalog.nodes() {
+	for _, n := range call.nodes() {
 		response.Nodes = append(response.Nodes, kmsg.DescribeQuorumResponseNode{
 			NodeID: n.id, Listeners: []kmsg.DescribeQuorumResponseNodeListener{{Name: "PLAINTEXT", Host: n.host, Port: uint16(n.port)}},
 		})
@@ -52,7 +52,7 @@ func handleDescribeQuorum(_ context.Context, call *call, r *kmsg.DescribeQuorumR
 }
 
 func (c *call) describeQuorum(p *kmsg.DescribeQuorumResponseTopicPartition) {
-	nodes := c.server().catalog.nodes()
+	nodes := c.nodes()
 	p.LeaderID = controllerOf(nodes)
 	c.domain().Metadata.View(func(s *meta.State) {
 		p.LeaderEpoch, p.HighWatermark = int32(s.LeaderEpoch()), int64(s.Seq())

@@ -35,7 +35,7 @@ func handleDescribeCluster(_ context.Context, call *call, r *kmsg.DescribeCluste
 		response.ClusterAuthorizedOperations = clusterOperations
 	}
 	shown := map[int32]bool{}
-	for _, n := range call.server().catalog.nodes() {
+	for _, n := range call.nodes() {
 		shown[n.id] = true
 	}
 	call.domain().Metadata.View(func(s *meta.State) {

@@ -23,7 +23,7 @@ func handleDescribeTopicPartitions(_ context.Context, call *call, r *kmsg.Descri
 	d := &partitionsDescriber{
 		response: response, cursor: r.Cursor,
 		left:   min(max(int(r.ResponsePartitionLimit), 1), maxDescribedPartitions),
-		topics: newTopicDescriber(call, call.server().catalog.nodes(), true),
+		topics: newTopicDescriber(call, call.nodes(), true),
 	}
 	if r.Cursor != nil && r.Cursor.Partition < 0 {
 		for _, t := range r.Topics {
@@ -116,7 +116,8 @@ func (d *partitionsDescriber) describe(s *meta.State, name string) bool {
 func (d *partitionsDescriber) partition(topic *meta.Topic, index int32) kmsg.DescribeTopicPartitionsResponseTopicPartition {
 	p := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
 	p.Partition, p.LeaderID, p.LeaderEpoch = index, leaderOf(d.topics.nodes, topic.ID, index), topic.Partition(index).LeaderEpoch()
-	p.Replicas, p.ISR = d.topics.replicas[p.LeaderID], d.topics.replicas[p.LeaderID]
+	p.Replicas = d.topics.replicas(p.LeaderID, topic.ID, index)
+	p.ISR = p.Replicas
 	p.EligibleLeaderReplicas, p.LastKnownELR = []int32{}, []int32{}
 	if p.LeaderID < 0 {
 		p.ErrorCode = kerr.LeaderNotAvailable.Code

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"time"
 
 	"github.com/varvelog/varve/ingest/fetch"
 	"github.com/varvelog/varve/ingest/lane"
@@ -18,6 +19,9 @@ func (a LaneAppender) Append(ctx context.Context, request lane.Request) (Pending
 	}
 	return pending, nil
 }
+
+// Delay implements Appender.
+func (a LaneAppender) Delay(batches []lane.Batch) time.Duration { return a.Set.Delay(batches) }
 
 // FetchReader makes a fetch.Reader a Fetcher.
 type FetchReader struct{ Reader *fetch.Reader }

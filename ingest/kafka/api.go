@@ -88,7 +88,7 @@ func newApis() *apiTable {
 		{name: "Metadata", key: 3, min: 0, max: 13, mayWait: true, handle: typed(handleMetadata)},
 		{name: "OffsetCommit", key: 8, min: 2, max: 9, mayWait: true, brief: true, handle: typed(handleOffsetCommit)},
 		{name: "OffsetFetch", key: 9, min: 1, max: 9, mayWait: true, handle: typed(handleOffsetFetch)},
-		{name: "FindCoordinator", key: 10, min: 0, max: 6, handle: typed(handleFindCoordinator)},
+		{name: "FindCoordinator", key: 10, min: 0, max: 6, mayWait: true, handle: typed(handleFindCoordinator)},
 		{name: "JoinGroup", key: 11, min: 0, max: 9, mayWait: true, handle: typed(handleJoinGroup)},
 		{name: "Heartbeat", key: 12, min: 0, max: 4, mayWait: true, brief: true, later: typedLater(beginHeartbeat)},
 		{name: "LeaveGroup", key: 13, min: 0, max: 5, mayWait: true, handle: typed(handleLeaveGroup)},

@@ -19,6 +19,8 @@ import (
 // discarder takes batches and answers at once.
 type discarder struct{ results []lane.Result }
 
+func (*discarder) Delay([]lane.Batch) time.Duration { return 0 }
+
 func (d *discarder) Append(_ context.Context, r lane.Request) (Pending, error) {
 	r.Memory.Release()
 	return answered(d.results[:len(r.Batches)]), nil

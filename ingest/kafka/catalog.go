@@ -12,6 +12,8 @@ import (
 // catalog answers the produce path's question, what a topic is, without allocating: it keeps what is derived from a topic's state.
 type catalog struct {
 	metadata Metadata
+	self     meta.NodeID
+	gone     func(id meta.NodeID, epoch uint64) bool
 	lookups  sync.Pool // of *topicLookup
 
 	mu struct {
@@ -41,16 +43,19 @@ const (
 	forceCompression                           // make every batch the topic's codec, or uncompressed
 )
 
-// node is a live ingest node.
+// node is an ingest node that clients are sent to.
 type node struct {
 	id   int32
-	host string
+	host string // for the client's listener
 	port int32
 	zone string
+
+	general     string // host and port for clients that come through no zone's listener
+	generalPort int32
 }
 
-func newCatalog(metadata Metadata) *catalog {
-	c := &catalog{metadata: metadata}
+func newCatalog(metadata Metadata, config *Config) *catalog {
+	c := &catalog{metadata: metadata, self: config.NodeID, gone: config.NodeGone}
 	c.lookups.New = func() any {
 		l := &topicLookup{catalog: c}
 		l.view = l.look
@@ -130,17 +135,42 @@ func newTopicView(t *meta.Topic) *topic {
 	return v
 }
 
-// nodes are the live nodes in order of id. Of several at one address only the newest is there: a node that came back with an empty disk is
-// another node, and until the old one is given up clients would take the two for one, and wait.
-func (c *catalog) nodes() (live []node) {
+// nodes are the nodes that clients can be sent to, in order of id, at the addresses that they have for a zone's listener, "" for the general one.
+// Where there is none this node names itself: it is there, since it answers. Of several at one address only the newest is named: a node that
+// came back with an empty disk is another node, and until the old one is given up clients would take the two for one, and wait.
+func (c *catalog) nodes(listener string) (serving []node) {
 	c.metadata.View(func(s *meta.State) {
 		for _, n := range s.Nodes() {
-			if !n.Live {
-				continue
+			if n.Serves() && !c.gone(n.ID, n.Epoch) {
+				serving = slices.DeleteFunc(serving, func(older node) bool { return older.general == n.KafkaHost && older.generalPort == n.KafkaPort })
+				serving = append(serving, newNodeView(n, listener))
 			}
-			live = slices.DeleteFunc(live, func(older node) bool { return older.host == n.KafkaHost && older.port == n.KafkaPort })
-			live = append(live, node{id: int32(n.ID), host: n.KafkaHost, port: n.KafkaPort, zone: n.Zone})
+		}
+		if own := s.Node(c.self); len(serving) == 0 && own != nil {
+			serving = append(serving, newNodeView(own, listener))
 		}
 	})
-	return live
+	return serving
+}
+
+func newNodeView(n *meta.Node, listener string) node {
+	v := node{id: int32(n.ID), zone: n.Zone, general: n.KafkaHost, generalPort: n.KafkaPort}
+	v.host, v.port = n.AddressIn(listener)
+	return v
+}
+
+// isCluster says whether there is, or was, more than one node. A node that is down for a while still counts: what a topic is created as
+// does not hang on that moment.
+func (c *catalog) isCluster() bool {
+	type address struct {
+		host string
+		port int32
+	}
+	known := map[address]bool{}
+	c.metadata.View(func(s *meta.State) {
+		for _, n := range s.Nodes() {
+			known[address{n.KafkaHost, n.KafkaPort}] = true
+		}
+	})
+	return len(known) > 1
 }

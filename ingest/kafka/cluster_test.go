@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,8 +36,9 @@ type cluster struct {
 		polls     int // long polls that have begun
 	}
 	// hold, if set, keeps verdicts back until it is closed.
-	hold chan struct{}
-	wait sync.WaitGroup
+	hold  chan struct{}
+	delay atomic.Int64 // how long producers are made to wait
+	wait  sync.WaitGroup
 }
 
 type storedBatch struct {
@@ -114,6 +116,8 @@ func (c *cluster) Barrier(context.Context) error {
 	defer c.mu.Unlock()
 	return c.mu.barrier
 }
+
+func (c *cluster) Delay([]lane.Batch) time.Duration { return time.Duration(c.delay.Load()) }
 
 // Append commits a request as one chunk.
 func (c *cluster) Append(_ context.Context, request lane.Request) (Pending, error) {

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -59,9 +60,15 @@ type Config struct {
 	LogDir    string
 	DiskSpace func() (totalBytes, usableBytes int64)
 
+	// CheckNodes returns when NodeGone knows of every process that had died before the call. Default: at once.
+	CheckNodes func(ctx context.Context)
+	// NodeGone says whether the process of a node's epoch is known to have died, before the leader has said so. Default: no.
+	NodeGone func(id meta.NodeID, epoch uint64) bool
+
 	// Authorizer decides what clients may do. Default: everything.
 	Authorizer Authorizer
-	// ZoneOf tells a client's zone from its client id, "" where it does not say. Default: what follows "zone=" in it.
+	// ZoneOf tells a client's zone from its client id, "" where it does not say. Default: what
+	// follows "zone=" or "ws_az=" in it.
 	ZoneOf func(clientID string) string
 	// Logger. Default slog.Default().
 	Logger *slog.Logger
@@ -116,6 +123,12 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.CompressionWorkers, runtime.GOMAXPROCS(0))
 	if c.ZoneOf == nil {
 		c.ZoneOf = zoneOfClientID
+	}
+	if c.CheckNodes == nil {
+		c.CheckNodes = func(context.Context) {}
+	}
+	if c.NodeGone == nil {
+		c.NodeGone = func(meta.NodeID, uint64) bool { return false }
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -20,6 +20,8 @@ type conn struct {
 	server *Server
 	nc     net.Conn
 	host   string // the client's address without port
+	// listener is the zone whose listener the client came through, "" for the general one.
+	listener string
 
 	parking parking
 	parked  *parkedConn // of the parker
@@ -28,12 +30,16 @@ type conn struct {
 	cancel context.CancelFunc
 
 	// Of one run.
-	in       *bufio.Reader
-	poll     context.Context // ends with ctx, and when the server drains: a long poll returns early, and is answered
-	queue    chan *exchange  // read and not answered, in order
-	inFlight atomic.Int32    // exchanges in queue or being answered
-	draining atomic.Bool
-	stage    pressStage
+	in   *bufio.Reader
+	poll context.Context // ends with ctx, and when the server shuts down: what waits returns early, and is answered
+	// fetchPoll ends before, when the server turns clients away.
+	fetchPoll context.Context
+	queue     chan *exchange // read and not answered, in order
+	inFlight  atomic.Int32   // exchanges in queue or being answered
+	draining  atomic.Bool
+	until     atomic.Int64 // unix nanoseconds: nothing is waited for after that; 0 for ever
+	asked     atomic.Bool  // something has come on it
+	stage     pressStage
 
 	mutedUntil atomic.Int64 // unix nanoseconds: until then no further request is read
 	readQuota  quotaClient  // of the reading goroutine
@@ -42,6 +48,7 @@ type conn struct {
 	out         outbox
 	opened      openedPartitions
 	rotation    uint32 // of fetches without a session
+	rack        string // of the last fetch, "" where the client does not say
 	opensShares bool   // share sessions may have been opened on it
 
 	answerQuota quotaClient
@@ -80,7 +87,10 @@ func (c *conn) run() error {
 	poll, cancelPoll := context.WithCancel(c.ctx)
 	defer cancelPoll()
 	defer context.AfterFunc(c.server.ctx, cancelPoll)()
-	c.poll, c.queue = poll, make(chan *exchange, c.server.config.MaxPipelined)
+	fetchPoll, cancelFetchPoll := context.WithCancel(poll)
+	defer cancelFetchPoll()
+	defer context.AfterFunc(c.server.turning, cancelFetchPoll)()
+	c.poll, c.fetchPoll, c.queue = poll, fetchPoll, make(chan *exchange, c.server.config.MaxPipelined)
 	c.takeBuffer()
 	defer c.returnBuffer()
 
@@ -99,6 +109,9 @@ func (c *conn) run() error {
 		c.cancel()
 	}
 	<-answered
+	if err == nil && c.draining.Load() && c.ctx.Err() == nil {
+		c.linger()
+	}
 	return err
 }
 
@@ -112,11 +125,33 @@ func (c *conn) end(err error) {
 	}
 }
 
-// drain makes run read no further and answer what it has.
+// drain makes run read no further and answer what it has. A connection on which nothing has come yet gets firstRequestGrace, since there are
+// clients that take one that is closed before its first answer for one that wants a password.
 func (c *conn) drain() {
+	until := int64(1)
+	if !c.asked.Load() {
+		until = time.Now().Add(firstRequestGrace).UnixNano()
+	}
+	c.until.Store(until)
 	c.draining.Store(true)
-	c.setReadDeadline(time.Unix(1, 0))
+	c.setReadDeadline(time.Unix(0, until))
 	c.server.parker.look(c)
+}
+
+const (
+	firstRequestGrace = 500 * time.Millisecond
+	// lingering is how long a client may take to notice that the connection has ended.
+	lingering = 250 * time.Millisecond
+)
+
+// linger says that no answer follows, and waits for the client to leave. Closing at once would have the kernel reset the connection where
+// requests have come that nobody will read, and the client lose answers that it has not read yet.
+func (c *conn) linger() {
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil || c.nc.SetReadDeadline(time.Now().Add(lingering)) != nil {
+		return
+	}
+	_, _ = io.Copy(io.Discard, c.nc) //nolint:errcheck // it ends in one way or another
 }
 
 // abort cuts the connection.
@@ -129,8 +164,8 @@ func (c *conn) abort() {
 // setReadDeadline fails only on a connection that is closed, which the next read will say.
 func (c *conn) setReadDeadline(t time.Time) {
 	_ = c.nc.SetReadDeadline(t) //nolint:errcheck // see above
-	if c.draining.Load() {
-		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // see above
+	if until := c.until.Load(); until != 0 {
+		_ = c.nc.SetReadDeadline(time.Unix(0, until)) //nolint:errcheck // see above
 	}
 }
 
@@ -158,6 +193,7 @@ func (c *conn) readFrames() (err error) {
 		if !c.awaitUnmuted() {
 			return nil
 		}
+		c.asked.Store(true)
 		x, err := c.readExchange(size)
 		if err != nil {
 			if c.ctx.Err() != nil || c.draining.Load() {
@@ -176,6 +212,9 @@ func (c *conn) readFrames() (err error) {
 			}
 		}
 		alone := c.inFlight.Add(1) == 1
+		if c.draining.Load() {
+			c.until.Store(1) // this was what it waited for
+		}
 		if alone && x.api.brief && c.in.Buffered() == 0 {
 			c.answerOrAbort(x)
 			continue

@@ -53,6 +53,8 @@ type Metadata interface {
 // ended or the node shuts down.
 type Appender interface {
 	Append(ctx context.Context, request lane.Request) (Pending, error)
+	// Delay is how long whoever sends these batches has to wait before sending more, since the node cannot keep up.
+	Delay(batches []lane.Batch) time.Duration
 }
 
 // Pending is an append without its verdict yet; see lane.Pending.

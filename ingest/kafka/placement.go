@@ -1,7 +1,9 @@
 package kafka
 
 import (
+	"cmp"
 	"encoding/binary"
+	"slices"
 	"strings"
 
 	"github.com/varvelog/varve/coordinator/meta"
@@ -72,14 +74,55 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// zoneOfClientID finds "zone=name" in a client id, where a client says which zone it is in; the name ends at a comma, semicolon or space.
+// nodes are those that the client can be sent to.
+func (c *call) nodes() []node { return c.server().catalog.nodes(c.conn.listener) }
+
+// zone is the client's: that of the listener it came through, or what its client id says, or what it has fetched with.
+func (c *call) zone() string {
+	return cmp.Or(c.conn.listener, c.server().config.ZoneOf(c.clientID()), c.conn.rack)
+}
+
+// byZone are the nodes by zone, in order of the zones' names.
+func byZone(nodes []node) (zones [][]node) {
+	sorted := slices.SortedStableFunc(slices.Values(nodes), func(x, y node) int { return cmp.Compare(x.zone, y.zone) })
+	for len(sorted) > 0 {
+		n := 1
+		for n < len(sorted) && sorted[n].zone == sorted[0].zone {
+			n++
+		}
+		zones, sorted = append(zones, sorted[:n:n]), sorted[n:]
+	}
+	return zones
+}
+
+// zoneKeys are the words before "=" with which a client id says a zone.
+var zoneKeys = []string{"zone=", "ws_az="}
+
+// zoneOfClientID finds the client's zone in its client id: what follows "zone=" (also as the end of a longer word with a hyphen, such as
+// "varve-zone=") or "ws_az=", up to a comma, semicolon or space. The word begins the client id or stands behind something that is neither
+// letter nor digit.
 func zoneOfClientID(clientID string) string {
-	_, rest, ok := strings.Cut(clientID, "zone=")
-	if !ok {
-		return ""
+	for _, key := range zoneKeys {
+		for from := 0; ; {
+			at := strings.Index(clientID[from:], key)
+			if at < 0 {
+				break
+			}
+			at += from
+			from = at + len(key)
+			if at > 0 && isWordByte(clientID[at-1]) {
+				continue
+			}
+			zone := clientID[from:]
+			if end := strings.IndexAny(zone, ",; "); end >= 0 {
+				zone = zone[:end]
+			}
+			return zone
+		}
 	}
-	if end := strings.IndexAny(rest, ",; "); end >= 0 {
-		rest = rest[:end]
-	}
-	return rest
+	return ""
+}
+
+func isWordByte(b byte) bool {
+	return b >= '0' && b <= '9' || b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b == '_'
 }

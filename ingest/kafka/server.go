@@ -30,10 +30,13 @@ type Server struct {
 	shareSessions *shareSessions
 	limiter       logLimiter
 
-	ctx    context.Context // ends with Shutdown: long polls return
+	ctx    context.Context // ends with Shutdown: what waits returns
 	cancel context.CancelFunc
-	wait   sync.WaitGroup // connections
-	once   sync.Once      // closes the presses and the parker
+	// turning ends with TurnAway.
+	turning  context.Context
+	turnAway context.CancelFunc
+	wait     sync.WaitGroup // connections
+	once     sync.Once      // closes the presses and the parker
 
 	mu struct {
 		sync.Mutex
@@ -55,7 +58,8 @@ func New(config Config, domain Domain) (*Server, error) {
 		return nil, err
 	}
 	domain.Groups = textGroups{domain.Groups}
-	s := &Server{config: config.withDefaults(), domain: domain, apis: newApis(), catalog: newCatalog(domain.Metadata)}
+	s := &Server{config: config.withDefaults(), domain: domain, apis: newApis()}
+	s.catalog = newCatalog(domain.Metadata, &s.config)
 	s.quotas, s.telemetry = newQuotas(domain.Metadata), newTelemetry(domain.Metadata)
 	s.limits = newConnectionLimits(domain.Metadata, s.quotas, s.config.NodeID)
 	s.budget, s.pressBudget = newByteBudget(s.config.InFlightBytes), newByteBudget(s.config.InFlightBytes)
@@ -64,13 +68,18 @@ func New(config Config, domain Domain) (*Server, error) {
 	s.sessions = newSessionCache(s.config.FetchSessionSlots, s.config.FetchSessionPartitions)
 	s.presses, s.parker = newPressPool(s.config.CompressionWorkers), newParker(s)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.turning, s.turnAway = context.WithCancel(context.Background())
 	s.mu.listeners = make(map[net.Listener]struct{})
 	s.mu.connections = make(map[*conn]struct{})
 	return s, nil
 }
 
 // Serve accepts connections from l until Shutdown, which closes l, or an error that does not pass.
-func (s *Server) Serve(l net.Listener) error {
+func (s *Server) Serve(l net.Listener) error { return s.ServeZone(l, "") }
+
+// ServeZone is Serve for clients of one zone, however else they say where they are: they are told nodes of that zone, at the addresses
+// that those have for it.
+func (s *Server) ServeZone(l net.Listener, zone string) error {
 	if !s.addListener(l) {
 		return ErrServerClosed
 	}
@@ -81,7 +90,7 @@ func (s *Server) Serve(l net.Listener) error {
 		switch {
 		case err == nil:
 			pause = 0
-			s.start(nc)
+			s.start(nc, zone)
 		case s.ctx.Err() != nil || errors.Is(err, net.ErrClosed):
 			return ErrServerClosed
 		case isTemporary(err):
@@ -131,8 +140,9 @@ func (s *Server) removeListener(l net.Listener) {
 }
 
 // start gives a connection its goroutines, or closes it where there are too many.
-func (s *Server) start(nc net.Conn) {
+func (s *Server) start(nc net.Conn, listener string) {
 	c := newConn(s, nc)
+	c.listener = listener
 	s.mu.Lock()
 	why, wait := "too many connections", time.Duration(0)
 	if !s.mu.closed && len(s.mu.connections) < s.config.MaxConnections {
@@ -185,6 +195,13 @@ func (s *Server) forget(c *conn) {
 	s.config.Metrics.Connections(n)
 }
 
+// TurnAway has clients look for another node, as long as there are others that Metadata names. Long polls return; from now on producers and
+// consumers are told that this node is not their partitions' leader, which every client takes as a reason to ask for metadata and to try
+// again. Everything else is served until Shutdown.
+func (s *Server) TurnAway() { s.turnAway() }
+
+func (s *Server) turnsAway() bool { return s.turning.Err() != nil }
+
 // Shutdown closes the listeners, reads no more requests, lets long polls return, answers what was read, and waits. When ctx ends first,
 // connections are cut. The lane may still hold batches, which are slices of frames: their memory stays until it lets go.
 func (s *Server) Shutdown(ctx context.Context) error {
@@ -215,6 +232,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.once.Do(func() {
 		s.presses.close()
 		s.parker.close()
+		s.turnAway()
 	})
 	return err
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/coordinator/metapb"
 )
 
 func TestShutdownAnswersWhatWasRead(t *testing.T) {
@@ -125,5 +127,60 @@ func TestWhatIsCompressedIsBounded(t *testing.T) {
 	<-written
 	if appended() != requests {
 		t.Errorf("%d of %d requests were appended", appended(), requests)
+	}
+}
+
+func TestAServerThatTurnsAwaySendsClientsToOthers(t *testing.T) {
+	c := newCluster(t)
+	s, addr := start(t, c, Config{})
+	other := c.addNode("other", 9092, "")
+	id := c.createTopic(t, "topic", 1)
+	poll := fetchRequestOf(13, "", id, 0)
+	poll.MaxWaitMillis = 60_000
+	poller, producer, silent := dial(t, addr), dial(t, addr), dial(t, addr)
+	poller.request(fetchRequestOf(13, "", id, 0))
+	poller.send(poll)
+	eventually(t, "the poll waits", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.mu.polls == 1
+	})
+	c.apply(&metapb.Command{Kind: &metapb.Command_DrainNode{DrainNode: &metapb.DrainNode{NodeId: int32(s.config.NodeID), NodeEpoch: 1}}})
+	s.TurnAway()
+
+	if p := poller.receive(poll).(*kmsg.FetchResponse).Topics[0].Partitions[0]; p.ErrorCode != 0 || len(p.RecordBatches) > 0 {
+		t.Errorf("the poll that waited: %v", kerr.ErrorForCode(p.ErrorCode))
+	}
+	if p := poller.request(poll).(*kmsg.FetchResponse).Topics[0].Partitions[0]; p.ErrorCode != kerr.NotLeaderForPartition.Code {
+		t.Errorf("the next poll: %v", kerr.ErrorForCode(p.ErrorCode))
+	}
+	produce := produceRequestOf(13, "", id, testBatch("record"))
+	if p := producer.request(produce).(*kmsg.ProduceResponse).Topics[0].Partitions[0]; p.ErrorCode != kerr.NotLeaderForPartition.Code {
+		t.Errorf("produce: %v", kerr.ErrorForCode(p.ErrorCode))
+	}
+	metadata := producer.request(kmsg.NewPtrMetadataRequest()).(*kmsg.MetadataResponse)
+	if len(metadata.Brokers) != 1 || metadata.Brokers[0].NodeID != int32(other) {
+		t.Errorf("metadata name %+v", metadata.Brokers)
+	}
+
+	// What is on its way when the server shuts down is answered, even the first request of a connection.
+	done := make(chan error, 1)
+	go func() { done <- s.Shutdown(context.Background()) }()
+	producer.closed()
+	poller.closed()
+	silent.request(kmsg.NewPtrMetadataRequest())
+	silent.closed()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTheLastNodeGoesOnNamingItself(t *testing.T) {
+	c := newCluster(t)
+	s, addr := start(t, c, Config{})
+	c.apply(&metapb.Command{Kind: &metapb.Command_DrainNode{DrainNode: &metapb.DrainNode{NodeId: int32(s.config.NodeID), NodeEpoch: 1}}})
+	metadata := dial(t, addr).request(kmsg.NewPtrMetadataRequest()).(*kmsg.MetadataResponse)
+	if len(metadata.Brokers) != 1 || metadata.Brokers[0].NodeID != int32(s.config.NodeID) {
+		t.Errorf("metadata name %+v", metadata.Brokers)
 	}
 }

@@ -61,7 +61,7 @@ func (c *call) defaultDurability() string {
 	class := c.server().config.DefaultDurability
 	if class == metapb.Durability_DURABILITY_UNSPECIFIED {
 		class = metapb.Durability_DURABILITY_LOCAL
-		if len(c.server().catalog.nodes()) > 1 {
+		if c.server().catalog.isCluster() {
 			class = metapb.Durability_DURABILITY_OBJECT
 		}
 	}

@@ -51,9 +51,11 @@ const (
 	UnknownPartition
 	// Closed: the node shuts down.
 	Closed
+	// Overloaded: what stands behind the lane (the store, the hot log) is full, or so slow that the lane's memory is. Nothing was written.
+	Overloaded
 )
 
-var failureNames = [...]string{"none", "timed out", "storage failed", "fenced", "not enough replicas", "unknown partition", "closed"}
+var failureNames = [...]string{"none", "timed out", "storage failed", "fenced", "not enough replicas", "unknown partition", "closed", "overloaded"}
 
 func (f Failure) String() string {
 	if int(f) < len(failureNames) {

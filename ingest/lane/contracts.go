@@ -87,6 +87,16 @@ type Observer interface {
 	EpochStarted(registration Registration)
 }
 
+// ObjectCache keeps objects in memory for readers; *blockcache.Cache is one.
+type ObjectCache interface {
+	// Keep takes a copy of an object that is stored and will be read soon. It does not wait.
+	Keep(key string, body []byte)
+}
+
+type noCache struct{}
+
+func (noCache) Keep(string, []byte) {}
+
 type noObserver struct{}
 
 func (noObserver) ChunkFlushed(Lane, int, int, time.Duration) {}

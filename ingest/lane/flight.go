@@ -70,6 +70,7 @@ func (f *flight) settle(set *Set, v *meta.ChunkVerdict) {
 		}
 		f.settleRun(batches, &v.Runs[run])
 	}
+	set.pressure.released(f.lane, f.entries)
 	f.recycle(set)
 }
 
@@ -128,6 +129,7 @@ func failEntries(set *Set, lane Lane, entries []entry, failure Failure) {
 		return
 	}
 	set.observer.BatchesFailed(lane, failure, len(entries))
+	set.pressure.released(lane, entries)
 	for i := range entries {
 		e := &entries[i]
 		e.pending.settle(e.index, Result{Failure: failure, BaseOffset: -1, LogStartOffset: -1})

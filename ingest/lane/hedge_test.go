@@ -213,3 +213,38 @@ func TestHedgedChunksCommitInOrder(t *testing.T) {
 		w.garbage()
 	})
 }
+
+// TestFiveInFlight keeps five requests unanswered, as a producer of Kafka's does by default, on the default budget of PUTs.
+func TestFiveInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const inFlight, count = 5, 4000
+		w := newWorld(t, lane.Config{})
+		topic := w.cluster.CreateTopic(t, "o", "object", 1)
+		w.bucket.SetRules(faulty.Rule{Ops: faulty.PutIfAbsent, Latency: s3})
+		type request struct {
+			pending *lane.Pending
+			began   time.Time
+		}
+		var unanswered []request
+		var took []time.Duration
+		began := time.Now()
+		for i := range count {
+			if len(unanswered) == inFlight {
+				w.expect(unanswered[0].pending, int64(i-inFlight))
+				took = append(took, time.Since(unanswered[0].began))
+				unanswered = unanswered[1:]
+			}
+			unanswered = append(unanswered, request{w.append(w.object(topic, 0, "x")), time.Now()})
+		}
+		perSecond := float64(len(took)) / time.Since(began).Seconds()
+		for i, r := range unanswered {
+			w.expect(r.pending, int64(count-len(unanswered)+i))
+		}
+		slices.Sort(took)
+		puts, p50, p99 := w.bucket.Calls(faulty.PutIfAbsent), took[len(took)/2], took[len(took)*99/100]
+		t.Logf("p50 %v, p99 %v, %.0f requests a second, %d PUTs for %d requests", p50, p99, perSecond, puts, count)
+		if p99 > s3.P99*3/2 || perSecond < 20 {
+			t.Errorf("p99 %v, %.0f requests a second", p99, perSecond)
+		}
+	})
+}

@@ -30,21 +30,28 @@ type partitionRoute struct {
 	lane   Lane
 }
 
+// laneOf is the lane of a class.
+func laneOf(class metapb.Durability) (lane Lane, known bool) {
+	switch class {
+	case metapb.Durability_DURABILITY_LOCAL:
+		return Local, true
+	case metapb.Durability_DURABILITY_OBJECT:
+		return Object, true
+	case metapb.Durability_DURABILITY_REPLICATED:
+		return Replicated, true
+	default:
+		return 0, false
+	}
+}
+
 func newRoutes() routes {
 	return routes{topics: make(map[meta.TopicID]*topicRoute), prune: minPrune}
 }
 
-// choose picks the lane of a batch. A ticket must follow, with enqueued.
+// choose picks the lane of a batch. If it goes there, enqueued must follow with its ticket.
 func (r *routes) choose(b *Batch, queues *[laneCount]*queue) (Lane, Failure) {
-	var lane Lane
-	switch b.Durability {
-	case metapb.Durability_DURABILITY_LOCAL:
-		lane = Local
-	case metapb.Durability_DURABILITY_OBJECT:
-		lane = Object
-	case metapb.Durability_DURABILITY_REPLICATED:
-		lane = Replicated
-	default:
+	lane, known := laneOf(b.Durability)
+	if !known {
 		return 0, NotEnoughReplicas
 	}
 	if b.Partition < 0 || b.Partition >= maxPartition {
@@ -54,12 +61,11 @@ func (r *routes) choose(b *Batch, queues *[laneCount]*queue) (Lane, Failure) {
 	if p.ticket > queues[p.lane].settled.Load() {
 		lane = p.lane
 	}
-	p.lane = lane
 	r.chosen = p
 	return lane, NoFailure
 }
 
-func (r *routes) enqueued(ticket uint64) { r.chosen.ticket = ticket }
+func (r *routes) enqueued(lane Lane, ticket uint64) { r.chosen.lane, r.chosen.ticket = lane, ticket }
 
 func (r *routes) partition(topic meta.TopicID, index int, queues *[laneCount]*queue) *partitionRoute {
 	if r.last == nil || r.lastID != topic {

@@ -131,7 +131,7 @@ func (s *segments) nextLook() time.Duration {
 		wait = copyPoll
 	}
 	if last := s.mu.list[n-1]; !last.isFull {
-		wait = min(wait, max(0, time.Until(last.since.Add(s.session.set.config.SealAge))))
+		wait = min(wait, max(0, time.Until(last.since.Add(s.session.set.sealAge()))))
 	}
 	return wait
 }
@@ -140,7 +140,7 @@ func (s *segments) nextLook() time.Duration {
 func (s *segments) rollOld() {
 	s.mu.Lock()
 	var last *hotSegment
-	if n := len(s.mu.list); n > 0 && !s.mu.list[n-1].isFull && time.Since(s.mu.list[n-1].since) >= s.session.set.config.SealAge {
+	if n := len(s.mu.list); n > 0 && !s.mu.list[n-1].isFull && time.Since(s.mu.list[n-1].since) >= s.session.set.sealAge() {
 		last = s.mu.list[n-1]
 	}
 	s.mu.Unlock()

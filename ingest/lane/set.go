@@ -13,7 +13,7 @@ import (
 	"github.com/varvelog/varve/ingest/chunk"
 )
 
-// Dependencies are what a Set works with. All but Peers and Observer are needed.
+// Dependencies are what a Set works with. All but Peers, Observer and Cache are needed.
 type Dependencies struct {
 	Log      HotLog
 	Store    objstore.Store
@@ -21,6 +21,8 @@ type Dependencies struct {
 	Epochs   Epochs
 	Peers    Peers // nil: no other node is to be had, and the class replicated cannot be met
 	Observer Observer
+	// Cache gets the chunks of the object lane before they are committed, so that those who wait for them need not ask the store.
+	Cache ObjectCache
 }
 
 // Set is a node's lanes. Its methods may be called concurrently.
@@ -35,9 +37,11 @@ type Set struct {
 	epochs   Epochs
 	peers    Peers
 	observer Observer
+	cache    ObjectCache
 	budget   *budget
 	puts     *tokens
 	hedging  *hedging
+	pressure *pressure
 	queues   [laneCount]*queue
 	pendings sync.Pool
 	// current is the epoch in which the lanes work, nil between two.
@@ -54,6 +58,7 @@ type Set struct {
 		sync.Mutex
 		closed bool
 		routes routes
+		marks  [laneCount]mark
 	}
 }
 
@@ -70,14 +75,19 @@ func New(config Config, with Dependencies) (*Set, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Set{
 		config: config, log: with.Log, store: with.Store, replica: with.Replica, epochs: with.Epochs, peers: with.Peers, observer: with.Observer,
+		cache:  with.Cache,
 		budget: newBudget(config.BudgetBytes), puts: newTokens(config.PutsPerSecond, config.PutBurst), hedging: newHedging(&config),
-		drained: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
+		pressure: newPressure(config.BudgetBytes),
+		drained:  make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
 	}
 	if s.observer == nil {
 		s.observer = noObserver{}
 	}
 	if s.peers == nil {
 		s.peers = noPeers{}
+	}
+	if s.cache == nil {
+		s.cache = noCache{}
 	}
 	s.pendings.New = makePending
 	for lane := range s.queues {
@@ -124,8 +134,14 @@ func (s *Set) enqueue(p *Pending, batches []Batch) bool {
 			refused = append(refused, refusal{int32(i), bad})
 			continue
 		}
+		if s.pressure.overloaded(lane) {
+			refused = append(refused, refusal{int32(i), Overloaded})
+			s.observer.BatchesFailed(lane, Overloaded, 1)
+			continue
+		}
+		s.pressure.held[lane].Add(int64(len(batches[i].Data)))
 		ticket := s.queues[lane].push(entry{Batch: batches[i], pending: p, index: int32(i)})
-		s.mu.routes.enqueued(ticket)
+		s.mu.routes.enqueued(lane, ticket)
 		woken[lane] = true
 	}
 	s.mu.Unlock()
@@ -238,6 +254,7 @@ type Stats struct {
 	BudgetedBytes int64
 	QueuedBatches [laneCount]int
 	QueuedBytes   [laneCount]int64
+	HeldBytes     [laneCount]int64 // of batches between Append and result
 }
 
 // Stats reads the present depths.
@@ -247,6 +264,7 @@ func (s *Set) Stats() Stats {
 	stats := Stats{Requests: s.outstanding.Load(), BudgetedBytes: s.budget.used.Load()}
 	for lane, q := range s.queues {
 		stats.QueuedBatches[lane], stats.QueuedBytes[lane] = q.len(), q.bytes
+		stats.HeldBytes[lane] = s.pressure.held[lane].Load()
 	}
 	return stats
 }

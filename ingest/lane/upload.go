@@ -43,6 +43,8 @@ func (l *objectLane) upload(ctx context.Context, id meta.ChunkID, body []byte, s
 			l.end(StorageFailed, fmt.Errorf("put chunk %q: %w", id.Key(), won.err), true)
 		}
 	} else {
+		id.Hedge = won.hedge
+		l.set.cache.Keep(id.Key(), body)
 		l.set.observer.ChunkFlushed(Object, entries, sizeBytes, time.Since(built))
 		commit := s.command.GetCommitChunk()
 		commit.Hedge, commit.Hedges = won.hedge, u.hedges

@@ -1,6 +1,9 @@
 package recordbatch
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 // Marker is what a control batch says: a producer's transaction ended.
 type Marker struct {
@@ -46,4 +49,20 @@ func ControlBatch(m Marker, offset int64, leaderEpoch int32) []byte {
 	b = append(b, 0) // no headers
 	sealCRC(b)
 	return b
+}
+
+// IsCommit says whether a control batch ends its transaction with a commit.
+func IsCommit(batch []byte) (bool, error) {
+	scratch := GetScratch(controlRecordBytes * 2)
+	defer scratch.Put()
+	for record, err := range Records(batch, scratch) {
+		if err != nil {
+			return false, err
+		}
+		if len(record.Key) < 4 {
+			return false, fmt.Errorf("%w: control record with a key of %d bytes", ErrCorrupt, len(record.Key))
+		}
+		return binary.BigEndian.Uint16(record.Key[2:]) == controlCommit, nil
+	}
+	return false, fmt.Errorf("%w: control batch without a record", ErrCorrupt)
 }

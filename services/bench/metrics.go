@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// metrics is a scrape of a server: the sum over its labels for each name.
+// metrics is a scrape of a server: each series under its name with labels, and under each name alone the sum over its labels.
 type metrics map[string]float64
 
 // parseMetrics reads Prometheus' text format as far as counting needs it: names and values.
@@ -22,11 +22,13 @@ func parseMetrics(r io.Reader) (metrics, error) {
 			continue
 		}
 		name, rest, labelled := strings.Cut(line, "{")
+		labels := ""
 		if labelled {
 			end := strings.LastIndexByte(rest, '}')
 			if end < 0 {
 				return nil, fmt.Errorf("parse metrics: %q", line)
 			}
+			labels = rest[:end]
 			rest = rest[end+1:]
 		} else {
 			name, rest, _ = strings.Cut(line, " ")
@@ -40,11 +42,24 @@ func parseMetrics(r io.Reader) (metrics, error) {
 			return nil, fmt.Errorf("parse metrics: %w in %q", err, line)
 		}
 		m[name] += value
+		if labelled {
+			m[name+"{"+labels+"}"] = value
+		}
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("read metrics: %w", err)
 	}
 	return m, nil
+}
+
+// sum adds up the series that begin with prefix, which reaches into the labels.
+func (m metrics) sum(prefix string) (sum float64) {
+	for series, value := range m {
+		if strings.HasPrefix(series, prefix) {
+			sum += value
+		}
+	}
+	return sum
 }
 
 const (

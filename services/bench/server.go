@@ -62,6 +62,7 @@ func startServer(ctx context.Context, binary, role, dataDir string, flags ...str
 	s.command = exec.Command(binary, append([]string{role, "--data-dir", dataDir, "--log-level", "warn",
 		"--kafka-addr", addresses[0], "--http-addr", addresses[1], "--internal-addr", addresses[2], "--nats-addr", addresses[3]}, flags...)...)
 	s.command.Stdout, s.command.Stderr = log, log
+	s.command.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID=bench", "AWS_SECRET_ACCESS_KEY=bench") // for the store in this process
 	s.command.SysProcAttr = childAttributes()
 	started := time.Now()
 	if err := s.command.Start(); err != nil {

@@ -78,6 +78,7 @@ var figures = []figure{
 	{"groups-cluster", "the same in a cluster, on a coordinator and two ingest nodes together", measureGroupsCluster},
 	{"start", "from nothing, and with 1 GiB of hot log to recover", measureStart},
 	{"idle", "memory, processor and objects of a server that nobody uses", measureIdle},
+	{"object", "topics of the object class on a store with S3's latencies", measureObject},
 	{"zstd", "records that come uncompressed, against the encoder alone", measureZstd},
 }
 

@@ -39,11 +39,13 @@ type Config struct {
 	Metalog                string `name:"metalog" default:"jetstream" usage:"where the metadata log is kept: jetstream or bucket"`
 	Bucket                 string `name:"bucket" usage:"file:///dir, s3://bucket/prefix?region=… or minio://host:port/bucket/prefix?secure=false (default: a directory under --data-dir)"`
 	Zone                   string `name:"zone" usage:"availability zone of this process"`
+	ZoneListeners          string `name:"zone-listeners" usage:"further addresses for Kafka clients, each for those of one zone: zone=host:port or zone=host:port@advertised-host:port, with commas between them"`
 
 	LogLevel  string `name:"log-level" default:"info" usage:"debug, info, warn or error"`
 	LogFormat string `name:"log-format" default:"text" usage:"text or json"`
 
 	HotSegmentBytes Bytes         `name:"hot-segment-bytes" default:"64MiB" usage:"size at which a segment of the hot log is sealed"`
+	HotLogBytes     Bytes         `name:"hot-log-bytes" default:"0" usage:"bound on the hot log; producers are slowed down from four fifths of it on, and refused at it (0: what the disk has)"`
 	SealAge         time.Duration `name:"seal-age" default:"30s" usage:"age at which a segment of the hot log that holds anything is sealed"`
 	ObjectPuts      float64       `name:"object-puts-per-second" default:"10" usage:"chunks a second that this node may PUT for topics with varve.durability=object, unless varve.object.puts.per.second is set"`
 	RequestMemory   Bytes         `name:"request-memory" default:"256MiB" usage:"bytes of produce requests in flight before clients are made to wait"`
@@ -58,7 +60,7 @@ type Config struct {
 	CompactInterval time.Duration `name:"compact-interval" default:"15s" usage:"how often a tiering worker looks for partitions to compact"`
 	CompactMemory   Bytes         `name:"compact-memory" default:"128MiB" usage:"memory for the keys of a partition that is compacted, 24 bytes each; where they do not fit, it takes several rounds"`
 	JobLease        time.Duration `name:"job-lease" default:"2m" usage:"how long a tiering job is one worker's alone; what a worker that died had taken waits that long"`
-	DrainTimeout    time.Duration `name:"drain-timeout" default:"10s" usage:"how long a stopping process waits for what is in flight"`
+	DrainTimeout    time.Duration `name:"drain-timeout" default:"10s" usage:"how long a stopping process waits for what is in flight, and for what only its disk holds to be shipped"`
 
 	// Peers is PeerList, read by Validate.
 	Peers election.Peers
@@ -112,6 +114,9 @@ func (c *Config) validateAddresses(role Role) error {
 	}
 	if role&RoleIngest != 0 {
 		if err := advertise(&c.AdvertisedAddr, "advertised-addr", c.KafkaAddr, "kafka-addr"); err != nil {
+			return err
+		}
+		if _, err := c.ParseZoneListeners(); err != nil {
 			return err
 		}
 	}
@@ -213,6 +218,9 @@ func (c *Config) validateLimits(Role) error {
 		if d.value < d.min {
 			return &FieldError{Field: d.field, Value: d.value.String(), Reason: fmt.Sprintf("want at least %s", d.min)}
 		}
+	}
+	if c.HotLogBytes != 0 && c.HotLogBytes < 4*c.HotSegmentBytes {
+		return &FieldError{Field: "hot-log-bytes", Value: c.HotLogBytes.String(), Reason: "want 0, or at least four times --hot-segment-bytes"}
 	}
 	if c.ObjectPuts <= 0 {
 		return &FieldError{Field: "object-puts-per-second", Value: fmt.Sprint(c.ObjectPuts), Reason: "want more than 0"}

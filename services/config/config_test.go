@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,7 +79,15 @@ func TestWrongValuesNameTheField(t *testing.T) {
 		{name: "no bucket for a role alone", role: RoleIngest, want: "bucket"},
 		{name: "wildcard without advertised", args: []string{"--kafka-addr", ":9092"}, want: "advertised-addr"},
 		{name: "too small", args: []string{"--hot-segment-bytes", "1KiB"}, want: "hot-segment-bytes"},
+		{name: "hot log of two segments", args: []string{"--hot-log-bytes", "128MiB"}, want: "hot-log-bytes"},
 		{name: "negative puts", args: []string{"--object-puts-per-second", "-1"}, want: "object-puts-per-second"},
+		{name: "zone listener without address", args: []string{"--zone-listeners", "a"}, want: `zone-listeners="a": "a": want zone=host:port`},
+		{name: "zone listener without port", args: []string{"--zone-listeners", "a=host"}, want: "zone-listeners=\"a=host\": zone a: want host:port"},
+		{name: "zone listener on every address", args: []string{"--zone-listeners", "a=:1"}, want: "zone a: want an address behind @"},
+		{name: "zone twice", args: []string{"--zone-listeners", "a=h:1,a=h:2"}, want: "zone a stands twice"},
+		{name: "zones at one address", args: []string{"--zone-listeners", "a=h:1,b=h:1@x:2"}, want: "zone b: h:1 is the address of zone a too"},
+		{name: "zone at the general address", args: []string{"--zone-listeners", "a=127.0.0.1:9092"}, want: "is the address of kafka-addr too"},
+		{name: "zones told one address", args: []string{"--zone-listeners", "a=h:1@x:1,b=h:2@x:1"}, want: "zone b: clients are told x:1 for zone a too"},
 		{name: "nats url", args: []string{"--nats-url", "localhost"}, want: "nats-url"},
 	}
 	for _, test := range tests {
@@ -114,5 +123,17 @@ func TestBytes(t *testing.T) {
 		if err := b.Set(text); err == nil {
 			t.Errorf("%q gave %d", text, b)
 		}
+	}
+}
+
+func TestZoneListeners(t *testing.T) {
+	c, err := load(t, RoleIngest, "", nil, "--bucket", "file:///b", "--zone-listeners", "eu-1a=:9093@a.example:19093, eu-1b=127.0.0.1:9094")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.ParseZoneListeners()
+	want := []ZoneListener{{"eu-1a", ":9093", "a.example:19093"}, {"eu-1b", "127.0.0.1:9094", "127.0.0.1:9094"}}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%+v, %v", got, err)
 	}
 }

@@ -26,6 +26,9 @@ func (c *Config) validatePeers(role Role) error {
 		return nil
 	}
 	own, found := peers.Find(c.NodeID)
+	if c.NodeID == 0 {
+		return &FieldError{Field: "node-id", Value: "0", Reason: "must be this coordinator's number among --peers " + peers.String()}
+	}
 	if !found {
 		return &FieldError{Field: "node-id", Value: fmt.Sprint(c.NodeID), Reason: "is not among --peers " + peers.String()}
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/infra/bus"
 	"github.com/varvelog/varve/infra/objstore"
+	"github.com/varvelog/varve/services/presence"
 	"github.com/varvelog/varve/services/process"
 )
 
@@ -141,6 +142,8 @@ func Start(ctx context.Context, p *process.Process, alone bool) (_ *Coordinator,
 	if c.cancel, err = p.Bus.Respond(bus.LeaderSubject(p.Cluster.ClusterID), c.Leader.AnswerLeader); err != nil {
 		return nil, fmt.Errorf("answer who leads: %w", err)
 	}
+	watcher := presence.New(presence.Config{Client: p.Client, Replica: c.Replica, Self: p.Config.AdvertisedInternalAddr, Gone: c.Leader.NodeGone})
+	c.running.Go(func() { watcher.Run(background) })
 	p.Readiness.Add("coordinator", c.ready)
 	epoch, _ := c.Leader.Leading()
 	p.Log.Info("coordinator leads", "epoch", epoch, "seq", c.Replica.Seq(), "metalog", p.Cluster.Metalog, "cluster", p.Cluster.ClusterID, "internal_address", p.Config.AdvertisedInternalAddr)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/varvelog/varve/services/e2e/cluster"
 )
@@ -154,15 +155,16 @@ func awaitNodes(t *testing.T, n *cluster.Node, want ...*cluster.Node) {
 		addresses = append(addresses, w.Kafka)
 	}
 	slices.Sort(addresses)
-	a := admin(t, n)
+	client := dial(t, n)
 	started := time.Now()
 	cluster.Eventually(t, patience, fmt.Sprintf("metadata that name %v", addresses), func() error {
-		brokers, err := a.ListBrokers(within(t, patience))
+		// Of n itself: the client would ask any node, even one that is frozen.
+		answer, err := kmsg.NewPtrMetadataRequest().RequestWith(within(t, patience), client.SeedBrokers()[0])
 		if err != nil {
 			return err
 		}
 		var got []string
-		for _, b := range brokers {
+		for _, b := range answer.Brokers {
 			got = append(got, fmt.Sprintf("%s:%d", b.Host, b.Port))
 		}
 		if slices.Sort(got); !slices.Equal(got, addresses) {

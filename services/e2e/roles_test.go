@@ -98,7 +98,7 @@ func TestANodeThatIsFrozenLosesNothingAndReturns(t *testing.T) {
 	l := startLoad(t, ctx, r.Ingest, "frozen", 4, true, true)
 	l.await(t, 300)
 	r.Ingest[0].Freeze()
-	awaitNodes(t, r.Ingest[1], r.Ingest[1]) // the other one is taken for dead, its epoch fenced
+	awaitNodes(t, r.Ingest[1], r.Ingest[1]) // the other one is taken for dead
 	r.Ingest[0].Thaw()
 	awaitNodes(t, r.Ingest[0], r.Ingest...)
 	l.await(t, 500)

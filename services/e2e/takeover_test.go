@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -139,4 +141,44 @@ func takeoverRounds() int {
 		return 2
 	}
 	return rounds
+}
+
+// The log is in the bucket, so that everything begins and goes on without NATS; wake-ups are slower.
+func TestAClusterOnTheBucketNeedsNoNATS(t *testing.T) {
+	t.Parallel()
+	address := cluster.FreeAddress(t)
+	r := cluster.StartRoles(t, cluster.RolesConfig{Coordinators: 3, NATSURL: "nats://" + address, Flags: append([]string{"--metalog=bucket"}, quickTiering...)})
+	createTopic(t, r.Ingest[0], "quiet", 2, "varve.durability", "local")
+	awaitNodes(t, r.Ingest[0], r.Ingest...)
+	client := dial(t, r.Ingest[0])
+	consumer := dial(t, r.Ingest[1], kgo.ConsumeTopics("quiet"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	sent := 0
+	exchange := func(count int) {
+		t.Helper()
+		for range count {
+			produce(t, client, &kgo.Record{Topic: "quiet", Value: fmt.Append(nil, sent)})
+			collect(t, consumer, 1)
+			sent++
+		}
+	}
+	exchange(5)
+	leader, others := cluster.AwaitLeader(t, patience, r.Coordinators...)
+	leader.Kill()
+	exchange(2)
+	cluster.AwaitLeader(t, patience, others...)
+	leader.Start()
+	awaitShipped(t, r.Ingest[0], "quiet", 2) // the worker has found the new leader, too
+	startNATS(t, address)
+	for _, n := range append(r.Coordinators, append(r.Ingest, r.Tiering)...) {
+		cluster.Eventually(t, patience, n.String()+" finds NATS", func() error {
+			if !strings.Contains(n.Log(), "nats connected") {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+	}
+	exchange(20)
+	if got := len(flatten(readAll(t, r.Ingest[1], "quiet"))); got != sent {
+		t.Errorf("%d records of %d", got, sent)
+	}
 }

@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"path"
 	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/varvelog/varve/coordinator/meta"
-	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/infra/vfs"
 	"github.com/varvelog/varve/ingest/copies"
@@ -20,6 +18,7 @@ import (
 	"github.com/varvelog/varve/ingest/hotlog"
 	"github.com/varvelog/varve/ingest/kafka"
 	"github.com/varvelog/varve/ingest/lane"
+	"github.com/varvelog/varve/services/presence"
 	"github.com/varvelog/varve/services/process"
 	"github.com/varvelog/varve/tiering/blockcache"
 	"github.com/varvelog/varve/tiering/partindex"
@@ -34,12 +33,13 @@ type Node struct {
 	lanes     *lane.Set
 	cache     *blockcache.Cache
 	server    *kafka.Server
-	listener  net.Listener
+	listeners []zoneListener
+	watcher   *presence.Watcher
 	metrics   *metrics
 
 	stop    context.CancelFunc // of the background work
 	running sync.WaitGroup
-	failed  chan error // of the listener, at most one
+	failed  chan error // of the listeners, at most one each
 }
 
 // indexCacheBytes bounds the indexes of stored segments kept parsed.
@@ -47,7 +47,7 @@ const indexCacheBytes = 16 << 20
 
 // Start opens the hot log, registers the node and serves Kafka. On an error, what was opened is closed.
 func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups kafka.Groups, shares kafka.Shares) (_ *Node, err error) {
-	n := &Node{log: p.Log, replica: r, failed: make(chan error, 1)}
+	n := &Node{log: p.Log, replica: r}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	n.stop = stop
 	defer func() {
@@ -56,10 +56,13 @@ func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups k
 		}
 	}()
 	n.metrics = newMetrics(p.Registry, p.Log)
-	if n.listener, err = net.Listen("tcp", p.Config.KafkaAddr); err != nil {
-		return nil, fmt.Errorf("listen for Kafka clients (--kafka-addr %s): %w", p.Config.KafkaAddr, err)
+	if err := n.listen(p.Config); err != nil {
+		return nil, err
 	}
 	if err := n.openHotLog(p); err != nil {
+		return nil, err
+	}
+	if err := n.openCache(p); err != nil {
 		return nil, err
 	}
 	if err := n.openLanes(ctx, p); err != nil {
@@ -70,6 +73,8 @@ func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups k
 		return nil, err
 	}
 	p.Internal.HandleGet("/hot/{disk}/{segment}", hotHandler{n.hotLog})
+	presence.Register(background, p.Internal)
+	n.watcher = presence.New(presence.Config{Client: p.Client, Replica: r, Self: p.Config.AdvertisedInternalAddr})
 	receiver := copies.NewReceiver(copies.ReceiverConfig{MaxChunkBytes: n.hotLog.MaxChunkBytes(), Trouble: n.metrics.Trouble}, n.lanes)
 	p.Internal.HandleStream(copiesPath, receiver.Serve)
 	registration, err := n.awaitRegistration(ctx)
@@ -80,22 +85,27 @@ func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups k
 		ClusterID: p.Cluster.ClusterID, NodeID: registration.Node, InFlightBytes: int64(p.Config.RequestMemory),
 		MaxConnections: p.Config.MaxConnections, Logger: p.Log, LogLevel: p.LogLevel, Metrics: n.metrics,
 		LogDir: absolute(p.Config.DataDir), DiskSpace: diskSpace(p.Config.DataDir), Static: staticConfigs(p), ClientMetrics: newClientMetrics(p.Registry),
+		CheckNodes: n.watcher.Check, NodeGone: n.watcher.Gone,
 	}, kafka.Domain{
 		Metadata: r, Appender: kafka.LaneAppender{Set: n.lanes}, Fetcher: kafka.FetchReader{Reader: reader}, Offsets: reader, Groups: groups, Shares: shares,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configure Kafka listener: %w", err)
 	}
-	n.running.Go(func() { n.pingLeader(background, r) })
+	n.running.Go(func() { n.pingLeader(background) })
+	n.running.Go(func() { n.watcher.Run(background) })
 	n.startJanitor(background, r)
+	n.watchPressure(background, p, r)
 	n.followSettings(background, p, r, registration.Node)
-	n.running.Go(func() {
-		if err := n.server.Serve(n.listener); err != nil {
-			n.failed <- fmt.Errorf("serve Kafka clients: %w", err)
-		}
-	})
+	for _, l := range n.listeners {
+		n.running.Go(func() {
+			if err := n.server.ServeZone(l.Listener, l.zone); err != nil {
+				n.failed <- fmt.Errorf("serve Kafka clients: %w", err)
+			}
+		})
+	}
 	p.Readiness.Add("ingest", n.ready)
-	p.Log.Info("ingest node serves Kafka clients", "address", n.listener.Addr().String(), "advertised", p.Config.AdvertisedAddr, "node", int32(registration.Node), "epoch", registration.Epoch)
+	p.Log.Info("ingest node serves Kafka clients", "address", n.Addr(), "advertised", p.Config.AdvertisedAddr, "node", int32(registration.Node), "epoch", registration.Epoch)
 	return n, nil
 }
 
@@ -103,7 +113,7 @@ func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups k
 func (n *Node) Failed() <-chan error { return n.failed }
 
 // Addr is where Kafka clients are served.
-func (n *Node) Addr() string { return n.listener.Addr().String() }
+func (n *Node) Addr() string { return n.listeners[0].Addr().String() }
 
 // HotLog is the node's own log.
 func (n *Node) HotLog() *hotlog.Log { return n.hotLog }
@@ -135,18 +145,16 @@ func (n *Node) openHotLog(p *process.Process) error {
 }
 
 func (n *Node) openLanes(ctx context.Context, p *process.Process) error {
-	host, port, err := process.HostPort(p.Config.AdvertisedAddr)
+	template, err := newRegistration(p.Config)
 	if err != nil {
 		return err
 	}
-	n.registrar = &Registrar{
-		Log: p.Log, Replica: n.replica, HotLog: n.hotLog, Template: &metapb.RegisterNode{
-			DiskId: diskID(n.hotLog), Zone: p.Config.Zone, KafkaHost: host, KafkaPort: port, InternalAddress: p.Config.AdvertisedInternalAddr,
-		},
-	}
+	template.DiskId = diskID(n.hotLog)
+	n.registrar = &Registrar{Log: p.Log, Replica: n.replica, HotLog: n.hotLog, Template: template}
 	n.lanes, err = lane.New(lane.Config{
 		BudgetBytes: int64(p.Config.RequestMemory), SealAge: p.Config.SealAge, PutsPerSecond: p.Config.ObjectPuts,
-	}, lane.Dependencies{Log: n.hotLog, Store: p.Store, Replica: n.replica, Epochs: n.registrar, Peers: peers{p.Client, n.replica}, Observer: n.metrics})
+	}, lane.Dependencies{Log: n.hotLog, Store: p.Store, Replica: n.replica, Epochs: n.registrar, Peers: peers{p.Client, n.replica},
+		Observer: n.metrics, Cache: n.cache})
 	if err != nil {
 		return fmt.Errorf("configure lanes: %w", err)
 	}
@@ -154,17 +162,21 @@ func (n *Node) openLanes(ctx context.Context, p *process.Process) error {
 	return nil
 }
 
-func (n *Node) openReader(p *process.Process) (*fetch.Reader, error) {
+func (n *Node) openCache(p *process.Process) error {
 	cache, err := blockcache.New(p.Store, blockcache.Config{CapacityBytes: int64(p.Config.CacheBytes)})
 	if err != nil {
-		return nil, fmt.Errorf("configure block cache: %w", err)
+		return fmt.Errorf("configure block cache: %w", err)
 	}
 	n.cache = cache
 	if err := p.Registry.Register(cache); err != nil {
-		return nil, fmt.Errorf("register metrics of the block cache: %w", err)
+		return fmt.Errorf("register metrics of the block cache: %w", err)
 	}
+	return nil
+}
+
+func (n *Node) openReader(p *process.Process) (*fetch.Reader, error) {
 	reader, err := fetch.New(fetch.Config{BudgetBytes: int64(p.Config.FetchMemory)}, fetch.Dependencies{
-		Replica: n.replica, Log: n.hotLog, DiskID: n.hotLog.DiskUUID(), Peer: peer{p.Client}, Objects: cache, Index: partindex.New(cache, indexCacheBytes),
+		Replica: n.replica, Log: n.hotLog, DiskID: n.hotLog.DiskUUID(), Peer: peer{p.Client}, Objects: n.cache, Index: partindex.New(n.cache, indexCacheBytes),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configure reads: %w", err)
@@ -183,31 +195,6 @@ func (n *Node) awaitRegistration(ctx context.Context) (lane.Registration, error)
 		case <-ctx.Done():
 			return lane.Registration{}, fmt.Errorf("register node: %w", ctx.Err())
 		case <-ticker.C:
-		}
-	}
-}
-
-// pingLeader tells the leader that the node lives, and learns when it has been replaced by another incarnation.
-func (n *Node) pingLeader(ctx context.Context, r *replica.Replica) {
-	const interval = time.Second
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		registration, registered := n.lanes.Registration()
-		if !registered {
-			continue
-		}
-		bounded, cancel := context.WithTimeout(ctx, 3*interval)
-		answer, err := r.Ping(bounded, &metapb.PingRequest{NodeId: int32(registration.Node), NodeEpoch: registration.Epoch})
-		cancel()
-		if err == nil && answer.Fenced {
-			n.log.Warn("another process has registered this node's data directory, or the leader has fenced it", "node", int32(registration.Node), "epoch", registration.Epoch)
-			n.lanes.Fence(registration)
 		}
 	}
 }
@@ -245,8 +232,10 @@ func (n *Node) Close(ctx context.Context) error {
 	var failed []error
 	if n.server != nil {
 		failed = append(failed, n.server.Shutdown(ctx))
-	} else if n.listener != nil {
-		failed = append(failed, n.listener.Close())
+	} else {
+		for _, l := range n.listeners {
+			failed = append(failed, l.Close())
+		}
 	}
 	if n.lanes != nil {
 		failed = append(failed, n.lanes.Close(ctx))

@@ -40,6 +40,8 @@ type metrics struct {
 	objectPutTime *prometheus.HistogramVec
 	failedBatches *prometheus.CounterVec // lane, reason
 	epochs        prometheus.Counter
+	hotLogFill    prometheus.Gauge
+	unshippedRuns prometheus.Gauge
 	hotBytes      prometheus.Counter
 	fsyncs        prometheus.Counter
 	fsyncTime     prometheus.Histogram
@@ -92,12 +94,14 @@ func newMetrics(registry *prometheus.Registry, log *slog.Logger) *metrics {
 		objectPutTime: histogram("varve_object_put_seconds", "Time of those PUTs that stored their object.", "kind"),
 		failedBatches: counter("varve_batches_failed_total", "Batches answered with a failure.", "lane", "reason"),
 		epochs:        prometheus.NewCounter(prometheus.CounterOpts{Name: "varve_node_epochs_total", Help: "Epochs this process has taken."}),
+		hotLogFill:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "varve_hotlog_fill_ratio", Help: "How full the hot log is within its bound or its disk; producers are slowed down from 0.8 on."}),
+		unshippedRuns: prometheus.NewGauge(prometheus.GaugeOpts{Name: "varve_unshipped_runs", Help: "Runs of the cluster that wait to be shipped."}),
 		hotBytes:      prometheus.NewCounter(prometheus.CounterOpts{Name: "varve_hotlog_bytes_total", Help: "Bytes appended to the hot log."}),
 		fsyncs:        prometheus.NewCounter(prometheus.CounterOpts{Name: "varve_hotlog_fsyncs_total", Help: "fdatasync calls for groups of chunks."}),
 		fsyncTime:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "varve_hotlog_fsync_seconds", Help: "Time of those calls.", Buckets: latencyBuckets}),
 	}
 	registry.MustRegister(m.connections, m.parked, m.requests, m.requestTime, m.requestBytes, m.refused, m.chunks, m.chunkBatches, m.chunkBytes,
-		m.flushTime, m.commitTime, m.objectPuts, m.objectBytes, m.objectPutTime, m.failedBatches, m.epochs, m.hotBytes, m.fsyncs, m.fsyncTime)
+		m.flushTime, m.commitTime, m.objectPuts, m.objectBytes, m.objectPutTime, m.failedBatches, m.epochs, m.hotLogFill, m.unshippedRuns, m.hotBytes, m.fsyncs, m.fsyncTime)
 	m.perRequest.Store(&map[requestKey]*requestMetrics{})
 	for _, l := range lane.Lanes {
 		name := l.String()
@@ -120,6 +124,8 @@ func (m *metrics) observeLanes(lanes *lane.Set) {
 			func() float64 { return float64(lanes.Stats().BudgetedBytes) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "varve_lane_requests", Help: "Produce requests without all their verdicts."},
 			func() float64 { return float64(lanes.Stats().Requests) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "varve_produce_throttle_seconds_total", Help: "How long producers were told to wait since the node cannot keep up."},
+			func() float64 { return lanes.Delayed().Seconds() }),
 	)
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -32,9 +33,11 @@ type Registrar struct {
 	// Template says all of the node but its incarnation and segments.
 	Template *metapb.RegisterNode
 
+	leaves atomic.Bool // the node is about to leave
+
 	mu struct {
 		sync.Mutex
-		node meta.NodeID // 0 before the first registration
+		last lane.Registration // zero before the first
 		// left are segments that a registration found unreferenced and that could not be removed.
 		left []uint64
 	}
@@ -52,6 +55,7 @@ func (r *Registrar) propose(ctx context.Context, command *metapb.Command) (meta.
 func (r *Registrar) Renew(ctx context.Context) (lane.Registration, error) {
 	r.rollLog()
 	request := proto.CloneOf(r.Template)
+	request.Draining = r.leaves.Load()
 	request.Incarnation = make([]byte, 16)
 	rand.Read(request.Incarnation)
 	for _, s := range r.HotLog.Segments() {
@@ -70,8 +74,8 @@ func (r *Registrar) Renew(ctx context.Context) (lane.Registration, error) {
 	left := r.removeAll(verdict.UnreferencedSegments)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.mu.node, r.mu.left = verdict.NodeID, left
-	return lane.Registration{Node: verdict.NodeID, Epoch: verdict.NodeEpoch}, nil
+	r.mu.last, r.mu.left = lane.Registration{Node: verdict.NodeID, Epoch: verdict.NodeEpoch}, left
+	return r.mu.last, nil
 }
 
 // rollLog ends the active segment, where it has chunks: the state seals what earlier epochs wrote, and a node that writes nothing
@@ -120,18 +124,18 @@ func (r *Registrar) Remove(segment uint64) error {
 func (r *Registrar) Released() (segments []uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.mu.node == 0 {
+	if r.mu.last.Node == 0 {
 		return nil
 	}
 	segments = append(segments, r.mu.left...)
-	r.Replica.View(func(s *meta.State) { segments = append(segments, s.Released(r.mu.node)...) })
+	r.Replica.View(func(s *meta.State) { segments = append(segments, s.Released(r.mu.last.Node)...) })
 	return segments
 }
 
 // Forget implements lane.ReleasedSegments.
 func (r *Registrar) Forget(ctx context.Context, segments []uint64) error {
 	r.mu.Lock()
-	node := r.mu.node
+	node := r.mu.last.Node
 	r.mu.left = without(r.mu.left, segments)
 	r.mu.Unlock()
 	_, err := r.propose(ctx, &metapb.Command{Kind: &metapb.Command_LocalReleased{

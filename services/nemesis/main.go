@@ -39,10 +39,19 @@ const (
 	exitSkipped = 77
 )
 
+// commands are what may stand in place of the flags of a run.
+var commands = map[string]func(context.Context, []string) error{"build": build, "planted": planted}
+
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "build" {
-		if err := build(context.Background(), os.Args[2:]); err != nil {
+	if len(os.Args) > 1 && commands[os.Args[1]] != nil {
+		err := commands[os.Args[1]](context.Background(), os.Args[2:])
+		if err != nil {
 			fmt.Fprintln(os.Stderr, "nemesis:", err)
+		}
+		switch {
+		case errors.Is(err, errSkipped):
+			os.Exit(exitSkipped)
+		case err != nil:
 			os.Exit(exitFailed)
 		}
 		return
@@ -88,13 +97,13 @@ func parse(args []string) (*options, error) {
 	flags.StringVar(&o.minio, "minio", ".cache/bin/minio", "MinIO's binary")
 	flags.StringVar(&o.dir, "dir", "", "directory that takes history and logs (default: .cache/nemesis/<seed>)")
 	flags.StringVar(&o.metalog, "metalog", "", "jetstream or bucket (default: by the seed)")
-	flags.IntVar(&o.coordinators, "coordinators", 1, "number of coordinators")
+	flags.IntVar(&o.coordinators, "coordinators", 3, "number of coordinators")
 	flags.DurationVar(&o.duration, "duration", 30*time.Minute, "how long things go wrong")
 	flags.Uint64Var(&o.seed, "seed", 0, "what the faults are drawn from (default: random)")
 	flags.IntVar(&o.rate, "rate", 300, "records a second")
 	flags.BoolVar(&o.clocks, "clocks", false, "the binary's clock can be moved")
-	classes := flags.String("classes", "local,object", "durability classes to use")
-	kinds := flags.String("faults", "", "kinds of faults to draw (default: all)")
+	classes := flags.String("classes", "local,replicated,object", "durability classes to use")
+	kinds := flags.String("faults", "", "kinds of faults to draw, with commas; none for none (default: all)")
 	libs := flags.String("java", "", "class path of Java's clients (default: none run)")
 	if err := flags.Parse(args); err != nil {
 		return nil, err

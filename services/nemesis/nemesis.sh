@@ -12,5 +12,15 @@ if [ "$(uname -s)" != Linux ] || ! command -v ip >/dev/null || ! unshare --net -
 fi
 localstack/minio/build.sh
 go build -o "$bin/nemesis" ./services/nemesis
+if [ "${1:-}" = planted ]; then
+	exec "$bin/nemesis" "$@"
+fi
+java=()
+if command -v javac >/dev/null && services/conformance/kafka.sh; then
+	javac -d "$bin/classes" -cp ".cache/kafka/libs/*" services/nemesis/workload/java/NemesisClient.java
+	java=(-java "$bin/classes:$PWD/.cache/kafka/libs/*")
+else
+	echo "nemesis: without Java's clients: they need a JDK and Maven" >&2
+fi
 "$bin/nemesis" build -o "$bin/varve"
-exec "$bin/nemesis" -varve "$bin/varve" -clocks -duration "${NEMESIS_DURATION:-30m}" -seed "${NEMESIS_SEED:-0}" "$@"
+exec "$bin/nemesis" -varve "$bin/varve" -clocks "${java[@]}" -duration "${NEMESIS_DURATION:-30m}" -seed "${NEMESIS_SEED:-0}" "$@"

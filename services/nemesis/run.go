@@ -122,6 +122,10 @@ func (r *run) torment(ctx context.Context) error {
 		case <-time.After(d):
 		}
 	}
+	if slices.Equal(r.options.kinds, []string{"none"}) {
+		<-ctx.Done()
+		return nil
+	}
 	for ctx.Err() == nil {
 		for range 1 + source.Random.IntN(3) {
 			if err := r.several(source, sleep); err != nil {
@@ -231,6 +235,9 @@ func (r *run) judge(name string) (valid bool, err error) {
 	slices.Sort(r.mu.recoveries)
 	if n := len(r.mu.recoveries); n > 0 {
 		fmt.Fprintf(&text, "until every client went on after everything was healed: %d times, median %.1f s, at most %.1f s\n", n, r.mu.recoveries[n/2].Seconds(), r.mu.recoveries[n-1].Seconds())
+	}
+	if err := r.writeFindings(report); err != nil {
+		return false, err
 	}
 	complaints := r.cluster.Complaints()
 	for _, c := range complaints {

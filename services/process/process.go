@@ -269,11 +269,12 @@ func (p *Process) openBus(ctx context.Context, role config.Role) error {
 		return err // names the server, without the credentials that may be in the URL
 	}
 	p.Bus = conn
-	if conn.Ready() != nil {
-		p.Log.Warn("NATS does not answer (--nats-url): without its hints the log in the bucket is polled")
-		return nil
+	switch {
+	case !connect.Optional:
+		p.Readiness.Add("nats", conn.Ready)
+	case conn.Ready() != nil:
+		p.Log.Warn("NATS does not answer (--nats-url): without its hints the log in the bucket is polled", "nats_url", bus.Redact(p.Config.NATSURL))
 	}
-	p.Readiness.Add("nats", conn.Ready)
 	return nil
 }
 

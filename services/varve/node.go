@@ -159,7 +159,7 @@ func newNodeForget() *cobra.Command {
 					if err := printLost(command, flags.json, int32(id), answer, "would be lost"); err != nil {
 						return err
 					}
-					if !confirmed(command.InOrStdin(), command.ErrOrStderr(), fmt.Sprintf("Forget node %d? Type yes: ", id)) {
+					if !agreed(command.InOrStdin(), command.ErrOrStderr(), fmt.Sprintf("Forget node %d? Type yes: ", id)) {
 						return fmt.Errorf("node %d is not forgotten (--yes forgets without asking)", id)
 					}
 				}
@@ -206,8 +206,8 @@ func printLost(command *cobra.Command, asJSON bool, id int32, answer *metapb.Nod
 	return err
 }
 
-// confirmed asks a person.
-func confirmed(in io.Reader, out io.Writer, question string) bool {
+// agreed asks a person.
+func agreed(in io.Reader, out io.Writer, question string) bool {
 	fmt.Fprint(out, question)
 	line, _ := bufio.NewReader(in).ReadString('\n')
 	return strings.TrimSpace(line) == "yes"

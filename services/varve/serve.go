@@ -76,7 +76,10 @@ func serveAll(ctx context.Context, p *process.Process) (err error) {
 	}
 	defer worker.Close()
 	p.Internal.Serve()
-	return await(ctx, p, coordinator.Failed(), node.Failed())
+	if err := await(ctx, p, coordinator.Failed(), node.Failed()); err != nil {
+		return err
+	}
+	return drainNode(ctx, p, node)
 }
 
 func serveCoordinator(ctx context.Context, p *process.Process) (err error) {
@@ -118,7 +121,10 @@ func serveIngest(ctx context.Context, p *process.Process) (err error) {
 	}
 	defer func() { err = errors.Join(err, closeNode(ctx, p, node)) }()
 	p.Internal.Serve()
-	return await(ctx, p, lost, node.Failed())
+	if err := await(ctx, p, lost, node.Failed()); err != nil {
+		return err
+	}
+	return drainNode(ctx, p, node)
 }
 
 func serveTiering(ctx context.Context, p *process.Process) error {
@@ -156,6 +162,13 @@ func await(ctx context.Context, p *process.Process, coordinator, node <-chan err
 	case err := <-node:
 		return err
 	}
+}
+
+// drainNode has a node leave the cluster, within the time that an operator gives it.
+func drainNode(ctx context.Context, p *process.Process, node *ingestd.Node) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.Config.DrainTimeout)
+	defer cancel()
+	return node.Drain(ctx)
 }
 
 func closeNode(ctx context.Context, p *process.Process, node *ingestd.Node) error {

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,8 +79,14 @@ func (v *verifier) forgetReleased(ctx context.Context, disk uuid.UUID, expected 
 		n := state.NodeByDisk(disk)
 		held := map[uint64]bool{}
 		for c := range state.Containers {
-			if n != nil && c.Node == n.ID && c.LiveRuns+c.LocalRuns > 0 {
+			if n == nil || c.LiveRuns+c.LocalRuns == 0 {
+				continue
+			}
+			if c.Node == n.ID {
 				held[c.Segment] = true
+			}
+			if c.CopyNode == n.ID {
+				held[c.CopySegment] = true
 			}
 		}
 		maps.DeleteFunc(expected, func(segment uint64, _ []meta.ContainerRun) bool { return !held[segment] })
@@ -99,10 +106,22 @@ func (v *verifier) expectedRuns(disk uuid.UUID, report *HotLog) map[uint64][]met
 	}
 	report.Node = int32(n.ID)
 	for c := range v.state.Containers {
-		if c.Node == n.ID && !c.IsChunk() {
-			expected[c.Segment] = v.state.ContainerRuns(c.ID)
-			report.Runs += len(expected[c.Segment])
+		segment := c.Segment
+		if c.IsChunk() || c.Node != n.ID {
+			if segment = c.CopySegment; c.CopyNode != n.ID {
+				continue
+			}
 		}
+		for _, run := range v.state.ContainerRuns(c.ID) {
+			if c.Node != n.ID {
+				run.Position = run.CopyPosition
+			}
+			expected[segment] = append(expected[segment], run)
+			report.Runs++
+		}
+	}
+	for _, runs := range expected { // a segment may be part of several containers
+		slices.SortFunc(runs, func(x, y meta.ContainerRun) int { return cmp.Compare(x.Position, y.Position) })
 	}
 	return expected
 }

@@ -182,7 +182,7 @@ func (v *verifier) segment(ctx context.Context, info objstore.Info, id meta.Segm
 		return n, fmt.Errorf("read: %w", err)
 	}
 	defer func() { err = errors.Join(err, body.Close()) }()
-	header, parts, err := segment.VerifyStream(bufio.NewReaderSize(body, streamBytes), end, func(_ *segment.Part, h recordbatch.Header, _ []byte) error {
+	header, contents, err := segment.VerifyStream(bufio.NewReaderSize(body, streamBytes), end, func(_ *segment.Part, h recordbatch.Header, _ []byte) error {
 		n.batches++
 		n.records += int64(h.RecordCount)
 		return nil
@@ -193,7 +193,7 @@ func (v *verifier) segment(ctx context.Context, info objstore.Info, id meta.Segm
 	case header.JobID != uint64(id.Job) || header.Ordinal != id.Ordinal:
 		return n, fmt.Errorf("it says that it is object %d-%d", header.JobID, header.Ordinal)
 	case want != nil:
-		return n, want.holds(parts)
+		return n, want.holds(contents.Parts)
 	}
 	return n, nil
 }

@@ -31,6 +31,8 @@ type block struct {
 	// place is the block's element of queue or protected, nil while on its way and once evicted.
 	place     *list.Element
 	protected bool
+	// stored tells that the block came from the object's writer, and not by a GET.
+	stored bool
 	// spared tells that the block has had its second round unread.
 	spared bool
 }
@@ -88,6 +90,17 @@ func (s *shelf) settle(b *block, reservedBytes int64) {
 	s.shrink()
 }
 
+// keep puts a block there that its writer has at hand.
+func (s *shelf) keep(b *block) {
+	if _, known := s.blocks[b.id]; known {
+		return
+	}
+	s.blocks[b.id] = b
+	b.place = s.queue.PushFront(b)
+	s.queueBytes += int64(len(b.data))
+	s.shrink()
+}
+
 // read notes that a cached block was found.
 func (s *shelf) read(b *block, from, to int64, run int) {
 	hot := b.touch(from, to, run)
@@ -135,12 +148,12 @@ func (s *shelf) shrink() {
 
 func (s *shelf) evictFromQueue() {
 	b := s.queue.Back().Value.(*block)
-	if b.run == 0 && !b.spared && s.protected.Len() > 0 {
+	if b.run == 0 && !b.spared && !b.stored && s.protected.Len() > 0 {
 		b.spared = true
 		s.queue.MoveToFront(b.place)
 		b = s.protected.Back().Value.(*block)
 	}
-	if b.run == 0 {
+	if b.run == 0 && !b.stored {
 		s.evictedUnread++
 	}
 	s.evicted++

@@ -1,6 +1,7 @@
 package blockcache
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -105,6 +106,36 @@ func (c *Cache) Prefetch(key string, sizeHint, off, length int64) {
 		first = next
 	}
 }
+
+// Keep caches an object that its writer has just stored, so that whoever reads it next needs no GET. The body is copied. Blocks that there is
+// no room for beside what is on its way are left out.
+func (c *Cache) Keep(key string, body []byte) {
+	blockBytes := c.config.BlockBytes
+	var kept []*block
+	for at := 0; at < len(body); at += blockBytes {
+		b := &block{
+			id: blockID{key, int64(at / blockBytes)}, done: closed, data: bytes.Clone(body[at:min(at+blockBytes, len(body))]),
+			objectBytes: int64(len(body)), stored: true,
+		}
+		kept = append(kept, b)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.closed {
+		return
+	}
+	for _, b := range kept {
+		c.mu.shelf.keep(b)
+	}
+	c.mu.stats.KeptBytes += uint64(len(body))
+}
+
+// closed is the done channel of blocks that never were on their way.
+var closed = func() chan struct{} {
+	done := make(chan struct{})
+	close(done)
+	return done
+}()
 
 // Forget drops what is cached of an object, which is about to be deleted.
 func (c *Cache) Forget(key string, sizeBytes int64) {

@@ -11,6 +11,9 @@
 //   - Errors are never cached. Transient ones are tried again inside the fetch, from the byte that was reached.
 //   - A scan does not displace what is read repeatedly.
 //
+// Whoever stores an object that will be read soon gives it to Keep, and its first readers need no GET. Such blocks enter like others, but
+// one that nobody has read is evicted at the queue's end.
+//
 // Objects are taken to be immutable: the cache never asks whether one has changed, and Forget is only about memory. It
 // checks no content; the segment format's checksums do.
 //

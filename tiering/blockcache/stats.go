@@ -11,6 +11,8 @@ type Stats struct {
 	// Fetches were started; each is one GET, and Retries more. Failures brought an error in the end.
 	Fetches, Retries, Failures uint64
 	FetchedBytes               uint64
+	// KeptBytes came from the writers of objects.
+	KeptBytes uint64
 	// Evicted blocks; of them EvictedUnread were read ahead for nothing.
 	Evicted, EvictedUnread uint64
 
@@ -45,6 +47,7 @@ var metrics = []struct {
 	counter("retries_total", "GETs repeated within fetches.", func(s Stats) float64 { return float64(s.Retries) }),
 	counter("failures_total", "Fetches that failed.", func(s Stats) float64 { return float64(s.Failures) }),
 	counter("fetched_bytes_total", "Bytes brought by fetches.", func(s Stats) float64 { return float64(s.FetchedBytes) }),
+	counter("kept_bytes_total", "Bytes cached as their object was stored.", func(s Stats) float64 { return float64(s.KeptBytes) }),
 	counter("evicted_blocks_total", "Blocks evicted.", func(s Stats) float64 { return float64(s.Evicted) }),
 	counter("evicted_unread_blocks_total", "Blocks read ahead and evicted unread.", func(s Stats) float64 { return float64(s.EvictedUnread) }),
 	gauge("inflight_fetches", "Fetches in progress or waiting for their turn.", func(s Stats) float64 { return float64(s.InFlight) }),

@@ -181,6 +181,7 @@ func (r *round) objectBytes() int {
 
 func (r *round) beginGroup(base int64) {
 	encoder := segment.NewEncoder(segment.Header{JobID: r.job.JobId, Ordinal: r.ordinal, CreatedMillis: r.job.NowMillis}, 1<<20)
+	encoder.About(segment.Topic{ID: [16]byte(r.job.TopicId), Partitions: r.job.Partitions, Overrides: r.job.Configs})
 	encoder.Begin([16]byte(r.job.TopicId), r.job.Topic, r.job.Partition, base)
 	r.assembler.begin(encoder, base)
 	r.group = group{open: true, from: base}

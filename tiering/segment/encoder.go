@@ -19,6 +19,8 @@ type Encoder struct {
 	header  Header
 	buf     []byte
 	parts   []Part
+	topics  []Topic
+	sources []Source
 	index   []byte // entries of all parts, one after the other
 	indexAt []int  // where in index the entries of each part begin
 	state   encoderState
@@ -67,6 +69,23 @@ func (e *Encoder) Begin(topicID [16]byte, topic string, partition int32, baseOff
 	e.state = insidePart
 }
 
+// About says what a topic is set to, for those who read the object without the metadata.
+func (e *Encoder) About(t Topic) {
+	at, known := slices.BinarySearchFunc(e.topics, t.ID, func(x Topic, id [16]byte) int { return bytes.Compare(x.ID[:], id[:]) })
+	if !known {
+		e.topics = slices.Insert(e.topics, at, t)
+	}
+}
+
+// From says that the part that is begun has a run of a chunk; s.Part is filled in.
+func (e *Encoder) From(s Source) {
+	e.mustBe(insidePart)
+	s.Part = uint32(len(e.parts) - 1)
+	if n := len(e.sources); n == 0 || e.sources[n-1] != s {
+		e.sources = append(e.sources, s)
+	}
+}
+
 // Batch adds the next batch of the part; verbatim marks one that could not be decoded. batch is copied. It is ErrCorrupt when batch does not follow the previous one.
 func (e *Encoder) Batch(h recordbatch.Header, batch []byte, verbatim bool) error {
 	e.mustBe(insidePart)
@@ -113,6 +132,7 @@ func (e *Encoder) End(nextOffset int64) (ok bool) {
 	if p.LengthBytes == 0 {
 		e.parts = e.parts[:len(e.parts)-1]
 		e.indexAt = e.indexAt[:len(e.indexAt)-1]
+		e.sources = slices.DeleteFunc(e.sources, func(s Source) bool { return s.Part == uint32(len(e.parts)) })
 		return false
 	}
 	p.NextOffset = max(p.NextOffset, nextOffset)
@@ -136,7 +156,7 @@ func (e *Encoder) Finish() ([]byte, []Part) {
 		e.buf = order.AppendUint32(e.buf, crc32.Checksum(entries, castagnoli))
 	}
 	t := Trailer{DirectoryPosition: uint64(len(e.buf))}
-	e.buf = appendDirectory(e.buf, e.parts)
+	e.buf = appendAbout(appendDirectory(e.buf, e.parts), e.topics, e.sources)
 	directory := e.buf[t.DirectoryPosition:]
 	t.DirectoryBytes = uint32(len(directory))
 	t.directoryCRC = crc32.Checksum(directory, castagnoli)

@@ -10,7 +10,8 @@ import (
 
 // Sizes that are part of the format.
 const (
-	Version      = 1
+	Version      = 2 // of what is written; version 1 is read too
+	firstVersion = 1
 	HeaderBytes  = 48
 	TrailerBytes = 32
 
@@ -45,7 +46,11 @@ type Header struct {
 	JobID         uint64
 	Ordinal       uint32
 	CreatedMillis int64
+	// Filler: a recovery wrote it to stand for offsets whose records are lost; it holds nothing that was produced.
+	Filler bool
 }
+
+const flagFiller = 1
 
 // Part describes a contiguous range of one partition's offsets inside the object.
 type Part struct {
@@ -69,7 +74,11 @@ func appendHeader(dst []byte, h Header) []byte {
 	start := len(dst)
 	dst = append(dst, headerMagic...)
 	dst = order.AppendUint16(dst, Version)
-	dst = order.AppendUint16(dst, 0)
+	var flags uint16
+	if h.Filler {
+		flags |= flagFiller
+	}
+	dst = order.AppendUint16(dst, flags)
 	dst = order.AppendUint64(dst, h.JobID)
 	dst = order.AppendUint32(dst, h.Ordinal)
 	dst = order.AppendUint32(dst, 0)
@@ -86,13 +95,13 @@ func ParseHeader(b []byte) (Header, error) {
 	if string(b[:4]) != headerMagic {
 		return Header{}, fmt.Errorf("parse header: magic %q: %w", b[:4], ErrCorrupt)
 	}
-	if v := order.Uint16(b[4:]); v != Version {
-		return Header{}, fmt.Errorf("parse header: version %d: %w", v, ErrVersion)
+	if v := order.Uint16(b[4:]); v < firstVersion || v > Version {
+		return Header{}, fmt.Errorf("parse header: version %d, this program reads %d to %d: %w", v, firstVersion, Version, ErrVersion)
 	}
 	if crc32.Checksum(b[:HeaderBytes-crcBytes], castagnoli) != order.Uint32(b[HeaderBytes-crcBytes:]) {
 		return Header{}, fmt.Errorf("parse header: checksum: %w", ErrCorrupt)
 	}
-	return Header{JobID: order.Uint64(b[8:]), Ordinal: order.Uint32(b[16:]), CreatedMillis: int64(order.Uint64(b[24:]))}, nil
+	return Header{JobID: order.Uint64(b[8:]), Ordinal: order.Uint32(b[16:]), CreatedMillis: int64(order.Uint64(b[24:])), Filler: order.Uint16(b[6:])&flagFiller != 0}, nil
 }
 
 func appendDirectory(dst []byte, parts []Part) []byte {
@@ -119,7 +128,7 @@ func appendDirectory(dst []byte, parts []Part) []byte {
 	return dst
 }
 
-func parseDirectory(b []byte, objectBytes uint64) ([]Part, error) {
+func parseDirectory(b []byte, objectBytes uint64, version uint16) (*Contents, error) {
 	if len(b) < 4 {
 		return nil, fmt.Errorf("parse directory: %w", ErrTruncated)
 	}
@@ -139,10 +148,17 @@ func parseDirectory(b []byte, objectBytes uint64) ([]Part, error) {
 		}
 		b = b[n:]
 	}
-	if len(b) != 0 {
-		return nil, fmt.Errorf("parse directory: %d bytes behind the last part: %w", len(b), ErrCorrupt)
+	c := &Contents{Parts: parts}
+	if version == firstVersion {
+		if len(b) != 0 {
+			return nil, fmt.Errorf("parse directory: %d bytes behind the last part: %w", len(b), ErrCorrupt)
+		}
+		return c, nil
 	}
-	return parts, nil
+	if err := c.parseAbout(b); err != nil {
+		return nil, fmt.Errorf("parse directory: %w", err)
+	}
+	return c, nil
 }
 
 func (p *Part) parse(b []byte) (n int, err error) {
@@ -192,6 +208,7 @@ type Trailer struct {
 	DirectoryBytes    uint32
 	ObjectBytes       uint64
 	directoryCRC      uint32
+	version           uint16
 }
 
 func appendTrailer(dst []byte, t Trailer) []byte {
@@ -213,22 +230,23 @@ func ParseTrailer(end []byte) (Trailer, error) {
 	if string(b[28:]) != trailerMagic {
 		return Trailer{}, fmt.Errorf("parse trailer: magic %q: %w", b[28:], ErrTruncated)
 	}
-	if v := order.Uint16(b[24:]); v != Version {
-		return Trailer{}, fmt.Errorf("parse trailer: version %d: %w", v, ErrVersion)
+	version := order.Uint16(b[24:])
+	if version < firstVersion || version > Version {
+		return Trailer{}, fmt.Errorf("parse trailer: version %d, this program reads %d to %d: %w", version, firstVersion, Version, ErrVersion)
 	}
 	if reserved := order.Uint16(b[26:]); reserved != 0 {
 		return Trailer{}, fmt.Errorf("parse trailer: reserved %#x: %w", reserved, ErrCorrupt)
 	}
-	t := Trailer{DirectoryPosition: order.Uint64(b), DirectoryBytes: order.Uint32(b[8:]), directoryCRC: order.Uint32(b[12:]), ObjectBytes: order.Uint64(b[16:])}
+	t := Trailer{version: version, DirectoryPosition: order.Uint64(b), DirectoryBytes: order.Uint32(b[8:]), directoryCRC: order.Uint32(b[12:]), ObjectBytes: order.Uint64(b[16:])}
 	if t.DirectoryPosition < HeaderBytes || t.DirectoryPosition+uint64(t.DirectoryBytes)+TrailerBytes != t.ObjectBytes {
 		return Trailer{}, fmt.Errorf("parse trailer: directory [%d, +%d) in %d bytes: %w", t.DirectoryPosition, t.DirectoryBytes, t.ObjectBytes, ErrCorrupt)
 	}
 	return t, nil
 }
 
-// Directory returns the parts, given the last bytes of the object. When end does not reach back to the directory, it
+// Directory returns what the object holds, given its last bytes. When end does not reach back to the directory, it
 // returns ErrTruncated; t.DirectoryPosition tells from where to read.
-func (t Trailer) Directory(end []byte) ([]Part, error) {
+func (t Trailer) Directory(end []byte) (*Contents, error) {
 	need := uint64(t.DirectoryBytes) + TrailerBytes
 	if uint64(len(end)) < need {
 		return nil, fmt.Errorf("read directory: %d of %d bytes: %w", len(end), need, ErrTruncated)
@@ -237,5 +255,5 @@ func (t Trailer) Directory(end []byte) ([]Part, error) {
 	if crc32.Checksum(directory, castagnoli) != t.directoryCRC {
 		return nil, fmt.Errorf("read directory: checksum: %w", ErrCorrupt)
 	}
-	return parseDirectory(directory, t.ObjectBytes)
+	return parseDirectory(directory, t.ObjectBytes, t.version)
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/varvelog/varve/ingest/recordbatch"
@@ -42,7 +44,9 @@ func build(t fataler, places ...place) []byte {
 	t.Helper()
 	e := NewEncoder(Header{JobID: 7, Ordinal: 1, CreatedMillis: 1000}, 0)
 	for _, p := range places {
+		e.About(Topic{ID: [16]byte{p.topic}, Partitions: p.partition + 1, Overrides: map[string]string{"retention.ms": "1"}})
 		e.Begin([16]byte{p.topic}, fmt.Sprintf("topic-%d", p.topic), p.partition, p.base)
+		e.From(Source{Node: 1, Lane: 1, Epoch: 1, Seq: uint64(p.base)})
 		next := p.base
 		for range p.batches {
 			h, b := batch(t, next, 10, next*100)
@@ -135,9 +139,9 @@ func TestTheDirectoryCanBeReadFromTheEndAlone(t *testing.T) {
 	if _, err := trailer.Directory(object[len(object)-TrailerBytes:]); !errors.Is(err, ErrTruncated) {
 		t.Errorf("directory of too short an end: %v", err)
 	}
-	parts, err := trailer.Directory(object[trailer.DirectoryPosition:])
-	if err != nil || len(parts) != 2 {
-		t.Errorf("%d parts, %v", len(parts), err)
+	contents, err := trailer.Directory(object[trailer.DirectoryPosition:])
+	if err != nil || len(contents.Parts) != 2 {
+		t.Errorf("%+v, %v", contents, err)
 	}
 }
 
@@ -202,11 +206,61 @@ func TestBatchesMustFollowEachOther(t *testing.T) {
 
 func TestGoldenBytes(t *testing.T) {
 	e := NewEncoder(Header{JobID: 1, Ordinal: 2, CreatedMillis: 3}, 0)
+	e.About(Topic{ID: [16]byte{9}, Partitions: 4, Overrides: map[string]string{"a": "b"}})
 	object, _ := e.Finish()
-	const want = "5653454701000000010000000000000002000000000000000300000000000000000000000000000000000000150be2ed" +
-		"00000000" + "300000000000000004000000c74b674854000000000000000100000047455356"
+	const want = "565345470200000001000000000000000200000000000000030000000000000000000000000000000000000099424e8e" +
+		"000000000100000009000000000000000000000000000000040000000100010000006101000000620000000030000000000000002c000000817c91267c000000000000000200000047455356"
 	if got := hex.EncodeToString(object); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestVersion1IsReadStill(t *testing.T) {
+	const object = "5653454701000000010000000000000002000000000000000300000000000000000000000000000000000000150be2ed" +
+		"00000000" + "300000000000000004000000c74b674854000000000000000100000047455356"
+	b, err := hex.DecodeString(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := Open(b)
+	if err != nil || o.Header.JobID != 1 || len(o.Parts)+len(o.Topics)+len(o.Sources) != 0 {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	if err := o.Verify(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnObjectTellsOfItsTopicsAndSources(t *testing.T) {
+	e := NewEncoder(Header{JobID: 7, Filler: true}, 0)
+	settings := map[string]string{"retention.ms": "-1", "cleanup.policy": "compact", "empty": ""}
+	e.About(Topic{ID: [16]byte{2}, Partitions: 3, Overrides: settings})
+	e.About(Topic{ID: [16]byte{1}, Partitions: 1})
+	e.About(Topic{ID: [16]byte{2}, Partitions: 9})
+	for i := range byte(2) {
+		e.Begin([16]byte{i + 1}, "t", 0, 0)
+		h, b := batch(t, 0, 1, 0)
+		if err := e.Batch(h, b, false); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			e.From(Source{Node: 1, Lane: 1, Epoch: 2, Seq: uint64(i)})
+		}
+		e.End(1)
+	}
+	object, _ := e.Finish()
+	o, err := Open(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !o.Header.Filler || len(o.Topics) != 2 || o.Topics[0].ID != [16]byte{1} || o.Topics[1].Partitions != 3 || !maps.Equal(o.Topics[1].Overrides, settings) {
+		t.Errorf("%+v", o.Topics)
+	}
+	if want := []Source{{1, 1, 2, 0, 0}, {1, 1, 2, 1, 1}}; !slices.Equal(o.Sources, want) {
+		t.Errorf("sources %+v, want %+v", o.Sources, want)
+	}
+	if err := o.Verify(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -12,12 +12,12 @@ import (
 // VerifyStream is Open and Verify for an object that is read from its first byte to its last, with memory for one batch and one index at
 // a time. end is the object's end, far enough back for its directory; r yields the whole object. visit, if not nil, sees each batch, which is
 // valid during the call, and its part.
-func VerifyStream(r io.Reader, end []byte, visit func(p *Part, h recordbatch.Header, batch []byte) error) (Header, []Part, error) {
+func VerifyStream(r io.Reader, end []byte, visit func(p *Part, h recordbatch.Header, batch []byte) error) (Header, *Contents, error) {
 	trailer, err := ParseTrailer(end)
 	if err != nil {
 		return Header{}, nil, err
 	}
-	parts, err := trailer.Directory(end)
+	contents, err := trailer.Directory(end)
 	if err != nil {
 		return Header{}, nil, err
 	}
@@ -30,10 +30,7 @@ func VerifyStream(r io.Reader, end []byte, visit func(p *Part, h recordbatch.Hea
 	if err != nil {
 		return Header{}, nil, err
 	}
-	if err := v.object(trailer, parts); err != nil {
-		return header, parts, err
-	}
-	return header, parts, nil
+	return header, contents, v.object(trailer, contents.Parts)
 }
 
 type streamVerifier struct {

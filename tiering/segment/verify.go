@@ -8,8 +8,8 @@ import (
 // Object is a whole object in memory, its directory parsed.
 type Object struct {
 	Header Header
-	Parts  []Part
-	bytes  []byte
+	Contents
+	bytes []byte
 }
 
 // Open parses header, trailer and directory of a whole object. It refers to b.
@@ -25,11 +25,11 @@ func Open(b []byte) (*Object, error) {
 	if trailer.ObjectBytes != uint64(len(b)) {
 		return nil, fmt.Errorf("open object: %d bytes where the trailer says %d: %w", len(b), trailer.ObjectBytes, ErrTruncated)
 	}
-	parts, err := trailer.Directory(b)
+	contents, err := trailer.Directory(b)
 	if err != nil {
 		return nil, err
 	}
-	return &Object{Header: header, Parts: parts, bytes: b}, nil
+	return &Object{Header: header, Contents: *contents, bytes: b}, nil
 }
 
 // Batches returns the batches of a part.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/ingest/recordbatch"
 	"github.com/varvelog/varve/tiering/segment"
@@ -91,8 +92,12 @@ func (b *builder) addRun(ctx context.Context, r run) error {
 	}
 	if !b.open {
 		id := [16]byte(r.TopicId)
+		b.encoder.About(segment.Topic{ID: id, Partitions: b.topics[id].Partitions, Overrides: b.topics[id].Configs})
 		b.encoder.Begin(id, b.topics[id].Name, r.Partition, r.BaseOffset)
 		b.open = true
+	}
+	if c, ok := meta.ParseChunkKey(b.job.Containers[r.container].ObjectKey); ok && r.Marker == nil {
+		b.encoder.From(segment.Source{Node: int32(c.Node), Lane: c.Lane, Epoch: c.Epoch, Seq: c.Seq})
 	}
 	b.last = r
 	return b.rebatcher.Add(data)

@@ -23,8 +23,9 @@ type RolesConfig struct {
 	Ingest int
 	// Coordinators is the number of coordinators, which form a group where there are several; 1 where zero.
 	Coordinators int
-	// Flags are given to every process.
-	Flags []string
+	// Flags are given to every process, and FlagsOf's to one of the ingest nodes, unless nil.
+	Flags   []string
+	FlagsOf func(ingest int) []string
 }
 
 // StartRoles starts a coordinator, ingest nodes and a tiering worker, and returns when all are ready.
@@ -55,8 +56,12 @@ func StartRoles(t testing.TB, c RolesConfig) *Roles {
 	if c.Ingest == 0 {
 		c.Ingest = 2
 	}
-	for range c.Ingest {
-		n := New(t, "ingest", nats(c.NATSURL)...)
+	for i := range c.Ingest {
+		own := nats(c.NATSURL)
+		if c.FlagsOf != nil {
+			own = append(own, c.FlagsOf(i)...)
+		}
+		n := New(t, "ingest", own...)
 		n.Start()
 		r.Ingest = append(r.Ingest, n)
 	}

@@ -183,11 +183,14 @@ func (c *Cluster) arguments(p *Process, number int, nats, peers string) []string
 		"--bucket", "minio://" + c.Bucket.Address + ":" + storePort + "/varve?secure=false&create=true",
 	}
 	zone := string(rune('a' + (number-1)%3))
+	if c.config.Coordinators > 1 {
+		arguments = append(arguments, "--peers", peers)
+	}
 	switch p.Role {
 	case Coordinator:
 		arguments = append(arguments, "--internal-addr", p.Host.Address+":9644", "--nats-addr", p.Host.Address+":4222", "--zone", zone)
 		if c.config.Coordinators > 1 {
-			arguments = append(arguments, "--node-id", fmt.Sprint(number), "--peers", peers)
+			arguments = append(arguments, "--node-id", fmt.Sprint(number))
 		}
 	case Ingest:
 		arguments = append(arguments, "--nats-url", nats, "--internal-addr", p.Host.Address+":9644", "--kafka-addr", p.Kafka(), "--zone", zone)

@@ -242,8 +242,9 @@ func (s *Source) oneWay() *Fault {
 	from := s.one()
 	var links [][2]*netns.Host
 	var names []string
+	certainly := s.one() // somebody, where the dice choose nobody
 	for _, p := range s.Cluster.Processes {
-		if p != from && s.Random.IntN(2) == 0 {
+		if chosen := s.Random.IntN(2) == 0; p != from && (chosen || p == certainly) {
 			links = append(links, [2]*netns.Host{from.Host, p.Host})
 			names = append(names, p.Name)
 		}

@@ -35,3 +35,16 @@ func TestTheClockFitsTheStandardLibrary(t *testing.T) {
 		t.Errorf("overlay: %s", text)
 	}
 }
+
+func TestThePlantedFaultsFitTheSources(t *testing.T) {
+	names := map[string]bool{}
+	for _, f := range Faults {
+		if _, err := write(t.Context(), filepath.Join("..", "..", ".."), t.TempDir(), append(f.Changes, Clock...)); err != nil {
+			t.Errorf("%s: %v", f.Name, err)
+		}
+		if names[f.Name] || len(f.Wants) == 0 {
+			t.Errorf("%q is planted twice, or is never found", f.Name)
+		}
+		names[f.Name] = true
+	}
+}

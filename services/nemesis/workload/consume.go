@@ -47,8 +47,8 @@ func (w *Workload) seen(parts []history.Part) {
 	}
 }
 
-// read reads all partitions of all topics, from their start or from somewhere behind it.
-func (l *life) read(isolated bool) {
+// reader makes a client that reads all partitions of all topics, from their start or from somewhere behind it.
+func (l *life) reader(isolated bool) (*kgo.Client, error) {
 	isolation := kgo.ReadUncommitted()
 	if isolated {
 		isolation = kgo.ReadCommitted()
@@ -68,13 +68,21 @@ func (l *life) read(isolated bool) {
 		}
 	}
 	client, err := l.client(kgo.ConsumePartitions(from), kgo.FetchIsolationLevel(isolation), kgo.ConsumeResetOffset(kgo.NoResetOffset()))
+	if err == nil {
+		l.event(assigned)
+	}
+	return client, err
+}
+
+// read reads on and on.
+func (l *life) read(isolated bool) {
+	client, err := l.reader(isolated)
 	if err != nil {
 		l.w.config.Complain("reader: %v", err)
 		l.pause(time.Second)
 		return
 	}
 	defer l.close(client)
-	l.event(assigned)
 	for l.ctx.Err() == nil {
 		e := history.Event{Kind: history.Poll, Status: history.OK, Committed: isolated, Invoke: now()}
 		fetches := client.PollRecords(l.ctx, 1000)

@@ -25,23 +25,33 @@ func (l *life) transact(id string, rate int) {
 		return
 	}
 	defer l.close(client)
+	reader, err := l.reader(true)
+	if err != nil {
+		l.w.config.Complain("transactional producer: %v", err)
+		return
+	}
+	defer l.close(reader)
 	for l.ctx.Err() == nil {
 		records := 1 + l.random.IntN(6)
-		if !l.transaction(client, records) {
+		if !l.transaction(client, reader, records) {
 			return
 		}
 		l.pause(time.Duration(l.random.ExpFloat64() * float64(records) * float64(time.Second) / float64(max(1, rate))))
 	}
 }
 
-// transaction runs one transaction. It is false where the client can do no more.
-func (l *life) transaction(client *kgo.Client, records int) bool {
+// transaction runs one transaction, which reads in the middle, so that transactions may depend on each other. It is false where the client can do
+// no more.
+func (l *life) transaction(client, reader *kgo.Client, records int) bool {
 	txn := int64(l.w.txns.Add(1))
 	if err := client.BeginTransaction(); err != nil {
 		return false
 	}
 	var failed atomic.Bool
-	for range records {
+	for i := range records {
+		if i == records/2 {
+			l.readIn(reader, txn)
+		}
 		topic, partition := l.partition()
 		l.send(client, topic, partition, txn, func(err error) {
 			if err != nil {
@@ -75,13 +85,26 @@ func (l *life) transaction(client *kgo.Client, records int) bool {
 	return err == nil
 }
 
+// readIn reads what is there, as a part of a transaction.
+func (l *life) readIn(reader *kgo.Client, txn int64) {
+	polling, cancel := context.WithTimeout(l.ctx, 30*time.Millisecond)
+	defer cancel()
+	e := history.Event{Kind: history.Poll, Status: history.OK, Txn: txn, Committed: true, Invoke: now()}
+	fetches := reader.PollRecords(polling, 100)
+	e.Complete, e.Parts = now(), polled(fetches)
+	l.complain(fetches)
+	if len(e.Parts) > 0 {
+		l.event(e)
+	}
+}
+
 // transform reads input as a member of a group, and writes each record's successor to output, in transactions that hold the group's
 // offsets too.
 func (l *life) transform(id string) {
 	t := &tracker{l: l, group: "transform"}
 	session, err := kgo.NewGroupTransactSession(append(l.options(), append(t.options(),
 		kgo.TransactionalID(id), kgo.TransactionTimeout(transactionTimeout), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.ConsumerGroup("transform"), kgo.ConsumeTopics(input), kgo.RequireStableFetchOffsets())...)...)
+		kgo.ConsumerGroup("transform"), kgo.ConsumeTopics(input))...)...)
 	if err != nil {
 		l.w.config.Complain("transformer: %v", err)
 		l.pause(time.Second)

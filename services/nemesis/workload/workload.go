@@ -54,9 +54,7 @@ const (
 func Start(ctx context.Context, config Config) (*Workload, error) {
 	w := &Workload{config: config}
 	w.progress.last = map[string]int64{}
-	for _, class := range config.Classes {
-		w.topics = append(w.topics, class)
-	}
+	w.topics = append(w.topics, config.Classes...)
 	if err := w.create(ctx); err != nil {
 		return nil, err
 	}
@@ -99,32 +97,38 @@ func (w *Workload) start() {
 	const producers, transactors = 3, 2
 	share := func(percent int) int { return max(1, w.config.Rate*percent/100) }
 	for i := range producers {
-		w.lives(fmt.Sprint("producer-", i), func(l *life) { l.produce(share(50) / producers) })
+		w.lives(fmt.Sprint("producer-", i), clientLife, func(l *life) { l.produce(share(50) / producers) })
 	}
 	for i := range transactors {
-		w.lives(fmt.Sprint("transactor-", i), func(l *life) { l.transact(fmt.Sprint("transactor-", i), share(20)/transactors) })
-		w.lives(fmt.Sprint("transformer-", i), func(l *life) { l.transform(fmt.Sprint("transformer-", i)) })
+		w.lives(fmt.Sprint("transactor-", i), clientLife, func(l *life) { l.transact(fmt.Sprint("transactor-", i), share(20)/transactors) })
+		w.lives(fmt.Sprint("transformer-", i), clientLife, func(l *life) { l.transform(fmt.Sprint("transformer-", i)) })
 	}
-	w.lives("feeder", func(l *life) { l.feed(share(10)) })
+	w.lives("feeder", clientLife, func(l *life) { l.feed(share(10)) })
 	for i, isolated := range []bool{true, false} {
-		w.lives(fmt.Sprint("reader-", i), func(l *life) { l.read(isolated) })
+		w.lives(fmt.Sprint("reader-", i), clientLife, func(l *life) { l.read(isolated) })
 	}
 	for i := range 2 {
-		w.lives(fmt.Sprint("member-classic-", i), func(l *life) { l.member("classic", false) })
-		w.lives(fmt.Sprint("member-consumer-", i), func(l *life) { l.member("consumer", true) })
+		w.lives(fmt.Sprint("member-classic-", i), clientLife, func(l *life) { l.member("classic", false) })
+		w.lives(fmt.Sprint("member-consumer-", i), clientLife, func(l *life) { l.member("consumer", true) })
 	}
-	w.lives("watcher", func(l *life) { l.watch() })
+	w.lives("watcher", clientLife, func(l *life) { l.watch() })
 	if w.config.Java != nil {
 		w.startJava(share(20))
 	}
 }
 
+// The mean lives of clients: those that are processes of their own take long to start.
+const (
+	clientLife = 25 * time.Second
+	javaLife   = 60 * time.Second
+)
+
 // lives runs one client after another, each a process of its own in the history.
-func (w *Workload) lives(name string, run func(*life)) {
+func (w *Workload) lives(name string, mean time.Duration, run func(*life)) {
 	random := rand.New(rand.NewPCG(w.config.Seed, uint64(len(name))<<32|uint64(w.processes.Add(1))))
 	w.running.Go(func() {
 		for w.ctx.Err() == nil {
-			length := 5*time.Second + time.Duration(random.ExpFloat64()*float64(25*time.Second))
+			length := 5*time.Second + time.Duration(random.ExpFloat64()*float64(mean))
 			ctx, cancel := context.WithTimeout(w.ctx, length)
 			l := &life{w: w, ctx: ctx, name: name, process: int(w.processes.Add(1)), random: random}
 			run(l)
@@ -248,6 +252,9 @@ func (w *Workload) Behind(mark int64) (behind []string) {
 	w.progress.Lock()
 	defer w.progress.Unlock()
 	wanted := []string{"transaction", "transformation", "group classic", "group consumer"}
+	if w.config.Java != nil {
+		wanted = append(wanted, "java transaction", "java group java-consumer", "java group java-classic")
+	}
 	for _, topic := range append([]string{input}, w.topics...) {
 		wanted = append(wanted, "send "+topic)
 	}

@@ -1,0 +1,173 @@
+package leader
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/coordinator/replica"
+)
+
+const (
+	// maxHolds bounds how often the wait of a node that comes and goes is doubled.
+	maxHolds = 5
+	// steady: a node that was live for so long is taken to be well again.
+	steady = time.Minute
+)
+
+// hearing remembers when each node was last heard of.
+//
+// It reckons in time in which this process was awake: a round of runLiveness that comes late counts for two intervals at most. A leader
+// that was paused therefore finds nobody silent when it goes on. The clock on the wall plays no part.
+//
+// Liveness fences nothing: a node that is taken for silent by mistake goes on committing, and is left out of Metadata answers for a while.
+// So the way out is short. The way back is longer, and doubles for a node that comes and goes: clients are not sent to and fro.
+type hearing struct {
+	awake time.Duration
+	signs map[meta.NodeID]*sign
+}
+
+// sign is what is known of one epoch of a node. Times are of hearing.awake.
+type sign struct {
+	epoch  uint64
+	heard  time.Duration // last
+	since  time.Duration // heard without a gap since
+	silent bool          // it had fallen silent, and has to be heard for a while
+	holds  int           // how often, within less than steady
+}
+
+// slept says that so much time has passed since the last round, of which at most longest counts.
+func (h *hearing) slept(elapsed, longest time.Duration) { h.awake += min(max(elapsed, 0), longest) }
+
+// ping notes a sign of life.
+func (h *hearing) ping(id meta.NodeID, epoch uint64, timeout time.Duration) {
+	s := h.signs[id]
+	if s == nil || s.epoch != epoch {
+		return // the next round gives a new epoch its whole timeout
+	}
+	if h.awake-s.heard > timeout {
+		s.since = h.awake
+	}
+	s.heard = h.awake
+}
+
+// gone notes that the process of an epoch has died.
+func (h *hearing) gone(id meta.NodeID, epoch uint64, timeout time.Duration) {
+	if s := h.signs[id]; s != nil && s.epoch == epoch {
+		s.heard = h.awake - timeout - 1
+	}
+}
+
+// judge appends a command for each node that has fallen silent, or has been heard again for long enough.
+func (h *hearing) judge(s *meta.State, timeout, hold time.Duration, commands []*metapb.Command) []*metapb.Command {
+	for _, n := range s.Nodes() {
+		known := h.signs[n.ID]
+		if known == nil || known.epoch != n.Epoch {
+			// A new leader, and a new epoch, give a live node the whole timeout.
+			h.signs[n.ID] = &sign{epoch: n.Epoch, heard: h.awake, since: h.awake, silent: !n.Live}
+			if !n.Live {
+				h.signs[n.ID].heard = h.awake - timeout - 1
+			}
+			continue
+		}
+		switch silence := h.awake - known.heard; {
+		case n.Live && silence > timeout:
+			if h.awake-known.since > steady {
+				known.holds = 0
+			}
+			known.holds, known.silent = min(known.holds+1, maxHolds), true
+		case !n.Live && silence <= timeout && !n.Draining && (!known.silent || h.awake-known.since >= hold<<max(known.holds-1, 0)):
+			known.silent = false
+		default:
+			continue
+		}
+		commands = append(commands, &metapb.Command{Kind: &metapb.Command_SetNodeLive{SetNodeLive: &metapb.SetNodeLive{
+			NodeId: int32(n.ID), NodeEpoch: n.Epoch, Live: !n.Live,
+		}}})
+	}
+	return commands
+}
+
+// liveness is the leader's hearing.
+type liveness struct {
+	wake chan struct{} // with room for one
+	mu   struct {
+		sync.Mutex
+		hearing hearing
+	}
+}
+
+func (l *liveness) init() {
+	l.wake = make(chan struct{}, 1)
+	l.mu.hearing.signs = map[meta.NodeID]*sign{}
+}
+
+// Ping implements replica.Submitter.
+func (l *Leader) Ping(_ context.Context, request *metapb.PingRequest) (*metapb.PingResponse, error) {
+	epoch, leading := l.Leading()
+	if !leading {
+		return nil, replica.ErrNotLeader
+	}
+	answer := &metapb.PingResponse{LeaderEpoch: epoch}
+	id := meta.NodeID(request.NodeId)
+	l.cfg.Replica.View(func(s *meta.State) {
+		answer.Seq = s.Seq()
+		if n := s.Node(id); n != nil {
+			answer.Fenced = request.NodeEpoch < n.Epoch
+		}
+	})
+	l.liveness.mu.Lock()
+	l.liveness.mu.hearing.ping(id, request.NodeEpoch, l.cfg.NodeTimeout)
+	l.liveness.mu.Unlock()
+	return answer, nil
+}
+
+// NodeGone says that the process of a node's epoch has been seen to die. It stops being live at once, unless it is heard again.
+func (l *Leader) NodeGone(id meta.NodeID, epoch uint64) {
+	l.liveness.mu.Lock()
+	l.liveness.mu.hearing.gone(id, epoch, l.cfg.NodeTimeout)
+	l.liveness.mu.Unlock()
+	select {
+	case l.liveness.wake <- struct{}{}:
+	default:
+	}
+}
+
+// runLiveness submits which nodes have fallen silent and which are back.
+func (l *Leader) runLiveness(ctx context.Context) {
+	tick := time.NewTicker(l.cfg.LivenessInterval)
+	defer tick.Stop()
+	last := l.cfg.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-l.liveness.wake:
+		}
+		now := l.cfg.Now()
+		commands := l.judgeNodes(now.Sub(last))
+		last = now
+		if len(commands) == 0 {
+			continue
+		}
+		bounded, cancel := context.WithTimeout(ctx, upkeepTimeout)
+		_, err := l.queue.submit(bounded, commands)
+		cancel()
+		if err != nil && !errors.Is(err, replica.ErrNotLeader) {
+			l.complain("liveness of nodes was not logged, trying again", err)
+		}
+	}
+}
+
+func (l *Leader) judgeNodes(elapsed time.Duration) (commands []*metapb.Command) {
+	l.liveness.mu.Lock()
+	defer l.liveness.mu.Unlock()
+	h := &l.liveness.mu.hearing
+	h.slept(elapsed, 2*l.cfg.LivenessInterval)
+	l.cfg.Replica.View(func(s *meta.State) { commands = h.judge(s, l.cfg.NodeTimeout, l.cfg.NodeReturn, nil) })
+	return commands
+}

@@ -1,0 +1,341 @@
+package meta
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/varvelog/varve/coordinator/metapb"
+)
+
+// What a recovery skips, so that nothing that a process of the former log has given, unseen, is given again: epochs of nodes and jobs name
+// objects in the bucket, producer ids are known to clients.
+const (
+	recoveryEpochs    = 1_000_000
+	recoveryJobs      = 1_000_000
+	recoveryProducers = 1 << 32
+)
+
+// Recovery turns the last state that is known of a lost log into the first of a new one. What is in the bucket beyond that state is adopted,
+// what was nowhere but on disks that are gone is declared lost:
+//
+//	NewRecovery → AdoptPart…, AdoptChunk…, KeepDisks → EndTransactions → Lost, PlaceFill… → Finish
+//
+// It is as deterministic as the state itself: what it decides depends on its input alone.
+type Recovery struct {
+	a        applier
+	lost     map[*Partition][]span
+	kept     func(*Node) bool
+	ended    map[int64]bool  // producer ids whose transaction an adopted marker has ended, and whether it committed
+	epochs   map[int64]int16 // of producer ids in adopted transactions
+	first    JobID           // of the jobs that the state did not know yet
+	underWay map[JobID]bool  // of those that it knew, the ones that had not ended
+}
+
+// span is a range of offsets of which the bytes are gone.
+type span struct {
+	base, next int64
+	node       NodeID // on whose disk they were, 0 where that is not known
+	known      bool   // the state knew what was there, so that every offset is one that was given
+}
+
+// NewRecovery begins with a state that is not used any more otherwise; New(logID) where nothing is left.
+func NewRecovery(s *State) *Recovery {
+	r := &Recovery{
+		a: applier{State: s, recovering: true}, lost: map[*Partition][]span{}, kept: func(*Node) bool { return false },
+		ended: map[int64]bool{}, epochs: map[int64]int16{}, first: s.nextJob, underWay: map[JobID]bool{},
+	}
+	s.pending = frames{}
+	for _, j := range s.Jobs() {
+		r.underWay[j.ID] = true
+		r.a.endJob(s.jobs[j.ID], false)
+	}
+	for _, n := range s.nodes {
+		n.Live = false
+	}
+	return r
+}
+
+// State is the state as far as it has come, for looking at.
+func (r *Recovery) State() *State { return r.a.State }
+
+// Adoptable says whether an object that the bucket holds may have become part of the log after the last state that is known. Of all others
+// that state says that they had not, and never would.
+func (r *Recovery) Adoptable(key string) bool {
+	s := r.a.State
+	if o, ok := ParseSegmentKey(key); ok {
+		return s.objects[o] == nil && (o.Job >= r.first || r.underWay[o.Job])
+	}
+	c, ok := ParseChunkKey(key)
+	return ok && s.chunks[c] == nil && s.Referenced(key)
+}
+
+// KeepDisks says which nodes' disks are there: what the state has on them stays. What it has on all others is lost.
+func (r *Recovery) KeepDisks(kept func(*Node) bool) { r.kept = kept }
+
+// SealAll seals what is open, and gives up the runs on disks that are gone.
+func (r *Recovery) SealAll() {
+	s := r.a.State
+	for _, t := range s.topicOrder {
+		for _, p := range t.partitions {
+			r.dropLost(p)
+		}
+	}
+	for _, c := range slices.Clone(s.containerOrder) {
+		if !c.sealed {
+			r.a.seal(c)
+		}
+	}
+	for _, n := range s.nodes {
+		if !r.kept(n) {
+			n.released = nil
+		}
+	}
+}
+
+func (r *Recovery) isLost(c *container) bool {
+	if c.isChunk() || r.kept(r.a.nodes[c.node-1]) {
+		return false
+	}
+	return c.copy.node == 0 || !r.kept(r.a.nodes[c.copy.node-1])
+}
+
+// dropLost takes out the runs and local copies whose disk is gone.
+func (r *Recovery) dropLost(p *Partition) {
+	r.dropRuns(p, r.isLost)
+	var copies []run
+	p.local = slices.DeleteFunc(slices.Clone(p.local), func(run run) bool {
+		lost := r.isLost(r.a.containerSlots[run.container])
+		if lost {
+			copies = append(copies, run)
+		}
+		return lost
+	})
+	if len(p.local) == 0 {
+		p.local = nil
+	}
+	p.localBytes -= sumLengths(copies)
+	r.a.dropLocal(copies)
+}
+
+// dropRuns gives up the runs in some containers.
+func (r *Recovery) dropRuns(p *Partition, lost func(*container) bool) {
+	var gone []run
+	p.runs = slices.DeleteFunc(slices.Clone(p.runs), func(run run) bool {
+		c := r.a.containerSlots[run.container]
+		if !lost(c) {
+			return false
+		}
+		gone = append(gone, run)
+		s := span{base: run.base, next: run.next(), known: true}
+		if !c.isChunk() {
+			s.node = c.node
+		}
+		r.addSpan(p, s)
+		return true
+	})
+	if len(p.runs) == 0 {
+		p.runs = nil
+	}
+	p.runBytes -= sumLengths(gone)
+	r.a.dropLive(gone)
+}
+
+func (r *Recovery) addSpan(p *Partition, s span) {
+	spans := r.lost[p]
+	if n := len(spans); n > 0 && spans[n-1].next == s.base && spans[n-1].node == s.node && spans[n-1].known == s.known {
+		spans[n-1].next = s.next
+		return
+	}
+	r.lost[p] = append(spans, s)
+}
+
+// EndTransactions ends every transaction that is open, and fences its producer. It is committed where an adopted part has a marker that says so,
+// and else aborted: what was written to it after the last state that is known may be lost, so that it must not be committed. The ids of the
+// aborted ones are returned in order, and how many others there were whose ids are not known.
+func (r *Recovery) EndTransactions() (ids []string, others int) {
+	for _, t := range r.a.transactionsInOrder() {
+		if t.state != TransactionOngoing {
+			continue
+		}
+		commit := r.ended[t.producerID]
+		t.epoch = min(max(t.epoch, r.epochs[t.producerID]), lastUsableEpoch) + 1
+		t.lastEpoch, t.bumped = noEpoch, false
+		r.a.complete(t, commit)
+		if !commit {
+			ids = append(ids, t.id)
+		}
+	}
+	for _, topic := range r.a.topicOrder {
+		for _, p := range topic.partitions {
+			for _, o := range slices.Clone(p.open) {
+				commit := r.ended[o.producerID]
+				r.a.mark(p, TransactionMarker{
+					ProducerID: o.producerID, ProducerEpoch: r.epochs[o.producerID], Commit: commit,
+					TimestampMillis: r.a.timeMillis, CoordinatorEpoch: int32(r.a.leader.epoch),
+				}, o.first)
+				if !commit {
+					others++
+				}
+			}
+		}
+	}
+	return ids, others
+}
+
+// Lost is a range of offsets whose records are gone.
+type Lost struct {
+	Topic     string
+	TopicID   TopicID
+	Partition int32
+	// Offsets [BaseOffset, NextOffset).
+	BaseOffset, NextOffset int64
+	// Node is on whose disk they were, 0 where that is not known.
+	Node NodeID
+	// Known: the metadata knew of the records. Otherwise offsets were skipped, because what is behind them is there.
+	Known bool
+}
+
+// Lost are the ranges that are gone, in order of topic name, partition and offset.
+func (r *Recovery) Lost() (out []Lost) {
+	for _, t := range r.a.topicOrder {
+		for _, p := range t.partitions {
+			spans := r.spans(p)
+			for _, s := range spans {
+				out = append(out, Lost{t.Name, t.ID, p.index, max(s.base, p.logStart), s.next, s.node, s.known})
+			}
+		}
+	}
+	return out
+}
+
+func (r *Recovery) spans(p *Partition) []span {
+	spans := slices.DeleteFunc(slices.Clone(r.lost[p]), func(s span) bool { return s.next <= p.logStart })
+	slices.SortFunc(spans, func(x, y span) int { return cmp.Compare(x.base, y.base) })
+	return spans
+}
+
+// Fill is a range of a partition that a stored part is to take: lost offsets, and markers that have no run left to be stored with.
+type Fill struct {
+	Topic       *Topic
+	Partition   int32
+	LeaderEpoch int32
+	// Offsets [BaseOffset, NextOffset).
+	BaseOffset, NextOffset int64
+	Markers                []TransactionMarker // in order; all other offsets are lost
+}
+
+// Fills are the parts that PlaceFill wants, in order of topic id, partition and offset. Without them the partitions have holes.
+func (r *Recovery) Fills() (fills []Fill) {
+	for _, t := range r.a.topicOrder {
+		for _, p := range t.partitions {
+			fills = append(fills, r.fills(p)...)
+		}
+	}
+	slices.SortFunc(fills, func(x, y Fill) int {
+		return cmp.Or(slices.Compare(x.Topic.ID[:], y.Topic.ID[:]), cmp.Compare(x.Partition, y.Partition), cmp.Compare(x.BaseOffset, y.BaseOffset))
+	})
+	return fills
+}
+
+func (r *Recovery) fills(p *Partition) (fills []Fill) {
+	with := map[int64]bool{}
+	for i := range p.runs {
+		p.markersWith(&p.runs[i], func(m TransactionMarker) { with[m.Offset] = true })
+	}
+	spans, markers := r.spans(p), p.markers
+	for len(spans)+len(markers) > 0 {
+		var next Fill
+		if len(markers) > 0 && (len(spans) == 0 || markers[0].Offset < spans[0].base) {
+			m := markers[0]
+			markers = markers[1:]
+			if with[m.Offset] {
+				continue
+			}
+			next = Fill{BaseOffset: m.Offset, NextOffset: m.Offset + 1, Markers: []TransactionMarker{m}}
+		} else {
+			next = Fill{BaseOffset: spans[0].base, NextOffset: spans[0].next}
+			spans = spans[1:]
+		}
+		if n := len(fills); n > 0 && fills[n-1].NextOffset == next.BaseOffset {
+			fills[n-1].NextOffset = next.NextOffset
+			fills[n-1].Markers = append(fills[n-1].Markers, next.Markers...)
+			continue
+		}
+		next.Topic, next.Partition, next.LeaderEpoch = p.topic, p.index, p.leaderEpoch
+		fills = append(fills, next)
+	}
+	return fills
+}
+
+// PlaceFill puts a stored object's parts, which are Fills, in their places.
+func (r *Recovery) PlaceFill(o *metapb.SegmentObject) error {
+	stored := &object{id: SegmentID{JobID(o.JobId), o.Ordinal}, sizeBytes: o.SizeBytes, createdMillis: r.a.timeMillis}
+	for _, c := range o.Parts {
+		p := r.a.Partition(TopicPartition{TopicID(c.GetTopicId()), c.Partition})
+		if p == nil {
+			return fmt.Errorf("place part of %x-%d: no such partition", c.TopicId, c.Partition)
+		}
+		p.cutMarkers(c.BaseOffset, c.NextOffset)
+		r.lost[p] = slices.DeleteFunc(r.lost[p], func(s span) bool { return s.base >= c.BaseOffset && s.next <= c.NextOffset })
+		r.insertPart(p, stored, c)
+	}
+	r.a.objects[stored.id] = stored
+	return nil
+}
+
+func (r *Recovery) insertPart(p *Partition, stored *object, c *metapb.Part) {
+	at := firstPart(p.parts, c.BaseOffset)
+	p.parts = slices.Insert(p.parts, at, part{
+		base: c.BaseOffset, next: c.NextOffset, maxTimestamp: c.MaxTimestamp, maxTimestampOffset: c.MaxTimestampOffset,
+		minTimestamp: c.MinTimestamp, position: c.Position, length: c.Length, indexPosition: c.IndexPosition, indexLength: c.IndexLength,
+		records: c.Records, object: stored,
+	})
+	p.partBytes += c.Length
+	stored.refs++
+}
+
+// Job is the id under which the recovery's own objects are stored, which no worker of the former log comes to. Attempts that differ must
+// not share it: salt tells them apart.
+func (r *Recovery) Job(salt uint32) JobID {
+	return r.a.nextJob + recoveryJobs + JobID(salt)%recoveryJobs
+}
+
+// Finish makes the state the first of the log with this id. job is what Job has given. It must have no holes any more; the state is whole
+// when a snapshot of it can be read.
+func (r *Recovery) Finish(logID [16]byte, job JobID) (*State, error) {
+	s := r.a.State
+	s.logID, s.seq, s.voidEntries, s.topicsSeq = logID, 1, 0, 1
+	s.leader.address, s.leader.name = "", ""
+	s.nextJob = job + 1
+	s.nextProducerID += recoveryProducers
+	highest := s.nodeEpochFloor
+	for _, n := range s.nodes {
+		highest = max(highest, n.Epoch)
+	}
+	s.nodeEpochFloor = (highest/recoveryEpochs + 1) * recoveryEpochs
+	for _, n := range s.nodes {
+		n.Epoch, n.incarnation, n.lanes = s.nodeEpochFloor, nil, nil
+	}
+	for _, t := range s.topicOrder {
+		for _, p := range t.partitions {
+			p.raiseLeaderEpoch()
+		}
+	}
+	s.dueMillis.Store(0)
+	var parts [][]byte
+	if err := s.WriteSnapshot(func(part []byte) error { parts = append(parts, part); return nil }); err != nil {
+		return nil, err
+	}
+	whole, err := ReadSnapshot(func(yield func([]byte, error) bool) {
+		for _, part := range parts {
+			if !yield(part, nil) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the recovered state is not whole: %w", err)
+	}
+	return whole, nil
+}

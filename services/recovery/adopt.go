@@ -1,0 +1,398 @@
+package recovery
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/coordinator/salvage"
+	"github.com/varvelog/varve/infra/objstore"
+	"github.com/varvelog/varve/ingest/recordbatch"
+	"github.com/varvelog/varve/services/verify"
+	"github.com/varvelog/varve/tiering/segment"
+)
+
+// candidate is a part of a segment object that may have become part of the log.
+type candidate struct {
+	object *storedObject
+	part   segment.Part
+	events []meta.PartEvent
+}
+
+// storedObject is a segment object that was read and is whole.
+type storedObject struct {
+	id     meta.SegmentID
+	info   objstore.Info
+	header segment.Header
+	parts  []candidate
+	topics []segment.Topic
+	// sources are the chunks that its parts were made from.
+	sources []segment.Source
+}
+
+// adopt lists the bucket and takes in what the state does not know.
+func (p *Plan) adopt(ctx context.Context, found *salvage.Found) error {
+	listed, err := p.list(ctx)
+	if err != nil {
+		return err
+	}
+	p.dropMissing(listed)
+	objects, err := p.readSegments(ctx, listed.segments)
+	if err != nil {
+		return err
+	}
+	p.adoptTopics(objects, found.State != nil)
+	p.adoptParts(objects)
+	return p.adoptChunks(ctx, listed.chunks, shippedRuns(objects))
+}
+
+// shippedRuns are the runs of object chunks that are in segments.
+func shippedRuns(objects []*storedObject) map[meta.ChunkID]map[meta.TopicPartition]bool {
+	shipped := map[meta.ChunkID]map[meta.TopicPartition]bool{}
+	for _, o := range objects {
+		for _, s := range o.sources {
+			id := meta.ChunkID{Node: meta.NodeID(s.Node), Epoch: s.Epoch, Lane: s.Lane, Seq: s.Seq}
+			if shipped[id] == nil {
+				shipped[id] = map[meta.TopicPartition]bool{}
+			}
+			part := &o.parts[s.Part].part
+			shipped[id][meta.TopicPartition{Topic: part.TopicID, Partition: part.Partition}] = true
+		}
+	}
+	return shipped
+}
+
+// listing is what the bucket holds of segments and chunks that the state does not know, and the sizes of those that it does.
+type listing struct {
+	segments map[meta.SegmentID]objstore.Info
+	chunks   map[meta.ChunkID]objstore.Info
+	sizes    map[meta.SegmentID]int64
+	present  map[meta.ChunkID]bool
+}
+
+func (p *Plan) list(ctx context.Context) (*listing, error) {
+	l := &listing{
+		segments: map[meta.SegmentID]objstore.Info{}, chunks: map[meta.ChunkID]objstore.Info{},
+		sizes: map[meta.SegmentID]int64{}, present: map[meta.ChunkID]bool{},
+	}
+	for _, prefix := range []string{"chunk/", "segment/"} {
+		for info, err := range p.cfg.Store.List(ctx, prefix, "") {
+			if err != nil {
+				return nil, fmt.Errorf("list %s of %s: %w", prefix, p.cfg.Store, err)
+			}
+			p.cfg.Progress(0)
+			if id, ok := meta.ParseSegmentKey(info.Key); ok {
+				l.sizes[id] = info.SizeBytes
+				if p.recovery.Adoptable(info.Key) {
+					l.segments[id] = info
+				}
+			} else if id, ok := meta.ParseChunkKey(info.Key); ok {
+				l.present[id] = true
+				if p.recovery.Adoptable(info.Key) {
+					l.chunks[id] = info
+				}
+			}
+		}
+	}
+	return l, nil
+}
+
+// dropMissing gives up what the state has in objects that are not there.
+func (p *Plan) dropMissing(l *listing) {
+	objects := map[meta.SegmentID]uint64{}
+	chunks := map[meta.ChunkID]bool{}
+	s := p.recovery.State()
+	for _, t := range s.Topics() {
+		for i := range t.Partitions() {
+			s.Extents(t.Partition(int32(i)), func(e meta.Location) bool {
+				switch e.Tier {
+				case meta.TierSegment:
+					objects[e.Object] = e.ObjectBytes
+				case meta.TierChunk:
+					chunks[e.Chunk] = true
+				}
+				return true
+			})
+		}
+	}
+	for _, id := range sortedIDs(objects) {
+		if size, there := l.sizes[id]; !there || uint64(size) != objects[id] {
+			p.damaged(id.Key(), fmt.Errorf("it is to have %d bytes and has %d: %w", objects[id], size, errGone))
+			p.recovery.DropObject(id)
+		}
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(chunks), compareChunks) {
+		if !l.present[id] {
+			p.damaged(id.Key(), errGone)
+			p.recovery.DropChunk(id)
+		}
+	}
+}
+
+var errGone = errors.New("what the metadata has in it is lost")
+
+func sortedIDs[V any](m map[meta.SegmentID]V) []meta.SegmentID {
+	return slices.SortedFunc(maps.Keys(m), func(x, y meta.SegmentID) int {
+		return cmp.Or(cmp.Compare(x.Job, y.Job), cmp.Compare(x.Ordinal, y.Ordinal))
+	})
+}
+
+// readSegments reads the segments that may be adopted, each from its first byte to its last: what is not whole is not adopted.
+func (p *Plan) readSegments(ctx context.Context, infos map[meta.SegmentID]objstore.Info) ([]*storedObject, error) {
+	var mu sync.Mutex
+	var objects []*storedObject
+	broken := map[meta.SegmentID]error{}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(p.cfg.Parallel)
+	for _, id := range sortedIDs(infos) {
+		group.Go(func() error {
+			o, err := readSegment(ctx, p.cfg.Store, id, infos[id])
+			p.cfg.Progress(infos[id].SizeBytes)
+			switch {
+			case ctx.Err() != nil:
+				return ctx.Err()
+			case errors.Is(err, segment.ErrVersion):
+				return fmt.Errorf("%s is of a newer version than this program reads: %w", id.Key(), err)
+			case err != nil && transient(err):
+				return fmt.Errorf("read %s: %w", id.Key(), err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				broken[id] = err
+			} else if !o.header.Filler { // what an earlier recovery has put in place of what was lost is no record of it
+				objects = append(objects, o)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	for _, id := range sortedIDs(broken) {
+		p.damaged(id.Key(), broken[id])
+	}
+	slices.SortFunc(objects, func(x, y *storedObject) int {
+		return cmp.Or(cmp.Compare(x.id.Job, y.id.Job), cmp.Compare(x.id.Ordinal, y.id.Ordinal))
+	})
+	return objects, nil
+}
+
+// transient says whether err is the store's, and not about what it holds.
+func transient(err error) bool {
+	for _, sentinel := range []error{segment.ErrCorrupt, segment.ErrTruncated, recordbatch.ErrCorrupt, recordbatch.ErrTruncated, recordbatch.ErrMagic, objstore.ErrNotFound, objstore.ErrRange, errIdentity} {
+		if errors.Is(err, sentinel) {
+			return false
+		}
+	}
+	return true
+}
+
+var errIdentity = errors.New("object says that it is another")
+
+func readSegment(ctx context.Context, store objstore.Store, id meta.SegmentID, info objstore.Info) (_ *storedObject, err error) {
+	end, err := verify.ReadEnd(ctx, store, info)
+	if err != nil {
+		return nil, err
+	}
+	body, _, err := store.Get(ctx, info.Key, 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, body.Close()) }()
+	events := map[segmentPlace][]meta.PartEvent{}
+	minimum := map[segmentPlace]int64{}
+	header, contents, err := segment.VerifyStream(bufio.NewReaderSize(body, 256<<10), end, func(p *segment.Part, h recordbatch.Header, batch []byte) error {
+		place := placeOf(p)
+		if h.RecordCount > 0 && !h.IsControl() {
+			first := h.BaseTimestamp
+			if h.IsLogAppendTime() || h.HasDeleteHorizon() {
+				first = h.MaxTimestamp
+			}
+			if known, ok := minimum[place]; first >= 0 && (!ok || first < known) {
+				minimum[place] = first
+			}
+		}
+		e, ok, err := eventOf(h, batch)
+		if ok && err == nil {
+			events[place] = append(events[place], e)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if header.JobID != uint64(id.Job) || header.Ordinal != id.Ordinal {
+		return nil, fmt.Errorf("%w: %d-%d", errIdentity, header.JobID, header.Ordinal)
+	}
+	o := &storedObject{id: id, info: info, header: header, topics: contents.Topics, sources: contents.Sources}
+	for _, part := range contents.Parts {
+		place := placeOf(&part)
+		part.MinTimestamp = -1
+		if first, ok := minimum[place]; ok {
+			part.MinTimestamp = first
+		}
+		o.parts = append(o.parts, candidate{object: o, part: part, events: events[place]})
+	}
+	return o, nil
+}
+
+// segmentPlace names a part within its object.
+type segmentPlace struct {
+	topic     [16]byte
+	partition int32
+	base      int64
+}
+
+func placeOf(p *segment.Part) segmentPlace {
+	return segmentPlace{p.TopicID, p.Partition, p.BaseOffset}
+}
+
+// eventOf is what producers and transactions need to know of a batch; ok is false where that is nothing.
+func eventOf(h recordbatch.Header, batch []byte) (e meta.PartEvent, ok bool, err error) {
+	if !h.HasProducerID() {
+		return e, false, nil
+	}
+	e = meta.PartEvent{
+		Offset: h.BaseOffset, Records: uint32(h.LastOffsetDelta) + 1, ProducerID: h.ProducerID, ProducerEpoch: h.ProducerEpoch,
+		BaseSequence: h.BaseSequence, Transactional: h.IsTransactional(), Marker: h.IsControl(),
+	}
+	if e.Marker {
+		if h.RecordCount == 0 {
+			return e, false, nil
+		}
+		e.Commit, err = recordbatch.IsCommit(batch)
+	}
+	return e, true, err
+}
+
+// adoptTopics makes the topics of adopted objects known. Without a state the newest of several of one name is taken.
+func (p *Plan) adoptTopics(objects []*storedObject, known bool) {
+	topics := map[meta.TopicID]*meta.StoredTopic{}
+	var order []meta.TopicID // by the job that has seen them last, newest first
+	for _, o := range slices.Backward(objects) {
+		for _, about := range o.topics {
+			if t := topics[about.ID]; t == nil {
+				topics[about.ID] = &meta.StoredTopic{ID: about.ID, Partitions: about.Partitions, Overrides: about.Overrides}
+				order = append(order, about.ID)
+			}
+		}
+		for i := range o.parts {
+			part := &o.parts[i].part
+			t := topics[part.TopicID]
+			if t == nil {
+				t = &meta.StoredTopic{ID: part.TopicID}
+				topics[part.TopicID] = t
+				order = append(order, part.TopicID)
+			}
+			t.Name = part.Topic
+			t.Partitions = max(t.Partitions, part.Partition+1)
+		}
+	}
+	for _, id := range order {
+		t := topics[id]
+		fresh, err := p.recovery.AdoptTopic(*t)
+		if err != nil {
+			p.notAdopted("topic "+t.Name, err.Error())
+		} else if fresh {
+			p.Report.NewTopics = append(p.Report.NewTopics, t.Name)
+			if t.Overrides == nil {
+				p.Report.Missing = append(p.Report.Missing, fmt.Sprintf("settings of topic %s: it gets the defaults, and retention.ms=-1", t.Name))
+			}
+		}
+	}
+}
+
+// adoptParts takes in, partition by partition, the parts that together cover most.
+func (p *Plan) adoptParts(objects []*storedObject) {
+	partitions := map[meta.TopicPartition][]candidate{}
+	for _, o := range objects {
+		for _, c := range o.parts {
+			tp := meta.TopicPartition{Topic: c.part.TopicID, Partition: c.part.Partition}
+			partitions[tp] = append(partitions[tp], c)
+		}
+	}
+	order := slices.SortedFunc(maps.Keys(partitions), func(x, y meta.TopicPartition) int {
+		return cmp.Or(slices.Compare(x.Topic[:], y.Topic[:]), cmp.Compare(x.Partition, y.Partition))
+	})
+	used := map[meta.SegmentID]bool{}
+	for _, tp := range order {
+		for _, c := range cover(partitions[tp]) {
+			a := p.recovery.AdoptPart(c.object.id, uint64(c.object.info.SizeBytes), c.object.header.CreatedMillis, describePart(&c.part), c.events)
+			switch {
+			case a.Taken:
+				p.Report.Parts.Offsets += a.New
+				used[c.object.id] = true
+			case a.Reason != "":
+				p.notAdopted(c.object.id.Key()+": "+c.part.String(), a.Reason)
+			}
+		}
+	}
+	p.Report.Parts.Objects = len(used)
+}
+
+// adoptChunks commits object chunks that were not committed yet as far as the state knows, in the order in which they were made.
+func (p *Plan) adoptChunks(ctx context.Context, infos map[meta.ChunkID]objstore.Info, shipped map[meta.ChunkID]map[meta.TopicPartition]bool) error {
+	var chunks []foundChunk
+	for _, id := range slices.SortedFunc(maps.Keys(infos), compareChunks) {
+		c, err := readObjectChunk(ctx, p.cfg.Store, id, infos[id])
+		p.cfg.Progress(infos[id].SizeBytes)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil && chunkTransient(err):
+			return fmt.Errorf("read %s: %w", id.Key(), err)
+		case err != nil:
+			p.damaged(id.Key(), err)
+		default:
+			chunks = append(chunks, c)
+		}
+	}
+	ascend(chunks)
+	for _, dir := range p.cfg.HotLogs {
+		found, err := p.readHotLog(dir)
+		if err != nil {
+			return err
+		}
+		chunks = append(chunks, found...)
+	}
+	slices.SortStableFunc(chunks, compareFound)
+	for i := range chunks {
+		p.adoptChunk(&chunks[i], shipped)
+	}
+	return nil
+}
+
+func (p *Plan) adoptChunk(c *foundChunk, shipped map[meta.ChunkID]map[meta.TopicPartition]bool) {
+	k := c.command
+	runs := shipped[meta.ChunkID{Node: meta.NodeID(k.NodeId), Epoch: k.NodeEpoch, Lane: k.Lane, Seq: k.Seq}]
+	a := p.recovery.AdoptChunk(k, func(tp meta.TopicPartition) bool { return runs[tp] })
+	counted := &p.Report.Chunks
+	if c.command.Segment != 0 {
+		counted = &p.Report.Hot
+	}
+	if a.Taken {
+		counted.Objects++
+		counted.Offsets += a.New
+	}
+	if a.Reason != "" {
+		p.notAdopted(c.where, a.Reason)
+	}
+}
+
+// durabilityOf is what holds for the bytes of a chunk, of which nobody says any more whether there was a copy.
+func durabilityOf(lane uint32) metapb.Durability {
+	if lane == 1 {
+		return metapb.Durability_DURABILITY_OBJECT
+	}
+	return metapb.Durability_DURABILITY_LOCAL
+}

@@ -1,0 +1,152 @@
+package recovery
+
+import (
+	"fmt"
+	"io"
+)
+
+// Finding is an object, or part of one, with which something is wrong, or that could not be adopted.
+type Finding struct {
+	Where string `json:"where"`
+	Why   string `json:"why"`
+}
+
+// Lost is a range of offsets whose records are gone.
+type Lost struct {
+	Topic      string `json:"topic"`
+	Partition  int32  `json:"partition"`
+	BaseOffset int64  `json:"base_offset"`
+	NextOffset int64  `json:"next_offset"`
+	// Node is on whose disk they were, 0 where that is not known.
+	Node int32 `json:"node,omitempty"`
+	// Known: the metadata knew of these records. Otherwise nothing is known of the offsets but that later ones were given.
+	Known bool `json:"known"`
+}
+
+// Adopted counts what was found beyond the last state that is known.
+type Adopted struct {
+	Objects int   `json:"objects"`
+	Offsets int64 `json:"offsets"`
+}
+
+// Report is what a recovery has found, and what comes of it.
+type Report struct {
+	Bucket    string `json:"bucket"`
+	ClusterID string `json:"cluster_id"`
+	Metalog   string `json:"metalog"`
+	FormerLog string `json:"former_log_id"`
+	NewLog    string `json:"new_log_id"`
+	// Again: an earlier recovery's log was never used. It is replaced, from the same former log.
+	Again bool `json:"again,omitempty"`
+
+	// Seq is the last entry of the former log that is part of the result, Snapshot the one it began with (0: none), Unused how many sound
+	// entries lie behind a break.
+	Seq      uint64 `json:"seq"`
+	Snapshot uint64 `json:"snapshot"`
+	Unused   uint64 `json:"unused_entries,omitempty"`
+
+	Topics     int `json:"topics"`
+	Partitions int `json:"partitions"`
+	Groups     int `json:"groups"`
+
+	Parts  Adopted `json:"adopted_segments"`
+	Chunks Adopted `json:"adopted_chunks"`
+	Hot    Adopted `json:"adopted_hot_chunks"`
+	// NewTopics are known from objects alone.
+	NewTopics []string `json:"new_topics,omitempty"`
+
+	LostOffsets int64  `json:"lost_offsets"`
+	Lost        []Lost `json:"lost"`
+	// Aborted are the transactional ids whose open transactions were aborted; OtherAborted counts transactions whose ids are not known.
+	Aborted      []string `json:"aborted_transactions,omitempty"`
+	OtherAborted int      `json:"other_aborted_transactions,omitempty"`
+	// Disks are the hot logs that are part of the result.
+	Disks []string `json:"disks,omitempty"`
+	// Missing says in words what else cannot be recovered.
+	Missing    []string  `json:"missing"`
+	Damaged    []Finding `json:"damaged,omitempty"`
+	NotAdopted []Finding `json:"not_adopted,omitempty"`
+
+	// Done: the bucket's metadata has been replaced.
+	Done bool `json:"done"`
+}
+
+// Write prints the report for people.
+func (r *Report) Write(w io.Writer) error {
+	p := &printer{w: w}
+	p.line("bucket %s: cluster %s, log %s on %s", r.Bucket, r.ClusterID, r.FormerLog, r.Metalog)
+	if r.Again {
+		p.line("an earlier recovery has not been used yet; this one takes its place")
+	}
+	switch {
+	case r.Snapshot > 0:
+		p.line("metadata to entry %d, from the snapshot of %d", r.Seq, r.Snapshot)
+	case r.Seq > 0:
+		p.line("metadata to entry %d, without a snapshot", r.Seq)
+	default:
+		p.line("no metadata: everything comes from the segments' directories")
+	}
+	p.line("%d topics with %d partitions, %d groups", r.Topics, r.Partitions, r.Groups)
+	for _, a := range []struct {
+		what string
+		Adopted
+	}{{"segments", r.Parts}, {"object chunks", r.Chunks}, {"chunks of hot logs", r.Hot}} {
+		if a.Objects > 0 {
+			p.line("adopted from beyond the metadata: %d %s with %d offsets", a.Objects, a.what, a.Offsets)
+		}
+	}
+	for _, name := range r.NewTopics {
+		p.line("  topic %s is known from what was adopted alone", name)
+	}
+	for _, disk := range r.Disks {
+		p.line("disk %s stays part of the log", disk)
+	}
+	for _, d := range r.Damaged {
+		p.line("damaged: %s: %s", d.Where, d.Why)
+	}
+	for _, d := range r.NotAdopted {
+		p.line("not adopted: %s: %s", d.Where, d.Why)
+	}
+	for _, id := range r.Aborted {
+		p.line("aborted: the open transaction of %s", id)
+	}
+	if r.OtherAborted > 0 {
+		p.line("aborted: %d transactions whose ids are not known", r.OtherAborted)
+	}
+	for _, l := range r.Lost {
+		p.line("LOST %s-%d offsets [%d, %d): %s", l.Topic, l.Partition, l.BaseOffset, l.NextOffset, l.why())
+	}
+	for _, text := range r.Missing {
+		p.line("not recovered: %s", text)
+	}
+	if r.LostOffsets == 0 {
+		p.line("no offset that is known of is lost")
+	} else {
+		p.line("%d offsets are lost; readers will pass over them", r.LostOffsets)
+	}
+	if r.Done {
+		p.line("done: the cluster's log is %s now", r.NewLog)
+	}
+	return p.err
+}
+
+func (l Lost) why() string {
+	switch {
+	case l.Node != 0:
+		return fmt.Sprintf("on the disk of node %d alone", l.Node)
+	case l.Known:
+		return "the object that held them is missing or damaged"
+	}
+	return "nothing is known of them"
+}
+
+type printer struct {
+	w   io.Writer
+	err error
+}
+
+func (p *printer) line(format string, args ...any) {
+	if p.err == nil {
+		_, p.err = fmt.Fprintf(p.w, format+"\n", args...)
+	}
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/varvelog/varve/coordinator/identity"
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/coordinator/replica"
+	"github.com/varvelog/varve/infra/objstore/open"
+	"github.com/varvelog/varve/infra/rpc"
+	"github.com/varvelog/varve/infra/telemetry"
+	"github.com/varvelog/varve/services/config"
+	"github.com/varvelog/varve/services/recovery"
+)
+
+func newRecover() *cobra.Command {
+	c := &config.Config{}
+	var asJSON, dryRun, yes bool
+	var parallel int
+	var hotLogs, disks []string
+	command := &cobra.Command{
+		Use:   "recover",
+		Short: "Rebuild the metadata of a cluster from its bucket, when the metadata log is lost",
+		Long: "Rebuild the metadata of a cluster from its bucket, when the metadata log is lost: from the newest snapshot and the log's archive, or, where\n" +
+			"they are lost too, from the segments alone. Hot logs that are there (--hotlog) become part of the result; what the metadata has on other disks\n" +
+			"is declared lost, unless --disk says that the disk is there. No process of the cluster may run. Nothing changes before the last step, and\n" +
+			"until the cluster has been started again, a recovery can be repeated.",
+		Example: "varve recover --bucket 's3://bucket/prefix?region=eu-central-1' --dry-run\nvarve recover --data-dir ./varve-data --hotlog ./varve-data",
+		Args:    cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) (err error) {
+			if err := loadBucket(c, command); err != nil {
+				return err
+			}
+			ctx := command.Context()
+			store, err := open.URL(ctx, c.Bucket)
+			if err != nil {
+				return fmt.Errorf("open --bucket: %w", err)
+			}
+			defer func() { err = errors.Join(err, store.Close()) }()
+			for i, dir := range hotLogs {
+				hotLogs[i] = hotLogDir(dir)
+			}
+			log, _, err := telemetry.NewLogger(command.ErrOrStderr(), "warn", "text")
+			if err != nil {
+				return err
+			}
+			shown := newProgress(command.ErrOrStderr(), "looked at")
+			plan, err := recovery.Prepare(ctx, recovery.Config{
+				Store: store, HotLogs: hotLogs, Disks: disks, Alive: leadsCluster, Parallel: parallel, Progress: shown.add, Logger: log,
+			})
+			shown.end()
+			if err != nil {
+				return fmt.Errorf("recover: %w", err)
+			}
+			defer func() { err = errors.Join(err, plan.Close()) }()
+			if !asJSON || !yes && !dryRun {
+				if err := plan.Report.Write(command.OutOrStdout()); err != nil {
+					return err
+				}
+			}
+			if !dryRun {
+				if !yes && !confirmed(command, plan.Report.ClusterID) {
+					return errors.New("recover: not confirmed, nothing has changed")
+				}
+				if err := plan.Execute(ctx); err != nil {
+					return fmt.Errorf("recover: %w", err)
+				}
+			}
+			if asJSON {
+				return json.NewEncoder(command.OutOrStdout()).Encode(plan.Report)
+			}
+			if plan.Report.Done {
+				_, err = fmt.Fprintf(command.OutOrStdout(), "done: the cluster's log is %s now; start the cluster\n", plan.Report.NewLog)
+			}
+			return err
+		},
+	}
+	registerBucket(c, command)
+	flags := command.Flags()
+	flags.BoolVar(&asJSON, "json", false, "print the report as JSON")
+	flags.BoolVar(&dryRun, "dry-run", false, "say what would be recovered and what is lost, and change nothing")
+	flags.BoolVar(&yes, "yes", false, "do not ask")
+	flags.IntVar(&parallel, "parallel", 4, "objects read at once")
+	flags.StringSliceVar(&hotLogs, "hotlog", nil, "this hot log, or that of this data directory, is there")
+	flags.StringSliceVar(&disks, "disk", nil, "the disk of this node is there, though not in this machine: its number, or all")
+	return command
+}
+
+func confirmed(command *cobra.Command, clusterID string) bool {
+	_, _ = fmt.Fprintf(command.OutOrStdout(), "Type the cluster's id, %s, to replace its metadata by this: ", clusterID)
+	line, _ := bufio.NewReader(command.InOrStdin()).ReadString('\n') // no answer is no
+	return strings.TrimSpace(line) == clusterID
+}
+
+// leadsCluster asks the coordinator at address whether it leads.
+func leadsCluster(ctx context.Context, cluster *identity.Cluster, address string) bool {
+	client := rpc.NewClient(rpc.ClientConfig{Secret: cluster.Secret, ClusterID: cluster.ClusterID})
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	var answer metapb.PingResponse
+	return client.Call(ctx, address, replica.MethodPing, &metapb.PingRequest{}, &answer) == nil
+}
