@@ -10,7 +10,7 @@ STATICCHECK_VERSION := v0.7.0
 FUZZTIME ?= 10s
 ARGS ?=
 
-.PHONY: help build run test test-packages lint fuzz bench bench-quick demo demo-cluster conformance nemesis nemesis-planted stack stack-down terraform-check compose-check generate tools kcat clean
+.PHONY: help build run test test-packages lint simulate simulate-nightly fuzz bench bench-quick demo demo-cluster conformance nemesis nemesis-planted stack stack-down terraform-check compose-check generate tools kcat clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,13 @@ bench: build ## measure what the README claims, against the bare operations of t
 
 bench-quick: build ## the same in under 90 s, less exactly
 	$(VARVE) bench --quick $(ARGS)
+
+SEEDS ?= 100
+simulate: ## run whole clusters on virtual time, one for each of SEEDS seeds; SEED=7 replays one, with its trace
+	go run ./services/simulate $(if $(SEED),-seed $(SEED) -trace,-seeds $(SEEDS)) $(ARGS)
+
+simulate-nightly: ## the same with 10,000 seeds
+	$(MAKE) simulate SEEDS=10000
 
 demo: build kcat ## the whole path on real input, with a SIGKILL in the middle, checked
 	go run ./localstack/demo $(ARGS)

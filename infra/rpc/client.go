@@ -28,13 +28,17 @@ type ClientConfig struct {
 	DialTimeout time.Duration
 	// MaxConnsPerAddr bounds the connections to one callee; 2,048 by default, since group members wait in calls. Beyond it calls wait.
 	MaxConnsPerAddr int
+	// Transport carries the calls instead of TCP; nil for TCP. The bound on connections is its own matter then.
+	Transport http.RoundTripper
+	// Dial makes connections; nil for TCP's.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // Client calls internal listeners, keeping connections to each address. It may be used concurrently.
 type Client struct {
-	token     string
-	transport *http.Transport
-	http      http.Client
+	token string
+	dial  func(ctx context.Context, network, addr string) (net.Conn, error)
+	http  http.Client
 }
 
 // NewClient returns a client. The caller must Close it.
@@ -42,28 +46,34 @@ func NewClient(cfg ClientConfig) *Client {
 	if cfg.DialTimeout == 0 {
 		cfg.DialTimeout = 3 * time.Second
 	}
-	dialer := &net.Dialer{Timeout: cfg.DialTimeout, KeepAlive: 15 * time.Second}
-	c := &Client{
-		token: token(cfg.Secret, cfg.ClusterID),
-		transport: &http.Transport{
-			DialContext:         dialer.DialContext,
-			MaxConnsPerHost:     orDefault(cfg.MaxConnsPerAddr, 2048),
-			MaxIdleConnsPerHost: 32,
-			IdleConnTimeout:     90 * time.Second,
-			DisableCompression:  true,
-			ReadBufferSize:      64 << 10,
-			WriteBufferSize:     64 << 10,
-		},
+	if cfg.Dial == nil {
+		cfg.Dial = (&net.Dialer{Timeout: cfg.DialTimeout, KeepAlive: 15 * time.Second}).DialContext
+	}
+	c := &Client{token: token(cfg.Secret, cfg.ClusterID), dial: cfg.Dial}
+	if cfg.Transport == nil {
+		cfg.Transport = newTransport(cfg)
 	}
 	c.http = http.Client{
-		Transport:     c.transport,
+		Transport:     cfg.Transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c
 }
 
+func newTransport(cfg ClientConfig) *http.Transport {
+	return &http.Transport{
+		DialContext:         cfg.Dial,
+		MaxConnsPerHost:     orDefault(cfg.MaxConnsPerAddr, 2048),
+		MaxIdleConnsPerHost: 32,
+		IdleConnTimeout:     90 * time.Second,
+		DisableCompression:  true,
+		ReadBufferSize:      64 << 10,
+		WriteBufferSize:     64 << 10,
+	}
+}
+
 // Close closes idle connections; calls under way end as their contexts do.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Call asks addr to execute method and decodes its answer into response. The error is an *Error where the callee answered
 // with one, else it wraps ErrUnreachable or ErrBroken.

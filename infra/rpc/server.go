@@ -134,7 +134,7 @@ func Listen(cfg ServerConfig) (*Server, error) {
 		served:   make(chan error, 1),
 	}
 	s.http = http.Server{
-		Handler:           http.HandlerFunc(s.guard),
+		Handler:           s,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
@@ -191,8 +191,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// guard does what every request needs: it authenticates, bounds, and sets the deadline.
-func (s *Server) guard(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP implements http.Handler, for callers that reach the server by another way than its listener. It does what every request
+// needs, authenticating, bounding and setting the deadline, and calls the method.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !sameToken(r.Header.Get("Authorization"), s.token) {
 		s.refuse(w, r, ErrUnauthorized)
 		return

@@ -84,7 +84,7 @@ func (s *Server) HandleStream(path string, serve func(net.Conn)) {
 
 // OpenStream opens a stream that addr serves under path. ctx governs the opening only. Errors are those of Call.
 func (c *Client) OpenStream(ctx context.Context, addr, path string) (_ net.Conn, err error) {
-	raw, err := c.transport.DialContext(ctx, "tcp", addr)
+	raw, err := c.dial(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("open stream %s at %s: %w: %w", path, addr, ErrUnreachable, err)
 	}

@@ -70,6 +70,7 @@ var figures = []figure{
 	{"fetch-tail", "reading what was just written", measureFetchTail},
 	{"produce-small", "one 1 KiB record at a time, against a bare append and fdatasync", measureProduceSmall},
 	{"end-to-end", "from a producer's send to a consumer's receipt", measureEndToEnd},
+	{"replicated", "a record on two nodes, against one on a single node of the same cluster", measureReplicated},
 	{"partitions", "10,000 partitions against 12", measurePartitions},
 	{"transactions", "the end of a transaction over 100 partitions, against one over a single one", measureTransactions},
 	{"rebalance", "a group of 100 members on 1,000 partitions after one has left", measureRebalance},

@@ -25,6 +25,9 @@ func init() {
 // maxHotRead bounds one ranged read of a hot segment: a segment is less than 4 GiB, and a reader asks for what it has room for.
 const maxHotRead = 4 << 30
 
+// HotHandler serves GET /hot/{disk}/{segment}?position=&length= from the node's hot log.
+func HotHandler(log *hotlog.Log) http.Handler { return hotHandler{log} }
+
 // hotHandler serves GET /hot/{disk}/{segment}?position=&length= from the node's hot log.
 type hotHandler struct{ log *hotlog.Log }
 

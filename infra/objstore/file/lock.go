@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // lockName is the file in the reserved folder whose flock admits one replacement at a time.
@@ -47,14 +45,8 @@ func (s *Store) replace(ctx context.Context, change func() error) (err error) {
 // acquire polls, since a blocking flock could not be interrupted when ctx ends.
 func acquire(ctx context.Context, lock *os.File) error {
 	for wait := lockWaitMin; ; wait = min(2*wait, lockWaitMax) {
-		err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, unix.EINTR):
-			continue
-		case !errors.Is(err, unix.EWOULDBLOCK):
-			return fmt.Errorf("lock: %w", err)
+		if locked, err := tryLock(lock); locked || err != nil {
+			return err
 		}
 		timer := time.NewTimer(wait)
 		select {

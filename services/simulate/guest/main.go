@@ -1,0 +1,71 @@
+// Command guest is one simulated cluster, from a seed to a verdict. services/simulate compiles it to WebAssembly and runs it: there its
+// goroutines share one thread, and host functions decide what it takes for time and randomness.
+//
+//	guest SEED
+//
+// It writes what happens to standard output, a line an event, and last "PASS" or "FAIL" with what did not hold.
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/varvelog/varve/services/simulate/world"
+)
+
+func main() {
+	seed, err := strconv.ParseUint(os.Args[1], 10, 64)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	debug.SetMemoryLimit(200 << 20)
+	debug.SetGCPercent(400)
+	w := world.New(seed, os.Stdout)
+	w.Verbose = os.Getenv("SIMULATE_VERBOSE") != ""
+	w.Trace("seed %d swarm %v", seed, w.Swarm)
+	run(w)
+	counts := w.Counts()
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		w.Trace("count %s %d", name, counts[name])
+	}
+	if failed := w.Failed(); len(failed) > 0 {
+		for _, what := range failed {
+			fmt.Printf("FAIL %s\n", what)
+		}
+		os.Exit(1)
+	}
+	fmt.Println("PASS")
+	os.Exit(0)
+}
+
+// run is one seed: a cluster and its users live through a storm, then all is healed and read again.
+func run(w *world.World) {
+	c := newCluster(w)
+	c.start()
+	if !c.await(30*time.Second, "a leader and nodes", c.up) {
+		return
+	}
+	work := newWorkload(c)
+	if !work.prepare() {
+		return
+	}
+	stop := c.storm()
+	work.run(time.Duration(4+w.IntN(8)) * time.Second)
+	stop()
+	w.Heal()
+	work.finish()
+	c.quiesce()
+	work.check()
+}
+
+// logger writes a process's complaints to the trace.
+func logger(w *world.World, name string, judge func(slog.Record)) *slog.Logger {
+	return slog.New(&handler{world: w, name: name, judge: judge})
+}

@@ -1,0 +1,74 @@
+package world
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/varvelog/varve/infra/vfs"
+)
+
+// errIO is what a bad disk says.
+var errIO = errors.New("injected I/O error")
+
+// Disk outlives the processes that use it.
+type Disk struct {
+	world *World
+	mem   *vfs.Mem
+
+	mu struct {
+		sync.Mutex
+		owner *Process
+	}
+}
+
+// NewDisk returns an empty one.
+func (w *World) NewDisk() *Disk { return &Disk{world: w, mem: vfs.NewMem()} }
+
+// Mount gives the disk to a process, and takes it from those that had it before.
+func (d *Disk) Mount(p *Process) vfs.FS {
+	d.mu.Lock()
+	d.mu.owner = p
+	d.mu.Unlock()
+	d.mem.Restart()
+	w := d.world
+	return vfs.NewFaulty(d.mem, func(call vfs.Call) *vfs.Fault {
+		if p.Step() != nil {
+			return &vfs.Fault{Err: ErrDead}
+		}
+		if !d.Owns(p) {
+			return &vfs.Fault{Err: vfs.ErrCrashed}
+		}
+		switch {
+		case call.Op == vfs.OpWrite && w.Chance(w.Swarm.WriteFails):
+			w.Count("write failed")
+			return &vfs.Fault{Err: errIO, ShortBytes: w.IntN(call.Bytes + 1)}
+		case call.Op == vfs.OpSyncData && w.Chance(w.Swarm.SyncFails):
+			w.Count("sync failed")
+			_ = d.mem.LoseWriteback(call.Path)
+			return &vfs.Fault{Err: errIO}
+		case call.Op == vfs.OpSyncData || call.Op == vfs.OpSyncDir:
+			time.Sleep(w.Between(20*time.Microsecond, 2*time.Millisecond))
+			if w.OneIn(40) && !w.Calm() {
+				time.Sleep(w.Between(0, 100*time.Millisecond))
+			}
+			if p.Step() != nil || !d.Owns(p) {
+				return &vfs.Fault{Err: ErrDead}
+			}
+		}
+		return nil
+	})
+}
+
+// Owns says whether the process is the last that the disk was given to.
+func (d *Disk) Owns(p *Process) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.mu.owner == p
+}
+
+// LosePower leaves what was synced, and a seeded part of what was not.
+func (d *Disk) LosePower() { d.mem.Crash(uint64(d.world.IntN(1 << 30))) }
+
+// Limit sets the disk's size in bytes.
+func (d *Disk) Limit(sizeBytes int64) { d.mem.SetLimit(sizeBytes) }
