@@ -76,6 +76,7 @@ var figures = []figure{
 	{"rebalance", "a group of 100 members on 1,000 partitions after one has left", measureRebalance},
 	{"groups", "1,000 groups of 10 members whose heartbeats come every 5 s", measureGroups},
 	{"groups-cluster", "the same in a cluster, on a coordinator and two ingest nodes together", measureGroupsCluster},
+	{"coordinator", "commits in the state machine, the metadata log and a replica, each alone and together", measureCoordinator},
 	{"start", "from nothing, and with 1 GiB of hot log to recover", measureStart},
 	{"idle", "memory, processor and objects of a server that nobody uses", measureIdle},
 	{"object", "topics of the object class on a store with S3's latencies", measureObject},
