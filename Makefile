@@ -84,7 +84,7 @@ nemesis: ## a cluster of processes in network namespaces under real clients whil
 nemesis-planted: ## the same with deliberately broken builds, one of each kind: every fault must be found
 	services/nemesis/nemesis.sh planted $(ARGS)
 
-stack: build tools ## run a cluster on this machine: MinIO, NATS, coordinator, two ingest nodes, tiering worker
+stack: build tools ## run a cluster on this machine: MinIO, three coordinators, two ingest nodes, tiering worker
 	go run ./localstack/stack up
 
 stack-down: ## stop it
