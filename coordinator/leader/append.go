@@ -21,8 +21,8 @@ var errTaken = errors.New("an older leader's entry came first")
 // Until then the same bytes are appended again, for an answer may be lost, and a request may arrive late.
 func (l *Leader) appendSettled(ctx context.Context, seq uint64, encoded []byte, kind metalog.Kind) error {
 	wait := firstRetry
-	for {
-		err := l.appendOnce(ctx, seq, encoded, kind)
+	for patience := l.cfg.FirstAppendTimeout; ; patience = min(2*patience, l.cfg.AppendTimeout) {
+		err := l.appendOnce(ctx, patience, seq, encoded, kind)
 		switch {
 		case err == nil:
 			return nil
@@ -58,8 +58,8 @@ func (l *Leader) pause(ctx context.Context, wait *time.Duration) error {
 	}
 }
 
-func (l *Leader) appendOnce(ctx context.Context, seq uint64, encoded []byte, kind metalog.Kind) error {
-	ctx, cancel := context.WithTimeout(ctx, l.cfg.AppendTimeout)
+func (l *Leader) appendOnce(ctx context.Context, patience time.Duration, seq uint64, encoded []byte, kind metalog.Kind) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return l.cfg.Log.Append(ctx, seq, encoded, kind)
 }

@@ -348,6 +348,23 @@ func TestCoordinatorThatDoesNotLeadNamesTheLeader(t *testing.T) {
 	}
 }
 
+// A request that comes late, to a process that leads again, may have been repeated elsewhere meanwhile.
+func TestASubmissionToAnEarlierLeaderIsRefused(t *testing.T) {
+	ctx, n := timeout(t), coordinator(t, mem.New().Open(), nil)
+	client := rpc.NewClient(rpc.ClientConfig{Secret: secret, ClusterID: cluster})
+	defer client.Close()
+	epoch, _ := n.Leading()
+	for _, row := range []struct {
+		epoch uint64
+		want  error
+	}{{epoch, nil}, {0, nil}, {epoch + 1, replica.ErrNotLeader}} {
+		request := &metapb.SubmitRequest{Commands: []*metapb.Command{allocate()}, LeaderEpoch: row.epoch}
+		if err := client.Call(ctx, n.cfg.InternalAddress, replica.MethodSubmit, request, &metapb.SubmitResponse{}); !errors.Is(err, row.want) {
+			t.Errorf("epoch %d: %v, want %v", row.epoch, err, row.want)
+		}
+	}
+}
+
 // BenchmarkSubmitChunk is the commit path of one chunk with one run, without the log's own cost.
 func BenchmarkSubmitChunk(b *testing.B) {
 	ctx := context.Background()

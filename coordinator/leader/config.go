@@ -74,6 +74,9 @@ type Config struct {
 	MaxUnshippedRuns int
 	// AppendTimeout is when an append without an answer is repeated: 5 s.
 	AppendTimeout time.Duration
+	// FirstAppendTimeout is the same for the first attempt, where an answer that is lost is likelier than a late one; it doubles
+	// up to AppendTimeout. AppendTimeout by default.
+	FirstAppendTimeout time.Duration
 	// MaxRetryInterval bounds the growing pause between two attempts at the log: 1 s.
 	MaxRetryInterval time.Duration
 	// UpkeepInterval is how often ticks are looked after: 1 s.
@@ -110,8 +113,9 @@ func (c *Config) Validate() error {
 		return errors.New("field Replica is missing")
 	case c.MaxQueuedCommands < 0, c.MaxQueuedBytes < 0, c.MaxUnshippedRuns < 0:
 		return errors.New("fields MaxQueuedCommands, MaxQueuedBytes and MaxUnshippedRuns must not be negative")
-	case c.AppendTimeout < 0, c.MaxRetryInterval < 0, c.UpkeepInterval < 0, c.NodeTimeout < 0, c.NodeReturn < 0, c.LivenessInterval < 0, c.NotifyInterval < 0:
-		return errors.New("fields AppendTimeout, MaxRetryInterval, UpkeepInterval, NodeTimeout, NodeReturn, LivenessInterval and NotifyInterval must not be negative")
+	case c.AppendTimeout < 0, c.FirstAppendTimeout < 0, c.MaxRetryInterval < 0, c.UpkeepInterval < 0, c.NodeTimeout < 0, c.NodeReturn < 0, c.LivenessInterval < 0,
+		c.NotifyInterval < 0:
+		return errors.New("fields AppendTimeout, FirstAppendTimeout, MaxRetryInterval, UpkeepInterval, NodeTimeout, NodeReturn, LivenessInterval and NotifyInterval must not be negative")
 	}
 	return nil
 }
@@ -121,6 +125,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxQueuedBytes, 64<<20)
 	setDefault(&c.MaxUnshippedRuns, DefaultMaxUnshippedRuns)
 	setDefault(&c.AppendTimeout, 5*time.Second)
+	setDefault(&c.FirstAppendTimeout, c.AppendTimeout)
 	setDefault(&c.MaxRetryInterval, time.Second)
 	setDefault(&c.StoreTimeTimeout, time.Second)
 	setDefault(&c.UpkeepInterval, time.Second)

@@ -36,6 +36,8 @@ func (l *Leader) Register(r rpc.Registrar) {
 	method(l, r, replica.MethodGarbage, l.Garbage)
 	method(l, r, replica.MethodGarbageForget, l.ForgetGarbage)
 	method(l, r, replica.MethodReferenced, l.Referenced)
+	method(l, r, replica.MethodNodeList, l.ListNodes)
+	method(l, r, replica.MethodNodeForget, l.ForgetNode)
 }
 
 func method[Req any, P interface {

@@ -100,16 +100,18 @@ func (r *Recovery) AdoptPart(id SegmentID, sizeBytes uint64, createdMillis int64
 		a.Skipped = c.BaseOffset - p.next
 		r.addSpan(p, span{base: p.next, next: c.BaseOffset})
 		p.next = c.BaseOffset
+		r.abortOpen(p)
 	}
 	known := min(c.NextOffset, p.next)
 	if c.BaseOffset < known {
-		from, to, ok := s.tiledRuns(p, c.BaseOffset, known)
+		from, to, ok := r.tiled(p, c.BaseOffset, known)
 		if !ok {
-			return Adoption{Reason: fmt.Sprintf("the runs that it was made of do not cover [%d, %d)", c.BaseOffset, known)}
+			return Adoption{Reason: fmt.Sprintf("what is known of [%d, %d) does not begin and end there", c.BaseOffset, known)}
 		}
 		covered := slices.Clone(p.runs[from:to])
 		p.runs = cutRuns(p.runs, from, to)
 		p.cutMarkers(c.BaseOffset, known)
+		r.cutSpans(p, c.BaseOffset, known)
 		p.runBytes -= sumLengths(covered)
 		r.a.dropLive(covered)
 	}
@@ -136,7 +138,6 @@ func (r *Recovery) AdoptPart(id SegmentID, sizeBytes uint64, createdMillis int64
 func (r *Recovery) replay(p *Partition, e PartEvent) {
 	r.noteProducer(e.ProducerID)
 	if e.Marker {
-		r.ended[e.ProducerID] = e.Commit
 		r.epochs[e.ProducerID] = max(r.epochs[e.ProducerID], e.ProducerEpoch)
 		first, open := p.OpenSince(e.ProducerID)
 		if !open {
@@ -147,7 +148,10 @@ func (r *Recovery) replay(p *Partition, e PartEvent) {
 			p.open = nil
 		}
 		if t := r.a.transactionOf[e.ProducerID]; t != nil {
-			delete(t.partitions, p)
+			if _, in := t.partitions[p]; in { // of the transaction that the state knows to be open
+				r.ended[e.ProducerID] = e.Commit
+				delete(t.partitions, p)
+			}
 		}
 		if !e.Commit {
 			p.aborted = append(p.aborted, AbortedTransaction{ProducerID: e.ProducerID, FirstOffset: first, LastOffset: e.Offset})
@@ -161,7 +165,6 @@ func (r *Recovery) replay(p *Partition, e PartEvent) {
 		p.remember(&chunk.Detail{ProducerID: e.ProducerID, ProducerEpoch: e.ProducerEpoch, BaseSequence: e.BaseSequence, Records: e.Records}, e.Offset, r.a.timeMillis)
 	}
 	if _, open := p.OpenSince(e.ProducerID); e.Transactional && !open {
-		delete(r.ended, e.ProducerID)
 		r.epochs[e.ProducerID] = max(r.epochs[e.ProducerID], e.ProducerEpoch)
 		p.begin(e.ProducerID, e.Offset)
 	}
@@ -172,28 +175,81 @@ func (r *Recovery) noteProducer(id int64) {
 	r.a.nextProducerID = max(r.a.nextProducerID, id+1)
 }
 
-// tiledRuns finds the runs [from, to) that, with the markers between them, tile [base, next), or what the log start has left of it.
-func (s *State) tiledRuns(p *Partition, base, next int64) (from, to int, ok bool) {
+// tiled finds the runs [from, to) that, with the markers and lost offsets between them, tile [base, next), or what the log start has left
+// of it. Lost offsets may be cut anywhere.
+func (r *Recovery) tiled(p *Partition, base, next int64) (from, to int, ok bool) {
 	from = firstRun(p.runs, max(base, p.logStart))
 	to = from
 	markers := p.markers[firstMarker(p.markers, max(base, p.logStart)):]
-	for at, first := base, true; at < next; first = false {
-		var b, n int64
+	for at := max(base, p.logStart); at < next; {
 		switch {
-		case len(markers) > 0 && (to == len(p.runs) || markers[0].Offset < p.runs[to].base):
-			b, n, markers = markers[0].Offset, markers[0].Offset+1, markers[1:]
-		case to < len(p.runs):
-			b, n = p.runs[to].base, p.runs[to].next()
+		case len(markers) > 0 && markers[0].Offset == at:
+			at, markers = at+1, markers[1:]
+		case to < len(p.runs) && (p.runs[to].base == at || to == from && p.runs[to].base < at && p.runs[to].base >= base):
+			if at = p.runs[to].next(); at > next {
+				return 0, 0, false
+			}
 			to++
 		default:
-			return 0, 0, false
+			i := slices.IndexFunc(r.lost[p], func(s span) bool { return s.base <= at && at < s.next })
+			if i < 0 {
+				return 0, 0, false
+			}
+			at = min(r.lost[p][i].next, next)
 		}
-		if trimmed := first && b > base && b <= p.logStart; b != at && !trimmed || n > next {
-			return 0, 0, false
-		}
-		at = n
 	}
 	return from, to, true
+}
+
+// cutSpans takes [base, next) out of what is lost.
+func (r *Recovery) cutSpans(p *Partition, base, next int64) {
+	var left []span
+	for _, s := range r.lost[p] {
+		if before := s; before.base < base {
+			before.next = min(before.next, base)
+			left = append(left, before)
+		}
+		if behind := s; behind.next > next {
+			behind.base = max(behind.base, next)
+			left = append(left, behind)
+		}
+		// A span that lies apart has come in whole, by one of the two.
+	}
+	r.lost[p] = left
+}
+
+// abortOpen ends, as aborted, the transactions that are open before a hole at the partition's end: their markers may have been in it, and
+// what comes behind may be of others.
+func (r *Recovery) abortOpen(p *Partition) {
+	for _, o := range p.open {
+		p.aborted = append(p.aborted, AbortedTransaction{ProducerID: o.producerID, FirstOffset: o.first, LastOffset: p.next - 1})
+		if t := r.a.transactionOf[o.producerID]; t != nil {
+			delete(t.partitions, p)
+		}
+		r.others++
+	}
+	p.open = nil
+}
+
+// Rescue puts a part of an object that nothing refers to in the place of lost offsets: it was stored by a job that came to nothing, and holds
+// the same records.
+func (r *Recovery) Rescue(id SegmentID, sizeBytes uint64, createdMillis int64, c *metapb.Part) bool {
+	p := r.a.Partition(TopicPartition{TopicID(c.TopicId), c.Partition})
+	if p == nil || c.NextOffset > p.next {
+		return false
+	}
+	loses := slices.ContainsFunc(r.lost[p], func(s span) bool { return s.known && s.base < c.NextOffset && c.BaseOffset < s.next })
+	return loses && r.AdoptPart(id, sizeBytes, createdMillis, c, nil).Taken
+}
+
+// Losing says whether anything that the state knew of is lost.
+func (r *Recovery) Losing() bool {
+	for _, spans := range r.lost {
+		if slices.ContainsFunc(spans, func(s span) bool { return s.known }) {
+			return true
+		}
+	}
+	return false
 }
 
 // AdoptChunk commits a chunk that was found in the bucket, or in a hot log that is there, as its node would have: its batches get the next

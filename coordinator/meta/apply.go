@@ -39,6 +39,8 @@ func (a *applier) decide(c *metapb.Command, first bool) Verdict {
 		return a.setNodeLive(k.SetNodeLive)
 	case *metapb.Command_DrainNode:
 		return a.drainNode(k.DrainNode)
+	case *metapb.Command_ForgetNode:
+		return a.forgetNode(k.ForgetNode)
 	case *metapb.Command_SealContainer:
 		return a.sealContainer(k.SealContainer)
 	case *metapb.Command_LocalReleased:

@@ -111,6 +111,9 @@ func (a *applier) compactRange(c *metapb.CompactRange) Verdict {
 	if p != nil && c.FromOffset > r.done && c.FromOffset <= p.logStart {
 		r.done = c.FromOffset // retention took what lay between before the worker saw it
 	}
+	if p != nil && p.isGap(r.done, c.FromOffset) {
+		r.done = c.FromOffset
+	}
 	if p == nil || !p.topic.Config.Compact || c.FromOffset != r.done || !a.replaceParts(p, c) {
 		a.discardCompacted(c)
 		a.endRound(j, true)
@@ -153,7 +156,7 @@ func (a *applier) replaceParts(p *Partition, c *metapb.CompactRange) bool {
 	}
 	to := from + 1
 	for ; p.parts[to-1].next < c.ToOffset; to++ {
-		if to == len(p.parts) || p.parts[to].base != p.parts[to-1].next {
+		if to == len(p.parts) || p.parts[to].base != p.parts[to-1].next && !p.isGap(p.parts[to-1].next, p.parts[to].base) {
 			return false
 		}
 	}
@@ -166,6 +169,7 @@ func (a *applier) replaceParts(p *Partition, c *metapb.CompactRange) bool {
 	if a.objects[compactedID(c)] != nil {
 		return false
 	}
+	p.dropGaps(c.FromOffset, c.ToOffset)
 	replaced := slices.Clone(p.parts[from:to])
 	stored := &object{id: compactedID(c), sizeBytes: c.Part.SizeBytes, createdMillis: a.timeMillis, refs: 1}
 	a.objects[stored.id] = stored

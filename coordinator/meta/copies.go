@@ -83,7 +83,7 @@ func (s *State) dropHot(c *container) {
 			continue
 		}
 		delete(s.files, file)
-		if n := s.nodes[file.node-1]; file.segment <= n.highSegment {
+		if n := s.nodes[file.node-1]; file.segment <= n.highSegment && !n.Forgotten {
 			n.release(file.segment)
 		}
 	}

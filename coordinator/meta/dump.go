@@ -97,6 +97,9 @@ func (s *State) dumpPartition(b *bufio.Writer, p *Partition, extents bool) {
 	if !extents {
 		return
 	}
+	for _, g := range p.gaps {
+		fmt.Fprintf(b, "    lost [%d, %d) since %d\n", g.base, g.next, g.sinceMillis)
+	}
 	for _, m := range p.markers {
 		fmt.Fprintf(b, "    marker %d %s producer %d epoch %d\n", m.Offset, map[bool]string{true: "commit", false: "abort"}[m.Commit], m.ProducerID, m.ProducerEpoch)
 	}

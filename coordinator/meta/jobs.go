@@ -92,8 +92,15 @@ func (s *State) canLease(c *container, nowMillis int64) bool {
 	return c.waits(nowMillis) && (c.isChunk() || s.nodes[c.node-1].Live || c.copy.node != 0 && s.nodes[c.copy.node-1].Live)
 }
 
-// leaves says whether the container is on the disk of a node that is about to leave.
-func (s *State) leaves(c *container) bool { return !c.isChunk() && s.nodes[c.node-1].Draining }
+// leaves says whether the container is on the disk of a node that is about to leave, and on no other that stays.
+func (s *State) leaves(c *container) bool {
+	for _, id := range [...]NodeID{c.node, c.copy.node} {
+		if id != 0 && s.nodes[id-1].Draining && s.isAloneOn(c, id) {
+			return true
+		}
+	}
+	return false
+}
 
 func (a *applier) leaseJob(c *metapb.LeaseJob) Verdict {
 	if c.LeaseMillis <= 0 || c.LeaseMillis > maxLeaseMillis {

@@ -9,6 +9,7 @@ const (
 	TierChunk                   // an object chunk, not yet shipped
 	TierSegment                 // a stored segment object
 	TierMarker                  // a transaction's marker, which has no bytes: Location.Marker is all there is
+	TierGap                     // nowhere: declared lost with the disk that had them. Extents names them, Locate passes over
 )
 
 // Location is where an extent of a partition is: a run or a part.
@@ -84,10 +85,12 @@ func (m *TransactionMarker) location() Location {
 // Extents calls yield for the extents that a partition is made of, in order of offsets, until it answers false. Copies that local retention
 // keeps are not among them.
 func (s *State) Extents(p *Partition, yield func(Location) bool) {
-	runs, parts, markers := p.runs, p.parts, p.markers
-	for len(runs)+len(parts)+len(markers) > 0 {
+	runs, parts, markers, gaps := p.runs, p.parts, p.markers, p.gaps
+	for len(runs)+len(parts)+len(markers)+len(gaps) > 0 {
 		var l Location
-		switch earliest(runs, parts, markers) {
+		switch earliest(runs, parts, markers, gaps) {
+		case earliestGap:
+			l, gaps = Location{Tier: TierGap, BaseOffset: gaps[0].base, NextOffset: gaps[0].next, MaxTimestamp: -1, MaxTimestampOffset: -1}, gaps[1:]
 		case earliestRun:
 			l, runs = s.runLocation(&runs[0]), runs[1:]
 		case earliestPart:

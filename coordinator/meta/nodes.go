@@ -24,6 +24,7 @@ type Node struct {
 	Draining bool
 	// ZoneListeners are its addresses for clients of certain zones, in the order in which they are set.
 	ZoneListeners []ZoneListener
+	Forgotten     bool // its disk has been given up, and it has not come back since
 
 	incarnation []byte
 	lanes       []uint64 // the last seq taken in each lane of this epoch
@@ -131,6 +132,7 @@ func (a *applier) registerNode(c *metapb.RegisterNode) Verdict {
 	}
 	n.Zone, n.KafkaHost, n.KafkaPort, n.InternalAddress, n.Live = c.Zone, c.KafkaHost, c.KafkaPort, c.InternalAddress, true
 	n.ZoneListeners, n.Draining = zoneListeners(c.ZoneListeners), c.Draining
+	n.Forgotten = false
 	a.changed(ChangedNodes)
 
 	v := Verdict{NodeID: n.ID, NodeEpoch: n.Epoch}
@@ -201,19 +203,29 @@ func (a *applier) drainNode(c *metapb.DrainNode) Verdict {
 	return Verdict{NodeID: n.ID, NodeEpoch: n.Epoch}
 }
 
-// Unshipped is what is on a node's disk and nowhere else.
+// Unshipped is what is on a node's disk and in no segment object.
 type Unshipped struct {
-	Segments int    // hot segments with runs that no segment object holds
-	Bytes    uint64 // of those runs
+	Segments int    // containers: hot segments, and in the class replicated pairs of them
+	Bytes    uint64 // of their runs
 	// ShippableSegments are those that hold more than open transactions.
 	ShippableSegments int
 }
 
-// Unshipped tells what would be lost with a node's disk.
-func (s *State) Unshipped(id NodeID) (u Unshipped) {
+// Unshipped tells what would be lost with a node's disk: what no other node has that will stay.
+func (s *State) Unshipped(id NodeID) (alone Unshipped) {
+	alone, _ = s.UnshippedOn(id)
+	return alone
+}
+
+// UnshippedOn parts what is on a node's disk into what it alone has, and what another node has too.
+func (s *State) UnshippedOn(id NodeID) (alone, copied Unshipped) {
 	for _, c := range s.containerOrder {
-		if c.node != id || c.isChunk() || c.liveRuns == 0 {
+		if c.isChunk() || c.liveRuns == 0 || c.node != id && c.copy.node != id {
 			continue
+		}
+		u := &copied
+		if s.isAloneOn(c, id) {
+			u = &alone
 		}
 		u.Segments++
 		u.Bytes += c.liveBytes
@@ -221,16 +233,26 @@ func (s *State) Unshipped(id NodeID) (u Unshipped) {
 			u.ShippableSegments++
 		}
 	}
-	return u
+	return alone, copied
 }
 
-// OpenSegments are the hot segments of a node that are not sealed yet, in a slice of the caller's.
+// isAloneOn says whether the container is on the node's disk, and on that of no other node that is there and stays.
+func (s *State) isAloneOn(c *container, id NodeID) bool {
+	other := c.copy.node
+	if other == id {
+		other = c.node
+	}
+	return !c.isChunk() && (c.node == id || c.copy.node == id) && (other == 0 || !s.nodes[other-1].Serves())
+}
+
+// OpenSegments are the hot segments of a node that are not sealed yet, ascending, in a slice of the caller's.
 func (s *State) OpenSegments(id NodeID) (segments []uint64) {
-	for _, c := range s.containerOrder {
-		if c.node == id && !c.isChunk() && !c.sealed {
-			segments = append(segments, c.segment)
+	for file := range s.files {
+		if file.node == id && file.segment > s.nodes[id-1].highSegment {
+			segments = append(segments, file.segment)
 		}
 	}
+	slices.Sort(segments)
 	return segments
 }
 

@@ -8,8 +8,8 @@ import (
 
 // Partition is one partition: its offsets and the index of where they are.
 //
-// Extents are of three kinds. A run is in a container and not yet shipped; a marker is the end of a transaction, not yet shipped and
-// nowhere but here; a part is in a stored object. The lists are in order of offsets, and together they tile [logStart, next),
+// Extents are of four kinds. A run is in a container and not yet shipped; a marker is the end of a transaction, not yet shipped and
+// nowhere but here; a part is in a stored object; a gap was declared lost with the disk that had it. The lists are in order of offsets, and together they tile [logStart, next),
 // interleaved where containers were shipped out of order. The
 // first extent may begin below logStart. local holds copies of shipped runs that local retention still keeps: parts cover
 // the same offsets.
@@ -26,6 +26,7 @@ type Partition struct {
 	parts   []part
 	local   []run
 	markers []TransactionMarker
+	gaps    []gap
 	open    []openTransaction    // in order of first offset
 	aborted []AbortedTransaction // in order of last offset; kept until the log start or compaction has passed it
 
@@ -160,10 +161,11 @@ const (
 	earliestRun = iota
 	earliestPart
 	earliestMarker
+	earliestGap
 )
 
 // earliest says which of the lists, not all of them empty, begins first.
-func earliest(runs []run, parts []part, markers []TransactionMarker) (list int) {
+func earliest(runs []run, parts []part, markers []TransactionMarker, gaps []gap) (list int) {
 	at := int64(math.MaxInt64)
 	if len(parts) > 0 {
 		list, at = earliestPart, parts[0].base
@@ -172,7 +174,10 @@ func earliest(runs []run, parts []part, markers []TransactionMarker) (list int) 
 		list, at = earliestRun, runs[0].base
 	}
 	if len(markers) > 0 && markers[0].Offset < at {
-		list = earliestMarker
+		list, at = earliestMarker, markers[0].Offset
+	}
+	if len(gaps) > 0 && gaps[0].base < at {
+		list = earliestGap
 	}
 	return list
 }

@@ -30,6 +30,7 @@ type Recovery struct {
 	epochs   map[int64]int16 // of producer ids in adopted transactions
 	first    JobID           // of the jobs that the state did not know yet
 	underWay map[JobID]bool  // of those that it knew, the ones that had not ended
+	others   int             // transactions that were aborted and whose ids are not known
 }
 
 // span is a range of offsets of which the bytes are gone.
@@ -69,6 +70,9 @@ func (r *Recovery) Adoptable(key string) bool {
 	c, ok := ParseChunkKey(key)
 	return ok && s.chunks[c] == nil && s.Referenced(key)
 }
+
+// Refers says whether the state has something in a segment object.
+func (r *Recovery) Refers(id SegmentID) bool { return r.a.objects[id] != nil }
 
 // KeepDisks says which nodes' disks are there: what the state has on them stays. What it has on all others is lost.
 func (r *Recovery) KeepDisks(kept func(*Node) bool) { r.kept = kept }
@@ -152,7 +156,8 @@ func (r *Recovery) addSpan(p *Partition, s span) {
 
 // EndTransactions ends every transaction that is open, and fences its producer. It is committed where an adopted part has a marker that says so,
 // and else aborted: what was written to it after the last state that is known may be lost, so that it must not be committed. The ids of the
-// aborted ones are returned in order, and how many others there were whose ids are not known.
+// aborted ones are returned in order. Others, known from adopted parts alone, are aborted too: which of its producer's markers in other
+// partitions is theirs nobody can tell.
 func (r *Recovery) EndTransactions() (ids []string, others int) {
 	for _, t := range r.a.transactionsInOrder() {
 		if t.state != TransactionOngoing {
@@ -169,18 +174,14 @@ func (r *Recovery) EndTransactions() (ids []string, others int) {
 	for _, topic := range r.a.topicOrder {
 		for _, p := range topic.partitions {
 			for _, o := range slices.Clone(p.open) {
-				commit := r.ended[o.producerID]
 				r.a.mark(p, TransactionMarker{
-					ProducerID: o.producerID, ProducerEpoch: r.epochs[o.producerID], Commit: commit,
-					TimestampMillis: r.a.timeMillis, CoordinatorEpoch: int32(r.a.leader.epoch),
+					ProducerID: o.producerID, ProducerEpoch: r.epochs[o.producerID], TimestampMillis: r.a.timeMillis, CoordinatorEpoch: int32(r.a.leader.epoch),
 				}, o.first)
-				if !commit {
-					others++
-				}
+				r.others++
 			}
 		}
 	}
-	return ids, others
+	return ids, r.others
 }
 
 // Lost is a range of offsets whose records are gone.

@@ -145,7 +145,7 @@ func (r *restorer) core(c *metapb.SnapshotCore) error {
 			ID: NodeID(n.Id), DiskID: [16]byte(n.DiskId), Epoch: n.Epoch, Zone: n.Zone, KafkaHost: n.KafkaHost, KafkaPort: n.KafkaPort,
 			InternalAddress: n.InternalAddress, Live: n.Live, incarnation: n.Incarnation, lanes: n.LaneSeqs,
 			released: n.ReleasedSegments, highSegment: n.HighSegment,
-			Draining: n.Draining, ZoneListeners: zoneListeners(n.ZoneListeners),
+			Forgotten: n.Forgotten, Draining: n.Draining, ZoneListeners: zoneListeners(n.ZoneListeners),
 		}
 		s.nodes = append(s.nodes, node)
 		s.nodeByDisk[node.DiskID] = node
@@ -253,6 +253,10 @@ func (r *restorer) partition(p *Partition, from *metapb.SnapshotPartition) (err 
 	if p.local, err = r.runs(p, from.Local); err != nil {
 		return err
 	}
+	var ok bool
+	if p.gaps, ok = unpackGaps(from.Gaps); !ok {
+		return bad("gaps of %d bytes", len(from.Gaps))
+	}
 	p.runBytes, p.localBytes = sumLengths(p.runs), sumLengths(p.local)
 	for i := range p.runs {
 		c := r.s.containerSlots[p.runs[i].container]
@@ -318,10 +322,12 @@ func (r *restorer) runs(p *Partition, b []byte) ([]run, error) {
 // tiles checks that the extents tile [log start, next offset).
 func (r *restorer) tiles(p *Partition) error {
 	at, first := p.logStart, true
-	runs, parts, markers := p.runs, p.parts, p.markers
-	for len(runs)+len(parts)+len(markers) > 0 {
+	runs, parts, markers, gaps := p.runs, p.parts, p.markers, p.gaps
+	for len(runs)+len(parts)+len(markers)+len(gaps) > 0 {
 		var base, next int64
-		switch earliest(runs, parts, markers) {
+		switch earliest(runs, parts, markers, gaps) {
+		case earliestGap:
+			base, next, gaps = gaps[0].base, gaps[0].next, gaps[1:]
 		case earliestRun:
 			base, next, runs = runs[0].base, runs[0].next(), runs[1:]
 		case earliestPart:

@@ -164,7 +164,7 @@ func (s *State) snapshotCore() *metapb.SnapshotCore {
 			Id: int32(n.ID), DiskId: n.DiskID[:], Epoch: n.Epoch, Zone: n.Zone, KafkaHost: n.KafkaHost, KafkaPort: n.KafkaPort,
 			InternalAddress: n.InternalAddress, Incarnation: n.incarnation, Live: n.Live, LaneSeqs: n.lanes,
 			ReleasedSegments: n.released, HighSegment: n.highSegment,
-			Draining: n.Draining, ZoneListeners: zoneListenersToProto(n.ZoneListeners),
+			Forgotten: n.Forgotten, Draining: n.Draining, ZoneListeners: zoneListenersToProto(n.ZoneListeners),
 		})
 	}
 	for _, j := range s.Jobs() {
@@ -237,7 +237,7 @@ func (s *State) snapshotTopic(t *Topic, from, to int) *metapb.SnapshotTopic {
 			Index: p.index, LogStart: p.logStart, NextOffset: p.next, LeaderEpoch: p.leaderEpoch,
 			Runs: s.packRuns(p.runs), Segments: packParts(p.parts), Producers: packProducers(p.producers), Local: s.packRuns(p.local),
 			Markers: packMarkers(p.markers), Aborted: packAborted(p.aborted), Cleaning: p.snapshotCleaning(),
-			Epochs: p.snapshotEpochs(),
+			Epochs: p.snapshotEpochs(), Gaps: packGaps(p.gaps),
 		})
 	}
 	return out

@@ -127,12 +127,15 @@ type extent struct {
 	length uint64
 }
 
-// extents calls yield for runs, parts and markers in order of offsets until it answers false.
+// extents calls yield for runs, parts, markers and gaps in order of offsets until it answers false.
 func (s *State) extents(p *Partition, yield func(extent) bool) {
-	runs, parts, markers := p.runs, p.parts, p.markers
-	for len(runs)+len(parts)+len(markers) > 0 {
+	runs, parts, markers, gaps := p.runs, p.parts, p.markers, p.gaps
+	for len(runs)+len(parts)+len(markers)+len(gaps) > 0 {
 		var e extent
-		switch earliest(runs, parts, markers) {
+		switch earliest(runs, parts, markers, gaps) {
+		case earliestGap:
+			e = extent{next: gaps[0].next, fromMs: gaps[0].sinceMillis}
+			gaps = gaps[1:]
 		case earliestMarker:
 			e = extent{next: markers[0].Offset + 1, fromMs: markers[0].TimestampMillis}
 			markers = markers[1:]

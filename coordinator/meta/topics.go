@@ -258,6 +258,7 @@ func (a *applier) raiseLogStart(p *Partition, offset int64) {
 	p.logStart = offset
 	a.settle(p, before)
 	p.dropMarkers()
+	p.dropGaps(0, offset)
 	if n := firstRun(p.local, offset); n > 0 {
 		gone := slices.Clone(p.local[:n])
 		p.localBytes -= sumLengths(gone)

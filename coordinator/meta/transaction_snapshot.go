@@ -58,7 +58,7 @@ func (r *restorer) transactional(p *Partition, from *metapb.SnapshotPartition) e
 	}
 	for b := from.Aborted; len(b) > 0; b = b[packedAbortedSize:] {
 		t := AbortedTransaction{int64(le.Uint64(b)), int64(le.Uint64(b[8:])), int64(le.Uint64(b[16:])), int64(le.Uint64(b[24:]))}
-		if n := len(p.aborted); n > 0 && p.aborted[n-1].LastOffset >= t.LastOffset || t.FirstOffset > t.LastOffset || t.LastOffset >= p.next {
+		if n := len(p.aborted); n > 0 && p.aborted[n-1].LastOffset > t.LastOffset || t.FirstOffset > t.LastOffset || t.LastOffset >= p.next {
 			return bad("an aborted transaction at [%d, %d]", t.FirstOffset, t.LastOffset)
 		}
 		p.aborted = append(p.aborted, t)

@@ -38,6 +38,7 @@ const (
 	InvalidProducerIDMapping  // the transactional id is not known, or has another producer id
 	ProducerFenced            // an epoch of the transactional id that is not its present one
 	InvalidTransactionTimeout //
+	NodeLive                  // ForgetNode: the node is there
 )
 
 var codeNames = [...]string{
@@ -46,6 +47,7 @@ var codeNames = [...]string{
 	"out-of-order-sequence", "duplicate-sequence", "invalid-producer-epoch", "transaction-unsupported", "unknown-node",
 	"unknown-container", "unknown-group", "group-not-empty", "unknown-job", "nothing-waits", "offset-out-of-range",
 	"invalid-transaction-state", "invalid-producer-id-mapping", "producer-fenced", "invalid-transaction-timeout",
+	"node-live",
 }
 
 func (c Code) String() string {
@@ -71,6 +73,9 @@ type Verdict struct {
 	JobID          JobID  // LeaseJob
 	LogStartOffset int64  // AdvanceLogStart
 	Expected       uint64 // CommitChunk: the seq that the lane's next chunk must have
+
+	// ForgetNode
+	Lost []LostRange
 
 	// FinishJob
 	PartsTaken, PartsDropped uint32

@@ -264,6 +264,7 @@ type Command struct {
 	//	*Command_CompactRange
 	//	*Command_DrainNode
 	//	*Command_Recovered
+	//	*Command_ForgetNode
 	Kind isCommand_Kind `protobuf_oneof:"kind"`
 	// Continuation frames: a command above the frame limit travels as parts in consecutive commands with the same id,
 	// applied with the last, void after a LeaderStart. part_count 0: the command is whole and kind is set.
@@ -624,6 +625,15 @@ func (x *Command) GetRecovered() *Recovered {
 	return nil
 }
 
+func (x *Command) GetForgetNode() *ForgetNode {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_ForgetNode); ok {
+			return x.ForgetNode
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetPartCount() uint32 {
 	if x != nil {
 		return x.PartCount
@@ -785,6 +795,10 @@ type Command_Recovered struct {
 	Recovered *Recovered `protobuf:"bytes,140,opt,name=recovered,proto3,oneof"`
 }
 
+type Command_ForgetNode struct {
+	ForgetNode *ForgetNode `protobuf:"bytes,110,opt,name=forget_node,json=forgetNode,proto3,oneof"`
+}
+
 func (*Command_LeaderStart) isCommand_Kind() {}
 
 func (*Command_RegisterNode) isCommand_Kind() {}
@@ -852,6 +866,8 @@ func (*Command_CompactRange) isCommand_Kind() {}
 func (*Command_DrainNode) isCommand_Kind() {}
 
 func (*Command_Recovered) isCommand_Kind() {}
+
+func (*Command_ForgetNode) isCommand_Kind() {}
 
 type LeaderStart struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -3595,6 +3611,7 @@ type SnapshotNode struct {
 	HighSegment      uint64                 `protobuf:"varint,12,opt,name=high_segment,json=highSegment,proto3" json:"high_segment,omitempty"` // no hot segment at or below it is ever opened again
 	ZoneListeners    []*ZoneListener        `protobuf:"bytes,100,rep,name=zone_listeners,json=zoneListeners,proto3" json:"zone_listeners,omitempty"`
 	Draining         bool                   `protobuf:"varint,101,opt,name=draining,proto3" json:"draining,omitempty"`
+	Forgotten        bool                   `protobuf:"varint,110,opt,name=forgotten,proto3" json:"forgotten,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -3723,6 +3740,13 @@ func (x *SnapshotNode) GetZoneListeners() []*ZoneListener {
 func (x *SnapshotNode) GetDraining() bool {
 	if x != nil {
 		return x.Draining
+	}
+	return false
+}
+
+func (x *SnapshotNode) GetForgotten() bool {
+	if x != nil {
+		return x.Forgotten
 	}
 	return false
 }
@@ -3997,6 +4021,7 @@ type SnapshotPartition struct {
 	Aborted       []byte                 `protobuf:"bytes,21,opt,name=aborted,proto3" json:"aborted,omitempty"`    // packed
 	Cleaning      *SnapshotCleaning      `protobuf:"bytes,80,opt,name=cleaning,proto3" json:"cleaning,omitempty"`  // absent where it was never compacted
 	Epochs        []*SnapshotLeaderEpoch `protobuf:"bytes,140,rep,name=epochs,proto3" json:"epochs,omitempty"`     // those above the first, ascending
+	Gaps          []byte                 `protobuf:"bytes,110,opt,name=gaps,proto3" json:"gaps,omitempty"`         // packed: ranges that were declared lost
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4111,6 +4136,13 @@ func (x *SnapshotPartition) GetCleaning() *SnapshotCleaning {
 func (x *SnapshotPartition) GetEpochs() []*SnapshotLeaderEpoch {
 	if x != nil {
 		return x.Epochs
+	}
+	return nil
+}
+
+func (x *SnapshotPartition) GetGaps() []byte {
+	if x != nil {
+		return x.Gaps
 	}
 	return nil
 }
@@ -4634,7 +4666,7 @@ const file_meta_proto_rawDesc = "" +
 	"timeMillis\x122\n" +
 	"\bcommands\x18\x06 \x03(\v2\x16.varve.meta.v1.CommandR\bcommands\x12\x1f\n" +
 	"\ventry_nonce\x18\a \x01(\x04R\n" +
-	"entryNonce\"\xf3\x13\n" +
+	"entryNonce\"\xb1\x14\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12?\n" +
 	"\fleader_start\x18\x02 \x01(\v2\x1a.varve.meta.v1.LeaderStartH\x00R\vleaderStart\x12B\n" +
@@ -4674,7 +4706,9 @@ const file_meta_proto_rawDesc = "" +
 	"\rcompact_range\x18Q \x01(\v2\x1b.varve.meta.v1.CompactRangeH\x00R\fcompactRange\x129\n" +
 	"\n" +
 	"drain_node\x18d \x01(\v2\x18.varve.meta.v1.DrainNodeH\x00R\tdrainNode\x129\n" +
-	"\trecovered\x18\x8c\x01 \x01(\v2\x18.varve.meta.v1.RecoveredH\x00R\trecovered\x12\x1d\n" +
+	"\trecovered\x18\x8c\x01 \x01(\v2\x18.varve.meta.v1.RecoveredH\x00R\trecovered\x12<\n" +
+	"\vforget_node\x18n \x01(\v2\x19.varve.meta.v1.ForgetNodeH\x00R\n" +
+	"forgetNode\x12\x1d\n" +
 	"\n" +
 	"part_count\x18\x1e \x01(\rR\tpartCount\x12\x1d\n" +
 	"\n" +
@@ -4936,7 +4970,7 @@ const file_meta_proto_rawDesc = "" +
 	"\fpending_next\x18\x14 \x01(\rR\vpendingNext\x12#\n" +
 	"\rpending_count\x18\x15 \x01(\rR\fpendingCount\x12\x18\n" +
 	"\apending\x18\x16 \x01(\fR\apending\x12)\n" +
-	"\x10node_epoch_floor\x18\x8d\x01 \x01(\x04R\x0enodeEpochFloor\"\xcd\x03\n" +
+	"\x10node_epoch_floor\x18\x8d\x01 \x01(\x04R\x0enodeEpochFloor\"\xeb\x03\n" +
 	"\fSnapshotNode\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x05R\x02id\x12\x17\n" +
 	"\adisk_id\x18\x02 \x01(\fR\x06diskId\x12\x14\n" +
@@ -4954,7 +4988,8 @@ const file_meta_proto_rawDesc = "" +
 	"\x11released_segments\x18\v \x03(\x04R\x10releasedSegments\x12!\n" +
 	"\fhigh_segment\x18\f \x01(\x04R\vhighSegment\x12B\n" +
 	"\x0ezone_listeners\x18d \x03(\v2\x1b.varve.meta.v1.ZoneListenerR\rzoneListeners\x12\x1a\n" +
-	"\bdraining\x18e \x01(\bR\bdraining\"\xb7\x01\n" +
+	"\bdraining\x18e \x01(\bR\bdraining\x12\x1c\n" +
+	"\tforgotten\x18n \x01(\bR\tforgotten\"\xb7\x01\n" +
 	"\vSnapshotJob\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x12,\n" +
@@ -4976,7 +5011,7 @@ const file_meta_proto_rawDesc = "" +
 	"\n" +
 	"partitions\x18\x04 \x03(\v2 .varve.meta.v1.SnapshotPartitionR\n" +
 	"partitions\x12'\n" +
-	"\x0fpartition_count\x18\x05 \x01(\x05R\x0epartitionCount\"\x9c\x03\n" +
+	"\x0fpartition_count\x18\x05 \x01(\x05R\x0epartitionCount\"\xb0\x03\n" +
 	"\x11SnapshotPartition\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x1b\n" +
 	"\tlog_start\x18\x02 \x01(\x03R\blogStart\x12\x1f\n" +
@@ -4990,7 +5025,8 @@ const file_meta_proto_rawDesc = "" +
 	"\amarkers\x18\x14 \x01(\fR\amarkers\x12\x18\n" +
 	"\aaborted\x18\x15 \x01(\fR\aaborted\x12;\n" +
 	"\bcleaning\x18P \x01(\v2\x1f.varve.meta.v1.SnapshotCleaningR\bcleaning\x12;\n" +
-	"\x06epochs\x18\x8c\x01 \x03(\v2\".varve.meta.v1.SnapshotLeaderEpochR\x06epochs\"F\n" +
+	"\x06epochs\x18\x8c\x01 \x03(\v2\".varve.meta.v1.SnapshotLeaderEpochR\x06epochs\x12\x12\n" +
+	"\x04gaps\x18n \x01(\fR\x04gaps\"F\n" +
 	"\x0eSnapshotGroups\x124\n" +
 	"\x06groups\x18\x01 \x03(\v2\x1c.varve.meta.v1.SnapshotGroupR\x06groups\"\xae\x02\n" +
 	"\rSnapshotGroup\x12/\n" +
@@ -5118,14 +5154,15 @@ var file_meta_proto_goTypes = []any{
 	(*CompactRange)(nil),                 // 59: varve.meta.v1.CompactRange
 	(*DrainNode)(nil),                    // 60: varve.meta.v1.DrainNode
 	(*Recovered)(nil),                    // 61: varve.meta.v1.Recovered
-	(*ZoneListener)(nil),                 // 62: varve.meta.v1.ZoneListener
-	(*ChunkCopy)(nil),                    // 63: varve.meta.v1.ChunkCopy
-	(*SnapshotRound)(nil),                // 64: varve.meta.v1.SnapshotRound
-	(*SnapshotCleaning)(nil),             // 65: varve.meta.v1.SnapshotCleaning
-	(*SnapshotLeaderEpoch)(nil),          // 66: varve.meta.v1.SnapshotLeaderEpoch
-	(*StoredConsumerGroup)(nil),          // 67: varve.meta.v1.StoredConsumerGroup
-	(*StoredStreamsGroup)(nil),           // 68: varve.meta.v1.StoredStreamsGroup
-	(*StoredShareGroup)(nil),             // 69: varve.meta.v1.StoredShareGroup
+	(*ForgetNode)(nil),                   // 62: varve.meta.v1.ForgetNode
+	(*ZoneListener)(nil),                 // 63: varve.meta.v1.ZoneListener
+	(*ChunkCopy)(nil),                    // 64: varve.meta.v1.ChunkCopy
+	(*SnapshotRound)(nil),                // 65: varve.meta.v1.SnapshotRound
+	(*SnapshotCleaning)(nil),             // 66: varve.meta.v1.SnapshotCleaning
+	(*SnapshotLeaderEpoch)(nil),          // 67: varve.meta.v1.SnapshotLeaderEpoch
+	(*StoredConsumerGroup)(nil),          // 68: varve.meta.v1.StoredConsumerGroup
+	(*StoredStreamsGroup)(nil),           // 69: varve.meta.v1.StoredStreamsGroup
+	(*StoredShareGroup)(nil),             // 70: varve.meta.v1.StoredShareGroup
 }
 var file_meta_proto_depIdxs = []int32{
 	3,  // 0: varve.meta.v1.Entry.commands:type_name -> varve.meta.v1.Command
@@ -5163,52 +5200,53 @@ var file_meta_proto_depIdxs = []int32{
 	59, // 32: varve.meta.v1.Command.compact_range:type_name -> varve.meta.v1.CompactRange
 	60, // 33: varve.meta.v1.Command.drain_node:type_name -> varve.meta.v1.DrainNode
 	61, // 34: varve.meta.v1.Command.recovered:type_name -> varve.meta.v1.Recovered
-	62, // 35: varve.meta.v1.RegisterNode.zone_listeners:type_name -> varve.meta.v1.ZoneListener
-	0,  // 36: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
-	63, // 37: varve.meta.v1.CommitChunk.copy:type_name -> varve.meta.v1.ChunkCopy
-	9,  // 38: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	1,  // 39: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
-	9,  // 40: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	16, // 41: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
-	15, // 42: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
-	18, // 43: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	18, // 44: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	24, // 45: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
-	18, // 46: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	28, // 47: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
-	29, // 48: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
-	38, // 49: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
-	42, // 50: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
-	45, // 51: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
-	47, // 52: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
-	48, // 53: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
-	49, // 54: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
-	39, // 55: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
-	40, // 56: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
-	41, // 57: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
-	62, // 58: varve.meta.v1.SnapshotNode.zone_listeners:type_name -> varve.meta.v1.ZoneListener
-	64, // 59: varve.meta.v1.SnapshotJob.round:type_name -> varve.meta.v1.SnapshotRound
-	9,  // 60: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	43, // 61: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
-	9,  // 62: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	44, // 63: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
-	65, // 64: varve.meta.v1.SnapshotPartition.cleaning:type_name -> varve.meta.v1.SnapshotCleaning
-	66, // 65: varve.meta.v1.SnapshotPartition.epochs:type_name -> varve.meta.v1.SnapshotLeaderEpoch
-	46, // 66: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
-	17, // 67: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
-	18, // 68: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	67, // 69: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
-	68, // 70: varve.meta.v1.SnapshotGroup.streams:type_name -> varve.meta.v1.StoredStreamsGroup
-	69, // 71: varve.meta.v1.SnapshotGroup.share:type_name -> varve.meta.v1.StoredShareGroup
-	50, // 72: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
-	51, // 73: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
-	52, // 74: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
-	18, // 75: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	76, // [76:76] is the sub-list for method output_type
-	76, // [76:76] is the sub-list for method input_type
-	76, // [76:76] is the sub-list for extension type_name
-	76, // [76:76] is the sub-list for extension extendee
-	0,  // [0:76] is the sub-list for field type_name
+	62, // 35: varve.meta.v1.Command.forget_node:type_name -> varve.meta.v1.ForgetNode
+	63, // 36: varve.meta.v1.RegisterNode.zone_listeners:type_name -> varve.meta.v1.ZoneListener
+	0,  // 37: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
+	64, // 38: varve.meta.v1.CommitChunk.copy:type_name -> varve.meta.v1.ChunkCopy
+	9,  // 39: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	1,  // 40: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
+	9,  // 41: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	16, // 42: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
+	15, // 43: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
+	18, // 44: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	18, // 45: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	24, // 46: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
+	18, // 47: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	28, // 48: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
+	29, // 49: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
+	38, // 50: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
+	42, // 51: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
+	45, // 52: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
+	47, // 53: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
+	48, // 54: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
+	49, // 55: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
+	39, // 56: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
+	40, // 57: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
+	41, // 58: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
+	63, // 59: varve.meta.v1.SnapshotNode.zone_listeners:type_name -> varve.meta.v1.ZoneListener
+	65, // 60: varve.meta.v1.SnapshotJob.round:type_name -> varve.meta.v1.SnapshotRound
+	9,  // 61: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	43, // 62: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
+	9,  // 63: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	44, // 64: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
+	66, // 65: varve.meta.v1.SnapshotPartition.cleaning:type_name -> varve.meta.v1.SnapshotCleaning
+	67, // 66: varve.meta.v1.SnapshotPartition.epochs:type_name -> varve.meta.v1.SnapshotLeaderEpoch
+	46, // 67: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
+	17, // 68: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
+	18, // 69: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	68, // 70: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
+	69, // 71: varve.meta.v1.SnapshotGroup.streams:type_name -> varve.meta.v1.StoredStreamsGroup
+	70, // 72: varve.meta.v1.SnapshotGroup.share:type_name -> varve.meta.v1.StoredShareGroup
+	50, // 73: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
+	51, // 74: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
+	52, // 75: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
+	18, // 76: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	77, // [77:77] is the sub-list for method output_type
+	77, // [77:77] is the sub-list for method input_type
+	77, // [77:77] is the sub-list for extension type_name
+	77, // [77:77] is the sub-list for extension extendee
+	0,  // [0:77] is the sub-list for field type_name
 }
 
 func init() { file_meta_proto_init() }
@@ -5258,6 +5296,7 @@ func file_meta_proto_init() {
 		(*Command_CompactRange)(nil),
 		(*Command_DrainNode)(nil),
 		(*Command_Recovered)(nil),
+		(*Command_ForgetNode)(nil),
 	}
 	file_meta_proto_msgTypes[35].OneofWrappers = []any{
 		(*SnapshotPart_Core)(nil),

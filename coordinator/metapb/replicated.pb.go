@@ -92,6 +92,462 @@ func (x *ChunkCopy) GetPosition() uint32 {
 	return 0
 }
 
+// ForgetNode gives up a node that will not come back: what lies only on its disk, and on those of others that were forgotten, is lost.
+type ForgetNode struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	NodeId        int32                  `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	NodeEpoch     uint64                 `protobuf:"varint,2,opt,name=node_epoch,json=nodeEpoch,proto3" json:"node_epoch,omitempty"` // under which it was decided; another one is refused
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetNode) Reset() {
+	*x = ForgetNode{}
+	mi := &file_replicated_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetNode) ProtoMessage() {}
+
+func (x *ForgetNode) ProtoReflect() protoreflect.Message {
+	mi := &file_replicated_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetNode.ProtoReflect.Descriptor instead.
+func (*ForgetNode) Descriptor() ([]byte, []int) {
+	return file_replicated_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ForgetNode) GetNodeId() int32 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+func (x *ForgetNode) GetNodeEpoch() uint64 {
+	if x != nil {
+		return x.NodeEpoch
+	}
+	return 0
+}
+
+// node/list: the ingest nodes, as the leader knows them.
+type NodeListRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeListRequest) Reset() {
+	*x = NodeListRequest{}
+	mi := &file_replicated_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeListRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeListRequest) ProtoMessage() {}
+
+func (x *NodeListRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_replicated_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeListRequest.ProtoReflect.Descriptor instead.
+func (*NodeListRequest) Descriptor() ([]byte, []int) {
+	return file_replicated_proto_rawDescGZIP(), []int{2}
+}
+
+type NodeListResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nodes         []*NodeInfo            `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeListResponse) Reset() {
+	*x = NodeListResponse{}
+	mi := &file_replicated_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeListResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeListResponse) ProtoMessage() {}
+
+func (x *NodeListResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_replicated_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeListResponse.ProtoReflect.Descriptor instead.
+func (*NodeListResponse) Descriptor() ([]byte, []int) {
+	return file_replicated_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *NodeListResponse) GetNodes() []*NodeInfo {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+type NodeInfo struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	NodeId          int32                  `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Epoch           uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Zone            string                 `protobuf:"bytes,3,opt,name=zone,proto3" json:"zone,omitempty"`
+	Live            bool                   `protobuf:"varint,4,opt,name=live,proto3" json:"live,omitempty"`
+	Draining        bool                   `protobuf:"varint,5,opt,name=draining,proto3" json:"draining,omitempty"`
+	Forgotten       bool                   `protobuf:"varint,6,opt,name=forgotten,proto3" json:"forgotten,omitempty"`
+	KafkaAddress    string                 `protobuf:"bytes,7,opt,name=kafka_address,json=kafkaAddress,proto3" json:"kafka_address,omitempty"`
+	InternalAddress string                 `protobuf:"bytes,8,opt,name=internal_address,json=internalAddress,proto3" json:"internal_address,omitempty"`
+	DiskId          []byte                 `protobuf:"bytes,9,opt,name=disk_id,json=diskId,proto3" json:"disk_id,omitempty"`
+	// What is on its disk and not shipped yet: on it alone, and in the class replicated on another node's too.
+	AloneContainers  uint64 `protobuf:"varint,10,opt,name=alone_containers,json=aloneContainers,proto3" json:"alone_containers,omitempty"`
+	AloneBytes       uint64 `protobuf:"varint,11,opt,name=alone_bytes,json=aloneBytes,proto3" json:"alone_bytes,omitempty"`
+	CopiedContainers uint64 `protobuf:"varint,12,opt,name=copied_containers,json=copiedContainers,proto3" json:"copied_containers,omitempty"`
+	CopiedBytes      uint64 `protobuf:"varint,13,opt,name=copied_bytes,json=copiedBytes,proto3" json:"copied_bytes,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *NodeInfo) Reset() {
+	*x = NodeInfo{}
+	mi := &file_replicated_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeInfo) ProtoMessage() {}
+
+func (x *NodeInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_replicated_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeInfo.ProtoReflect.Descriptor instead.
+func (*NodeInfo) Descriptor() ([]byte, []int) {
+	return file_replicated_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *NodeInfo) GetNodeId() int32 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+func (x *NodeInfo) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *NodeInfo) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *NodeInfo) GetLive() bool {
+	if x != nil {
+		return x.Live
+	}
+	return false
+}
+
+func (x *NodeInfo) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
+func (x *NodeInfo) GetForgotten() bool {
+	if x != nil {
+		return x.Forgotten
+	}
+	return false
+}
+
+func (x *NodeInfo) GetKafkaAddress() string {
+	if x != nil {
+		return x.KafkaAddress
+	}
+	return ""
+}
+
+func (x *NodeInfo) GetInternalAddress() string {
+	if x != nil {
+		return x.InternalAddress
+	}
+	return ""
+}
+
+func (x *NodeInfo) GetDiskId() []byte {
+	if x != nil {
+		return x.DiskId
+	}
+	return nil
+}
+
+func (x *NodeInfo) GetAloneContainers() uint64 {
+	if x != nil {
+		return x.AloneContainers
+	}
+	return 0
+}
+
+func (x *NodeInfo) GetAloneBytes() uint64 {
+	if x != nil {
+		return x.AloneBytes
+	}
+	return 0
+}
+
+func (x *NodeInfo) GetCopiedContainers() uint64 {
+	if x != nil {
+		return x.CopiedContainers
+	}
+	return 0
+}
+
+func (x *NodeInfo) GetCopiedBytes() uint64 {
+	if x != nil {
+		return x.CopiedBytes
+	}
+	return 0
+}
+
+// node/forget: gives up a node that is not live; with dry_run it is only told what would be lost.
+type NodeForgetRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	NodeId        int32                  `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	DryRun        bool                   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeForgetRequest) Reset() {
+	*x = NodeForgetRequest{}
+	mi := &file_replicated_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeForgetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeForgetRequest) ProtoMessage() {}
+
+func (x *NodeForgetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_replicated_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeForgetRequest.ProtoReflect.Descriptor instead.
+func (*NodeForgetRequest) Descriptor() ([]byte, []int) {
+	return file_replicated_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *NodeForgetRequest) GetNodeId() int32 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+func (x *NodeForgetRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type NodeForgetResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refused       string                 `protobuf:"bytes,1,opt,name=refused,proto3" json:"refused,omitempty"` // why not; empty where it was done
+	Lost          []*LostRange           `protobuf:"bytes,2,rep,name=lost,proto3" json:"lost,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeForgetResponse) Reset() {
+	*x = NodeForgetResponse{}
+	mi := &file_replicated_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeForgetResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeForgetResponse) ProtoMessage() {}
+
+func (x *NodeForgetResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_replicated_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeForgetResponse.ProtoReflect.Descriptor instead.
+func (*NodeForgetResponse) Descriptor() ([]byte, []int) {
+	return file_replicated_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *NodeForgetResponse) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
+}
+
+func (x *NodeForgetResponse) GetLost() []*LostRange {
+	if x != nil {
+		return x.Lost
+	}
+	return nil
+}
+
+type LostRange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Topic         string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	Partition     int32                  `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	BaseOffset    int64                  `protobuf:"varint,3,opt,name=base_offset,json=baseOffset,proto3" json:"base_offset,omitempty"`
+	NextOffset    int64                  `protobuf:"varint,4,opt,name=next_offset,json=nextOffset,proto3" json:"next_offset,omitempty"`
+	Records       uint64                 `protobuf:"varint,5,opt,name=records,proto3" json:"records,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LostRange) Reset() {
+	*x = LostRange{}
+	mi := &file_replicated_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LostRange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LostRange) ProtoMessage() {}
+
+func (x *LostRange) ProtoReflect() protoreflect.Message {
+	mi := &file_replicated_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LostRange.ProtoReflect.Descriptor instead.
+func (*LostRange) Descriptor() ([]byte, []int) {
+	return file_replicated_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *LostRange) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *LostRange) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *LostRange) GetBaseOffset() int64 {
+	if x != nil {
+		return x.BaseOffset
+	}
+	return 0
+}
+
+func (x *LostRange) GetNextOffset() int64 {
+	if x != nil {
+		return x.NextOffset
+	}
+	return 0
+}
+
+func (x *LostRange) GetRecords() uint64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
 var File_replicated_proto protoreflect.FileDescriptor
 
 const file_replicated_proto_rawDesc = "" +
@@ -102,7 +558,45 @@ const file_replicated_proto_rawDesc = "" +
 	"\n" +
 	"node_epoch\x18\x02 \x01(\x04R\tnodeEpoch\x12\x18\n" +
 	"\asegment\x18\x03 \x01(\x04R\asegment\x12\x1a\n" +
-	"\bposition\x18\x04 \x01(\rR\bpositionB.Z,github.com/varvelog/varve/coordinator/metapbb\x06proto3"
+	"\bposition\x18\x04 \x01(\rR\bposition\"D\n" +
+	"\n" +
+	"ForgetNode\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x1d\n" +
+	"\n" +
+	"node_epoch\x18\x02 \x01(\x04R\tnodeEpoch\"\x11\n" +
+	"\x0fNodeListRequest\"A\n" +
+	"\x10NodeListResponse\x12-\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x17.varve.meta.v1.NodeInfoR\x05nodes\"\xa0\x03\n" +
+	"\bNodeInfo\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04zone\x18\x03 \x01(\tR\x04zone\x12\x12\n" +
+	"\x04live\x18\x04 \x01(\bR\x04live\x12\x1a\n" +
+	"\bdraining\x18\x05 \x01(\bR\bdraining\x12\x1c\n" +
+	"\tforgotten\x18\x06 \x01(\bR\tforgotten\x12#\n" +
+	"\rkafka_address\x18\a \x01(\tR\fkafkaAddress\x12)\n" +
+	"\x10internal_address\x18\b \x01(\tR\x0finternalAddress\x12\x17\n" +
+	"\adisk_id\x18\t \x01(\fR\x06diskId\x12)\n" +
+	"\x10alone_containers\x18\n" +
+	" \x01(\x04R\x0faloneContainers\x12\x1f\n" +
+	"\valone_bytes\x18\v \x01(\x04R\n" +
+	"aloneBytes\x12+\n" +
+	"\x11copied_containers\x18\f \x01(\x04R\x10copiedContainers\x12!\n" +
+	"\fcopied_bytes\x18\r \x01(\x04R\vcopiedBytes\"E\n" +
+	"\x11NodeForgetRequest\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x17\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"\\\n" +
+	"\x12NodeForgetResponse\x12\x18\n" +
+	"\arefused\x18\x01 \x01(\tR\arefused\x12,\n" +
+	"\x04lost\x18\x02 \x03(\v2\x18.varve.meta.v1.LostRangeR\x04lost\"\x9b\x01\n" +
+	"\tLostRange\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x1f\n" +
+	"\vbase_offset\x18\x03 \x01(\x03R\n" +
+	"baseOffset\x12\x1f\n" +
+	"\vnext_offset\x18\x04 \x01(\x03R\n" +
+	"nextOffset\x12\x18\n" +
+	"\arecords\x18\x05 \x01(\x04R\arecordsB.Z,github.com/varvelog/varve/coordinator/metapbb\x06proto3"
 
 var (
 	file_replicated_proto_rawDescOnce sync.Once
@@ -116,16 +610,25 @@ func file_replicated_proto_rawDescGZIP() []byte {
 	return file_replicated_proto_rawDescData
 }
 
-var file_replicated_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_replicated_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_replicated_proto_goTypes = []any{
-	(*ChunkCopy)(nil), // 0: varve.meta.v1.ChunkCopy
+	(*ChunkCopy)(nil),          // 0: varve.meta.v1.ChunkCopy
+	(*ForgetNode)(nil),         // 1: varve.meta.v1.ForgetNode
+	(*NodeListRequest)(nil),    // 2: varve.meta.v1.NodeListRequest
+	(*NodeListResponse)(nil),   // 3: varve.meta.v1.NodeListResponse
+	(*NodeInfo)(nil),           // 4: varve.meta.v1.NodeInfo
+	(*NodeForgetRequest)(nil),  // 5: varve.meta.v1.NodeForgetRequest
+	(*NodeForgetResponse)(nil), // 6: varve.meta.v1.NodeForgetResponse
+	(*LostRange)(nil),          // 7: varve.meta.v1.LostRange
 }
 var file_replicated_proto_depIdxs = []int32{
-	0, // [0:0] is the sub-list for method output_type
-	0, // [0:0] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	4, // 0: varve.meta.v1.NodeListResponse.nodes:type_name -> varve.meta.v1.NodeInfo
+	7, // 1: varve.meta.v1.NodeForgetResponse.lost:type_name -> varve.meta.v1.LostRange
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_replicated_proto_init() }
@@ -139,7 +642,7 @@ func file_replicated_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_replicated_proto_rawDesc), len(file_replicated_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   1,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -28,6 +28,8 @@ const (
 	MethodGarbage          = "garbage"
 	MethodGarbageForget    = "garbage/forget"
 	MethodReferenced       = "referenced"
+	MethodNodeList         = "node/list"
+	MethodNodeForget       = "node/forget"
 )
 
 const (

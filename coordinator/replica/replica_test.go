@@ -18,6 +18,7 @@ import (
 	"github.com/varvelog/varve/infra/bus"
 	"github.com/varvelog/varve/infra/objstore"
 	memstore "github.com/varvelog/varve/infra/objstore/mem"
+	"github.com/varvelog/varve/infra/rpc"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -33,17 +34,27 @@ type writer struct {
 	seq  uint64
 	hash []byte
 	id   [16]byte
+	// epoch is that of the entries.
+	epoch uint64
 }
 
 func newWriter(t *testing.T, log metalog.Log) *writer {
 	w := &writer{t: t, log: log, id: logID}
-	w.append(&metapb.Command{Kind: &metapb.Command_LeaderStart{LeaderStart: &metapb.LeaderStart{Epoch: 1, InternalAddress: "a:1", FeatureLevel: 1}}})
+	w.takeOver()
 	return w
+}
+
+// takeOver begins the next leader's epoch.
+func (w *writer) takeOver() (encoded []byte) {
+	w.epoch++
+	return w.append(&metapb.Command{Kind: &metapb.Command_LeaderStart{LeaderStart: &metapb.LeaderStart{
+		Epoch: w.epoch, InternalAddress: fmt.Sprintf("a:%d", w.epoch), FeatureLevel: 1,
+	}}})
 }
 
 func (w *writer) append(commands ...*metapb.Command) (encoded []byte) {
 	w.t.Helper()
-	encoded, err := meta.EncodeEntry(&metapb.Entry{LogId: w.id[:], PreviousHash: w.hash, LeaderEpoch: 1, TimeMillis: int64(w.seq), Commands: commands})
+	encoded, err := meta.EncodeEntry(&metapb.Entry{LogId: w.id[:], PreviousHash: w.hash, LeaderEpoch: w.epoch, TimeMillis: int64(w.seq), Commands: commands})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -387,6 +398,38 @@ func TestProposeSaysWhatItDoesNotKnow(t *testing.T) {
 			t.Fatalf("barrier: %v, want ErrNoLeader", err)
 		}
 	})
+}
+
+// A leader that is killed leaves open what was submitted to it. The next LeaderStart settles it.
+func TestWhatALeaderDidNotLogBeforeItWasSucceededGoesToTheNext(t *testing.T) {
+	for name, logged := range map[string]bool{"it had logged it": true, "it had not": false} {
+		t.Run(name, func(t *testing.T) {
+			backing := mem.New()
+			w := newWriter(t, backing.Open())
+			r := openReplica(t, Config{Log: backing.Open()})
+			apply := func(encoded []byte) {
+				if err := r.ApplyEncoded(w.seq, encoded); err != nil {
+					t.Error(err)
+				}
+			}
+			submitted := 0
+			r.SetSubmitter(&fakeLeader{submit: func(c []*metapb.Command) (uint64, error) {
+				if submitted++; submitted > 1 {
+					apply(w.append(c...))
+					return w.seq, nil
+				}
+				if logged {
+					apply(w.append(c...))
+				}
+				go apply(w.takeOver())
+				return 0, &openError{w.epoch - 1, rpc.ErrBroken}
+			}})
+			v, err := r.Propose(timeout(t), allocate())
+			if want := map[bool]int{true: 1, false: 2}[logged]; err != nil || v.ProducerID != 1 || submitted != want {
+				t.Fatalf("verdict %+v, %v, submitted %d times, want %d", v, err, submitted, want)
+			}
+		})
+	}
 }
 
 func TestBarriersShareRoundsAndWaitForTheirSequence(t *testing.T) {

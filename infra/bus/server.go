@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -232,6 +233,14 @@ func (s *Server) Addr() string {
 		return addr.String()
 	}
 	return ""
+}
+
+// Health tells what keeps the server's streams from being whole here: copies that lag, or a disk that was full.
+func (s *Server) Health() error {
+	if status := s.nats.Healthz(&server.HealthzOptions{}); status.StatusCode != http.StatusOK {
+		return fmt.Errorf("nats server: %s %s", status.Status, status.Error)
+	}
+	return nil
 }
 
 // Shutdown stops the server and waits until its files are closed. Connections to it must have been closed before.

@@ -14,7 +14,7 @@ type Peer struct {
 	Address string // of its internal listener
 }
 
-// Candidates are the nodes that may have copies of a node's chunks, in rendezvous order: those that live, in other zones than the
+// Candidates are the nodes that may have copies of a node's chunks, in rendezvous order: those that live and stay, in other zones than the
 // node's. Where neither has a zone, they count as apart.
 func Candidates(s *meta.State, own meta.NodeID) []Peer {
 	self := s.Node(own)
@@ -27,7 +27,7 @@ func Candidates(s *meta.State, own meta.NodeID) []Peer {
 	}
 	var found []ranked
 	for _, n := range s.Nodes() {
-		if n.ID == own || !n.Live || n.Zone == self.Zone && n.Zone != "" {
+		if n.ID == own || !n.Serves() || n.Zone == self.Zone && n.Zone != "" {
 			continue
 		}
 		found = append(found, ranked{Peer{n.ID, n.Epoch, n.InternalAddress}, weight(self.DiskID, n.DiskID)})
@@ -57,7 +57,7 @@ func weight(a, b [16]byte) uint64 {
 // Met tells whether there are two nodes at all of which one may have copies of the other's chunks.
 func Met(s *meta.State) bool {
 	for _, n := range s.Nodes() {
-		if n.Live && len(Candidates(s, n.ID)) > 0 {
+		if n.Serves() && len(Candidates(s, n.ID)) > 0 {
 			return true
 		}
 	}

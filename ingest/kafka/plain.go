@@ -51,7 +51,7 @@ func (f *fetching) makePlain(parts []fetch.PartitionData, rotation uint32, maxBy
 		at := (int(rotation%uint32(len(parts))) + i) % len(parts)
 		p := &parts[at]
 		if f.plain[at] {
-			p.Records, p.Bytes = plainBatches(p.Records, min(left, f.reads[at].MaxBytes), first)
+			p.Records, p.Bytes = plainBatches(p.Records, min(left, f.reads[at].MaxBytes), first, c.server.config.Metrics.Inflated)
 		}
 		left, first = max(left-p.Bytes, 0), first && p.Bytes == 0
 	}
@@ -68,7 +68,7 @@ func (p *plainCharge) Release() { p.budget.release(p.bytes) }
 
 // plainBatches returns batches, which stand whole in their pieces, with zstd ones inflated: as many as fit, and at least one where
 // there must be one. What does not inflate is the client's to judge, as it came from its producer.
-func plainBatches(pieces [][]byte, limit int, mustHave bool) (plain [][]byte, sizeBytes int) {
+func plainBatches(pieces [][]byte, limit int, mustHave bool, tell func(storedBytes, inflatedBytes int)) (plain [][]byte, sizeBytes int) {
 	for _, piece := range pieces {
 		for len(piece) > 0 {
 			h, err := recordbatch.ParseHeader(piece)
@@ -80,6 +80,7 @@ func plainBatches(pieces [][]byte, limit int, mustHave bool) (plain [][]byte, si
 			fits := func(size int) bool { return sizeBytes+size <= limit || mustHave && sizeBytes == 0 }
 			if h.Codec() == recordbatch.Zstd && fits(len(batch)) {
 				if inflated, err := recordbatch.Decompress(nil, batch, 0); err == nil {
+					tell(len(batch), len(inflated))
 					batch = inflated
 				}
 			}

@@ -44,8 +44,8 @@ func fetched(client *rawClient, r *kmsg.FetchRequest) kmsg.FetchResponseTopicPar
 
 // What Varve compressed by itself reaches only those who are known to read it: KafkaJS, for one, has no zstd unless somebody adds it.
 func TestOnlyClientsKnownToReadZstdAreGivenIt(t *testing.T) {
-	c := newCluster(t)
-	_, addr := start(t, c, Config{})
+	c, counts := newCluster(t), &tally{}
+	_, addr := start(t, c, Config{Metrics: counts})
 	id := c.createTopic(t, "topic", 1)
 	producer := dial(t, addr)
 	text := strings.Repeat("compresses well ", 100)
@@ -73,6 +73,7 @@ func TestOnlyClientsKnownToReadZstdAreGivenIt(t *testing.T) {
 			t.Errorf("%q at version %d: the text is there: %v", client.name, client.version, !plain)
 		}
 	}
+	counts.expect(t, map[string]int64{"inflated": 4})
 }
 
 // Where the operator wants zstd, Kafka sends zstd to everybody, and refuses those whose version knows none.
@@ -127,7 +128,7 @@ func TestBatchesThatDoNotInflateAreSentAsTheyAre(t *testing.T) {
 	for i := recordbatch.HeaderBytes; i < len(bad); i++ {
 		bad[i] = 0xff
 	}
-	got, size := plainBatches([][]byte{append(bytes.Clone(good), bad...)}, 1<<20, true)
+	got, size := plainBatches([][]byte{append(bytes.Clone(good), bad...)}, 1<<20, true, func(int, int) {})
 	if len(got) != 2 || size != len(good)+len(bad) || !bytes.Equal(got[0], good) || !bytes.Equal(got[1], bad) {
 		t.Errorf("%d batches of %d bytes", len(got), size)
 	}

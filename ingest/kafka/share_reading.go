@@ -210,6 +210,14 @@ const minBytesPause = 50 * time.Millisecond
 func (f *shareFetching) give(tp meta.TopicPartition, given []*metapb.DeliveryGiven, batches []sharedBatch) {
 	row := f.row(tp)
 	row.acquired = given
+	var records, again int64
+	for _, g := range given {
+		records += g.NextOffset - g.BaseOffset
+		if g.DeliveryCount > 1 {
+			again += g.NextOffset - g.BaseOffset
+		}
+	}
+	f.call.server().config.Metrics.Shared(records, again)
 	first, next := given[0].BaseOffset, given[len(given)-1].NextOffset
 	for _, b := range batches {
 		if b.next > first && b.base < next {

@@ -77,7 +77,9 @@ func (c *call) acknowledgeShares(ctx context.Context, group, member string, aske
 		return answers, told
 	}
 	for k, code := range c.acknowledgePatiently(ctx, request) {
-		answers[places[k]] = deliveryError(code, kerr.CoordinatorNotAvailable)
+		if answers[places[k]] = deliveryError(code, kerr.CoordinatorNotAvailable); answers[places[k]] == 0 {
+			asked[places[k]].count(c.server().config.Metrics)
+		}
 	}
 	for i := range told {
 		told[i] = true // Kafka answers for partitions of which nothing was said as soon as something was said of any
@@ -166,6 +168,23 @@ func (c *call) sharedPartition(tp meta.TopicPartition) (e *kerr.Error) {
 		}
 	})
 	return e
+}
+
+// acknowledgementNames are Kafka's types by number.
+var acknowledgementNames = [...]string{"gap", "accept", "release", "reject"}
+
+// count tells of what was said. One type may stand for many records.
+func (a *shareAcknowledgements) count(metrics Metrics) {
+	for i := range a.batches {
+		b := &a.batches[i]
+		each := int64(1)
+		if len(b.AcknowledgeTypes) == 1 {
+			each = b.LastOffset - b.FirstOffset + 1
+		}
+		for _, t := range b.AcknowledgeTypes {
+			metrics.Acknowledged(acknowledgementNames[t], max(each, 0))
+		}
+	}
 }
 
 func (a *shareAcknowledgements) proto() *metapb.DeliveryAcknowledgements {

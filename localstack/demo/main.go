@@ -27,7 +27,6 @@ func main() {
 	flag.StringVar(&d.dir, "dir", ".cache/demo", "directory for input, data and logs; emptied first")
 	flag.StringVar(&d.binaries.Varve, "varve", "bin/varve", "the varve binary")
 	flag.StringVar(&d.binaries.MinIO, "minio", ".cache/bin/minio", "the MinIO server binary")
-	flag.StringVar(&d.binaries.NATS, "nats", ".cache/bin/nats-server", "the NATS server binary")
 	flag.BoolVar(&d.asCluster, "cluster", false, "run each role as a process of its own, on MinIO")
 	flag.IntVar(&d.limit, "lines", 0, "use only so many lines (0: all)")
 	flag.Parse()

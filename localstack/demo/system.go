@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +22,7 @@ import (
 // system is what the demo runs against: one process, or a cluster.
 type system struct {
 	processes []*supervise.Process // in order of start
+	cluster   *supervise.Cluster   // nil for one process
 	ingest    []*supervise.Process
 	hotLogs   []string
 	kafka     []string
@@ -33,7 +35,7 @@ type system struct {
 var flags = []string{"--seal-age", "2s", "--hot-segment-bytes", "32MiB", "--log-level", "info"}
 
 func newSystem(dir string, binaries supervise.Binaries, asCluster bool) (*system, error) {
-	ports, err := freePorts(11)
+	ports, err := freePorts(20)
 	if err != nil {
 		return nil, err
 	}
@@ -56,17 +58,18 @@ func newSystem(dir string, binaries supervise.Binaries, asCluster bool) (*system
 func (s *system) prepareCluster(dir string, binaries supervise.Binaries, ports []int) error {
 	c := &supervise.Cluster{
 		Dir: dir, Binaries: binaries, Metalog: "jetstream", Flags: flags, Tell: os.Stdout,
-		Ports: supervise.Ports{MinIO: ports[0], NATS: ports[1], KafkaA: ports[2], KafkaB: ports[3], HTTP: ports[4], Internal: ports[8]},
+		Ports: supervise.Ports{MinIO: ports[0], KafkaA: ports[1], KafkaB: ports[2], HTTP: ports[3], Internal: ports[9], NATS: ports[14]},
 	}
 	if err := c.Prepare(); err != nil {
 		return err
 	}
+	s.cluster = c
 	s.processes, s.ingest = c.Processes(), []*supervise.Process{c.IngestA, c.IngestB}
 	s.hotLogs = []string{filepath.Join(dir, "ingest-a", "hotlog"), filepath.Join(dir, "ingest-b", "hotlog")}
-	s.kafka = []string{fmt.Sprintf("127.0.0.1:%d", ports[2]), fmt.Sprintf("127.0.0.1:%d", ports[3])}
+	s.kafka = []string{fmt.Sprintf("127.0.0.1:%d", ports[1]), fmt.Sprintf("127.0.0.1:%d", ports[2])}
 	s.bucket = filepath.Join(dir, "minio", "varve")
-	for i, p := range []*supervise.Process{c.Coordinator, c.IngestA, c.IngestB, c.Tiering} {
-		s.status[p] = fmt.Sprintf("127.0.0.1:%d", ports[4]+i)
+	for i, p := range append(slices.Clone(c.Coordinators), c.IngestA, c.IngestB, c.Tiering) {
+		s.status[p] = fmt.Sprintf("127.0.0.1:%d", ports[3]+i)
 	}
 	return nil
 }
@@ -95,6 +98,9 @@ func freePorts(n int) ([]int, error) {
 func (s *system) brokers() string { return strings.Join(s.kafka, ",") }
 
 func (s *system) up(ctx context.Context) error {
+	if s.cluster != nil {
+		return s.cluster.Up(ctx)
+	}
 	for _, p := range s.processes {
 		p.Start()
 		if err := p.AwaitReady(ctx); err != nil {

@@ -1,5 +1,5 @@
-// Command stack runs a small Varve cluster on this machine as native processes: a MinIO store, a NATS server, a coordinator, two
-// ingest nodes in two zones, and a tiering worker. It starts them in order, each when the one before is ready, starts a process
+// Command stack runs a small Varve cluster on this machine as native processes: a MinIO store, three coordinators, two
+// ingest nodes in two zones, and a tiering worker. It starts them in order, each when those before it are ready, starts a process
 // again that ends by itself, and stops them in reverse on SIGTERM.
 //
 //	stack up     run until told to stop (make stack)
@@ -22,12 +22,11 @@ import (
 
 func main() {
 	s := &stack{cluster: supervise.Cluster{
-		Tell: os.Stdout, Ports: supervise.Ports{MinIO: 9000, NATS: 4222, KafkaA: 9092, KafkaB: 19092, HTTP: 8081, Internal: 9645},
+		Tell: os.Stdout, Ports: supervise.Ports{MinIO: 9000, KafkaA: 9092, KafkaB: 19092, HTTP: 8081, Internal: 9645, NATS: 4222},
 	}}
 	flag.StringVar(&s.cluster.Dir, "dir", "localstack-data", "directory for data, logs and the supervisor's process id")
 	flag.StringVar(&s.cluster.Binaries.Varve, "varve", "bin/varve", "the varve binary")
 	flag.StringVar(&s.cluster.Binaries.MinIO, "minio", ".cache/bin/minio", "the MinIO server binary")
-	flag.StringVar(&s.cluster.Binaries.NATS, "nats", ".cache/bin/nats-server", "the NATS server binary")
 	flag.StringVar(&s.cluster.Metalog, "metalog", "jetstream", "where the metadata log is kept: jetstream or bucket")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -6,14 +6,21 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 )
 
 // Binaries are what a cluster is made of.
 type Binaries struct {
-	Varve, MinIO, NATS string
+	Varve, MinIO string
 }
 
-// Cluster is a small cluster in directory Dir: MinIO, NATS, a coordinator, two ingest nodes in zones a and b, and a tiering worker.
+// Coordinators is how many coordinators a cluster has.
+const Coordinators = 3
+
+// Cluster is a small cluster in directory Dir: MinIO, three coordinators with their NATS servers, two ingest nodes in zones a and b, and a tiering
+// worker.
 type Cluster struct {
 	Dir      string
 	Binaries Binaries
@@ -23,14 +30,16 @@ type Cluster struct {
 	Flags []string
 	Tell  io.Writer
 
-	MinIO, NATS, Coordinator, IngestA, IngestB, Tiering *Process
+	MinIO, IngestA, IngestB, Tiering *Process
+	Coordinators                     []*Process
 }
 
 // Ports are where the cluster listens on loopback.
 type Ports struct {
-	MinIO, NATS, KafkaA, KafkaB int
-	// HTTP is the first of four status ports, Internal of three internal ones.
-	HTTP, Internal int
+	MinIO, KafkaA, KafkaB int
+	// HTTP is the first of six status ports, Internal of five internal ones: coordinators', ingest nodes', the worker's. NATS is the first of six for
+	// NATS: three for clients, three for the servers among themselves.
+	HTTP, Internal, NATS int
 }
 
 // The root user of a store that listens on loopback alone.
@@ -41,32 +50,41 @@ const (
 
 // Processes lists the cluster in the order in which it starts.
 func (c *Cluster) Processes() []*Process {
-	return []*Process{c.MinIO, c.NATS, c.Coordinator, c.IngestA, c.IngestB, c.Tiering}
+	return slices.Concat(c.stages()...)
+}
+
+// stages are what is started together: a new metadata log begins when all coordinators are there.
+func (c *Cluster) stages() [][]*Process {
+	return [][]*Process{{c.MinIO}, c.Coordinators, {c.IngestA}, {c.IngestB}, {c.Tiering}}
 }
 
 // Prepare makes the directories and the processes; nothing is started.
 func (c *Cluster) Prepare() error {
-	for _, dir := range []string{"logs", "minio", "nats"} {
+	for _, dir := range []string{"logs", "minio"} {
 		if err := os.MkdirAll(filepath.Join(c.Dir, dir), 0o750); err != nil {
 			return err
 		}
 	}
-	minioAddr, natsAddr := loopback(c.Ports.MinIO), loopback(c.Ports.NATS)
-	conf := filepath.Join(c.Dir, "nats.conf")
-	// Varve's own state needs every write synced before it is acknowledged.
-	text := fmt.Sprintf("listen: %q\nserver_name: varve-local\nmax_payload: 1MB\njetstream { store_dir: %q, sync_interval: always }\n", natsAddr, filepath.Join(c.Dir, "nats"))
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
-		return err
-	}
+	minioAddr := loopback(c.Ports.MinIO)
 	c.MinIO = &Process{
 		Name: "minio", Command: []string{c.Binaries.MinIO, "server", "--address", minioAddr, filepath.Join(c.Dir, "minio")},
 		Env: []string{"MINIO_UPDATE=off", "MINIO_BROWSER=off"}, Ready: HTTPReady("http://" + minioAddr + "/minio/health/ready"),
 	}
-	c.NATS = &Process{Name: "nats", Command: []string{c.Binaries.NATS, "--config", conf}, Ready: DialReady(natsAddr)}
-	c.Coordinator = c.role("coordinator", "coordinator", 0, 0)
-	c.IngestA = c.role("ingest-a", "ingest", 1, 1, "--kafka-addr", loopback(c.Ports.KafkaA), "--zone", "a")
-	c.IngestB = c.role("ingest-b", "ingest", 2, 2, "--kafka-addr", loopback(c.Ports.KafkaB), "--zone", "b")
-	c.Tiering = c.role("tiering", "tiering", 3, -1)
+	var peers, urls []string
+	for i := range Coordinators {
+		peers = append(peers, fmt.Sprintf("%d=%s:%d", i+1, loopback(c.Ports.Internal+i), c.Ports.NATS+Coordinators+i))
+		urls = append(urls, "nats://"+loopback(c.Ports.NATS+i))
+	}
+	group := []string{"--peers", strings.Join(peers, ",")}
+	outside := append(slices.Clone(group), "--nats-url", strings.Join(urls, ","))
+	c.Coordinators = nil
+	for i := range Coordinators {
+		own := append([]string{"--node-id", strconv.Itoa(i + 1), "--nats-addr", loopback(c.Ports.NATS + i)}, group...)
+		c.Coordinators = append(c.Coordinators, c.role(fmt.Sprintf("coordinator-%d", i+1), "coordinator", i, i, own...))
+	}
+	c.IngestA = c.role("ingest-a", "ingest", 3, 3, append([]string{"--kafka-addr", loopback(c.Ports.KafkaA), "--zone", "a"}, outside...)...)
+	c.IngestB = c.role("ingest-b", "ingest", 4, 4, append([]string{"--kafka-addr", loopback(c.Ports.KafkaB), "--zone", "b"}, outside...)...)
+	c.Tiering = c.role("tiering", "tiering", 5, -1, outside...)
 	for _, p := range c.Processes() {
 		p.Env = append(p.Env, "MINIO_ROOT_USER="+MinIOUser, "MINIO_ROOT_PASSWORD="+MinIOPassword)
 		p.Log, p.Tell = filepath.Join(c.Dir, "logs", p.Name+".log"), c.Tell
@@ -78,7 +96,7 @@ func (c *Cluster) Prepare() error {
 func (c *Cluster) role(name, role string, http, internal int, more ...string) *Process {
 	command := []string{
 		c.Binaries.Varve, role, "--data-dir", filepath.Join(c.Dir, name), "--http-addr", loopback(c.Ports.HTTP + http),
-		"--nats-url", "nats://" + loopback(c.Ports.NATS), "--metalog", c.Metalog,
+		"--metalog", c.Metalog,
 		"--bucket", "minio://" + loopback(c.Ports.MinIO) + "/varve?secure=false&create=true",
 	}
 	if internal >= 0 {
@@ -88,15 +106,19 @@ func (c *Cluster) role(name, role string, http, internal int, more ...string) *P
 	return &Process{Name: name, Command: command, Ready: HTTPReady("http://" + loopback(c.Ports.HTTP+http) + "/readyz")}
 }
 
-// Up starts the processes, each when the one before is ready.
+// Up starts the processes, each when those before it are ready.
 func (c *Cluster) Up(ctx context.Context) error {
-	for _, p := range c.Processes() {
-		p.Start()
-		if err := p.AwaitReady(ctx); err != nil {
-			return err
+	for _, stage := range c.stages() {
+		for _, p := range stage {
+			p.Start()
 		}
-		if c.Tell != nil {
-			fmt.Fprintf(c.Tell, "%-12s ready, log in %s\n", p.Name, p.Log)
+		for _, p := range stage {
+			if err := p.AwaitReady(ctx); err != nil {
+				return err
+			}
+			if c.Tell != nil {
+				fmt.Fprintf(c.Tell, "%-12s ready, log in %s\n", p.Name, p.Log)
+			}
 		}
 	}
 	return nil

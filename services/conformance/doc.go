@@ -3,7 +3,7 @@
 // print is compared. Clients of several languages are run against Varve.
 //
 // All of it is tests, which run when VARVE_CONFORMANCE=1 (`make conformance`) and need Java, Maven, Python and npm: kafka.sh gets Kafka's
-// jars, clients/prepare.sh the clients.
+// jars, clients/prepare.sh the clients. The comparison of answers alone is differential.sh.
 //
 // # How to read it
 //

@@ -166,7 +166,8 @@ func leaderConfig(p *process.Process, r *replica.Replica, log metalog.Log, obser
 	}
 	if l, ok := log.(*jetstream.Log); ok && l.Replicated() {
 		// While the stream's servers elect a leader nobody answers: what is repeated often is answered soon after.
-		c.BarrierAppends, c.AppendTimeout, c.MaxRetryInterval = true, time.Second, 200*time.Millisecond
+		c.BarrierAppends = true
+		c.FirstAppendTimeout, c.AppendTimeout, c.MaxRetryInterval = 200*time.Millisecond, time.Second, 200*time.Millisecond
 	}
 	return c
 }

@@ -26,6 +26,7 @@ func observe(registry *prometheus.Registry, r *replica.Replica) {
 			_, bytes := s.Waiting(s.TimeMillis())
 			return float64(bytes)
 		}),
+		gauge("varve_lost_offsets", "Offsets whose records were declared lost with a node, and that no retention has passed.", func(s *meta.State) float64 { return float64(s.LostOffsets()) }),
 		gauge("varve_garbage_objects", "Objects that wait to be deleted.", func(s *meta.State) float64 { return float64(len(s.Garbage())) }),
 	)
 }

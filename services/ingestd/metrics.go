@@ -26,6 +26,9 @@ type metrics struct {
 
 	connections   prometheus.Gauge
 	parked        prometheus.Gauge
+	inflated      *prometheus.CounterVec // "stored", "inflated"
+	shared        *prometheus.CounterVec // "first", "again"
+	acknowledged  *prometheus.CounterVec // by type
 	requests      *prometheus.CounterVec // api, version
 	requestTime   *prometheus.HistogramVec
 	requestBytes  *prometheus.CounterVec // api, direction
@@ -80,6 +83,9 @@ func newMetrics(registry *prometheus.Registry, log *slog.Logger) *metrics {
 		registry: registry, log: log,
 		connections:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "varve_kafka_connections", Help: "Open connections of Kafka clients."}),
 		parked:        prometheus.NewGauge(prometheus.GaugeOpts{Name: "varve_kafka_connections_parked", Help: "Open connections that are idle and have no goroutine of their own."}),
+		inflated:      counter("varve_kafka_inflated_bytes_total", "Bytes of zstd batches that were inflated for clients not known to read zstd, and of what became of them.", "bytes"),
+		shared:        counter("varve_share_records_given_total", "Records given to members of share groups, for the first time or again.", "delivery"),
+		acknowledged:  counter("varve_share_records_acknowledged_total", "Records that members of share groups have acknowledged, by type.", "type"),
 		requests:      counter("varve_kafka_requests_total", "Kafka requests answered.", "api", "version"),
 		requestTime:   histogram("varve_kafka_request_seconds", "From a request's last byte to its answer's.", "api"),
 		requestBytes:  counter("varve_kafka_bytes_total", "Bytes of Kafka requests and answers.", "api", "direction"),
@@ -100,7 +106,7 @@ func newMetrics(registry *prometheus.Registry, log *slog.Logger) *metrics {
 		fsyncs:        prometheus.NewCounter(prometheus.CounterOpts{Name: "varve_hotlog_fsyncs_total", Help: "fdatasync calls for groups of chunks."}),
 		fsyncTime:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "varve_hotlog_fsync_seconds", Help: "Time of those calls.", Buckets: latencyBuckets}),
 	}
-	registry.MustRegister(m.connections, m.parked, m.requests, m.requestTime, m.requestBytes, m.refused, m.chunks, m.chunkBatches, m.chunkBytes,
+	registry.MustRegister(m.connections, m.parked, m.inflated, m.shared, m.acknowledged, m.requests, m.requestTime, m.requestBytes, m.refused, m.chunks, m.chunkBatches, m.chunkBytes,
 		m.flushTime, m.commitTime, m.objectPuts, m.objectBytes, m.objectPutTime, m.failedBatches, m.epochs, m.hotLogFill, m.unshippedRuns, m.hotBytes, m.fsyncs, m.fsyncTime)
 	m.perRequest.Store(&map[requestKey]*requestMetrics{})
 	for _, l := range lane.Lanes {
@@ -134,6 +140,23 @@ func (m *metrics) Connections(n int) { m.connections.Set(float64(n)) }
 
 // Parked implements kafka.Metrics.
 func (m *metrics) Parked(n int) { m.parked.Set(float64(n)) }
+
+// Inflated implements kafka.Metrics.
+func (m *metrics) Inflated(storedBytes, inflatedBytes int) {
+	m.inflated.WithLabelValues("stored").Add(float64(storedBytes))
+	m.inflated.WithLabelValues("inflated").Add(float64(inflatedBytes))
+}
+
+// Shared implements kafka.Metrics.
+func (m *metrics) Shared(records, again int64) {
+	m.shared.WithLabelValues("first").Add(float64(records - again))
+	m.shared.WithLabelValues("again").Add(float64(again))
+}
+
+// Acknowledged implements kafka.Metrics.
+func (m *metrics) Acknowledged(what string, records int64) {
+	m.acknowledged.WithLabelValues(what).Add(float64(records))
+}
 
 // Request implements kafka.Metrics.
 func (m *metrics) Request(api string, version int16, took time.Duration, requestBytes, responseBytes int) {

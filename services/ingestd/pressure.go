@@ -2,6 +2,7 @@ package ingestd
 
 import (
 	"context"
+	"path/filepath"
 	"time"
 
 	"github.com/varvelog/varve/coordinator/leader"
@@ -20,7 +21,7 @@ const (
 
 // watchPressure tells the lanes how full is what keeps their chunks until they are shipped, until ctx ends.
 func (n *Node) watchPressure(ctx context.Context, p *process.Process, r *replica.Replica) {
-	disk := diskSpace(p.Config.DataDir)
+	disk := diskSpace(filepath.Join(p.Config.DataDir, "hotlog")) // which may be a disk of its own
 	look := func() {
 		hotLog := hotLogFill(n.hotLog.SizeBytes(), int64(p.Config.HotLogBytes), disk)
 		runs := 0

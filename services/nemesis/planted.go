@@ -24,7 +24,7 @@ func planted(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("nemesis planted", flag.ContinueOnError)
 	root := flags.String("root", ".", "root of the module")
 	dir := flags.String("dir", ".cache/nemesis/planted", "directory that takes binaries and histories")
-	only := flags.String("only", "", "plant only the faults whose names contain this")
+	only := flags.String("only", "", "plant only the faults whose names contain one of these, with commas")
 	duration := flags.Duration("duration", 30*time.Second, "how long each runs")
 	attempts := flags.Int("attempts", 3, "runs that each fault may take to be found, each longer than the last")
 	coordinators := flags.Int("coordinators", 3, "number of coordinators")
@@ -33,7 +33,7 @@ func planted(ctx context.Context, args []string) error {
 	}
 	var missed []error
 	for i, f := range patched.Faults {
-		if !strings.Contains(f.Name, *only) {
+		if !slices.ContainsFunc(strings.Split(*only, ","), func(part string) bool { return strings.Contains(f.Name, part) }) {
 			continue
 		}
 		binary, err := filepath.Abs(filepath.Join(*dir, fmt.Sprint("varve-", i)))

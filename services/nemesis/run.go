@@ -37,7 +37,8 @@ type run struct {
 
 const (
 	startPatience = 90 * time.Second
-	// livePatience is how long the cluster may take, when everything is healed, until every client goes on.
+	// livePatience is how long the cluster may take, when everything is healed, until every client goes on; groups of the consumer protocol
+	// are waited for at the end of the run only, since members that are killed hold them up.
 	livePatience = 60 * time.Second
 	// finishPatience bounds the wait for transactions of crashed clients, and the reading of all logs.
 	finishPatience = 5 * time.Minute
@@ -173,23 +174,29 @@ func (r *run) several(source *fault.Source, sleep func(time.Duration)) error {
 
 // awaitLive waits, when nothing fails, until every process serves and every kind of client has succeeded with what it began since.
 func (r *run) awaitLive(ctx context.Context, when string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), livePatience)
+	patience, sessions := livePatience, when != ""
+	if sessions {
+		patience += 2 * workload.SessionTimeout // members that are killed while others' sessions end
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	began, mark := time.Now(), r.work.Mark()
 	if err := r.cluster.AwaitReady(ctx); err != nil {
-		r.cluster.Complain("%s after everything was healed: %v", livePatience, err)
+		r.cluster.Complain("%s after everything was healed: %v", patience, err)
 		return
 	}
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
+	last := "nothing"
 	for {
-		behind := r.work.Behind(mark)
+		behind := r.work.Behind(mark, sessions)
 		if len(behind) == 0 {
 			break
 		}
+		last = strings.Join(behind, ", ")
 		select {
 		case <-ctx.Done():
-			r.cluster.Complain("%s after everything was healed, nothing has come of: %s", livePatience, strings.Join(behind, ", "))
+			r.cluster.Complain("%s after everything was healed, nothing has come of: %s", patience, last)
 			return
 		case <-ticker.C:
 		}
@@ -200,7 +207,7 @@ func (r *run) awaitLive(ctx context.Context, when string) {
 		r.mu.recoveries = append(r.mu.recoveries, took)
 		r.mu.Unlock()
 	}
-	r.tell("everything works again %s after %.1f s", when, took.Seconds())
+	r.tell("everything works again %s after %.1f s; the last was: %s", when, took.Seconds(), last)
 }
 
 func (r *run) checkMemory() {

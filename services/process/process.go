@@ -299,6 +299,9 @@ func (p *Process) startNATS() (err error) {
 	if p.server, err = bus.StartServer(server); err != nil {
 		return fmt.Errorf("start NATS: %w", err)
 	}
+	if server.Cluster != nil && server.StoreDir != "" {
+		p.Readiness.Add("jetstream", p.server.Health)
+	}
 	return nil
 }
 

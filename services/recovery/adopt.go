@@ -16,6 +16,7 @@ import (
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/coordinator/salvage"
 	"github.com/varvelog/varve/infra/objstore"
+	"github.com/varvelog/varve/ingest/chunk"
 	"github.com/varvelog/varve/ingest/recordbatch"
 	"github.com/varvelog/varve/services/verify"
 	"github.com/varvelog/varve/tiering/segment"
@@ -50,6 +51,7 @@ func (p *Plan) adopt(ctx context.Context, found *salvage.Found) error {
 	if err != nil {
 		return err
 	}
+	p.orphans = listed.orphans
 	p.adoptTopics(objects, found.State != nil)
 	p.adoptParts(objects)
 	return p.adoptChunks(ctx, listed.chunks, shippedRuns(objects))
@@ -77,12 +79,14 @@ type listing struct {
 	chunks   map[meta.ChunkID]objstore.Info
 	sizes    map[meta.SegmentID]int64
 	present  map[meta.ChunkID]bool
+	orphans  map[meta.SegmentID]objstore.Info // of jobs that have come to nothing, as far as the state knows
 }
 
 func (p *Plan) list(ctx context.Context) (*listing, error) {
 	l := &listing{
 		segments: map[meta.SegmentID]objstore.Info{}, chunks: map[meta.ChunkID]objstore.Info{},
 		sizes: map[meta.SegmentID]int64{}, present: map[meta.ChunkID]bool{},
+		orphans: map[meta.SegmentID]objstore.Info{},
 	}
 	for _, prefix := range []string{"chunk/", "segment/"} {
 		for info, err := range p.cfg.Store.List(ctx, prefix, "") {
@@ -94,6 +98,8 @@ func (p *Plan) list(ctx context.Context) (*listing, error) {
 				l.sizes[id] = info.SizeBytes
 				if p.recovery.Adoptable(info.Key) {
 					l.segments[id] = info
+				} else if !p.recovery.Refers(id) {
+					l.orphans[id] = info
 				}
 			} else if id, ok := meta.ParseChunkKey(info.Key); ok {
 				l.present[id] = true
@@ -314,19 +320,9 @@ func (p *Plan) adoptTopics(objects []*storedObject, known bool) {
 
 // adoptParts takes in, partition by partition, the parts that together cover most.
 func (p *Plan) adoptParts(objects []*storedObject) {
-	partitions := map[meta.TopicPartition][]candidate{}
-	for _, o := range objects {
-		for _, c := range o.parts {
-			tp := meta.TopicPartition{Topic: c.part.TopicID, Partition: c.part.Partition}
-			partitions[tp] = append(partitions[tp], c)
-		}
-	}
-	order := slices.SortedFunc(maps.Keys(partitions), func(x, y meta.TopicPartition) int {
-		return cmp.Or(slices.Compare(x.Topic[:], y.Topic[:]), cmp.Compare(x.Partition, y.Partition))
-	})
 	used := map[meta.SegmentID]bool{}
-	for _, tp := range order {
-		for _, c := range cover(partitions[tp]) {
+	for _, chosen := range covers(objects) {
+		for _, c := range chosen {
 			a := p.recovery.AdoptPart(c.object.id, uint64(c.object.info.SizeBytes), c.object.header.CreatedMillis, describePart(&c.part), c.events)
 			switch {
 			case a.Taken:
@@ -338,6 +334,26 @@ func (p *Plan) adoptParts(objects []*storedObject) {
 		}
 	}
 	p.Report.Parts.Objects = len(used)
+}
+
+// rescue looks, where the metadata knew of records that are lost, whether objects that nothing refers to have them.
+func (p *Plan) rescue(ctx context.Context) error {
+	if !p.recovery.Losing() || len(p.orphans) == 0 {
+		return nil
+	}
+	objects, err := p.readSegments(ctx, p.orphans)
+	if err != nil {
+		return err
+	}
+	for _, chosen := range covers(objects) {
+		for _, c := range chosen {
+			if p.recovery.Rescue(c.object.id, uint64(c.object.info.SizeBytes), c.object.header.CreatedMillis, describePart(&c.part)) {
+				p.Report.Rescued.Objects++
+				p.Report.Rescued.Offsets += c.part.NextOffset - c.part.BaseOffset
+			}
+		}
+	}
+	return nil
 }
 
 // adoptChunks commits object chunks that were not committed yet as far as the state knows, in the order in which they were made.
@@ -366,10 +382,37 @@ func (p *Plan) adoptChunks(ctx context.Context, infos map[meta.ChunkID]objstore.
 		chunks = append(chunks, found...)
 	}
 	slices.SortStableFunc(chunks, compareFound)
+	p.nameTopics(chunks)
 	for i := range chunks {
 		p.adoptChunk(&chunks[i], shipped)
 	}
 	return nil
+}
+
+// nameTopics gives a name to the topics of chunks that neither the metadata nor a segment knows: chunks tell no more than their ids.
+func (p *Plan) nameTopics(chunks []foundChunk) {
+	for i := range chunks {
+		table, err := chunk.ParseTable(chunks[i].command.RunTable)
+		if err != nil {
+			continue // AdoptChunk tells
+		}
+		for j := range table.Runs() {
+			run := table.Run(j)
+			t := p.recovery.State().Topic(run.Topic)
+			if t != nil && (run.Partition < int32(t.Partitions()) || !p.unnamed[run.Topic]) {
+				continue
+			}
+			name := fmt.Sprintf("recovered-%x", run.Topic)
+			fresh, err := p.recovery.AdoptTopic(meta.StoredTopic{ID: run.Topic, Name: name, Partitions: run.Partition + 1})
+			if err != nil {
+				p.notAdopted("topic "+name, err.Error())
+			} else if fresh {
+				p.unnamed[run.Topic] = true
+				p.Report.NewTopics = append(p.Report.NewTopics, name)
+				p.Report.Missing = append(p.Report.Missing, fmt.Sprintf("name and settings of the topic with id %x: its records are in %s, with the default settings, and retention.ms=-1", run.Topic, name))
+			}
+		}
+	}
 }
 
 func (p *Plan) adoptChunk(c *foundChunk, shipped map[meta.ChunkID]map[meta.TopicPartition]bool) {

@@ -2,9 +2,30 @@ package recovery
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sort"
+
+	"github.com/varvelog/varve/coordinator/meta"
 )
+
+// covers chooses parts for each partition, in order of topic id and partition.
+func covers(objects []*storedObject) (chosen [][]candidate) {
+	partitions := map[meta.TopicPartition][]candidate{}
+	for _, o := range objects {
+		for _, c := range o.parts {
+			tp := meta.TopicPartition{Topic: c.part.TopicID, Partition: c.part.Partition}
+			partitions[tp] = append(partitions[tp], c)
+		}
+	}
+	order := slices.SortedFunc(maps.Keys(partitions), func(x, y meta.TopicPartition) int {
+		return cmp.Or(slices.Compare(x.Topic[:], y.Topic[:]), cmp.Compare(x.Partition, y.Partition))
+	})
+	for _, tp := range order {
+		chosen = append(chosen, cover(partitions[tp]))
+	}
+	return chosen
+}
 
 // cover chooses, of parts of one partition that may overlap, those that cover most offsets without overlapping, and of equal choices the
 // newest: what several objects hold of a range are the same records, perhaps fewer of them after compaction. The result is in order of offset.

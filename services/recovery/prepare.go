@@ -56,6 +56,8 @@ type Plan struct {
 	fillers  []filler
 	state    *meta.State
 	former   [16]byte
+	unnamed  map[meta.TopicID]bool // topics whose names are lost
+	orphans  map[meta.SegmentID]objstore.Info
 	locks    []io.Closer
 }
 
@@ -73,7 +75,7 @@ func Prepare(ctx context.Context, cfg Config) (_ *Plan, err error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	p := &Plan{cfg: cfg}
+	p := &Plan{cfg: cfg, unnamed: map[meta.TopicID]bool{}}
 	p.Report.Bucket = cfg.Store.String()
 	p.Report.Lost, p.Report.Missing = []Lost{}, []string{}
 	defer func() {
@@ -96,7 +98,7 @@ func Prepare(ctx context.Context, cfg Config) (_ *Plan, err error) {
 	if err := p.adopt(ctx, found); err != nil {
 		return nil, err
 	}
-	if err := p.giveUp(); err != nil {
+	if err := p.giveUp(ctx); err != nil {
 		return nil, err
 	}
 	return p, p.conclude(found)
@@ -216,7 +218,7 @@ func (p *Plan) notAdopted(where, why string) {
 }
 
 // giveUp decides what is lost, and stores in its place what readers can pass over.
-func (p *Plan) giveUp() error {
+func (p *Plan) giveUp(ctx context.Context) error {
 	kept, err := p.keptDisks()
 	if err != nil {
 		return err
@@ -225,6 +227,9 @@ func (p *Plan) giveUp() error {
 	r.KeepDisks(func(n *meta.Node) bool { return kept[n.ID] })
 	p.Report.Aborted, p.Report.OtherAborted = r.EndTransactions()
 	r.SealAll()
+	if err := p.rescue(ctx); err != nil {
+		return err
+	}
 	for _, l := range r.Lost() {
 		p.Report.Lost = append(p.Report.Lost, Lost{
 			Topic: l.Topic, Partition: l.Partition, BaseOffset: l.BaseOffset, NextOffset: l.NextOffset, Node: int32(l.Node), Known: l.Known,

@@ -52,6 +52,8 @@ type Report struct {
 	Parts  Adopted `json:"adopted_segments"`
 	Chunks Adopted `json:"adopted_chunks"`
 	Hot    Adopted `json:"adopted_hot_chunks"`
+	// Rescued: objects that nothing referred to have records that would be lost.
+	Rescued Adopted `json:"rescued"`
 	// NewTopics are known from objects alone.
 	NewTopics []string `json:"new_topics,omitempty"`
 
@@ -94,6 +96,9 @@ func (r *Report) Write(w io.Writer) error {
 		if a.Objects > 0 {
 			p.line("adopted from beyond the metadata: %d %s with %d offsets", a.Objects, a.what, a.Offsets)
 		}
+	}
+	if r.Rescued.Objects > 0 {
+		p.line("rescued from %d objects that nothing referred to: %d offsets", r.Rescued.Objects, r.Rescued.Offsets)
 	}
 	for _, name := range r.NewTopics {
 		p.line("  topic %s is known from what was adopted alone", name)

@@ -44,6 +44,7 @@ func newRoot() *cobra.Command {
 	root.SetHelpCommandGroupID("tool")
 	inGroup(root, "server", newServers()...)
 	inGroup(root, "client", newTopic(), newProduce(), newConsume(), newGroup())
+	inGroup(root, "server", newNode())
 	inGroup(root, "tool", newTools()...)
 	return root
 }

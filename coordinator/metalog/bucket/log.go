@@ -34,11 +34,25 @@ var _ metalog.Log = (*Log)(nil)
 
 // Open lists the log.
 func Open(ctx context.Context, store objstore.Store) (*Log, error) {
-	l := &Log{store: store}
+	for range listAttempts {
+		l, whole, err := list(ctx, store)
+		if err != nil || whole {
+			return l, err
+		}
+	}
+	return nil, fmt.Errorf("list metalog in %s: entries that are there are not listed", store)
+}
+
+// listAttempts is how often the log is listed until no entry is missed.
+const listAttempts = 10
+
+// list lists the log; whole is false where the listing, during which a leader may have appended, has missed an entry within it.
+func list(ctx context.Context, store objstore.Store) (l *Log, whole bool, err error) {
+	l = &Log{store: store}
 	l.mu.first, l.mu.next = 1, 1
 	for info, err := range store.List(ctx, keyPrefix, "") {
 		if err != nil {
-			return nil, fmt.Errorf("list metalog in %s: %w", store, err)
+			return nil, false, fmt.Errorf("list metalog in %s: %w", store, err)
 		}
 		seq, ok := parseKey(info.Key)
 		if !ok {
@@ -49,7 +63,16 @@ func Open(ctx context.Context, store objstore.Store) (*Log, error) {
 		}
 		l.mu.next = seq + 1
 	}
-	return l, nil
+	if l.mu.first == 1 {
+		return l, true, nil
+	}
+	switch _, err := store.Head(ctx, Key(l.mu.first-1)); {
+	case errors.Is(err, objstore.ErrNotFound):
+		return l, true, nil
+	case err != nil:
+		return nil, false, fmt.Errorf("look for entry %d in %s: %w", l.mu.first-1, store, err)
+	}
+	return nil, false, nil
 }
 
 func (l *Log) bounds() (first, next uint64) {

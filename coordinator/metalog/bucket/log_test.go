@@ -48,6 +48,40 @@ func TestInterruptedTruncationLeavesTheLogReadable(t *testing.T) {
 	}
 }
 
+// forgetful is a store whose first listing misses an object that is there, as that of a folder may in which files are being created.
+type forgetful struct {
+	objstore.Store
+	missed string
+}
+
+func (f *forgetful) List(ctx context.Context, prefix, after string) func(yield func(objstore.Info, error) bool) {
+	missed := f.missed
+	f.missed = ""
+	return func(yield func(objstore.Info, error) bool) {
+		for info, err := range f.Store.List(ctx, prefix, after) {
+			if info.Key != missed && !yield(info, err) {
+				return
+			}
+		}
+	}
+}
+
+// A coordinator that started while another appended took the log for one that was cut, and refused it.
+func TestAListingThatMissesAnEntryIsNotTakenForATruncation(t *testing.T) {
+	ctx, store := context.Background(), mem.New("metalog")
+	log := open(t, store)
+	for seq := uint64(1); seq <= 10; seq++ {
+		if err := log.Append(ctx, seq, []byte("x"), metalog.Ordinary); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for seq := uint64(2); seq <= 9; seq++ {
+		if first, next, err := open(t, &forgetful{store, Key(seq)}).Bounds(ctx); err != nil || first != 1 || next != 11 {
+			t.Fatalf("without entry %d: bounds = [%d, %d), %v; want [1, 11)", seq, first, next, err)
+		}
+	}
+}
+
 func TestReaderFindsThatTheLogWasTruncatedBehindItsBack(t *testing.T) {
 	ctx, store := context.Background(), mem.New("metalog")
 	log := open(t, store)

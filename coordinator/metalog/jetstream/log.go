@@ -86,7 +86,9 @@ func Open(ctx context.Context, conn *bus.Conn, cfg Config) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.replicated = info.Config.Replicas > 1
+	if l.replicated = info.Config.Replicas > 1; l.replicated {
+		l.revival.server = nil // the others go on without this server
+	}
 	return l, nil
 }
 

@@ -40,9 +40,10 @@ type Rule struct {
 
 // Proxy is a running proxy.
 type Proxy struct {
-	server *http.Server
-	done   chan struct{}
-	mu     struct {
+	address string
+	server  *http.Server
+	done    chan struct{}
+	mu      struct {
 		sync.Mutex
 		rules []*Rule
 		hit   map[Fate]int
@@ -59,7 +60,7 @@ func Listen(address, target string) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("proxy of the store: %w", err)
 	}
-	p := &Proxy{done: make(chan struct{})}
+	p := &Proxy{address: listener.Addr().String(), done: make(chan struct{})}
 	p.mu.hit = map[Fate]int{}
 	quiet := log.New(io.Discard, "", 0) // what is cut is cut on purpose
 	forward := &httputil.ReverseProxy{
@@ -87,7 +88,7 @@ func Listen(address, target string) (*Proxy, error) {
 			}
 			panic(http.ErrAbortHandler)
 		}
-		forward.ServeHTTP(w, r)
+		forward.ServeHTTP(deaf{w}, r)
 	})}
 	go func() {
 		defer close(p.done)
@@ -95,6 +96,9 @@ func Listen(address, target string) (*Proxy, error) {
 	}()
 	return p, nil
 }
+
+// Address is where it listens.
+func (p *Proxy) Address() string { return p.address }
 
 // Close ends the proxy and cuts what is under way.
 func (p *Proxy) Close() error {
@@ -146,18 +150,22 @@ func (p *Proxy) meet(r *http.Request) (*http.Request, Fate) {
 	for _, rule := range p.mu.rules {
 		if (rule.From == "" || rule.From == from) && rand.Float64() < rule.Chance {
 			met = append(met, rule)
-			p.mu.hit[rule.Fate]++
 		}
 	}
 	p.mu.Unlock()
 	var last Fate
 	for _, rule := range met {
-		switch rule.Fate {
-		case Slow:
+		if rule.Fate == Slow {
 			var whole bool
 			if r, whole = detach(r); !whole {
 				return r, Reset
 			}
+		}
+		p.mu.Lock()
+		p.mu.hit[rule.Fate]++
+		p.mu.Unlock()
+		switch rule.Fate {
+		case Slow:
 			wait(r.Context(), rule.ended, time.Duration(rand.ExpFloat64()*float64(rule.Delay)))
 		case Stall:
 			wait(r.Context(), rule.ended, time.Hour)
@@ -189,6 +197,9 @@ func wait(ctx context.Context, ended <-chan struct{}, d time.Duration) {
 	case <-timer.C:
 	}
 }
+
+// deaf hides that an answer's client can be seen to go, which would end a request that is to be carried out without it.
+type deaf struct{ http.ResponseWriter }
 
 // discard takes an answer that is to be lost.
 type discard struct{ header http.Header }

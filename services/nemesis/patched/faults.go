@@ -26,12 +26,19 @@ var Faults = []Fault{
 	},
 	{
 		Name: "what was not committed is acknowledged",
-		Changes: []Change{{
-			File: "ingest/kafka/codes.go",
-			Old:  "	case lane.Fenced, lane.Closed:\n		return kerr.NotLeaderForPartition.Code, \"\"",
-			New:  "	case lane.Fenced, lane.Closed:\n		return 0, \"\"",
-		}},
-		Faults: "pause,terminate,isolate",
+		Changes: []Change{
+			{
+				File: "ingest/kafka/codes.go",
+				Old:  "	case lane.TimedOut:\n		return kerr.RequestTimedOut.Code, \"\"",
+				New:  "	case lane.TimedOut:\n		return 0, \"\"",
+			},
+			{
+				File: "ingest/kafka/codes.go",
+				Old:  "	case lane.Fenced, lane.Closed:\n		return kerr.NotLeaderForPartition.Code, \"\"\n	default:\n		return kerr.KafkaStorageError.Code, \"\"",
+				New:  "	default:\n		return 0, \"\"",
+			},
+		},
+		Faults: "disk,isolate,terminate",
 		Wants:  []history.Anomaly{history.LostWrite, history.UnseenWrite, history.InconsistentOffset},
 	},
 	{

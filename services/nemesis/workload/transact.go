@@ -49,8 +49,8 @@ func (l *life) transaction(client, reader *kgo.Client, records int) bool {
 	}
 	var failed atomic.Bool
 	for i := range records {
-		if i == records/2 {
-			l.readIn(reader, txn)
+		if i == (records+1)/2 {
+			l.readIn(client, reader, txn)
 		}
 		topic, partition := l.partition()
 		l.send(client, topic, partition, txn, func(err error) {
@@ -85,16 +85,21 @@ func (l *life) transaction(client, reader *kgo.Client, records int) bool {
 	return err == nil
 }
 
-// readIn reads what is there, as a part of a transaction.
-func (l *life) readIn(reader *kgo.Client, txn int64) {
-	polling, cancel := context.WithTimeout(l.ctx, 30*time.Millisecond)
+// readIn reads for a moment, as a part of a transaction, when what the transaction has written so far is there.
+func (l *life) readIn(client, reader *kgo.Client, txn int64) {
+	reading, cancel := context.WithTimeout(l.ctx, 80*time.Millisecond)
 	defer cancel()
-	e := history.Event{Kind: history.Poll, Status: history.OK, Txn: txn, Committed: true, Invoke: now()}
-	fetches := reader.PollRecords(polling, 100)
-	e.Complete, e.Parts = now(), polled(fetches)
-	l.complain(fetches)
-	if len(e.Parts) > 0 {
-		l.event(e)
+	if client.Flush(reading) != nil {
+		return
+	}
+	for reading.Err() == nil {
+		e := history.Event{Kind: history.Poll, Status: history.OK, Txn: txn, Committed: true, Invoke: now()}
+		fetches := reader.PollRecords(reading, 100)
+		e.Complete, e.Parts = now(), polled(fetches)
+		l.complain(fetches)
+		if len(e.Parts) > 0 {
+			l.event(e)
+		}
 	}
 }
 

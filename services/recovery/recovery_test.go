@@ -1,0 +1,431 @@
+package recovery
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/varvelog/varve/coordinator/identity"
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/replica"
+	"github.com/varvelog/varve/infra/objstore"
+	"github.com/varvelog/varve/infra/objstore/faulty"
+	"github.com/varvelog/varve/infra/objstore/mem"
+	"github.com/varvelog/varve/ingest/recordbatch"
+	"github.com/varvelog/varve/services/verify"
+)
+
+// mustRecover recovers store and returns the report.
+func mustRecover(t *testing.T, store objstore.Store) *Report {
+	t.Helper()
+	plan, err := Prepare(t.Context(), Config{Store: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plan.Close()
+	if err := plan.Execute(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return &plan.Report
+}
+
+// reopen is the state that a coordinator would find.
+func reopen(t *testing.T, store objstore.Store) (*identity.Cluster, *meta.State) {
+	t.Helper()
+	cluster, err := identity.Load(t.Context(), store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := replica.OpenArchived(t.Context(), replica.Config{LogID: cluster.LogID, Store: cluster.Metadata(store)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var state *meta.State
+	r.View(func(s *meta.State) { state = s })
+	return cluster, state
+}
+
+// readBack reads every record that a state refers to.
+func readBack(t *testing.T, store objstore.Store, s *meta.State) map[spot]string {
+	t.Helper()
+	records := map[spot]string{}
+	for _, topic := range s.Topics() {
+		for i := range topic.Partitions() {
+			p := topic.Partition(int32(i))
+			tp := meta.TopicPartition{Topic: topic.ID, Partition: int32(i)}
+			s.Extents(p, func(l meta.Location) bool {
+				if l.Tier == meta.TierMarker {
+					return true
+				}
+				data := make([]byte, l.Length)
+				if _, _, err := objstore.ReadRange(t.Context(), store, l.Key(), int64(l.Position), data); err != nil {
+					t.Fatalf("%s [%d, %d): %v", tp, l.BaseOffset, l.NextOffset, err)
+				}
+				if l.Tier == meta.TierChunk {
+					if _, err := recordbatch.AssignOffsets(data, l.BaseOffset, 0); err != nil {
+						t.Fatal(err)
+					}
+				}
+				readBatches(t, data, func(offset int64, value string) { records[spot{tp, offset}] = value })
+				return true
+			})
+		}
+	}
+	return records
+}
+
+func readBatches(t *testing.T, data []byte, yield func(offset int64, value string)) {
+	t.Helper()
+	scratch := recordbatch.GetScratch(1 << 20)
+	defer scratch.Put()
+	for b, err := range recordbatch.Batches(data) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.Header.IsControl() || b.Header.RecordCount == 0 {
+			continue
+		}
+		for r, err := range recordbatch.Records(b.Bytes, scratch) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			yield(b.Header.BaseOffset+int64(r.OffsetDelta), string(r.Value))
+		}
+	}
+}
+
+// Whatever a cluster has done, and however far the bucket was behind when everything else was lost: every record that is in the bucket is
+// there afterwards, once, at its offset wherever that can be known; nothing is there that was not written; what is missing is in the report;
+// and no record of an aborted transaction can be seen.
+func TestRecoveryOfRandomHistories(t *testing.T) {
+	for seed := range uint64(90) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, seed)
+			for range 40 + w.random.IntN(120) {
+				w.step()
+			}
+			known := w.state
+			switch seed % 3 {
+			case 0:
+				w.archive()
+			case 1: // what is not archived is lost
+				known = nil
+			case 2: // so is everything else of the metadata
+				known = nil
+				loseMetadata(t, w.store)
+			}
+			offsets := w.offsetsInBucket(known != nil)
+			report, err := tryRecover(t, w.store)
+			if errors.Is(err, ErrNothing) {
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			cluster, state := reopen(t, w.store)
+			if !cluster.Recovered() || cluster.LogID == w.cluster.LogID || cluster.ClusterID != w.cluster.ClusterID {
+				t.Errorf("identity %+v", cluster)
+			}
+			w.compare(state, report, known, offsets)
+			if t.Failed() {
+				t.Logf("%+v", report)
+			}
+			if verified, err := verify.Run(t.Context(), verify.Config{Store: w.store}); err != nil || !verified.OK() {
+				t.Errorf("verify: %v, %+v", err, verified.Findings)
+			}
+			before := state.Hash()
+			if again := mustRecover(t, w.store); !again.Again || again.LostOffsets != report.LostOffsets {
+				t.Errorf("again: %+v", again)
+			}
+			if _, state := reopen(t, w.store); state.Hash() == before {
+				t.Error("a second recovery has the first one's log")
+			}
+		})
+	}
+}
+
+func tryRecover(t *testing.T, store objstore.Store) (*Report, error) {
+	plan, err := Prepare(t.Context(), Config{Store: store})
+	if err != nil {
+		return nil, err
+	}
+	defer plan.Close()
+	return &plan.Report, plan.Execute(t.Context())
+}
+
+func loseMetadata(t *testing.T, store objstore.Store) {
+	t.Helper()
+	for info, err := range store.List(t.Context(), "meta/", "") {
+		if err == nil {
+			err = store.Delete(t.Context(), info.Key)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// offsetsInBucket are the records that some object in the bucket holds.
+func (w *world) offsetsInBucket(known bool) map[spot]bool {
+	in := map[spot]bool{}
+	for at, r := range w.written {
+		// What a chunk holds of a transaction that is not known is left out.
+		if w.shipped[at] || w.chunks[at] && (r.transaction == 0 || known) {
+			in[at] = true
+		}
+	}
+	return in
+}
+
+// compare holds a recovered state against what was written. known is the state that the bucket knew of to its end, nil where it did not.
+func (w *world) compare(s *meta.State, report *Report, known *meta.State, inBucket map[spot]bool) {
+	w.t.Helper()
+	got := readBack(w.t, w.store, s)
+	seen := map[string]spot{}
+	for at, value := range got {
+		if other, twice := seen[value]; twice {
+			w.t.Errorf("%q stands at %v and at %v", value, at, other)
+		}
+		seen[value] = at
+	}
+	byValue := map[string]spot{}
+	for at, r := range w.written {
+		byValue[r.value] = at
+		if there, ok := seen[r.value]; inBucket[at] && !ok {
+			w.t.Errorf("%q at %v is in the bucket and not in the log (shipped %v, chunk %v)", r.value, at, w.shipped[at], w.chunks[at])
+		} else if ok && (known != nil || w.shipped[at]) && there != at {
+			w.t.Errorf("%q was at %v and is at %v", r.value, at, there)
+		}
+	}
+	for value, at := range seen {
+		if _, ok := byValue[value]; !ok {
+			w.t.Errorf("%q at %v was never written", value, at)
+		}
+	}
+	w.compareLost(s, report, got, known != nil)
+	w.compareAborted(s, seen)
+	if known != nil {
+		w.compareKnown(s, known)
+	}
+}
+
+// compareLost demands that the report names the offsets that are neither records nor markers, and, where the state was known, all of them.
+func (w *world) compareLost(s *meta.State, report *Report, got map[spot]string, known bool) {
+	w.t.Helper()
+	lost := map[spot]bool{}
+	for _, l := range report.Lost {
+		tp := meta.TopicPartition{Topic: s.TopicByName(l.Topic).ID, Partition: l.Partition}
+		for offset := l.BaseOffset; offset < l.NextOffset; offset++ {
+			lost[spot{tp, offset}] = true
+			if value, there := got[spot{tp, offset}]; there {
+				w.t.Errorf("%s-%d offset %d is reported as lost and holds %q", l.Topic, l.Partition, offset, value)
+			}
+		}
+	}
+	for at := range w.written {
+		p := s.Partition(at.partition)
+		if !known || p == nil || at.offset < p.LogStartOffset() || at.offset >= p.NextOffset() {
+			continue
+		}
+		if _, there := got[at]; !there && !lost[at] {
+			w.t.Errorf("%v is neither there nor reported", at)
+		}
+	}
+}
+
+func (w *world) compareAborted(s *meta.State, seen map[string]spot) {
+	w.t.Helper()
+	for _, r := range w.written {
+		at, there := seen[r.value]
+		if !there || r.transaction == 0 {
+			continue
+		}
+		p := s.Partition(at.partition)
+		if p.LastStableOffset() != p.NextOffset() {
+			w.t.Errorf("%s is stable below %d, and ends at %d", at.partition, p.LastStableOffset(), p.NextOffset())
+		}
+		hidden := slices.ContainsFunc(p.AbortedTransactions(nil, at.offset, at.offset+1), func(a meta.AbortedTransaction) bool {
+			return a.FirstOffset <= at.offset && at.offset <= a.LastOffset && a.ProducerID == w.producerOf(r.transaction)
+		})
+		if committed := w.committed[r.transaction]; !committed && !hidden {
+			w.t.Errorf("%q of a transaction that was not committed can be seen at %v", r.value, at)
+		}
+	}
+}
+
+func (w *world) producerOf(transaction int) int64 { return w.txns[transaction/1000-1].pid }
+
+// compareKnown demands that what does not depend on records is as it was.
+func (w *world) compareKnown(s, known *meta.State) {
+	w.t.Helper()
+	for _, t := range known.Topics() {
+		now := s.Topic(t.ID)
+		if now == nil || now.Name != t.Name || now.Partitions() != t.Partitions() || now.Overrides["max.message.bytes"] != t.Overrides["max.message.bytes"] {
+			w.t.Errorf("topic %s has become %+v", t.Name, now)
+			continue
+		}
+		for i := range t.Partitions() {
+			p, q := t.Partition(int32(i)), now.Partition(int32(i))
+			if q.NextOffset() < p.NextOffset() || q.LogStartOffset() != p.LogStartOffset() || q.LeaderEpoch() != p.LeaderEpoch()+1 {
+				w.t.Errorf("%s-%d was [%d, %d) in epoch %d and is [%d, %d) in %d", t.Name, i, p.LogStartOffset(), p.NextOffset(), p.LeaderEpoch(),
+					q.LogStartOffset(), q.NextOffset(), q.LeaderEpoch())
+			}
+			if _, end, ok := q.EpochEnd(p.LeaderEpoch()); !ok || end < p.NextOffset() {
+				w.t.Errorf("%s-%d: its epoch ended at %d, %v", t.Name, i, end, ok)
+			}
+		}
+	}
+	if g := known.Group("group"); g != nil {
+		for _, tp := range g.Partitions() {
+			want, _ := g.Offset(tp)
+			if got, ok := s.Group("group").Offset(tp); !ok || got.Offset != want.Offset {
+				w.t.Errorf("the group's offset of %s was %d and is %d", tp, want.Offset, got.Offset)
+			}
+		}
+	}
+}
+
+// A recovery that is interrupted, at whatever call, leaves the bucket as it was or recovered, and the next one comes to its end.
+func TestRecoveryCanBeInterruptedAnywhere(t *testing.T) {
+	build := func() *world {
+		w := newWorld(t, 7)
+		for range 50 {
+			w.step()
+		}
+		return w
+	}
+	w := build()
+	counted := faulty.New(w.store, faulty.Config{})
+	mustRecover(t, counted)
+	calls := counted.Calls(faulty.Any)
+	want := readBack(t, w.store, second(reopen(t, w.store)))
+	died := errors.New("died")
+	for _, after := range []bool{false, true} {
+		for at := range calls {
+			w := build()
+			ctx, die := context.WithCancelCause(t.Context())
+			store := faulty.New(w.store, faulty.Config{Rules: []faulty.Rule{{Skip: at, Fail: !after, FailAfter: after, Err: objstore.ErrAccess}}})
+			plan, err := Prepare(ctx, Config{Store: store, Parallel: 1})
+			if err == nil {
+				err = errors.Join(plan.Execute(ctx), plan.Close())
+			}
+			die(died)
+			cluster, loadErr := identity.Load(t.Context(), w.store)
+			if loadErr != nil {
+				t.Fatalf("died at call %d: %v", at, loadErr)
+			}
+			if !cluster.Recovered() {
+				if err == nil {
+					t.Fatalf("died at call %d of %d, and nobody has noticed", at, calls)
+				}
+				if cluster.LogID != w.cluster.LogID {
+					t.Fatalf("died at call %d: the identity is neither the old nor a new one", at)
+				}
+				if _, err := replica.OpenArchived(t.Context(), replica.Config{LogID: cluster.LogID, Store: cluster.Metadata(w.store)}); err != nil {
+					t.Fatalf("died at call %d: the former metadata is damaged: %v", at, err)
+				}
+			}
+			mustRecover(t, w.store)
+			if got := readBack(t, w.store, second(reopen(t, w.store))); !equalRecords(got, want) {
+				t.Fatalf("died at call %d: %d records after the next recovery, want %d", at, len(got), len(want))
+			}
+		}
+	}
+	t.Logf("%d calls", calls)
+}
+
+func second(_ *identity.Cluster, s *meta.State) *meta.State { return s }
+
+func equalRecords(x, y map[spot]string) bool {
+	if len(x) != len(y) {
+		return false
+	}
+	for at, value := range x {
+		if y[at] != value {
+			return false
+		}
+	}
+	return true
+}
+
+func TestOneOfTwoRecoveriesWins(t *testing.T) {
+	w := newWorld(t, 3)
+	for range 50 {
+		w.step()
+	}
+	var plans []*Plan
+	for range 2 {
+		plan, err := Prepare(t.Context(), Config{Store: w.store})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer plan.Close()
+		plans = append(plans, plan)
+	}
+	if err := plans[0].Execute(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := plans[1].Execute(t.Context()); !errors.Is(err, identity.ErrReplaced) {
+		t.Errorf("the second: %v, want ErrReplaced", err)
+	}
+	reopen(t, w.store)
+}
+
+func TestDamagedObjectsAreNamedAndLeftOut(t *testing.T) {
+	for seed := range uint64(20) {
+		w := newWorld(t, seed)
+		for range 80 {
+			w.step()
+		}
+		loseMetadata(t, w.store)
+		var damaged []string
+		for info, err := range w.store.List(t.Context(), "segment/", "") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if w.random.IntN(4) > 0 {
+				continue
+			}
+			body, _, err := objstore.ReadAll(t.Context(), w.store, info.Key, 1<<30)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body = bytes.Clone(body)
+			body[w.random.IntN(len(body))] ^= 1
+			if _, err := w.store.Put(t.Context(), info.Key, body); err != nil {
+				t.Fatal(err)
+			}
+			damaged = append(damaged, info.Key)
+		}
+		report, err := tryRecover(t, w.store)
+		if errors.Is(err, ErrNothing) || err != nil && strings.Contains(err.Error(), "newer version") {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, state := reopen(t, w.store)
+		for _, value := range readBack(t, w.store, state) {
+			if !strings.HasPrefix(value, "value ") {
+				t.Errorf("seed %d: %q was never written", seed, value)
+			}
+		}
+		for _, f := range report.Damaged {
+			if !slices.Contains(damaged, f.Where) {
+				t.Errorf("seed %d: %s is whole, and reported: %s", seed, f.Where, f.Why)
+			}
+		}
+	}
+}
+
+func TestAnEmptyBucketIsNoCluster(t *testing.T) {
+	if _, err := Prepare(t.Context(), Config{Store: mem.New("empty")}); !errors.Is(err, ErrNothing) {
+		t.Errorf("error %v, want ErrNothing", err)
+	}
+}
