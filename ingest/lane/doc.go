@@ -26,6 +26,9 @@
 //   - Everything is bounded: bytes between Append and verdict by a budget at which Append waits, chunks that are flushed and
 //     not committed, uploads, commands in a submission.
 //
+// Delay tells the caller how long a client should wait, so that producers slow down before a bound is reached; what waits for something beyond
+// the node has half of the budget at most, and is refused above it.
+//
 // # What it leaves to others
 //
 // Validation and compression (ingest/recordbatch, ingest/kafka), offsets and producer sequences (coordinator/meta), the
