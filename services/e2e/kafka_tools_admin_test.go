@@ -77,8 +77,9 @@ func TestKafkaConfigsTool(t *testing.T) {
 		want []string
 	}{
 		{"--alter --entity-type topics --entity-name t --add-config retention.ms=100000", []string{"Completed updating config for topic t."}},
-		{"--describe --entity-type topics --entity-name t", []string{"retention.ms=100000 sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:retention.ms=100000, DEFAULT_CONFIG:log.retention.hours=168}"}},
-		{"--alter --entity-type topics --entity-name t --add-config preallocate=true", []string{"InvalidConfigurationException", "there are no files of a partition"}},
+		{"--describe --entity-type topics --entity-name t", []string{"retention.ms=100000 sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:retention.ms=100000}"}},
+		{"--alter --entity-type topics --entity-name t --add-config preallocate=true", []string{"Completed updating config for topic t."}},
+		{"--alter --entity-type topics --entity-name t --add-config unclean.leader.election.enable=true", []string{"InvalidConfigurationException"}},
 		{"--alter --entity-type topics --entity-name t --add-config no.such=1", []string{"Unknown topic config name: no.such"}},
 		{"--alter --entity-type brokers --entity-name 1 --add-config max.connections=500", []string{"Completed updating config for broker 1."}},
 		{"--alter --entity-type brokers --entity-default --add-config max.connections=600,log.retention.ms=5000000", []string{"Completed updating default config for brokers in the cluster."}},
