@@ -236,6 +236,7 @@ func (p *Plan) giveUp(ctx context.Context) error {
 		})
 		p.Report.LostOffsets += l.NextOffset - l.BaseOffset
 	}
+	r.DeclareLost()
 	p.job = r.Job(rand.Uint32())
 	return p.fill()
 }

@@ -59,7 +59,7 @@ func readBack(t *testing.T, store objstore.Store, s *meta.State) map[spot]string
 			p := topic.Partition(int32(i))
 			tp := meta.TopicPartition{Topic: topic.ID, Partition: int32(i)}
 			s.Extents(p, func(l meta.Location) bool {
-				if l.Tier == meta.TierMarker {
+				if l.Tier == meta.TierMarker || l.Tier == meta.TierGap {
 					return true
 				}
 				data := make([]byte, l.Length)
