@@ -314,6 +314,7 @@ func (r *Recovery) Finish(logID [16]byte, job JobID) (*State, error) {
 	}
 	s.nodeEpochFloor = (highest/recoveryEpochs + 1) * recoveryEpochs
 	for _, n := range s.nodes {
+		n.succeed()
 		n.Epoch, n.incarnation, n.lanes = s.nodeEpochFloor, nil, nil
 	}
 	for _, t := range s.topicOrder {
