@@ -46,6 +46,12 @@ func newWorld(t *testing.T, config lane.Config) *world {
 // newWorldThrough puts something between the lanes and the cluster.
 func newWorldThrough(t *testing.T, config lane.Config, through func(*lanetest.Cluster) lane.Replica) *world {
 	t.Helper()
+	return newWorldWith(t, config, nil, through)
+}
+
+// newWorldWith gives the lanes other nodes, nil for none.
+func newWorldWith(t *testing.T, config lane.Config, peers lane.Peers, through func(*lanetest.Cluster) lane.Replica) *world {
+	t.Helper()
 	w := &world{t: t, cluster: lanetest.NewCluster(), memory: vfs.NewMem(), bucket: faulty.New(mem.New("test"), faulty.Config{}), events: &events{}}
 	w.disk = vfs.NewFaulty(w.memory, nil)
 	var err error
@@ -58,7 +64,7 @@ func newWorldThrough(t *testing.T, config lane.Config, through func(*lanetest.Cl
 	if config.SealAge == 0 {
 		config.SealAge = time.Hour
 	}
-	w.set, err = lane.New(config, lane.Dependencies{Log: w.log, Store: w.bucket, Replica: through(w.cluster), Epochs: w.cluster, Observer: w.events})
+	w.set, err = lane.New(config, lane.Dependencies{Log: w.log, Store: w.bucket, Replica: through(w.cluster), Epochs: w.cluster, Peers: peers, Observer: w.events})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -109,6 +109,14 @@ func (p *javaProcess) kill() {
 	<-p.exited
 }
 
+// suspend has the process do nothing any more, with its connections open, until it is killed.
+func (p *javaProcess) suspend() {
+	p.t.Helper()
+	if err := p.command.Process.Signal(syscall.SIGSTOP); err != nil {
+		p.t.Fatalf("suspend %s: %v", p.name, err)
+	}
+}
+
 // stop ends the process as an operator would, and fails the test where it takes long.
 func (p *javaProcess) stop() {
 	p.t.Helper()

@@ -84,7 +84,8 @@ func TestConnectQuickStart(t *testing.T) {
 // and then the tool that resets the application.
 func TestStreamsQuickStart(t *testing.T) {
 	needGate(t)
-	address, classes, dir := cluster.Serve(t).Kafka, streamsClasses(t, "StreamsApp"), t.TempDir()
+	// Nothing is shipped, and so not compacted, while its output is looked at: Kafka compacts no segment that is still written to.
+	address, classes, dir := cluster.Serve(t, "--seal-age=2h").Kafka, streamsClasses(t, "StreamsApp"), t.TempDir()
 	server := []string{"--bootstrap-server", address}
 	create := append(server, "--create", "--replication-factor", "1", "--partitions", "1", "--topic")
 	tool(t, classes, "", topicsTool, append(create, "streams-plaintext-input")...)

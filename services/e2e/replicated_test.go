@@ -10,6 +10,9 @@ import (
 	"github.com/varvelog/varve/services/e2e/cluster"
 )
 
+// resumption is how soon after a node's death every producer has to go on.
+const resumption = 3 * time.Second
+
 // TestReplicatedRecordsSurviveANodeAndItsDisk: the node dies under load and its disk with it; producers go on at once, and nothing is
 // lost or doubled, before and after shipping.
 func TestReplicatedRecordsSurviveANodeAndItsDisk(t *testing.T) {
@@ -31,7 +34,11 @@ func TestReplicatedRecordsSurviveANodeAndItsDisk(t *testing.T) {
 			}
 			killed := time.Now()
 			l.awaitEach(t)
-			t.Logf("every producer went on within %v", time.Since(killed))
+			if took := time.Since(killed); took > resumption {
+				t.Errorf("it took the producers %v to go on", took)
+			} else {
+				t.Logf("every producer went on within %v", took)
+			}
 			l.await(t, 500)
 			stop()
 			l.finish(t)
@@ -48,6 +55,54 @@ func TestReplicatedRecordsSurviveANodeAndItsDisk(t *testing.T) {
 		})
 	}
 }
+
+// TestReplicatedRecordsSurviveEveryDeath: single nodes die under load and come back, and then everything at once, again and again.
+func TestReplicatedRecordsSurviveEveryDeath(t *testing.T) {
+	t.Parallel()
+	random := crashSeed(t)
+	r := cluster.StartRoles(t, cluster.RolesConfig{Ingest: 3, Flags: append([]string{"--snapshot-entries=200"}, quickTiering...)})
+	awaitNodes(t, r.Ingest[0], r.Ingest...)
+	const partitions = 4
+	createTopic(t, r.Ingest[0], "deaths", partitions, "varve.durability", "replicated")
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	l := startLoad(t, ctx, r.Ingest, "deaths", partitions, true, true, true)
+	l.await(t, 300)
+	for range deathRounds {
+		victim := r.Ingest[random.IntN(len(r.Ingest))]
+		victim.Kill()
+		killed := time.Now()
+		l.awaitEach(t)
+		if took := time.Since(killed); took > resumption {
+			t.Errorf("it took the producers %v to go on", took)
+		}
+		victim.Start()
+		l.await(t, 100+random.Int64N(300))
+	}
+	everything := append([]*cluster.Node{r.Coordinator, r.Tiering}, r.Ingest...)
+	for range deathRounds {
+		for _, n := range everything {
+			n.Kill()
+		}
+		for _, n := range everything {
+			n.Launch()
+		}
+		for _, n := range everything {
+			if err := n.AwaitReady(patience); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.await(t, 100+random.Int64N(300))
+	}
+	stop()
+	l.finish(t)
+	for _, n := range r.Ingest {
+		l.check(t, readAll(t, n, "deaths"))
+	}
+}
+
+// deathRounds is how often a node, and everything, dies.
+const deathRounds = 5
 
 // awaitEach returns when each producer has had an acknowledgement of something sent after the call.
 func (l *load) awaitEach(t *testing.T) {

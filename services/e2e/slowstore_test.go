@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/http/httptest"
 	"sync"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/varvelog/varve/infra/objstore"
 	"github.com/varvelog/varve/infra/objstore/faulty"
 	"github.com/varvelog/varve/infra/objstore/mem"
 	"github.com/varvelog/varve/infra/objstore/s3server"
@@ -21,12 +23,17 @@ import (
 // serveOnFaultyStore starts `varve serve` on a bucket in this process, whose faults are the test's.
 func serveOnFaultyStore(t *testing.T, flags ...string) (*cluster.Node, *faulty.Store) {
 	t.Helper()
-	t.Setenv("AWS_ACCESS_KEY_ID", "e2e")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "e2e")
-	store := faulty.New(mem.New("bucket"), faulty.Config{Seed: 1})
+	return serveOn(t, faulty.New(mem.New("bucket"), faulty.Config{Seed: 1}), flags...)
+}
+
+func serveOn(t *testing.T, store *faulty.Store, flags ...string) (*cluster.Node, *faulty.Store) {
+	t.Helper()
 	server := httptest.NewServer(s3server.Handler(store))
 	t.Cleanup(server.Close)
-	return cluster.Serve(t, append(flags, "--bucket", "s3://bucket?region=us-east-1&endpoint="+server.URL)...), store
+	n := cluster.New(t, "serve", append(flags, "--bucket", "s3://bucket?region=us-east-1&endpoint="+server.URL)...)
+	n.SetEnvironment("AWS_ACCESS_KEY_ID=e2e", "AWS_SECRET_ACCESS_KEY=e2e")
+	n.Start()
+	return n, store
 }
 
 // stream produces records of random bytes to a topic, one after the other in one batch each, until it is stopped. No record is given up.
@@ -109,6 +116,7 @@ func (s *stream) progress(t *testing.T, what string) {
 // TestStoreThatStallsForTwentySecondsAndRecovers has a store answer nothing for a while: what is on disks goes on, memory stays bounded, and afterwards
 // all goes on by itself.
 func TestStoreThatStallsForTwentySecondsAndRecovers(t *testing.T) {
+	t.Parallel()
 	// What may come on top of a busy server: its memory for requests, and as much again before it is collected.
 	const stall, mayGrow = 20 * time.Second, 2 * 64 << 20
 	n, store := serveOnFaultyStore(t, "--request-memory=32MiB", "--fetch-memory=16MiB", "--cache-bytes=16MiB", "--seal-age=1s", "--hot-segment-bytes=16MiB")
@@ -165,6 +173,7 @@ func TestStoreThatStallsForTwentySecondsAndRecovers(t *testing.T) {
 // TestHotLogThatFillsSlowsProducersDown has the store refuse what is shipped: the hot log fills to its bound and no further, and producers go on when it
 // is shipped at last.
 func TestHotLogThatFillsSlowsProducersDown(t *testing.T) {
+	t.Parallel()
 	const bound = 128 << 20
 	n, store := serveOnFaultyStore(t, "--hot-log-bytes=128MiB", "--hot-segment-bytes=16MiB", "--seal-age=1s", "--request-memory=32MiB")
 	createTopic(t, n, "filling", 1, "varve.durability", "local")
@@ -199,4 +208,38 @@ func TestHotLogThatFillsSlowsProducersDown(t *testing.T) {
 	})
 	s.progress(t, "after the hot log has been shipped")
 	s.end(t, n)
+}
+
+// TestStoreThatThrottlesEndsNoProcess answers a fifth of all requests with 503 SlowDown, from before the start on.
+func TestStoreThatThrottlesEndsNoProcess(t *testing.T) {
+	t.Parallel()
+	for _, log := range []string{"jetstream", "bucket"} {
+		t.Run(log, func(t *testing.T) {
+			t.Parallel()
+			throttled := faulty.Rule{Chance: 0.2, Fail: true, Err: objstore.ErrThrottled}
+			store := faulty.New(mem.New("bucket"), faulty.Config{Seed: 1, Rules: []faulty.Rule{throttled}})
+			n, _ := serveOn(t, store, "--metalog", log, "--seal-age=500ms", "--hot-segment-bytes=16MiB")
+			createTopic(t, n, "slow-object", 1, "varve.durability", "object")
+			createTopic(t, n, "slow-local", 1, "varve.durability", "local")
+			object, local := startStream(t, n, "slow-object", 1<<10, 10*time.Millisecond), startStream(t, n, "slow-local", 1<<10, 10*time.Millisecond)
+			for range 5 {
+				object.progress(t, "while the store throttles")
+				local.progress(t, "while the store throttles")
+			}
+			cluster.Eventually(t, patience, "something is shipped", func() error {
+				for info, err := range store.List(t.Context(), "segment/", "") {
+					if err == nil && info.SizeBytes > 0 {
+						return nil
+					}
+				}
+				return errors.New("no segment object")
+			})
+			if !n.Running() {
+				t.Fatal("the process has ended")
+			}
+			store.SetRules()
+			object.end(t, n)
+			local.end(t, n)
+		})
+	}
 }

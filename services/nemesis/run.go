@@ -187,14 +187,16 @@ func (r *run) awaitLive(ctx context.Context, when string) {
 	}
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
+	last := "nothing"
 	for {
 		behind := r.work.Behind(mark, sessions)
 		if len(behind) == 0 {
 			break
 		}
+		last = strings.Join(behind, ", ")
 		select {
 		case <-ctx.Done():
-			r.cluster.Complain("%s after everything was healed, nothing has come of: %s", patience, strings.Join(behind, ", "))
+			r.cluster.Complain("%s after everything was healed, nothing has come of: %s", patience, last)
 			return
 		case <-ticker.C:
 		}
@@ -205,7 +207,7 @@ func (r *run) awaitLive(ctx context.Context, when string) {
 		r.mu.recoveries = append(r.mu.recoveries, took)
 		r.mu.Unlock()
 	}
-	r.tell("everything works again %s after %.1f s", when, took.Seconds())
+	r.tell("everything works again %s after %.1f s; the last was: %s", when, took.Seconds(), last)
 }
 
 func (r *run) checkMemory() {

@@ -29,13 +29,14 @@ type Node struct {
 	// Peers are the group that a coordinator is one of, as its flag has them.
 	Peers string
 
-	t      testing.TB
-	flags  []string
-	log    string
-	child  *child
-	client *http.Client
-	starts int
-	fixed  bool // others have been told the addresses
+	t           testing.TB
+	environment []string
+	flags       []string
+	log         string
+	child       *child
+	client      *http.Client
+	starts      int
+	fixed       bool // others have been told the addresses
 }
 
 // Serve starts `varve serve` on a new data directory.
@@ -88,6 +89,9 @@ func (n *Node) Flags() []string { return n.flags }
 // SetFlags replaces the flags that Start gives on top of directory and addresses.
 func (n *Node) SetFlags(flags ...string) { n.flags = flags }
 
+// SetEnvironment gives the process variables, as NAME=value, on top of this process's.
+func (n *Node) SetEnvironment(variables ...string) { n.environment = variables }
+
 // Start starts the process and returns when it is ready. Started for the first time, it tries other ports where one is taken.
 func (n *Node) Start() {
 	n.t.Helper()
@@ -111,7 +115,7 @@ func (n *Node) Launch() {
 	if n.Running() {
 		n.t.Fatalf("start %s: it runs", n)
 	}
-	child, err := spawn(n.log, Binary(), nil, n.Args()...)
+	child, err := spawn(n.log, Binary(), n.environment, n.Args()...)
 	if err != nil {
 		n.t.Fatal(err)
 	}

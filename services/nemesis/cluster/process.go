@@ -49,6 +49,7 @@ type Process struct {
 		exited   chan struct{}
 		wanted   bool // it has not been told to end
 		paused   int
+		resumed  time.Time // the last time
 		maxRSS   int64
 		restarts int
 		filled   int
@@ -139,10 +140,19 @@ func (p *Process) Terminate(patience time.Duration) error {
 	select {
 	case <-exited:
 	case <-timer.C:
-		p.complain("%s was told to end and is there %s later", p.Name, time.Since(began).Round(time.Second))
+		if !p.wasPaused(began) { // which takes no notice of signals
+			p.complain("%s was told to end and is there %s later", p.Name, time.Since(began).Round(time.Second))
+		}
 		return p.Kill()
 	}
 	return nil
+}
+
+// wasPaused tells whether the process was paused at any time since.
+func (p *Process) wasPaused(since time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.paused > 0 || p.mu.resumed.After(since)
 }
 
 // Pause stops the process until as many calls of Resume.
@@ -153,10 +163,10 @@ func (p *Process) Pause() error {
 
 // Resume takes back one Pause.
 func (p *Process) Resume() error {
-	last := false
 	p.mu.Lock()
 	p.mu.paused = max(0, p.mu.paused-1)
-	last = p.mu.paused == 0
+	last := p.mu.paused == 0
+	p.mu.resumed = time.Now()
 	p.mu.Unlock()
 	if !last {
 		return nil
