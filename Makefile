@@ -8,9 +8,10 @@ BIN := $(CACHE)/bin
 VARVE := bin/varve
 STATICCHECK_VERSION := v0.7.0
 FUZZTIME ?= 10s
+ROLLING_ROUNDS ?= 20
 ARGS ?=
 
-.PHONY: help build run test test-packages lint simulate simulate-nightly fuzz bench bench-quick demo demo-cluster conformance differential nemesis nemesis-planted stack stack-down terraform-check compose-check generate tools kcat clean
+.PHONY: help build run test test-packages lint simulate simulate-nightly fuzz bench bench-quick demo demo-cluster rolling conformance differential nemesis nemesis-planted stack stack-down terraform-check compose-check generate tools kcat clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +72,9 @@ demo: build kcat ## the whole path on real input, with a SIGKILL in the middle, 
 
 demo-cluster: build tools ## the same with a process for each role, on MinIO
 	go run ./localstack/demo -cluster $(ARGS)
+
+rolling: build ## restart process after process under load (ROLLING_ROUNDS=20), and measure what clients see of it
+	ROLLING_ROUNDS=$(ROLLING_ROUNDS) VARVE_BIN=$(abspath $(VARVE)) go test -v -count=1 -timeout 30m -run Rolling ./services/e2e
 
 conformance: build ## compare Varve's answers with Apache Kafka's, and run Kafka's tools and many clients against it (needs Java, Maven, npm)
 	VARVE_CONFORMANCE=1 VARVE_BIN=$(abspath $(VARVE)) go test -v -count=1 -timeout 25m ./services/conformance

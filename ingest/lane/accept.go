@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/ingest/copies"
@@ -13,6 +14,7 @@ import (
 var (
 	errNotRegistered = errors.New("the node is between two epochs")
 	errSettled       = errors.New("the chunk has been judged, or its epoch is over")
+	errFull          = errors.New("the hot log is as full as it may be")
 )
 
 // AcceptCopy makes a copy of another node's chunk durable in the node's hot log (copies.Acceptor). The place is good in this epoch: state
@@ -26,6 +28,8 @@ func (s *Set) AcceptCopy(_ context.Context, chunk copies.Header, body []byte) (*
 		return nil, fmt.Errorf("chunk %d is this node's own", chunk.Seq)
 	case s.peers.Settled(chunk):
 		return nil, errSettled
+	case math.Float64frombits(s.pressure.hotLog.Load()) >= 1:
+		return nil, errFull // as it refuses its own producers; the source turns to another node
 	}
 	a := newHotAppend()
 	a.chunk, a.copyOf = [][]byte{body}, &chunk

@@ -1,8 +1,9 @@
 // Package lane turns validated record batches into durable, committed runs, and answers for each of them.
 //
-// A Set is one node's way in. It has two lanes, each a sequence of chunks: local, whose chunks are appended to the
-// node's hot log, and object, whose chunks are PUT into the bucket. A topic's durability class says which one its batches
-// take.
+// A Set is one node's way in. It has three lanes, each a sequence of chunks: local, whose chunks are appended to the
+// node's hot log, replicated, whose chunks are sent to another node's as well, and object, whose chunks are PUT into the bucket. A topic's
+// durability class says which one its batches take. It also takes copies of other nodes' chunks into the hot log (AcceptCopy), and lets state know of
+// segments to which nothing will be added that anybody could refer to.
 //
 //	Append ──▶ queue ──▶ sort by partition, header + run table ──▶ hot log (one write, one fdatasync) ──┐ flushed,
 //	   │         ▲        (object lane: PUTs in a bounded window, hedged)                              │ not committed
@@ -24,6 +25,9 @@
 //     when there is space.
 //   - Everything is bounded: bytes between Append and verdict by a budget at which Append waits, chunks that are flushed and
 //     not committed, uploads, commands in a submission.
+//
+// Delay tells the caller how long a client should wait, so that producers slow down before a bound is reached; what waits for something beyond
+// the node has half of the budget at most, and is refused above it.
 //
 // # What it leaves to others
 //

@@ -12,18 +12,19 @@ import (
 	"github.com/varvelog/varve/services/e2e/cluster"
 )
 
-// rollingRounds is how many processes the test restarts: ROLLING_ROUNDS, or one of each kind.
-func rollingRounds(t *testing.T, kinds int) int {
+// rollingRounds is how many processes the test restarts, and whether its times are judged: ROLLING_ROUNDS, on a machine that has nothing else to
+// do; or each once, on one that may be busy.
+func rollingRounds(t *testing.T, processes int) (rounds int, judged bool) {
 	t.Helper()
 	text := os.Getenv("ROLLING_ROUNDS")
 	if text == "" {
-		return kinds
+		return processes, false
 	}
 	rounds, err := strconv.Atoi(text)
 	if err != nil || rounds < 1 {
 		t.Fatalf("ROLLING_ROUNDS=%q: want a number", text)
 	}
-	return rounds
+	return rounds, true
 }
 
 // stalls are the stalls of a kind of client, one of each round.
@@ -36,9 +37,8 @@ func (s stalls) quantile(percent int) time.Duration {
 }
 
 // TestARollingRestartShowsNothingToClients stops process after process with SIGTERM, under load, and starts it again when it has ended.
-// Clients have default settings: none may be told an error, and all go on within half a second.
-//
-//	ROLLING_ROUNDS=20 go test -v -run Rolling ./services/e2e
+// Clients have default settings: none may be told an error or lose a record, and no group may be disturbed. With `make rolling` they have to go on
+// within half a second, too, in 95 of 100 rounds.
 func TestARollingRestartShowsNothingToClients(t *testing.T) {
 	const partitions, bound = 6, 500 * time.Millisecond
 	r := cluster.StartRoles(t, cluster.RolesConfig{Ingest: 3, Coordinators: 3})
@@ -50,7 +50,7 @@ func TestARollingRestartShowsNothingToClients(t *testing.T) {
 	victims := []*cluster.Node{r.Ingest[0], r.Coordinators[0], r.Ingest[1], r.Tiering, r.Ingest[2], r.Coordinators[1], r.Coordinators[2]}
 	measured := map[string]stalls{}
 	table := &strings.Builder{}
-	rounds := rollingRounds(t, len(victims))
+	rounds, judged := rollingRounds(t, len(victims))
 	for i := range rounds {
 		victim := victims[i%len(victims)]
 		from := s.rest(t)
@@ -79,7 +79,7 @@ func TestARollingRestartShowsNothingToClients(t *testing.T) {
 	for name, stall := range measured {
 		fmt.Fprintf(table, "%s: the longest wait of a round is %d ms at the median, %d ms at the 95th percentile of %d, %d ms at most\n",
 			name, stall.quantile(50).Milliseconds(), stall.quantile(95).Milliseconds(), rounds, slices.Max(stall).Milliseconds())
-		if stall.quantile(95) > bound {
+		if judged && stall.quantile(95) > bound {
 			t.Errorf("%s stalled for more than %v", name, bound)
 		}
 	}

@@ -128,6 +128,10 @@ func testTakeover(t *testing.T, metalog string, limit time.Duration) {
 	if worst := slices.Max(killed); worst > limit {
 		t.Errorf("after SIGKILL commits stood still for %v", worst)
 	}
+	slices.Sort(stopped)
+	if n := len(stopped); n >= 20 && stopped[n*95/100-1] > 500*time.Millisecond {
+		t.Errorf("after SIGTERM commits stood still for %v, 95th percentile of %d", stopped[n*95/100-1], n)
+	}
 	sent := p.finish(t)
 	if got := len(flatten(readAll(t, r.Ingest[0], "pulse"))); got != sent {
 		t.Errorf("%d of %d records", got, sent)
