@@ -11,7 +11,7 @@ FUZZTIME ?= 10s
 ROLLING_ROUNDS ?= 20
 ARGS ?=
 
-.PHONY: help build run test test-packages lint simulate simulate-nightly fuzz bench bench-quick demo demo-cluster rolling conformance differential nemesis nemesis-planted stack stack-down terraform-check compose-check generate tools kcat clean
+.PHONY: help build run test test-packages lint simulate simulate-nightly simulate-planted fuzz bench bench-quick demo demo-cluster rolling conformance differential nemesis nemesis-planted stack stack-down terraform-check compose-check generate tools kcat clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ simulate: ## run whole clusters on virtual time, one for each of SEEDS seeds; SE
 
 simulate-nightly: ## the same with 10,000 seeds
 	$(MAKE) simulate SEEDS=10000
+
+simulate-planted: ## break Varve in a way for each invariant, and count the seeds until the simulation finds out
+	go run ./services/simulate -planted $(ARGS)
 
 demo: build kcat ## the whole path on real input, with a SIGKILL in the middle, checked
 	go run ./localstack/demo $(ARGS)

@@ -99,6 +99,9 @@ type Server struct {
 	nats   *server.Server
 	secret string
 	stop   sync.Once
+
+	stopping chan struct{} // ends the watch over the disk's space
+	running  sync.WaitGroup
 }
 
 // StartServer starts an embedded server and returns when it accepts connections. Its error names the flag where the port is
@@ -116,6 +119,11 @@ func StartServer(cfg ServerConfig) (*Server, error) {
 		return nil, fmt.Errorf("create nats server: %w", err)
 	}
 	log := &serverLog{logger: cfg.Logger, fatal: make(chan string, 1)}
+	if cfg.Cluster != nil && cfg.StoreDir != "" {
+		log.space = &space{nats: ns, logger: cfg.Logger, config: server.JetStreamConfig{
+			StoreDir: opts.StoreDir, SyncAlways: opts.SyncAlways, MaxMemory: opts.JetStreamMaxMemory, MaxStore: opts.JetStreamMaxStore, Strict: true,
+		}}
+	}
 	ns.SetLoggerV2(log, false, false, false)
 	ns.Start()
 	if err := awaitReady(ns, log); err != nil {
@@ -123,7 +131,11 @@ func StartServer(cfg ServerConfig) (*Server, error) {
 		ns.WaitForShutdown()
 		return nil, err
 	}
-	return &Server{nats: ns, secret: cfg.Secret}, nil
+	s := &Server{nats: ns, secret: cfg.Secret, stopping: make(chan struct{})}
+	if log.space != nil {
+		s.running.Go(func() { log.space.run(s.stopping) })
+	}
+	return s, nil
 }
 
 func awaitReady(ns *server.Server, log *serverLog) error {
@@ -246,6 +258,8 @@ func (s *Server) Health() error {
 // Shutdown stops the server and waits until its files are closed. Connections to it must have been closed before.
 func (s *Server) Shutdown() {
 	s.stop.Do(func() {
+		close(s.stopping)
+		s.running.Wait()
 		s.nats.Shutdown()
 		s.nats.WaitForShutdown()
 	})
@@ -255,6 +269,7 @@ func (s *Server) Shutdown() {
 type serverLog struct {
 	logger *slog.Logger
 	fatal  chan string
+	space  *space // nil where nobody looks after it
 }
 
 func (l *serverLog) say(level func(*slog.Logger, string), format string, v []any) {
@@ -264,6 +279,9 @@ func (l *serverLog) say(level func(*slog.Logger, string), format string, v []any
 }
 
 func (l *serverLog) Errorf(format string, v ...any) {
+	if l.space != nil {
+		l.space.heard(fmt.Sprintf(format, v...))
+	}
 	if strings.HasPrefix(format, "Error trying to connect to route") {
 		// A peer that is away: the server goes on trying.
 		l.say(func(g *slog.Logger, m string) { g.Debug("nats server: " + m) }, format, v)

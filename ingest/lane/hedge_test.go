@@ -181,6 +181,7 @@ func TestForeignObjectUnderTheFirstKeyLetsNoHedgeWin(t *testing.T) {
 			faulty.Rule{Ops: faulty.PutIfAbsent, Key: hedgeKey, Latency: faulty.Latency{Median: 2 * time.Second}, Times: 1},
 		)
 		w.expectFailure(w.append(w.object(topic, 0, "lost")), lane.StorageFailed)
+		w.await("the next epoch", func() bool { return w.events.epochs.Load() == 2 })
 		w.mustCommit([]int64{1}, w.object(topic, 0, "after"))
 		if body, _, err := objstore.ReadAll(t.Context(), w.bucket, first, 100); err != nil || string(body) != "foreign" {
 			t.Errorf("the foreign object: %q, %v", body, err)

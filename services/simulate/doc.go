@@ -3,6 +3,7 @@
 //
 //	go run ./services/simulate -seeds 1000          seeds 1 to 1000
 //	go run ./services/simulate -seed 42 -trace      one seed, and all that happened in it
+//	go run ./services/simulate -planted             how many seeds it takes to find faults that are planted
 //
 // The cluster is services/simulate/guest: the shipping packages, not models of them, wired together in one Go program over the seams of
 // services/simulate/world. It is compiled to WebAssembly (GOOS=wasip1) and run by wazero. There a Go program has one thread and no

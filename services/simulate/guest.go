@@ -73,13 +73,22 @@ func openGuest(ctx context.Context, file string, buildFlags ...string) (*guest, 
 
 func (g *guest) close(ctx context.Context) { _ = g.runtime.Close(ctx) }
 
-// cacheDir is where compiled guests are kept: .cache of the repository, which the tests' working directory is below.
-func cacheDir() (string, error) {
+// repository is the module's directory, above the working directory.
+func repository() (string, error) {
 	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
 		return "", fmt.Errorf("find the repository: %w", err)
 	}
-	dir := filepath.Join(strings.TrimSpace(string(root)), ".cache", "simulate")
+	return strings.TrimSpace(string(root)), nil
+}
+
+// cacheDir is where compiled guests are kept.
+func cacheDir() (string, error) {
+	root, err := repository()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(root, ".cache", "simulate")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("make cache: %w", err)
 	}

@@ -34,7 +34,17 @@ func run(ctx context.Context) error {
 	verbose := flag.Bool("verbose", false, "with -trace: print what clients say, too; the run may become another")
 	workers := flag.Int("workers", runtime.NumCPU(), "seeds run at once")
 	wasm := flag.String("guest", "", "run this compiled guest instead of compiling one")
+	planted := flag.Bool("planted", false, "build faults into Varve, one for each invariant, and count the seeds until each is found")
+	invariant := flag.String("invariant", "", "with -planted: of this one alone")
 	flag.Parse()
+	if *planted {
+		guest, err := openPlanted(ctx)
+		if err != nil {
+			return err
+		}
+		defer guest.close(ctx)
+		return hunt(ctx, guest, *invariant, *from, 1000, *workers)
+	}
 	guest, err := openGuest(ctx, *wasm)
 	if err != nil {
 		return err

@@ -241,18 +241,22 @@ func (c *Cluster) AwaitReady(ctx context.Context) error {
 	return nil
 }
 
-// until calls check until it returns nil or ctx ends, and then returns its last error.
+// until calls check until it returns nil or ctx ends, and then returns the last error that is not ctx's.
 func until(ctx context.Context, check func(context.Context) error) error {
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
+	var last error
 	for {
 		err := check(ctx)
 		if err == nil {
 			return nil
 		}
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			return err
+			return last
 		case <-ticker.C:
 		}
 	}

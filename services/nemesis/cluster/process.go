@@ -3,8 +3,10 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -212,7 +214,8 @@ func (p *Process) Ready(ctx context.Context) error {
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", p.Name, answer.Status)
+		why, _ := io.ReadAll(io.LimitReader(answer.Body, 1<<10)) // for people
+		return fmt.Errorf("%s: %s: %s", p.Name, answer.Status, bytes.TrimSpace(why))
 	}
 	return nil
 }

@@ -36,6 +36,7 @@ type record struct {
 	fate     fate
 	offset   int64 // where acked, else -1
 	txn      *transaction
+	shown    bool // to a reader of what is committed
 }
 
 // transaction is several records that become visible together.
@@ -55,7 +56,7 @@ type history struct {
 		// high is the offset after the highest that was acknowledged or read.
 		high map[partition]int64
 		// offsets are those that groups were told are committed.
-		offsets map[string]int64
+		offsets map[partition]int64
 	}
 }
 
@@ -64,7 +65,7 @@ func newHistory(w *world.World) *history {
 	h.mu.sent = map[string]*record{}
 	h.mu.seen = map[partition]map[int64]string{}
 	h.mu.high = map[partition]int64{}
-	h.mu.offsets = map[string]int64{}
+	h.mu.offsets = map[partition]int64{}
 	return h
 }
 
@@ -119,6 +120,15 @@ func (h *history) see(at partition, offset int64, value string) {
 	h.mu.high[at] = max(h.mu.high[at], offset+1)
 }
 
+// show notes that a reader of what is committed has seen a record.
+func (h *history) show(value string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if r := h.mu.sent[value]; r != nil {
+		r.shown = true
+	}
+}
+
 // floor is an offset below which no high watermark that is asked for from now on may be.
 func (h *history) floor(at partition) int64 {
 	h.mu.Lock()
@@ -167,6 +177,9 @@ func (h *history) complete(at partition, all, stable map[int64]string) {
 		case r.txn != nil && r.txn.fate == committed && !visible:
 			h.w.Fail("8 atomic transactions", "%v: %q is of a committed transaction, and not visible", at, name(value))
 		}
+		if r.shown && !visible {
+			h.w.Fail("8 atomic transactions", "%v: %q was shown to a reader of what is committed, and is not", at, name(value))
+		}
 		if visible {
 			r.fate = committed
 		}
@@ -194,6 +207,20 @@ func (h *history) whole() {
 			h.w.Fail("8 atomic transactions", "of %s %d records of %d are visible", t.name, visible, len(t.records))
 		}
 	}
+}
+
+// commitOffset notes that the group was told that an offset is committed.
+func (h *history) commitOffset(at partition, offset int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.mu.offsets[at] = max(h.mu.offsets[at], offset)
+}
+
+// committedOffset is the highest that the group was told is committed.
+func (h *history) committedOffset(at partition) int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.mu.offsets[at]
 }
 
 // name is the beginning of a value, which says whose it is.

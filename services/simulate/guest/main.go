@@ -63,6 +63,7 @@ func run(w *world.World) {
 	work.finish()
 	c.quiesce()
 	work.check()
+	c.refuse()
 }
 
 // logger writes a process's complaints to the trace.

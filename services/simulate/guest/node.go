@@ -24,6 +24,9 @@ import (
 	"github.com/varvelog/varve/tiering/partindex"
 )
 
+// laneBudget is small enough for clients to meet it.
+const laneBudget = 32 << 10
+
 // node is a running ingest node, wired as services/ingestd wires one.
 type node struct {
 	c         *cluster
@@ -125,7 +128,7 @@ func (n *node) openLanes(s *seat) (err error) {
 		DiskId: disk[:], KafkaHost: s.name, KafkaPort: 9092, InternalAddress: internalAddress(s.name),
 	}}
 	n.lanes, err = lane.New(lane.Config{
-		BudgetBytes: 4 << 20, ChunkBytes: 8 << 10, SealAge: 2 * time.Second, PutsPerSecond: 20, UploadTimeout: 10 * time.Second,
+		BudgetBytes: laneBudget, ChunkBytes: 8 << 10, SealAge: 2 * time.Second, PutsPerSecond: 20, UploadTimeout: 10 * time.Second,
 	}, lane.Dependencies{Log: n.hotLog, Store: n.c.bucket.Open(n.p), Replica: n.replica, Epochs: n.registrar})
 	return err
 }
@@ -173,7 +176,7 @@ func (n *node) pingLeader(ctx context.Context) {
 		if err == nil && answer.Fenced {
 			n.lanes.Fence(registration)
 		}
-		if stats := n.lanes.Stats(); stats.BudgetedBytes > 4<<20 {
+		if stats := n.lanes.Stats(); stats.BudgetedBytes > laneBudget {
 			n.c.w.Fail("11 everything is bounded", "%s: lanes hold %d bytes", n.p.Name, stats.BudgetedBytes)
 		}
 	}

@@ -8,6 +8,9 @@ import (
 	"github.com/varvelog/varve/coordinator/meta"
 )
 
+// shipPatience is longer than the state makes a container wait that could not be shipped time and again.
+const shipPatience = 15 * time.Minute
+
 // quiesce waits until the healed cluster is whole again and has shipped and deleted what it should.
 func (c *cluster) quiesce() {
 	if !c.await(time.Minute, "a leader and all nodes", c.up) {
@@ -15,9 +18,9 @@ func (c *cluster) quiesce() {
 	}
 	var wrong string
 	settled := func() bool { wrong = c.leftovers(); return wrong == "" }
-	for deadline := time.Now().Add(2 * time.Minute); !settled(); time.Sleep(time.Second) {
+	for deadline := time.Now().Add(shipPatience); !settled(); time.Sleep(time.Second) {
 		if time.Now().After(deadline) {
-			c.w.Fail("progress", "two minutes after faults are over: %s", wrong)
+			c.w.Fail("progress", "%v after faults are over: %s", shipPatience, wrong)
 			return
 		}
 	}

@@ -118,6 +118,7 @@ func (u *workload) check() {
 		}
 	}
 	u.history.whole()
+	u.checkOffsets()
 }
 
 // readAll is what a client reads of a partition from its beginning to its end.

@@ -112,6 +112,8 @@ func (u *workload) run(long time.Duration) {
 	for i := range 2 {
 		u.running.Go(func() { u.watch(ctx, u.hosts[i]) })
 	}
+	u.running.Go(func() { u.follow(ctx, u.hosts[2]) })
+	u.running.Go(func() { u.join(ctx, u.hosts[1]) })
 	<-ctx.Done()
 }
 
