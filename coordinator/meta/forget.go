@@ -34,6 +34,7 @@ func (a *applier) forgetNode(c *metapb.ForgetNode) Verdict {
 		return Verdict{Code: Fenced, NodeEpoch: n.Epoch}
 	}
 	n.Epoch++
+	n.succeed()
 	n.incarnation, n.lanes, n.released, n.Forgotten = nil, nil, nil, true
 	a.sealEpochsBelow(n)
 	v := Verdict{NodeID: n.ID, NodeEpoch: n.Epoch}

@@ -27,6 +27,7 @@ type Node struct {
 	Forgotten     bool // its disk has been given up, and it has not come back since
 
 	incarnation []byte
+	past        [][]byte // incarnations that were succeeded, the last ones; a late repeat of their registration is void
 	lanes       []uint64 // the last seq taken in each lane of this epoch
 	released    []uint64 // hot segments to delete, ascending
 	highSegment uint64   // the highest hot segment that is sealed: it and all below it are never committed to again
@@ -124,7 +125,11 @@ func (a *applier) registerNode(c *metapb.RegisterNode) Verdict {
 		a.nodes = append(a.nodes, n)
 		a.nodeByDisk[disk] = n
 	}
+	if slices.ContainsFunc(n.past, func(past []byte) bool { return string(past) == string(c.Incarnation) }) {
+		return Verdict{Code: Fenced, NodeID: n.ID, NodeEpoch: n.Epoch}
+	}
 	if string(n.incarnation) != string(c.Incarnation) {
+		n.succeed()
 		n.Epoch++
 		n.incarnation = c.Incarnation
 		n.lanes = nil
@@ -151,6 +156,20 @@ func (a *applier) registerNode(c *metapb.RegisterNode) Verdict {
 	slices.Sort(v.MissingSegments)
 	n.released = slices.DeleteFunc(n.released, func(segment uint64) bool { return !onDisk[segment] })
 	return v
+}
+
+// keptIncarnations is how many succeeded incarnations of a node are remembered.
+const keptIncarnations = 8
+
+// succeed remembers the present incarnation as one of the past.
+func (n *Node) succeed() {
+	if len(n.incarnation) == 0 {
+		return
+	}
+	n.past = append(n.past, n.incarnation)
+	if len(n.past) > keptIncarnations {
+		n.past = slices.Delete(n.past, 0, 1)
+	}
 }
 
 // sealEpochsBelow seals what the node's older epochs left open: whatever it is to write, it writes to segments of its new epoch.

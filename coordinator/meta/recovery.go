@@ -19,7 +19,7 @@ const (
 // Recovery turns the last state that is known of a lost log into the first of a new one. What is in the bucket beyond that state is adopted,
 // what was nowhere but on disks that are gone is declared lost:
 //
-//	NewRecovery → AdoptPart…, AdoptChunk…, KeepDisks → EndTransactions → Lost, PlaceFill… → Finish
+//	NewRecovery → AdoptPart…, AdoptChunk…, KeepDisks → EndTransactions → SealAll → Rescue… → Lost, DeclareLost → PlaceFill… → Finish
 //
 // It is as deterministic as the state itself: what it decides depends on its input alone.
 type Recovery struct {
@@ -216,17 +216,28 @@ func (r *Recovery) spans(p *Partition) []span {
 	return spans
 }
 
-// Fill is a range of a partition that a stored part is to take: lost offsets, and markers that have no run left to be stored with.
+// DeclareLost makes gaps of what is lost, as forgetting a node does.
+func (r *Recovery) DeclareLost() {
+	for _, t := range r.a.topicOrder {
+		for _, p := range t.partitions {
+			for _, s := range r.spans(p) {
+				p.addGap(gap{max(s.base, p.logStart), s.next, r.a.timeMillis})
+			}
+		}
+	}
+	clear(r.lost)
+}
+
+// Fill is a range of a partition that a stored part is to take: markers that have no run left to be stored with, one behind the other.
 type Fill struct {
 	Topic       *Topic
 	Partition   int32
 	LeaderEpoch int32
-	// Offsets [BaseOffset, NextOffset).
-	BaseOffset, NextOffset int64
-	Markers                []TransactionMarker // in order; all other offsets are lost
+	Markers     []TransactionMarker
 }
 
-// Fills are the parts that PlaceFill wants, in order of topic id, partition and offset. Without them the partitions have holes.
+// Fills are the parts that PlaceFill wants, in order of topic id, partition and offset. Without them the markers would never be stored, and
+// keep compaction from what lies behind them.
 func (r *Recovery) Fills() (fills []Fill) {
 	for _, t := range r.a.topicOrder {
 		for _, p := range t.partitions {
@@ -234,7 +245,7 @@ func (r *Recovery) Fills() (fills []Fill) {
 		}
 	}
 	slices.SortFunc(fills, func(x, y Fill) int {
-		return cmp.Or(slices.Compare(x.Topic.ID[:], y.Topic.ID[:]), cmp.Compare(x.Partition, y.Partition), cmp.Compare(x.BaseOffset, y.BaseOffset))
+		return cmp.Or(slices.Compare(x.Topic.ID[:], y.Topic.ID[:]), cmp.Compare(x.Partition, y.Partition), cmp.Compare(x.Markers[0].Offset, y.Markers[0].Offset))
 	})
 	return fills
 }
@@ -244,27 +255,15 @@ func (r *Recovery) fills(p *Partition) (fills []Fill) {
 	for i := range p.runs {
 		p.markersWith(&p.runs[i], func(m TransactionMarker) { with[m.Offset] = true })
 	}
-	spans, markers := r.spans(p), p.markers
-	for len(spans)+len(markers) > 0 {
-		var next Fill
-		if len(markers) > 0 && (len(spans) == 0 || markers[0].Offset < spans[0].base) {
-			m := markers[0]
-			markers = markers[1:]
-			if with[m.Offset] {
-				continue
-			}
-			next = Fill{BaseOffset: m.Offset, NextOffset: m.Offset + 1, Markers: []TransactionMarker{m}}
-		} else {
-			next = Fill{BaseOffset: spans[0].base, NextOffset: spans[0].next}
-			spans = spans[1:]
-		}
-		if n := len(fills); n > 0 && fills[n-1].NextOffset == next.BaseOffset {
-			fills[n-1].NextOffset = next.NextOffset
-			fills[n-1].Markers = append(fills[n-1].Markers, next.Markers...)
+	for _, m := range p.markers {
+		if with[m.Offset] {
 			continue
 		}
-		next.Topic, next.Partition, next.LeaderEpoch = p.topic, p.index, p.leaderEpoch
-		fills = append(fills, next)
+		if n := len(fills); n > 0 && fills[n-1].Markers[len(fills[n-1].Markers)-1].Offset == m.Offset-1 {
+			fills[n-1].Markers = append(fills[n-1].Markers, m)
+			continue
+		}
+		fills = append(fills, Fill{p.topic, p.index, p.leaderEpoch, []TransactionMarker{m}})
 	}
 	return fills
 }
@@ -278,7 +277,6 @@ func (r *Recovery) PlaceFill(o *metapb.SegmentObject) error {
 			return fmt.Errorf("place part of %x-%d: no such partition", c.TopicId, c.Partition)
 		}
 		p.cutMarkers(c.BaseOffset, c.NextOffset)
-		r.lost[p] = slices.DeleteFunc(r.lost[p], func(s span) bool { return s.base >= c.BaseOffset && s.next <= c.NextOffset })
 		r.insertPart(p, stored, c)
 	}
 	r.a.objects[stored.id] = stored
@@ -316,6 +314,7 @@ func (r *Recovery) Finish(logID [16]byte, job JobID) (*State, error) {
 	}
 	s.nodeEpochFloor = (highest/recoveryEpochs + 1) * recoveryEpochs
 	for _, n := range s.nodes {
+		n.succeed()
 		n.Epoch, n.incarnation, n.lanes = s.nodeEpochFloor, nil, nil
 	}
 	for _, t := range s.topicOrder {

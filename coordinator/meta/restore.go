@@ -143,7 +143,7 @@ func (r *restorer) core(c *metapb.SnapshotCore) error {
 		}
 		node := &Node{
 			ID: NodeID(n.Id), DiskID: [16]byte(n.DiskId), Epoch: n.Epoch, Zone: n.Zone, KafkaHost: n.KafkaHost, KafkaPort: n.KafkaPort,
-			InternalAddress: n.InternalAddress, Live: n.Live, incarnation: n.Incarnation, lanes: n.LaneSeqs,
+			InternalAddress: n.InternalAddress, Live: n.Live, incarnation: n.Incarnation, past: n.PastIncarnations, lanes: n.LaneSeqs,
 			released: n.ReleasedSegments, highSegment: n.HighSegment,
 			Forgotten: n.Forgotten, Draining: n.Draining, ZoneListeners: zoneListeners(n.ZoneListeners),
 		}

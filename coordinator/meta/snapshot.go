@@ -162,7 +162,7 @@ func (s *State) snapshotCore() *metapb.SnapshotCore {
 	for _, n := range s.nodes {
 		c.Nodes = append(c.Nodes, &metapb.SnapshotNode{
 			Id: int32(n.ID), DiskId: n.DiskID[:], Epoch: n.Epoch, Zone: n.Zone, KafkaHost: n.KafkaHost, KafkaPort: n.KafkaPort,
-			InternalAddress: n.InternalAddress, Incarnation: n.incarnation, Live: n.Live, LaneSeqs: n.lanes,
+			InternalAddress: n.InternalAddress, Incarnation: n.incarnation, PastIncarnations: n.past, Live: n.Live, LaneSeqs: n.lanes,
 			ReleasedSegments: n.released, HighSegment: n.highSegment,
 			Forgotten: n.Forgotten, Draining: n.Draining, ZoneListeners: zoneListenersToProto(n.ZoneListeners),
 		})

@@ -3608,7 +3608,8 @@ type SnapshotNode struct {
 	Live             bool                   `protobuf:"varint,9,opt,name=live,proto3" json:"live,omitempty"`
 	LaneSeqs         []uint64               `protobuf:"varint,10,rep,packed,name=lane_seqs,json=laneSeqs,proto3" json:"lane_seqs,omitempty"`
 	ReleasedSegments []uint64               `protobuf:"varint,11,rep,packed,name=released_segments,json=releasedSegments,proto3" json:"released_segments,omitempty"`
-	HighSegment      uint64                 `protobuf:"varint,12,opt,name=high_segment,json=highSegment,proto3" json:"high_segment,omitempty"` // no hot segment at or below it is ever opened again
+	PastIncarnations [][]byte               `protobuf:"bytes,140,rep,name=past_incarnations,json=pastIncarnations,proto3" json:"past_incarnations,omitempty"` // the last ones, oldest first
+	HighSegment      uint64                 `protobuf:"varint,12,opt,name=high_segment,json=highSegment,proto3" json:"high_segment,omitempty"`                // no hot segment at or below it is ever opened again
 	ZoneListeners    []*ZoneListener        `protobuf:"bytes,100,rep,name=zone_listeners,json=zoneListeners,proto3" json:"zone_listeners,omitempty"`
 	Draining         bool                   `protobuf:"varint,101,opt,name=draining,proto3" json:"draining,omitempty"`
 	Forgotten        bool                   `protobuf:"varint,110,opt,name=forgotten,proto3" json:"forgotten,omitempty"`
@@ -3719,6 +3720,13 @@ func (x *SnapshotNode) GetLaneSeqs() []uint64 {
 func (x *SnapshotNode) GetReleasedSegments() []uint64 {
 	if x != nil {
 		return x.ReleasedSegments
+	}
+	return nil
+}
+
+func (x *SnapshotNode) GetPastIncarnations() [][]byte {
+	if x != nil {
+		return x.PastIncarnations
 	}
 	return nil
 }
@@ -4970,7 +4978,7 @@ const file_meta_proto_rawDesc = "" +
 	"\fpending_next\x18\x14 \x01(\rR\vpendingNext\x12#\n" +
 	"\rpending_count\x18\x15 \x01(\rR\fpendingCount\x12\x18\n" +
 	"\apending\x18\x16 \x01(\fR\apending\x12)\n" +
-	"\x10node_epoch_floor\x18\x8d\x01 \x01(\x04R\x0enodeEpochFloor\"\xeb\x03\n" +
+	"\x10node_epoch_floor\x18\x8d\x01 \x01(\x04R\x0enodeEpochFloor\"\x99\x04\n" +
 	"\fSnapshotNode\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x05R\x02id\x12\x17\n" +
 	"\adisk_id\x18\x02 \x01(\fR\x06diskId\x12\x14\n" +
@@ -4985,7 +4993,8 @@ const file_meta_proto_rawDesc = "" +
 	"\x04live\x18\t \x01(\bR\x04live\x12\x1b\n" +
 	"\tlane_seqs\x18\n" +
 	" \x03(\x04R\blaneSeqs\x12+\n" +
-	"\x11released_segments\x18\v \x03(\x04R\x10releasedSegments\x12!\n" +
+	"\x11released_segments\x18\v \x03(\x04R\x10releasedSegments\x12,\n" +
+	"\x11past_incarnations\x18\x8c\x01 \x03(\fR\x10pastIncarnations\x12!\n" +
 	"\fhigh_segment\x18\f \x01(\x04R\vhighSegment\x12B\n" +
 	"\x0ezone_listeners\x18d \x03(\v2\x1b.varve.meta.v1.ZoneListenerR\rzoneListeners\x12\x1a\n" +
 	"\bdraining\x18e \x01(\bR\bdraining\x12\x1c\n" +

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/varvelog/varve/coordinator/archive"
 	"github.com/varvelog/varve/coordinator/identity"
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metalog"
@@ -213,6 +214,23 @@ func (r *Replica) Hear(seq uint64) {
 
 // CatchUp applies what the log holds beyond this replica, to the log's end as of the call.
 func (r *Replica) CatchUp(ctx context.Context) error {
+	for {
+		before := r.Seq()
+		err := r.catchUp(ctx)
+		if !errors.Is(err, metalog.ErrCorrupt) && !errors.Is(err, meta.ErrCorrupt) {
+			return err
+		}
+		// The bucket has a copy of a log that is kept elsewhere.
+		if archived := r.applyArchived(ctx); archived != nil || r.Seq() == before {
+			return errors.Join(err, archived)
+		}
+		if r.cfg.Logger != nil {
+			r.cfg.Logger.Error("an entry of the metadata log is damaged; its copy in the archive was used", "seq", before+1, "error", err)
+		}
+	}
+}
+
+func (r *Replica) catchUp(ctx context.Context) error {
 	for record, err := range r.cfg.Log.Read(ctx, r.Seq()+1) {
 		if err != nil {
 			return fmt.Errorf("catch up with metalog: %w", err)
@@ -220,6 +238,20 @@ func (r *Replica) CatchUp(ctx context.Context) error {
 		if err := r.ApplyEncoded(record.Seq, record.Entry); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// applyArchived applies the archive's copy of the next entry, where there is one; it is held against the hash of the one before it.
+func (r *Replica) applyArchived(ctx context.Context) error {
+	if r.cfg.Store == nil {
+		return nil
+	}
+	for record, err := range archive.Read(ctx, r.cfg.Store, r.cfg.LogID, r.Seq()+1) {
+		if err != nil {
+			return fmt.Errorf("read the archive's copy: %w", err)
+		}
+		return r.ApplyEncoded(record.Seq, record.Entry)
 	}
 	return nil
 }

@@ -12,16 +12,13 @@ import (
 // fillerParts bounds the parts of one filler object.
 const fillerParts = 10_000
 
-// maxBatchOffsets is how many offsets one batch spans.
-const maxBatchOffsets = 1 << 31
-
-// filler is a segment object that stands for lost offsets: empty batches, which readers pass over, and markers.
+// filler is a segment object of markers that have no run left to be stored with.
 type filler struct {
 	key  string
 	body []byte
 }
 
-// fill builds the fillers and puts them in the state's holes.
+// fill builds the fillers and puts them in the markers' places.
 func (p *Plan) fill() error {
 	fills := p.recovery.Fills()
 	for ordinal := uint32(0); len(fills) > 0; ordinal++ {
@@ -43,41 +40,20 @@ func (p *Plan) fill() error {
 }
 
 func encodeFill(encoder *segment.Encoder, f *meta.Fill) error {
-	encoder.Begin(f.Topic.ID, f.Topic.Name, f.Partition, f.BaseOffset)
-	at := f.BaseOffset
-	add := func(batch []byte) error {
+	encoder.Begin(f.Topic.ID, f.Topic.Name, f.Partition, f.Markers[0].Offset)
+	for _, m := range f.Markers {
+		batch := recordbatch.ControlBatch(recordbatch.Marker{
+			ProducerID: m.ProducerID, ProducerEpoch: m.ProducerEpoch, CoordinatorEpoch: m.CoordinatorEpoch, Commit: m.Commit, TimestampMillis: m.TimestampMillis,
+		}, m.Offset, f.LeaderEpoch)
 		h, err := recordbatch.ParseHeader(batch)
 		if err == nil {
 			err = encoder.Batch(h, batch, false)
 		}
 		if err != nil {
-			return fmt.Errorf("fill %s-%d at %d: %w", f.Topic.Name, f.Partition, at, err)
-		}
-		at = h.NextOffset()
-		return nil
-	}
-	gap := func(next int64) error {
-		for at < next {
-			if err := add(recordbatch.EmptyBatch(at, min(next, at+maxBatchOffsets)-1, f.LeaderEpoch)); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	for _, m := range f.Markers {
-		if err := gap(m.Offset); err != nil {
-			return err
-		}
-		if err := add(recordbatch.ControlBatch(recordbatch.Marker{
-			ProducerID: m.ProducerID, ProducerEpoch: m.ProducerEpoch, CoordinatorEpoch: m.CoordinatorEpoch, Commit: m.Commit, TimestampMillis: m.TimestampMillis,
-		}, m.Offset, f.LeaderEpoch)); err != nil {
-			return err
+			return fmt.Errorf("store marker of %s-%d at %d: %w", f.Topic.Name, f.Partition, m.Offset, err)
 		}
 	}
-	if err := gap(f.NextOffset); err != nil {
-		return err
-	}
-	encoder.End(f.NextOffset)
+	encoder.End(f.Markers[len(f.Markers)-1].Offset + 1)
 	return nil
 }
 

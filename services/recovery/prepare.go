@@ -13,6 +13,7 @@ import (
 
 	"github.com/varvelog/varve/coordinator/identity"
 	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metalog"
 	"github.com/varvelog/varve/coordinator/salvage"
 	"github.com/varvelog/varve/infra/objstore"
 	"github.com/varvelog/varve/infra/vfs"
@@ -140,6 +141,9 @@ func (p *Plan) findLog(ctx context.Context) (*salvage.Found, error) {
 	if err := p.refuseWhereAlive(ctx, cluster, found); err != nil {
 		return nil, err
 	}
+	if err := refuseNewer(found); err != nil {
+		return nil, err
+	}
 	p.former = base.LogID
 	p.next = identity.Successor(base, base.Metalog, base.LogID)
 	p.describe(base.ClusterID, base.Metalog, base.LogID)
@@ -155,6 +159,16 @@ func (p *Plan) describe(clusterID, metalog string, former [16]byte) {
 	p.next.Metalog = metalog
 	p.Report.ClusterID, p.Report.Metalog = clusterID, metalog
 	p.Report.FormerLog, p.Report.NewLog = hex.EncodeToString(former[:]), hex.EncodeToString(p.next.LogID[:])
+}
+
+// refuseNewer refuses metadata that a newer program has written: what this one would make of the rest is not what the cluster was.
+func refuseNewer(found *salvage.Found) error {
+	for _, d := range found.Damaged {
+		if errors.Is(d.Err, meta.ErrFormat) || errors.Is(d.Err, meta.ErrFeatureLevel) || errors.Is(d.Err, metalog.ErrFormat) {
+			return fmt.Errorf("%s is of a newer version than this program reads: %w", d.Key, d.Err)
+		}
+	}
+	return nil
 }
 
 // refuseWhereAlive asks the coordinator that led last whether it still does.
@@ -236,6 +250,7 @@ func (p *Plan) giveUp(ctx context.Context) error {
 		})
 		p.Report.LostOffsets += l.NextOffset - l.BaseOffset
 	}
+	r.DeclareLost()
 	p.job = r.Job(rand.Uint32())
 	return p.fill()
 }

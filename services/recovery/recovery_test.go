@@ -59,7 +59,7 @@ func readBack(t *testing.T, store objstore.Store, s *meta.State) map[spot]string
 			p := topic.Partition(int32(i))
 			tp := meta.TopicPartition{Topic: topic.ID, Partition: int32(i)}
 			s.Extents(p, func(l meta.Location) bool {
-				if l.Tier == meta.TierMarker {
+				if l.Tier == meta.TierMarker || l.Tier == meta.TierGap {
 					return true
 				}
 				data := make([]byte, l.Length)
@@ -427,5 +427,42 @@ func TestDamagedObjectsAreNamedAndLeftOut(t *testing.T) {
 func TestAnEmptyBucketIsNoCluster(t *testing.T) {
 	if _, err := Prepare(t.Context(), Config{Store: mem.New("empty")}); !errors.Is(err, ErrNothing) {
 		t.Errorf("error %v, want ErrNothing", err)
+	}
+}
+
+func TestNewerVersionsAreRefusedByName(t *testing.T) {
+	for _, prefix := range []string{"segment/", "meta/archive/", "meta/snapshot/0"} {
+		w := newWorld(t, 11)
+		for range 60 {
+			w.step()
+		}
+		w.snapshot()
+		w.createTopic()
+		w.archive()
+		if prefix == "segment/" {
+			loseMetadata(t, w.store)
+		}
+		var key string
+		for info, err := range w.store.List(t.Context(), prefix, "") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			key = info.Key
+		}
+		body, _, err := objstore.ReadAll(t.Context(), w.store, key, 1<<30)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := map[string]int{"segment/": 4, "meta/archive/": 9, "meta/snapshot/0": 4}[prefix]
+		if body = bytes.Clone(body); prefix == "segment/" {
+			body[len(body)-8] = 9
+		}
+		body[at] = 9
+		if _, err := w.store.Put(t.Context(), key, body); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tryRecover(t, w.store); err == nil || !strings.Contains(err.Error(), key) || !strings.Contains(err.Error(), "version") {
+			t.Errorf("%s of version 9: %v", key, err)
+		}
 	}
 }

@@ -46,7 +46,7 @@ type Header struct {
 	JobID         uint64
 	Ordinal       uint32
 	CreatedMillis int64
-	// Filler: a recovery wrote it to stand for offsets whose records are lost; it holds nothing that was produced.
+	// Filler: a recovery wrote it, for markers whose transactions' records are elsewhere or lost; it holds nothing that was produced.
 	Filler bool
 }
 

@@ -29,9 +29,12 @@ const (
 	infoPause   = 100 * time.Millisecond
 )
 
+// codeNoMessage is the server's code for a message that is not in the stream.
+const codeNoMessage = 10037
+
 // Config says which stream to use.
 type Config struct {
-	// ClusterID names the stream.
+	// ClusterID names the stream; of a recovered cluster it is the log's name (identity.Cluster.LogName).
 	ClusterID string
 	// LogID must be the one in the stream's metadata.
 	LogID [16]byte

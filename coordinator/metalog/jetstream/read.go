@@ -113,9 +113,12 @@ func (l *Log) readFromLeader(ctx context.Context, seq uint64) ([]byte, error) {
 	if answer.Error == nil {
 		return answer.Message.Data, nil
 	}
-	first, _, err := l.Bounds(ctx)
-	if err == nil && seq < first {
+	first, next, err := l.Bounds(ctx)
+	switch {
+	case err == nil && seq < first:
 		return nil, fmt.Errorf("read %d, first is %d: %w", seq, first, metalog.ErrTruncated)
+	case err == nil && seq < next && answer.Error.ErrCode == codeNoMessage:
+		return nil, fmt.Errorf("read %d of [%d, %d): the stream has lost it: %w", seq, first, next, metalog.ErrCorrupt)
 	}
 	return nil, fmt.Errorf("read %d: %w", seq, errors.Join(answer.Error, err))
 }

@@ -1,0 +1,63 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"testing"
+
+	"github.com/varvelog/varve/coordinator/archive"
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metalog"
+	"github.com/varvelog/varve/coordinator/metalog/mem"
+	memstore "github.com/varvelog/varve/infra/objstore/mem"
+)
+
+// damagedLog gives one entry back with a flipped bit.
+type damagedLog struct {
+	metalog.Log
+	seq uint64
+}
+
+func (l damagedLog) Read(ctx context.Context, seq uint64) iter.Seq2[metalog.Record, error] {
+	return func(yield func(metalog.Record, error) bool) {
+		for record, err := range l.Log.Read(ctx, seq) {
+			if err == nil && record.Seq == l.seq {
+				record.Entry = append([]byte(nil), record.Entry...)
+				record.Entry[len(record.Entry)/2] ^= 1
+			}
+			if !yield(record, err) {
+				return
+			}
+		}
+	}
+}
+
+func TestADamagedEntryIsTakenFromTheArchive(t *testing.T) {
+	for _, damaged := range []uint64{1, 2, 4} {
+		log, store := mem.New().Open(), memstore.New("bucket")
+		w := newWriter(t, log)
+		batch := &archive.Batch{LogID: logID, First: 2}
+		for range 3 {
+			batch.Entries = append(batch.Entries, w.append(allocate()))
+		}
+		if _, err := store.Put(context.Background(), (archive.Object{First: 2, Next: 5}).Key(), archive.Encode(batch)); err != nil {
+			t.Fatal(err)
+		}
+		want := openReplica(t, Config{Log: log})
+		r, err := Open(context.Background(), Config{LogID: logID, Log: damagedLog{log, damaged}, Store: store})
+		if damaged == 1 { // of which there is no copy
+			if !errors.Is(err, meta.ErrCorrupt) {
+				t.Errorf("entry 1 is damaged: %v", err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatalf("entry %d is damaged: %v", damaged, err)
+		}
+		if r.Seq() != 4 || hashOf(r) != hashOf(want) {
+			t.Errorf("entry %d is damaged: the replica is at %d", damaged, r.Seq())
+		}
+		r.Close()
+	}
+}
