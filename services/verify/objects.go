@@ -58,7 +58,7 @@ func (v *verifier) objects(ctx context.Context) error {
 		}
 	}
 	for id, seen := range v.found.chunks {
-		if !seen {
+		if !*seen {
 			wrong.add(id.Key(), errMissing)
 		}
 	}
@@ -81,8 +81,8 @@ func (v *verifier) list(ctx context.Context, group *errgroup.Group, wrong *suspe
 			}
 			verify = func(ctx context.Context, info objstore.Info) (counts, error) { return v.segment(ctx, info, id, o) }
 		} else if id, ok := meta.ParseChunkKey(info.Key); ok {
-			if _, live := v.found.chunks[id]; live {
-				v.found.chunks[id] = true
+			if seen := v.found.chunks[id]; seen != nil {
+				*seen = true
 			}
 			verify = func(ctx context.Context, info objstore.Info) (counts, error) { return v.chunk(ctx, info, id) }
 		}

@@ -22,13 +22,13 @@ type expectedPart struct {
 
 // found is what the listing has shown.
 type found struct {
-	chunks  map[meta.ChunkID]bool // object chunks with live runs, and whether they were seen
+	chunks  map[meta.ChunkID]*bool // object chunks with live runs, and whether they were seen
 	garbage map[string]bool
 }
 
 // expect gathers what the metadata refers to, and checks that it refers to every offset.
 func (v *verifier) expect() {
-	v.found = found{chunks: map[meta.ChunkID]bool{}, garbage: map[string]bool{}}
+	v.found = found{chunks: map[meta.ChunkID]*bool{}, garbage: map[string]bool{}}
 	for _, g := range v.state.Garbage() {
 		v.found.garbage[g.Key] = true
 	}
@@ -55,7 +55,7 @@ func (v *verifier) expectPartition(t *meta.Topic, p *meta.Partition) {
 			}
 			o.parts = append(o.parts, expectedPart{meta.TopicPartition{Topic: t.ID, Partition: p.Index()}, l})
 		case meta.TierChunk:
-			v.found.chunks[l.Chunk] = false
+			v.found.chunks[l.Chunk] = new(bool)
 		}
 	}
 	if at != p.NextOffset() {
