@@ -60,13 +60,12 @@ type world struct {
 }
 
 type openTxn struct {
-	id      string
-	number  int
-	pid     int64
-	epoch   int16
-	open    bool
-	next    map[meta.TopicPartition]int32
-	touched []meta.TopicPartition
+	id     string
+	number int
+	pid    int64
+	epoch  int16
+	open   bool
+	next   map[meta.TopicPartition]int32
 }
 
 const nodes = 2
