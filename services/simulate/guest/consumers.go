@@ -75,6 +75,9 @@ func (u *workload) member(ctx context.Context, host *world.Process) {
 				u.history.commitOffset(at, offset)
 				u.w.Count("offset committed")
 			}
+		} else {
+			// It may arrive behind a later one, and set the group back.
+			u.history.doubtOffsets()
 		}
 		cancel()
 	}

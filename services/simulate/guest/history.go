@@ -57,6 +57,7 @@ type history struct {
 		high map[partition]int64
 		// offsets are those that groups were told are committed.
 		offsets map[partition]int64
+		doubted bool // offsets are not kept any more
 	}
 }
 
@@ -213,7 +214,18 @@ func (h *history) whole() {
 func (h *history) commitOffset(at partition, offset int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.mu.doubted {
+		return
+	}
 	h.mu.offsets[at] = max(h.mu.offsets[at], offset)
+}
+
+// doubtOffsets forgets what the group was told: a commit without an answer may take effect later.
+func (h *history) doubtOffsets() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	clear(h.mu.offsets)
+	h.mu.doubted = true
 }
 
 // committedOffset is the highest that the group was told is committed.

@@ -19,6 +19,7 @@ import (
 	"github.com/varvelog/varve/ingest/kafka"
 	"github.com/varvelog/varve/ingest/lane"
 	"github.com/varvelog/varve/services/ingestd"
+	"github.com/varvelog/varve/services/presence"
 	"github.com/varvelog/varve/services/simulate/world"
 	"github.com/varvelog/varve/tiering/blockcache"
 	"github.com/varvelog/varve/tiering/partindex"
@@ -92,6 +93,7 @@ func (c *cluster) startNode(s *seat, p *world.Process) (_ func(context.Context),
 		return nil, err
 	}
 	internal.HandleGet("/hot/{disk}/{segment}", ingestd.HotHandler(n.hotLog))
+	presence.Register(ctx, internal)
 	p.Serve(internalAddress(s.name), internal)
 	n.running.Go(func() { n.pingLeader(ctx) })
 	n.startJanitor(ctx)
