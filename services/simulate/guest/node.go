@@ -25,6 +25,9 @@ import (
 	"github.com/varvelog/varve/tiering/partindex"
 )
 
+// pingInterval is that of services/ingestd: a leader takes a node that is silent for a few of them for dead.
+const pingInterval = 200 * time.Millisecond
+
 // laneBudget is small enough for clients to meet it.
 const laneBudget = 32 << 10
 
@@ -167,12 +170,12 @@ func (n *node) awaitRegistration(ctx context.Context) (lane.Registration, error)
 
 // pingLeader tells the leader that the node lives, and learns when it has been fenced.
 func (n *node) pingLeader(ctx context.Context) {
-	for n.p.Sleep(ctx, time.Second) == nil {
+	for n.p.Sleep(ctx, pingInterval) == nil {
 		registration, registered := n.lanes.Registration()
 		if !registered {
 			continue
 		}
-		bounded, cancel := context.WithTimeout(ctx, 3*time.Second)
+		bounded, cancel := context.WithTimeout(ctx, 3*pingInterval)
 		answer, err := n.replica.Ping(bounded, &metapb.PingRequest{NodeId: int32(registration.Node), NodeEpoch: registration.Epoch})
 		cancel()
 		if err == nil && answer.Fenced {
