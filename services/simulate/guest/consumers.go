@@ -49,7 +49,8 @@ func (u *workload) join(ctx context.Context, host *world.Process) {
 
 func (u *workload) member(ctx context.Context, host *world.Process) {
 	cl := u.client(host, kgo.ConsumeTopics(topics...), kgo.ConsumerGroup(groupName), kgo.DisableAutoCommit(), kgo.FetchMaxWait(300*time.Millisecond),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.SessionTimeout(6*time.Second), kgo.HeartbeatInterval(500*time.Millisecond))
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.SessionTimeout(6*time.Second), kgo.HeartbeatInterval(500*time.Millisecond),
+		kgo.BlockRebalanceOnPoll()) // what is polled is committed before its partition moves on: nobody else has committed more by then
 	defer cl.CloseAllowingRebalance()
 	first := map[partition]bool{}
 	for range 5 + u.w.IntN(30) {
@@ -80,6 +81,7 @@ func (u *workload) member(ctx context.Context, host *world.Process) {
 			u.history.doubtOffsets()
 		}
 		cancel()
+		cl.AllowRebalance()
 	}
 }
 
