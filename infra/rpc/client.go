@@ -37,6 +37,7 @@ type ClientConfig struct {
 // Client calls internal listeners, keeping connections to each address. It may be used concurrently.
 type Client struct {
 	token string
+	names *namer
 	dial  func(ctx context.Context, network, addr string) (net.Conn, error)
 	http  http.Client
 }
@@ -49,7 +50,7 @@ func NewClient(cfg ClientConfig) *Client {
 	if cfg.Dial == nil {
 		cfg.Dial = (&net.Dialer{Timeout: cfg.DialTimeout, KeepAlive: 15 * time.Second}).DialContext
 	}
-	c := &Client{token: token(cfg.Secret, cfg.ClusterID), dial: cfg.Dial}
+	c := &Client{token: token(cfg.Secret, cfg.ClusterID), names: newNamer(), dial: cfg.Dial}
 	if cfg.Transport == nil {
 		cfg.Transport = newTransport(cfg)
 	}
@@ -82,7 +83,7 @@ func (c *Client) Call(ctx context.Context, addr, method string, request, respons
 	if err != nil {
 		return fmt.Errorf("encode request of %s: %w", method, err)
 	}
-	answer, err := c.do(ctx, http.MethodPost, "http://"+addr+"/v1/"+method, body)
+	answer, err := c.post(ctx, addr, method, body)
 	if err != nil {
 		return fmt.Errorf("call %s at %s: %w", method, addr, err)
 	}
@@ -97,6 +98,21 @@ func (c *Client) Call(ctx context.Context, addr, method string, request, respons
 	return nil
 }
 
+// post sends a call under a name of its own, again where the callee is another than the caller knew: such a call was not executed.
+func (c *Client) post(ctx context.Context, addr, method string, body []byte) (*http.Response, error) {
+	for try := 1; ; try++ {
+		answer, err := c.do(ctx, http.MethodPost, "http://"+addr+"/v1/"+method, body, c.names.next(addr).String())
+		var remote *Error
+		switch {
+		case errors.Is(err, ErrRepeated):
+			return nil, fmt.Errorf("%w: %w", ErrBroken, err)
+		case !errors.Is(err, ErrOtherIncarnation) || try == incarnationTries || !errors.As(err, &remote):
+			return answer, err
+		}
+		c.names.learn(addr, remote.Incarnation)
+	}
+}
+
 func readAnswer(answer *http.Response) ([]byte, error) {
 	if answer.ContentLength < 0 || answer.ContentLength > maxAnswerBytes {
 		return nil, fmt.Errorf("answer of %d bytes", answer.ContentLength)
@@ -109,15 +125,15 @@ func readAnswer(answer *http.Response) ([]byte, error) {
 // Get opens a streaming read of path, which begins with "/" and may carry a query. sizeBytes is -1 where the callee does not
 // say. The body must be closed; ctx governs it until then.
 func (c *Client) Get(ctx context.Context, addr, path string) (body io.ReadCloser, sizeBytes int64, err error) {
-	answer, err := c.do(ctx, http.MethodGet, "http://"+addr+path, nil)
+	answer, err := c.do(ctx, http.MethodGet, "http://"+addr+path, nil, "")
 	if err != nil {
 		return nil, 0, fmt.Errorf("get %s from %s: %w", path, addr, err)
 	}
 	return answer.Body, answer.ContentLength, nil
 }
 
-// do returns an answer with status 200; everything else is an error.
-func (c *Client) do(ctx context.Context, verb, url string, body []byte) (*http.Response, error) {
+// do returns an answer with status 200; everything else is an error. A POST is a call, and has a name.
+func (c *Client) do(ctx context.Context, verb, url string, body []byte, name string) (*http.Response, error) {
 	var reader io.Reader
 	if body != nil {
 		reader = bytes.NewReader(body)
@@ -127,8 +143,9 @@ func (c *Client) do(ctx context.Context, verb, url string, body []byte) (*http.R
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	request.Header.Set("Authorization", c.token)
-	if body != nil {
+	if name != "" {
 		request.Header.Set("Content-Type", protobufType)
+		request.Header.Set(callHeader, name)
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		millis := max(0, time.Until(deadline).Milliseconds())
@@ -163,7 +180,7 @@ func readError(answer *http.Response) error {
 
 // NotExecuted says whether err proves that the callee has not executed the call, so that it may be sent again elsewhere.
 func NotExecuted(err error) bool {
-	for _, sure := range []error{ErrUnreachable, ErrOverloaded, ErrUnauthorized, ErrTooLarge, ErrBadRequest, ErrUnknownMethod} {
+	for _, sure := range []error{ErrUnreachable, ErrOverloaded, ErrUnauthorized, ErrTooLarge, ErrBadRequest, ErrUnknownMethod, ErrOtherIncarnation} {
 		if errors.Is(err, sure) {
 			return true
 		}

@@ -11,6 +11,8 @@
 //   - Errors survive the wire: a sentinel registered with RegisterError on both sides satisfies errors.Is at the caller, with
 //     the message and, where the callee knows it, the leader's address.
 //   - Deadlines travel as the time that remains, so that clocks need not agree.
+//   - A call is executed at most once, however often and late copies of it arrive: from a network that repeats, or from somebody
+//     who recorded one. Each names the callee's incarnation, which ends with its process, the caller and a number.
 //   - A caller can tell "was never sent" (ErrUnreachable) from "may have been executed" (ErrBroken). Nothing is retried here.
 //
 // It leaves to others what the methods mean and who may be asked what.

@@ -33,6 +33,8 @@ type Error struct {
 	Message string `json:"message"`
 	// Leader is the internal address of the coordinator's leader as far as the callee knows it, or empty.
 	Leader string `json:"leader,omitempty"`
+	// Incarnation is the callee's, where the call named another.
+	Incarnation uint64 `json:"incarnation,omitempty"`
 }
 
 func (e *Error) Error() string { return e.Message }
@@ -120,9 +122,13 @@ func WriteError(w http.ResponseWriter, err error) {
 	if errors.As(err, &h) {
 		body.Leader = h.leader
 	}
+	var other *otherIncarnation
+	if errors.As(err, &other) {
+		body.Incarnation = other.incarnation
+	}
 	encoded, marshalErr := json.Marshal(body)
 	if marshalErr != nil {
-		panic(fmt.Sprintf("rpc: three strings do not marshal: %v", marshalErr))
+		panic(fmt.Sprintf("rpc: strings and a number do not marshal: %v", marshalErr))
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if r.status == http.StatusServiceUnavailable {

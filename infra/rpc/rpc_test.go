@@ -238,7 +238,7 @@ func TestGarbageIsLoggedOnceAndSurvived(t *testing.T) {
 func TestBadProtobufIsABadRequest(t *testing.T) {
 	s := serve(t, ServerConfig{}, echo)
 	c := client(t, "secret")
-	_, err := c.do(context.Background(), http.MethodPost, "http://"+s.Addr()+"/v1/echo", []byte{0xff, 0xff, 0xff})
+	_, err := c.post(context.Background(), s.Addr(), "echo", []byte{0xff, 0xff, 0xff})
 	if !errors.Is(err, ErrBadRequest) {
 		t.Fatalf("error %v, want ErrBadRequest", err)
 	}

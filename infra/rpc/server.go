@@ -100,6 +100,7 @@ type Server struct {
 	listener net.Listener
 	http     http.Server
 	mux      *http.ServeMux
+	once     *once
 	inFlight chan struct{}
 	bytes    atomic.Int64
 	bodies   sync.Pool // of *[]byte
@@ -129,6 +130,7 @@ func Listen(cfg ServerConfig) (*Server, error) {
 		token:    token(cfg.Secret, cfg.ClusterID),
 		listener: listener,
 		mux:      http.NewServeMux(),
+		once:     newOnce(),
 		inFlight: make(chan struct{}, cfg.MaxInFlight),
 		bodies:   sync.Pool{New: func() any { return new([]byte) }},
 		served:   make(chan error, 1),
@@ -192,11 +194,27 @@ func (s *Server) Shutdown(ctx context.Context) error {
 }
 
 // ServeHTTP implements http.Handler, for callers that reach the server by another way than its listener. It does what every request
-// needs, authenticating, bounding and setting the deadline, and calls the method.
+// needs, authenticating, refusing what has come before, bounding and setting the deadline, and calls the method.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !sameToken(r.Header.Get("Authorization"), s.token) {
 		s.refuse(w, r, ErrUnauthorized)
 		return
+	}
+	if r.Method == http.MethodPost {
+		// Before all else that may refuse it: whoever is refused calls again under another name, and no copy of this call may be
+		// executed then.
+		name, err := parseCallName(r.Header.Get(callHeader))
+		if err == nil {
+			err = s.once.admit(name)
+		}
+		switch {
+		case errors.Is(err, ErrOtherIncarnation):
+			WriteError(w, err) // as a caller's first call does
+			return
+		case err != nil:
+			s.refuse(w, r, err)
+			return
+		}
 	}
 	select {
 	case s.inFlight <- struct{}{}:

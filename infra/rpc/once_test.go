@@ -1,0 +1,140 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+)
+
+// recorder keeps the requests that pass, so that they can be sent again.
+type recorder struct {
+	requests []*http.Request
+	bodies   []string
+}
+
+func (r *recorder) RoundTrip(request *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(request.Body)
+	if err != nil {
+		return nil, err
+	}
+	r.requests, r.bodies = append(r.requests, request.Clone(context.Background())), append(r.bodies, string(body))
+	request.Body = io.NopCloser(strings.NewReader(string(body)))
+	request.ContentLength = int64(len(body))
+	return http.DefaultTransport.RoundTrip(request)
+}
+
+// replay sends what was recorded last to addr.
+func (r *recorder) replay(t *testing.T, addr string) error {
+	t.Helper()
+	last := len(r.requests) - 1
+	request := r.requests[last].Clone(t.Context())
+	request.URL.Host = addr
+	request.Body = io.NopCloser(strings.NewReader(r.bodies[last]))
+	answer, err := http.DefaultTransport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer.StatusCode == http.StatusOK {
+		return answer.Body.Close()
+	}
+	return readError(answer)
+}
+
+func TestACopyOfACallIsNotExecuted(t *testing.T) {
+	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	var executed atomic.Int64
+	count := func(s *Server) {
+		s.Handle("count", func(context.Context, []byte) (proto.Message, error) {
+			executed.Add(1)
+			return nil, nil
+		})
+	}
+	s := serve(t, ServerConfig{}, count)
+	tape := new(recorder)
+	c := NewClient(ClientConfig{Secret: []byte("secret"), ClusterID: cluster, Transport: tape})
+	for i := range 3 {
+		if _, err := call(c, s.Addr(), "count", "body"); err != nil {
+			t.Fatal(err)
+		}
+		if err := tape.replay(t, s.Addr()); !errors.Is(err, ErrRepeated) {
+			t.Fatalf("replayed: %v, want ErrRepeated", err)
+		}
+		if got := executed.Load(); got != int64(i+1) {
+			t.Fatalf("%d calls were executed %d times", i+1, got)
+		}
+	}
+	// The callee's next life knows nothing of the call.
+	next := serve(t, ServerConfig{}, count)
+	if err := tape.replay(t, next.Addr()); !errors.Is(err, ErrOtherIncarnation) || executed.Load() != 3 {
+		t.Fatalf("replayed to the next incarnation: %v, executed %d times", err, executed.Load())
+	}
+}
+
+func TestACallWithoutANameIsRefused(t *testing.T) {
+	s := serve(t, ServerConfig{}, echo)
+	for _, name := range []string{"", "1", "1 2", "1 2 x", "1 2 3 4", "-1 2 3"} {
+		_, err := client(t, "secret").do(t.Context(), http.MethodPost, "http://"+s.Addr()+"/v1/echo", nil, name)
+		if !errors.Is(err, ErrBadRequest) {
+			t.Errorf("name %q: %v, want ErrBadRequest", name, err)
+		}
+	}
+}
+
+func TestACallThatHasComeBeforeBreaksOff(t *testing.T) {
+	s := serve(t, ServerConfig{}, echo)
+	c := client(t, "secret")
+	if _, err := call(c, s.Addr(), "echo", ""); err != nil {
+		t.Fatal(err)
+	}
+	c.names.callees[s.Addr()].last-- // the next call takes a name that was used
+	if _, err := call(c, s.Addr(), "echo", ""); !errors.Is(err, ErrBroken) || NotExecuted(err) {
+		t.Fatalf("error %v, want ErrBroken", err)
+	}
+}
+
+func TestCallersBeyondTheBoundBeginAnIncarnation(t *testing.T) {
+	o := newOnce()
+	first := callName{o.incarnation, 1, 1}
+	for caller := range uint64(maxCallers) {
+		if err := o.admit(callName{o.incarnation, caller + 1, 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := o.admit(callName{o.incarnation, maxCallers + 1, 1}); !errors.Is(err, ErrOtherIncarnation) {
+		t.Fatalf("one caller too many: %v", err)
+	}
+	if err := o.admit(first); !errors.Is(err, ErrOtherIncarnation) {
+		t.Fatalf("copy of a call of the former incarnation: %v", err)
+	}
+	if err := o.admit(callName{o.incarnation, 1, 1}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWindowAdmitsEachNumberOnce(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var w window
+		seen := map[uint64]bool{}
+		highest := uint64(0)
+		steps := rapid.SliceOfN(rapid.OneOf(rapid.Int64Range(-100, 100), rapid.Int64Range(-windowNumbers-2, windowNumbers+2), rapid.Int64Range(0, 1<<40)), 1, 200).Draw(t, "steps")
+		for _, step := range steps {
+			number := max(int64(highest)+step, 0)
+			n := uint64(number)
+			want := n != 0 && !seen[n] && n+windowNumbers > highest
+			if got := w.add(n); got != want {
+				t.Fatalf("add(%d) = %v, want %v; highest %d", n, got, want, highest)
+			}
+			if want {
+				seen[n] = true
+			}
+			highest = max(highest, n)
+		}
+	})
+}
