@@ -46,7 +46,7 @@ func startAway(t *testing.T) *awayCluster {
 		}
 	}
 	if a.on(0) == 0 || a.on(1) == 0 {
-		t.Skipf("all partitions lie on one node: %v", a.home)
+		t.Fatalf("all %d partitions lie on one node: %v", awayPartitions, a.home)
 	}
 	return a
 }

@@ -42,6 +42,25 @@ func kafkaLibs(t *testing.T) string {
 	return filepath.Join(libs, "*")
 }
 
+// awaitHeartbeats waits until n has answered so many more heartbeats, by the name of their API.
+func awaitHeartbeats(t *testing.T, n *cluster.Node, more map[string]int) {
+	t.Helper()
+	for api, count := range more {
+		answered := func() (float64, error) { return n.Metric("varve_kafka_requests_total", fmt.Sprintf("api=%q", api)) }
+		before, err := answered()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cluster.Eventually(t, patience, "heartbeats", func() error {
+			now, err := answered()
+			if err == nil && now < before+float64(count) {
+				err = fmt.Errorf("%v more of %s, want %d", now-before, api, count)
+			}
+			return err
+		})
+	}
+}
+
 func javaMember(t *testing.T, n *cluster.Node, group, topic string, settings ...string) *foreignMember {
 	t.Helper()
 	args := append([]string{"-Xmx96m", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", kafkaLibs(t), filepath.Join("testdata", "GroupMember.java"),
@@ -171,7 +190,7 @@ func TestConsumerProtocolSurvivesARestartWithoutARejoin(t *testing.T) {
 	n.Start()
 	produce(t, dial(t, n), numbered("shared", "after", 0, 600)...)
 	members[0].await("all records after the restart", func() bool { return received() >= 1200 })
-	time.Sleep(6 * time.Second) // a heartbeat interval: what nobody asked for would show by now
+	awaitHeartbeats(t, n, map[string]int{"ConsumerGroupHeartbeat": 2 * len(members)}) // what nobody asked for would show by now
 	for i, m := range members {
 		if got := m.commit(); got != epochs[i] || m.moves() != moves[i] {
 			t.Errorf("%s: %q before and %q after, %d moves and %d", m.name, epochs[i], got, moves[i], m.moves())

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -57,7 +56,7 @@ func TestNoConsumerRejoinsWhenTheLeaderChanges(t *testing.T) {
 		}
 		members[0].await("all records", func() bool { return received.distinct()+len(members[0].said("record")) == (round+1)*100 })
 		members[1].await("all records", func() bool { return len(members[1].said("record"))+len(members[2].said("record")) == (round+1)*100 })
-		time.Sleep(3 * time.Second) // several heartbeats: what nobody asked for would show by now
+		awaitHeartbeats(t, n, map[string]int{"Heartbeat": 10, "ConsumerGroupHeartbeat": 2}) // what nobody asked for would show by now
 		if after := stand(); !slices.Equal(after, before) {
 			t.Errorf("round %d: %+v before, %+v after", round, before, after)
 		}
