@@ -40,7 +40,8 @@ const (
 	// livePatience is how long the cluster may take, when everything is healed, until every client and every group goes on. Members that were killed
 	// hold their groups up for a session and a rebalance.
 	livePatience = 60 * time.Second
-	// finishPatience bounds the wait for transactions of crashed clients, and the reading of all logs.
+	// finishPatience bounds the wait for transactions of crashed clients. Reading all logs may take as long as writing them on top of it; what
+	// stands still is noticed much sooner, by the patience for each offset.
 	finishPatience = 5 * time.Minute
 	// rssBound is more than any process of Varve may ever take with the flags below.
 	rssBound  = 700 << 20
@@ -100,7 +101,7 @@ func (r *run) do(ctx context.Context) (valid bool, err error) {
 	r.awaitLive(ctx, "at last", true)
 	r.work.Stop()
 	r.tell("all clients have ended; reading all logs at every node")
-	finishing, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishPatience)
+	finishing, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishPatience+r.duration)
 	defer cancel()
 	if err := r.work.Finish(finishing); err != nil {
 		r.cluster.Complain("%v", err)
