@@ -101,7 +101,7 @@ func (r *run) do(ctx context.Context) (valid bool, err error) {
 	r.awaitLive(ctx, "at last", true)
 	r.work.Stop()
 	r.tell("all clients have ended; reading all logs at every node")
-	finishing, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishPatience+r.duration)
+	finishing, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishPatience+r.options.duration)
 	defer cancel()
 	if err := r.work.Finish(finishing); err != nil {
 		r.cluster.Complain("%v", err)
