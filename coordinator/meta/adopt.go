@@ -252,9 +252,31 @@ func (r *Recovery) Losing() bool {
 	return false
 }
 
+// Elsewhere says what there is of a chunk's records outside of it.
+type Elsewhere struct {
+	// Stored says which partitions' runs are in segments already.
+	Stored func(TopicPartition) bool
+	// Later says whether batches that a batch misses before it are in a chunk that is to come. It was refused then. Where they are nowhere they were
+	// lost after both had been acknowledged, or are in a segment that does not tell whose they were.
+	Later func(TopicPartition, *chunk.Detail) bool
+}
+
+// Expects is what a partition wants next of a producer: its epoch, and the sequence in it.
+func (r *Recovery) Expects(tp TopicPartition, producerID int64) (epoch int16, sequence int32, known bool) {
+	p := r.a.Partition(tp)
+	if p == nil {
+		return 0, 0, false
+	}
+	e := p.producers[producerID]
+	if e == nil {
+		return 0, 0, false
+	}
+	return e.epoch, nextSequence(e.batches[e.count-1].last), true
+}
+
 // AdoptChunk commits a chunk that was found in the bucket, or in a hot log that is there, as its node would have: its batches get the next
-// offsets. Chunks of a lane are to come in order of seq. skips says which partitions' runs are stored in segments already.
-func (r *Recovery) AdoptChunk(c *metapb.CommitChunk, skips func(TopicPartition) bool) Adoption {
+// offsets. Chunks of a lane are to come in order of seq.
+func (r *Recovery) AdoptChunk(c *metapb.CommitChunk, elsewhere Elsewhere) Adoption {
 	s := r.a.State
 	if c.NodeId < 1 || int(c.NodeId) > len(s.nodes)+maxUnseenNodes {
 		return Adoption{Reason: fmt.Sprintf("node %d", c.NodeId)}
@@ -282,9 +304,9 @@ func (r *Recovery) AdoptChunk(c *metapb.CommitChunk, skips func(TopicPartition) 
 		r.noteProducer(t.Detail(i).ProducerID)
 	}
 	before := r.endsOf(t)
-	r.a.skips = skips
+	r.a.elsewhere = elsewhere
 	v := r.a.commitChunk(c)
-	r.a.skips = nil
+	r.a.elsewhere = Elsewhere{}
 	if v.Code != OK {
 		return Adoption{Reason: fmt.Sprint(v.Code)}
 	}

@@ -125,7 +125,7 @@ func (k *committer) runs(t chunk.Table, v *ChunkVerdict) {
 		switch {
 		case p == nil:
 			rv.Code = UnknownTopic
-		case k.skips != nil && k.skips(TopicPartition{r.Topic, r.Partition}):
+		case k.recovering && k.elsewhere.Stored(TopicPartition{r.Topic, r.Partition}):
 			rv.Code = AlreadyCommitted
 		case topic.Config.Durability > k.command.Durability && !k.recovering:
 			rv.Code, rv.LogStartOffset = WrongDurability, p.logStart
@@ -188,6 +188,9 @@ func (k *committer) detailedRun(p *Partition, t chunk.Table, r *chunk.Run, verdi
 // judge decides on one batch. A duplicate is one whatever has become of its transaction.
 func (k *committer) judge(p *Partition, d *chunk.Detail) (Code, int64) {
 	code, offset := p.producers.judge(d)
+	if code == OutOfOrderSequence && k.recovering && p.producers.misses(d) && !k.elsewhere.Later(TopicPartition{p.topic.ID, p.index}, d) {
+		code = OK
+	}
 	switch {
 	case code == TransactionUnsupported || code == DuplicateSequence || d.ProducerID < 0:
 		return code, offset
@@ -212,7 +215,7 @@ func (k *committer) judgeTransactional(p *Partition, d *chunk.Detail) Code {
 		return InvalidProducerIDMapping
 	case t.epoch != d.ProducerEpoch:
 		return InvalidProducerEpoch
-	case joins && d.BaseSequence != 0 && p.producers[d.ProducerID] == nil:
+	case joins && d.BaseSequence != 0 && p.producers[d.ProducerID] == nil && !k.recovering:
 		return OutOfOrderSequence // an epoch begins at 0: what came before it is missing
 	case joins:
 		return OK

@@ -182,9 +182,9 @@ func (s *State) current(e *metapb.Entry) bool {
 type applier struct {
 	*State
 	obs Observer
-	// recovering: what is there is taken, at whatever durability. skips, not nil only then, says which of a chunk's runs are not.
+	// recovering: what is there is taken, at whatever durability, but for what elsewhere tells of.
 	recovering bool
-	skips      func(TopicPartition) bool
+	elsewhere  Elsewhere
 }
 
 func (a *applier) verdict(id []byte, v Verdict) {

@@ -32,21 +32,9 @@ func compareChunks(x, y meta.ChunkID) int {
 	return cmp.Or(cmp.Compare(x.Node, y.Node), cmp.Compare(x.Epoch, y.Epoch), cmp.Compare(x.Lane, y.Lane), cmp.Compare(x.Seq, y.Seq))
 }
 
-// compareFound orders chunks by the time at which they were made, and those of a lane by their numbers whatever a clock has done meanwhile:
-// their times were made to ascend with them.
-func compareFound(x, y foundChunk) int {
-	a, b := x.command, y.command
-	return cmp.Or(cmp.Compare(x.createdMillis, y.createdMillis), cmp.Compare(a.NodeId, b.NodeId), cmp.Compare(a.NodeEpoch, b.NodeEpoch),
-		cmp.Compare(a.Lane, b.Lane), cmp.Compare(a.Seq, b.Seq))
-}
-
-// ascend makes the times of chunks that are in order of their lanes' numbers ascend within each epoch and lane.
-func ascend(chunks []foundChunk) {
-	for i := 1; i < len(chunks); i++ {
-		if a, b := chunks[i-1].command, chunks[i].command; a.NodeId == b.NodeId && a.Lane == b.Lane {
-			chunks[i].createdMillis = max(chunks[i].createdMillis, chunks[i-1].createdMillis)
-		}
-	}
+// idOf names a chunk, whichever of its keys or places it was found at.
+func idOf(c *metapb.CommitChunk) meta.ChunkID {
+	return meta.ChunkID{Node: meta.NodeID(c.NodeId), Epoch: c.NodeEpoch, Lane: c.Lane, Seq: c.Seq}
 }
 
 func commandOf(h chunk.Header, t chunk.Table, hedge uint32, segment uint64, position uint32) *metapb.CommitChunk {
@@ -132,7 +120,6 @@ func (p *Plan) readHotLog(dir string) ([]foundChunk, error) {
 		}
 		p.cfg.Progress(report.FileBytes)
 	}
-	ascend(chunks)
 	switch {
 	case own == nil && len(chunks) == 0:
 		return nil, nil // it never held anything
