@@ -2,6 +2,7 @@ package meta
 
 import (
 	"math"
+	"slices"
 
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/ingest/chunk"
@@ -92,6 +93,8 @@ func (a *applier) judgeChunk(n *Node, c *metapb.CommitChunk) (chunk.Table, Code)
 		return t, Malformed
 	case object:
 		return t, OK
+	case a.recovering:
+		return t, OK // whatever was sealed since, nobody has been told to delete it who is asked any more
 	case c.Segment <= n.highSegment:
 		return t, SegmentSealed
 	}
@@ -269,6 +272,10 @@ func (k *committer) accept(p *Partition, position, length, records uint32, maxTi
 func (k *committer) open() *container {
 	c := k.command
 	fresh := container{node: k.node.ID, epoch: c.NodeEpoch, segment: c.Segment, copy: copyKey(c.Copy)}
+	if n := k.holder; n != nil {
+		fresh.node, fresh.epoch = n.ID, n.Epoch
+		n.released = slices.DeleteFunc(n.released, func(segment uint64) bool { return segment == c.Segment })
+	}
 	k.container = k.hot[fresh.keys()]
 	if c.Segment == 0 || k.container == nil {
 		if c.Segment == 0 {

@@ -3,8 +3,10 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -85,6 +87,64 @@ func TestRecoverAClusterFromItsBucketAlone(t *testing.T) {
 			if report, code := verifyURL(t, bucket); code != 0 {
 				t.Errorf("verify: %+v", report.Findings)
 			}
+		})
+	}
+}
+
+// TestRecoverTakesCopiesFromTheDisksThatAreThere: of two nodes one has lost its disk, and with it the chunks that the other has copies of. Producers, which
+// wait meanwhile, go on with what was never answered, and double nothing.
+func TestRecoverTakesCopiesFromTheDisksThatAreThere(t *testing.T) {
+	t.Parallel()
+	for _, lost := range []string{"", "meta"} {
+		t.Run("lost "+lost, func(t *testing.T) {
+			t.Parallel()
+			bucket := filepath.Join(t.TempDir(), "bucket")
+			r := cluster.StartRoles(t, cluster.RolesConfig{Bucket: "file://" + bucket, Flags: append([]string{"--metalog=bucket"}, unshipped...)})
+			awaitNodes(t, r.Ingest[0], r.Ingest...)
+			const partitions = 4
+			createTopic(t, r.Ingest[0], "twice", partitions, "varve.durability", "replicated")
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			l := startLoad(t, ctx, []*cluster.Node{r.Ingest[1], r.Ingest[0]}, "twice", partitions, true, true)
+			l.await(t, 2000)
+			for _, n := range append([]*cluster.Node{r.Coordinator, r.Tiering}, r.Ingest...) {
+				n.Kill()
+			}
+			for _, gone := range []string{r.Coordinator.DataDir, r.Ingest[0].DataDir, filepath.Join(bucket, lost)} {
+				if gone != bucket {
+					if err := os.RemoveAll(gone); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			report := recoverBucket(t, bucket, "--hotlog", r.Ingest[1].DataDir)
+			if report.LostOffsets != 0 || len(report.Disks) != 1 || report.Topics != 1 {
+				t.Errorf("%+v", report)
+			}
+			r.Coordinator.Start()
+			r.Ingest[1].Start()
+			topic := "twice"
+			if lost != "" {
+				stop()
+				l.giveUp()
+				topic = report.NewTopics[0] // its name is lost, too
+				l.checkRecovered(t, readAll(t, r.Ingest[1], topic), report, true, false)
+			} else {
+				r.Ingest[0].Start() // with an empty disk, for copies
+				l.await(t, 500)
+				stop()
+				l.finish(t)
+				l.check(t, readAll(t, r.Ingest[1], topic))
+			}
+			want := flatten(readAll(t, r.Ingest[1], topic))
+			r.Tiering.Start()
+			cluster.Eventually(t, patience, "segments in the bucket", func() error {
+				if len(cluster.Files(t, bucket, "segment/")) == 0 {
+					return errors.New("none")
+				}
+				return nil
+			})
+			compare(t, flatten(readAll(t, r.Ingest[1], topic)), want)
 		})
 	}
 }

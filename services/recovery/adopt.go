@@ -373,13 +373,15 @@ func (p *Plan) adoptChunks(ctx context.Context, infos map[meta.ChunkID]objstore.
 			chunks = append(chunks, c)
 		}
 	}
-	for _, dir := range p.cfg.HotLogs {
-		found, err := p.readHotLog(dir)
-		if err != nil {
-			return err
-		}
-		chunks = append(chunks, found...)
+	var highest meta.NodeID
+	for i := range chunks {
+		highest = max(highest, meta.NodeID(chunks[i].command.NodeId))
 	}
+	hot, err := p.readHotLogs(highest)
+	if err != nil {
+		return err
+	}
+	chunks = append(chunks, hot...)
 	p.nameTopics(chunks)
 	order := newSequencer(p.recovery, chunks)
 	for c, ok := order.next(); ok; c, ok = order.next() {
@@ -418,7 +420,7 @@ func (p *Plan) nameTopics(chunks []foundChunk) {
 }
 
 func (p *Plan) adoptChunk(c *foundChunk, elsewhere meta.Elsewhere) {
-	a := p.recovery.AdoptChunk(c.command, elsewhere)
+	a := p.recovery.AdoptChunk(c.command, c.holder, elsewhere)
 	counted := &p.Report.Chunks
 	if c.command.Segment != 0 {
 		counted = &p.Report.Hot

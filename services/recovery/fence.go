@@ -45,7 +45,7 @@ const fenceEpochs = 1_000_000
 // fence ends the log for whoever leads it: what he appends next finds that he was succeeded. Of a log that is not in the bucket it can say no
 // more than whether the bucket shows entries that were not read. ErrAlive: there are some.
 func (f *formerLog) fence(ctx context.Context) error {
-	if f.metalog != identity.MetalogBucket {
+	if f.metalog != identity.MetalogBucket || f.end == 1 { // of a log that is gone there is nothing to fence
 		return f.unmoved(ctx)
 	}
 	log, err := bucket.Open(ctx, f.store)
@@ -114,7 +114,7 @@ func (f *formerLog) shown(ctx context.Context) (end uint64, err error) {
 // fenceForGood ends the log behind whatever came into it between the first fence and the new identity, and returns how many entries those are: nobody
 // takes over again who looks at the identity first.
 func (f *formerLog) fenceForGood(ctx context.Context) (late uint64, err error) {
-	if f.metalog != identity.MetalogBucket {
+	if f.metalog != identity.MetalogBucket || f.end == 1 {
 		return 0, nil
 	}
 	for {

@@ -56,7 +56,10 @@ func newSequencer(r *meta.Recovery, chunks []foundChunk) *sequencer {
 		state: r, chunks: chunks, queue: make([]*laneQueue, len(chunks)), taken: make([]bool, len(chunks)),
 		batches: map[producerOf][]batchOf{}, holds: make([][]producerBatch, len(chunks)),
 	}
-	slices.SortStableFunc(chunks, func(x, y foundChunk) int { return compareChunks(idOf(x.command), idOf(y.command)) })
+	slices.SortStableFunc(chunks, func(x, y foundChunk) int {
+		a, b := idOf(x.command), idOf(y.command)
+		return cmp.Or(compareChunks(a, b), cmp.Compare(own(y), own(x))) // of a chunk and its copy the chunk
+	})
 	for i := range chunks {
 		c := chunks[i].command
 		if n := len(s.queues); n == 0 || s.queues[n-1].node != c.NodeId || s.queues[n-1].epoch != c.NodeEpoch || s.queues[n-1].lane != c.Lane {
@@ -73,6 +76,14 @@ func newSequencer(r *meta.Recovery, chunks []foundChunk) *sequencer {
 		})
 	}
 	return s
+}
+
+// own is 1 for a chunk that is where its node has put it.
+func own(c foundChunk) int {
+	if c.holder == 0 || c.holder == meta.NodeID(c.command.NodeId) {
+		return 1
+	}
+	return 0
 }
 
 func (s *sequencer) index(i int) {

@@ -57,8 +57,8 @@ type Plan struct {
 	fillers  []filler
 	state    *meta.State
 	former   [16]byte
-	log      formerLog   // that of former
-	others   []formerLog // that of a recovery which was not used, and is done again
+	log      formerLog             // that of former
+	others   []formerLog           // that of a recovery which was not used, and is done again
 	unnamed  map[meta.TopicID]bool // topics whose names are lost
 	orphans  map[meta.SegmentID]objstore.Info
 	locks    []io.Closer
