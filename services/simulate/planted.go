@@ -92,7 +92,7 @@ func plantedOrder(entries []entry) []entry {
 func plantedRecord(r *Record) *Record {
 	changed := *r
 	if n := len(changed.Value); n > 0 && planted == "13" {
-		changed.Value = changed.Value[:n-1]
+		changed.Value, changed.tail = changed.Value[:n-1], nil // it is encoded anew
 	}
 	return &changed
 }
