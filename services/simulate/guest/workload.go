@@ -20,6 +20,7 @@ type workload struct {
 	c          *cluster
 	w          *world.World
 	history    *history
+	topics     []string // one of each class, named after it
 	partitions []partition
 	hosts      []*world.Process // of clients
 
@@ -29,7 +30,10 @@ type workload struct {
 }
 
 func newWorkload(c *cluster) *workload {
-	u := &workload{c: c, w: c.w, history: newHistory(c.w)}
+	u := &workload{c: c, w: c.w, history: newHistory(c.w), topics: []string{"object", "replicated"}}
+	if !c.w.Swarm.DiskLost {
+		u.topics = append(u.topics, "local")
+	}
 	for i := range 3 {
 		u.hosts = append(u.hosts, c.w.NewProcess(fmt.Sprintf("client-%d", i+1), fmt.Sprintf("client-%d", i+1)))
 	}
@@ -69,7 +73,7 @@ func (u *workload) prepare() bool {
 	defer cl.Close()
 	request := kmsg.NewPtrCreateTopicsRequest()
 	request.TimeoutMillis = 5000
-	for _, class := range []string{"local", "object"} {
+	for _, class := range u.topics {
 		t := kmsg.NewCreateTopicsRequestTopic()
 		t.Topic, t.NumPartitions, t.ReplicationFactor = class, int32(1+u.w.IntN(3)), 1
 		compress := "false"
