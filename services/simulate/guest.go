@@ -31,6 +31,8 @@ const (
 	// patience is how long one seed may take on this machine, and virtualPatience how much time may pass in it.
 	patience        = 5 * time.Minute
 	virtualPatience = time.Hour
+	// guestGOGC and guestMemoryLimit let a guest's collector run seldom: it has one thread.
+	guestGOGC, guestMemoryLimit = "400", "200MiB"
 )
 
 // guest is the compiled cluster, of which each seed is an instance.
@@ -147,6 +149,7 @@ func (g *guest) run(ctx context.Context, seed uint64, out io.Writer) *result {
 	config := wazero.NewModuleConfig().WithName("").WithArgs("guest", fmt.Sprint(seed)).WithStdout(stdout).WithStderr(stderr).
 		WithRandSource(host.random).WithNanotime(host.nanotime, sys.ClockResolution(clockStep)).
 		WithWalltime(host.walltime, sys.ClockResolution(clockStep)).WithNanosleep(host.sleep)
+	config = config.WithEnv("GOGC", guestGOGC).WithEnv("GOMEMLIMIT", guestMemoryLimit)
 	for name, value := range g.env {
 		config = config.WithEnv(name, value)
 	}

@@ -38,6 +38,7 @@ type seat struct {
 	name  string
 	start func(p *world.Process) (stop func(context.Context), err error)
 	disk  *world.Disk
+	zone  string // "" for none
 
 	mu struct {
 		sync.Mutex
@@ -62,6 +63,9 @@ func newCluster(w *world.World) *cluster {
 	for i := range 2 + w.IntN(2) {
 		s := c.seat(fmt.Sprintf("node-%d", i+1), c.startNode)
 		s.disk = w.NewDisk()
+		if w.Swarm.Zones {
+			s.zone = fmt.Sprintf("zone-%d", i%2+1)
+		}
 		c.nodes = append(c.nodes, s)
 	}
 	for i := range 1 + w.IntN(2) {
@@ -157,6 +161,15 @@ func (s *seat) kill(power bool) {
 	}
 }
 
+// replaceDisk puts an empty disk in the place of one.
+func (s *seat) replaceDisk(old *world.Disk) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.disk == old {
+		s.disk = s.c.w.NewDisk()
+	}
+}
+
 // end stops the process as SIGTERM does.
 func (s *seat) end() {
 	s.mu.Lock()
@@ -232,7 +245,11 @@ func (c *cluster) network(p *world.Process) (client *rpc.Client, server *rpc.Ser
 func (c *cluster) durable(read func(s *meta.State)) { c.oracle.view(read) }
 
 func internalAddress(host string) string { return host + ":9644" }
-func kafkaAddress(host string) string    { return host + ":9092" }
+
+// copiesAddress is where the node of an internal address takes copies. Between real nodes it is the same listener.
+func copiesAddress(internal string) string { return internal + "/copies" }
+
+func kafkaAddress(host string) string { return host + ":9092" }
 
 // internalAddresses are where coordinators are.
 func (c *cluster) internalAddresses() (addresses []string) {

@@ -10,12 +10,9 @@ import (
 	"github.com/varvelog/varve/services/simulate/world"
 )
 
-// topics are those that prepare creates.
-var topics = []string{"local", "object"}
-
 // follow reads what is committed, as it comes.
 func (u *workload) follow(ctx context.Context, host *world.Process) {
-	cl := u.client(host, kgo.ConsumeTopics(topics...), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(300*time.Millisecond),
+	cl := u.client(host, kgo.ConsumeTopics(u.topics...), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(300*time.Millisecond),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	defer cl.Close()
 	next := map[partition]int64{}
@@ -48,7 +45,7 @@ func (u *workload) join(ctx context.Context, host *world.Process) {
 }
 
 func (u *workload) member(ctx context.Context, host *world.Process) {
-	cl := u.client(host, kgo.ConsumeTopics(topics...), kgo.ConsumerGroup(groupName), kgo.DisableAutoCommit(), kgo.FetchMaxWait(300*time.Millisecond),
+	cl := u.client(host, kgo.ConsumeTopics(u.topics...), kgo.ConsumerGroup(groupName), kgo.DisableAutoCommit(), kgo.FetchMaxWait(300*time.Millisecond),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.SessionTimeout(6*time.Second), kgo.HeartbeatInterval(500*time.Millisecond),
 		kgo.BlockRebalanceOnPoll()) // what is polled is committed before its partition moves on: nobody else has committed more by then
 	defer cl.CloseAllowingRebalance()

@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"maps"
 	"os"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"time"
@@ -25,8 +24,6 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	debug.SetMemoryLimit(200 << 20)
-	debug.SetGCPercent(400)
 	w := world.New(seed, os.Stdout)
 	w.Verbose = os.Getenv("SIMULATE_VERBOSE") != ""
 	w.Trace("seed %d swarm %v", seed, w.Swarm)

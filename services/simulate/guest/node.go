@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/infra/rpc"
+	"github.com/varvelog/varve/ingest/copies"
 	"github.com/varvelog/varve/ingest/fetch"
 	"github.com/varvelog/varve/ingest/hotlog"
 	"github.com/varvelog/varve/ingest/kafka"
@@ -66,7 +68,7 @@ func (c *cluster) startNode(s *seat, p *world.Process) (_ func(context.Context),
 		return nil, err
 	}
 	n.client = client
-	if err := n.openHotLog(s); err != nil {
+	if err := n.openHotLog(); err != nil {
 		return nil, err
 	}
 	if n.replica, _, err = c.openReplica(ctx, p); err != nil {
@@ -87,6 +89,7 @@ func (c *cluster) startNode(s *seat, p *world.Process) (_ func(context.Context),
 	if err != nil {
 		return nil, err
 	}
+	n.takeCopies(s)
 	registration, err := n.awaitRegistration(ctx)
 	if err != nil {
 		return nil, err
@@ -106,7 +109,12 @@ func (c *cluster) startNode(s *seat, p *world.Process) (_ func(context.Context),
 	listener := p.Listen(kafkaAddress(s.name))
 	n.running.Go(func() { _ = n.server.Serve(listener) })
 	c.w.Trace("%s serves as node %d in epoch %d", p.Name, registration.Node, registration.Epoch)
-	return n.stop, nil
+	return func(ctx context.Context) {
+		if ctx.Err() == nil && !p.Dead() {
+			n.drain(ctx, s)
+		}
+		n.stop(ctx)
+	}, nil
 }
 
 // judge fails the seed where the registrar misses committed segments.
@@ -116,8 +124,8 @@ func (n *node) judge(r slog.Record) {
 	}
 }
 
-func (n *node) openHotLog(s *seat) error {
-	files := s.disk.Mount(n.p)
+func (n *node) openHotLog() error {
+	files := n.disk.Mount(n.p)
 	return n.c.patiently(n.p.Context(), n.p, func() error {
 		log, _, err := hotlog.Open(files, hotLogDir, hotlog.Config{SegmentBytes: int64(32+n.c.w.IntN(64)) << 10, NoSpare: n.c.w.OneIn(2)})
 		var corrupt *hotlog.CorruptionError
@@ -136,11 +144,16 @@ func (n *node) openHotLog(s *seat) error {
 func (n *node) openLanes(s *seat) (err error) {
 	disk := n.hotLog.DiskUUID()
 	n.registrar = &ingestd.Registrar{Log: n.log, Replica: n.replica, HotLog: n.hotLog, Template: &metapb.RegisterNode{
-		DiskId: disk[:], KafkaHost: s.name, KafkaPort: 9092, InternalAddress: internalAddress(s.name),
+		DiskId: disk[:], Zone: s.zone, KafkaHost: s.name, KafkaPort: 9092, InternalAddress: internalAddress(s.name),
 	}}
 	n.lanes, err = lane.New(lane.Config{
 		BudgetBytes: laneBudget, ChunkBytes: 8 << 10, SealAge: 2 * time.Second, PutsPerSecond: 20, UploadTimeout: 10 * time.Second,
-	}, lane.Dependencies{Log: n.hotLog, Store: n.c.bucket.Open(n.p), Replica: n.replica, Epochs: n.registrar})
+	}, lane.Dependencies{Log: n.hotLog, Store: n.c.bucket.Open(n.p), Replica: n.replica, Epochs: n.registrar, Peers: ingestd.Peers{
+		Open: func(ctx context.Context, address string) (net.Conn, error) {
+			return n.p.Dial(ctx, "", copiesAddress(address))
+		},
+		Replica: n.replica,
+	}})
 	return err
 }
 
@@ -152,6 +165,21 @@ func (n *node) openReader(client *rpc.Client) (*fetch.Reader, error) {
 	n.cache = cache
 	return fetch.New(fetch.Config{BudgetBytes: 8 << 20}, fetch.Dependencies{
 		Replica: n.replica, Log: n.hotLog, DiskID: n.hotLog.DiskUUID(), Peer: peer{client}, Objects: cache, Index: partindex.New(cache, 64<<10),
+	})
+}
+
+// takeCopies makes the node take copies of other nodes' chunks.
+func (n *node) takeCopies(s *seat) {
+	receiver := copies.NewReceiver(copies.ReceiverConfig{MaxChunkBytes: n.hotLog.MaxChunkBytes()}, n.lanes)
+	listener := n.p.Listen(copiesAddress(internalAddress(s.name)))
+	n.running.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			n.running.Go(func() { receiver.Serve(conn) })
+		}
 	})
 }
 
@@ -215,6 +243,30 @@ func (c changes) Applied(a *replica.Applied) {
 		}
 	}
 }
+
+// drain leaves the cluster as a node does that is told to end. Where it says that nothing is on its disk alone, the disk is taken away at times:
+// whoever starts in its place has an empty one.
+func (n *node) drain(ctx context.Context, s *seat) {
+	l := ingestd.Leaving{Log: n.log, Registrar: n.registrar, Replica: n.replica, Server: n.server, Lanes: n.lanes, Gone: n.gone}
+	if err := l.Drain(ctx); err != nil {
+		n.c.w.Trace("%s drains: %v", n.p.Name, err)
+	}
+	left := l.Unshipped()
+	n.c.w.Trace("%s has left: %+v", n.p.Name, left)
+	if left.Segments > 0 || ctx.Err() != nil {
+		n.c.w.Count("drained in part")
+		return
+	}
+	n.c.w.Count("drained")
+	n.p.Kill()
+	if n.c.w.OneIn(2) && !n.c.w.Swarm.DiskLost && n.disk.Owns(n.p) { // of what is replicated, another node has the only copy now
+		n.c.w.Count("disk taken away")
+		s.replaceDisk(n.disk)
+	}
+}
+
+// gone implements what drain asks for: nobody here is told of deaths.
+func (n *node) gone(meta.NodeID, uint64) bool { return false }
 
 // stop ends the node: what is in flight comes to its verdict as long as ctx allows.
 func (n *node) stop(ctx context.Context) {

@@ -65,6 +65,18 @@ func (o *oracle) knowDisk(id [16]byte, disk *world.Disk) {
 	o.mu.disks[id] = disk
 }
 
+// nodeOf is the node that a disk is registered as.
+func (o *oracle) nodeOf(disk *world.Disk) (id meta.NodeID, known bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, n := range o.mu.state.Nodes() {
+		if o.mu.disks[n.DiskID] == disk {
+			return n.ID, true
+		}
+	}
+	return 0, false
+}
+
 // stored hears of objects; entries of the bucket's log are among them.
 func (o *oracle) stored(key string) {
 	if !o.c.w.Swarm.MetalogOnBucket || !strings.HasPrefix(key, "meta/log/") {
@@ -182,8 +194,12 @@ func (o *oracle) ChunkVerdict(c *metapb.CommitChunk, v *meta.ChunkVerdict) {
 	switch {
 	case c.VoidChunk:
 	case c.Lane != 1:
+		if (c.Lane == 2) != (c.Copy != nil) {
+			w.Fail("2 bytes before metadata", "chunk %d of lane %d of node %d is committed with the copy %v", c.Seq, c.Lane, c.NodeId, c.Copy)
+		}
 		o.inspectDisk(c, c.NodeId, c.Segment, c.Position)
 		if c.Copy != nil {
+			o.inspectPair(c.NodeId, c.Copy.NodeId)
 			o.inspectDisk(c, c.Copy.NodeId, c.Copy.Segment, c.Copy.Position)
 		}
 	default:
@@ -191,6 +207,14 @@ func (o *oracle) ChunkVerdict(c *metapb.CommitChunk, v *meta.ChunkVerdict) {
 		if _, err := o.c.bucket.Inner.Head(context.Background(), id.Key()); err != nil {
 			w.Fail("2 bytes before metadata", "chunk %s is committed and not stored", id.Key())
 		}
+	}
+}
+
+// inspectPair checks that two nodes with the same chunk are not lost together: other disks, and other zones where there are any. It is called with mu held.
+func (o *oracle) inspectPair(one, other int32) {
+	a, b := o.mu.state.Node(meta.NodeID(one)), o.mu.state.Node(meta.NodeID(other))
+	if a != nil && b != nil && (a.DiskID == b.DiskID || a.Zone == b.Zone && a.Zone != "") {
+		o.c.w.Fail("2 bytes before metadata", "nodes %d and %d have the copies of a chunk: the same disk or zone %q", one, other, a.Zone)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/services/simulate/world"
 )
 
@@ -34,9 +36,16 @@ func (c *cluster) storm() (stop func()) {
 	every(s.PowerLoss, "power loss", func(context.Context) { c.crash(c.pick(c.nodes), true) })
 	every(s.CoordinatorCrash, "coordinator crash", func(context.Context) { c.crash(c.pick(c.coordinators), false) })
 	every(s.WorkerCrash, "worker crash", func(context.Context) { c.crash(c.pick(c.workers), false) })
-	every(s.Restart, "restart", func(context.Context) { c.pick(c.nodes).end() })
+	every(s.Restart, "restart", func(context.Context) { c.pick(c.seats()).end() })
 	every(s.Pause, "pause", c.pause)
 	every(s.Cut, "cut", c.cut)
+	if s.DiskLost {
+		running.Go(func() {
+			if world.Sleep(ctx, c.w.Between(0, 6*time.Second)) == nil {
+				c.loseDisk(c.pick(c.nodes))
+			}
+		})
+	}
 	if s.DiskFull {
 		every(3*time.Second, "disk full", c.fillDisk)
 	}
@@ -106,4 +115,37 @@ func (c *cluster) fillDisk(ctx context.Context) {
 	s.disk.Limit(int64(c.w.IntN(100 << 10)))
 	_ = world.Sleep(ctx, c.w.Between(0, 3*time.Second))
 	s.disk.Limit(1 << 40)
+}
+
+// loseDisk kills a node and takes its disk; whoever starts in its place has an empty one. Once the leader has noticed, the node is forgotten.
+func (c *cluster) loseDisk(s *seat) {
+	lost := s.disk
+	c.w.Trace("%s loses its disk", s.name)
+	c.w.Count("disk lost")
+	s.replaceDisk(lost)
+	s.kill(false)
+	id, known := c.oracle.nodeOf(lost)
+	if !known {
+		return // it has never been registered
+	}
+	p := c.w.NewProcess("operator", "client-1")
+	defer p.Kill()
+	client, _, err := c.network(p)
+	if err != nil {
+		panic(err)
+	}
+	defer client.Close()
+	remote := replica.NewRemote(replica.RemoteConfig{Client: client, ClusterID: clusterID, Bus: p.Bus(), Addresses: c.internalAddresses()})
+	forget := func() bool {
+		ctx, cancel := context.WithTimeout(p.Context(), 3*time.Second)
+		defer cancel()
+		answer := &metapb.NodeForgetResponse{}
+		err := remote.Call(ctx, replica.MethodNodeForget, &metapb.NodeForgetRequest{NodeId: int32(id)}, answer)
+		c.w.Trace("forget node %d: %v %v", id, answer, err)
+		if len(answer.Lost) > 0 {
+			c.w.Fail("2 bytes before metadata", "with the disk of node %d these are lost: %v", id, answer.Lost)
+		}
+		return err == nil && answer.Refused == ""
+	}
+	c.await(2*time.Minute, "a leader that forgets a node without a disk", forget)
 }

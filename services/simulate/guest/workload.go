@@ -20,6 +20,7 @@ type workload struct {
 	c          *cluster
 	w          *world.World
 	history    *history
+	topics     []string // one of each class, named after it
 	partitions []partition
 	hosts      []*world.Process // of clients
 
@@ -29,7 +30,10 @@ type workload struct {
 }
 
 func newWorkload(c *cluster) *workload {
-	u := &workload{c: c, w: c.w, history: newHistory(c.w)}
+	u := &workload{c: c, w: c.w, history: newHistory(c.w), topics: []string{"object", "replicated"}}
+	if !c.w.Swarm.DiskLost {
+		u.topics = append(u.topics, "local")
+	}
 	for i := range 3 {
 		u.hosts = append(u.hosts, c.w.NewProcess(fmt.Sprintf("client-%d", i+1), fmt.Sprintf("client-%d", i+1)))
 	}
@@ -69,7 +73,7 @@ func (u *workload) prepare() bool {
 	defer cl.Close()
 	request := kmsg.NewPtrCreateTopicsRequest()
 	request.TimeoutMillis = 5000
-	for _, class := range []string{"local", "object"} {
+	for _, class := range u.topics {
 		t := kmsg.NewCreateTopicsRequestTopic()
 		t.Topic, t.NumPartitions, t.ReplicationFactor = class, int32(1+u.w.IntN(3)), 1
 		compress := "false"
@@ -135,9 +139,9 @@ func (u *workload) finish() {
 
 func (u *workload) pick() partition { return u.partitions[u.w.IntN(len(u.partitions))] }
 
-// value says whose it is and makes it unlike any other.
-func (u *workload) value(producer string, number int) string {
-	return fmt.Sprintf("%s %d %s", producer, number, strings.Repeat("x", u.w.IntN(1+u.w.IntN(800))))
+// value says whose it is and makes it unlike any other; it has at least so many bytes.
+func (u *workload) value(producer string, number, leastBytes int) string {
+	return fmt.Sprintf("%s %d %s", producer, number, strings.Repeat("x", leastBytes+u.w.IntN(1+u.w.IntN(800))))
 }
 
 // produce is an idempotent producer.
@@ -148,9 +152,13 @@ func (u *workload) produce(ctx, drained context.Context, id string, host *world.
 			kgo.ProduceRequestTimeout(5*time.Second), kgo.ProducerLinger(0), kgo.StopProducerOnDataLossDetected())
 		producer, failed := fmt.Sprintf("%s.%d", id, generation), false
 		for ctx.Err() == nil && !failed {
-			for range 1 + u.w.IntN(6) {
+			count, least := 1+u.w.IntN(6), 0
+			if u.w.OneIn(40) { // more at once than a node has memory for
+				count, least = 10+u.w.IntN(20), 3<<10
+			}
+			for range count {
 				number++
-				r := &record{value: u.value(producer, number), producer: producer, number: number, at: u.pick()}
+				r := &record{value: u.value(producer, number, least), producer: producer, number: number, at: u.pick()}
 				u.history.send(r)
 				cl.Produce(drained, &kgo.Record{Topic: r.at.topic, Partition: r.at.number, Value: []byte(r.value)}, func(k *kgo.Record, err error) {
 					if err != nil {
@@ -196,7 +204,7 @@ func (u *workload) transact(ctx, drained context.Context, id string, host *world
 			broken := false
 			for range 1 + u.w.IntN(5) {
 				number++
-				r := &record{value: u.value(id, number), producer: id, number: number, at: u.pick(), txn: t}
+				r := &record{value: u.value(id, number, 0), producer: id, number: number, at: u.pick(), txn: t}
 				u.history.send(r)
 				cl.Produce(drained, &kgo.Record{Topic: r.at.topic, Partition: r.at.number, Value: []byte(r.value)}, func(k *kgo.Record, err error) {
 					if err != nil {

@@ -9,6 +9,7 @@ import (
 // Swarm says which faults a seed has, and how hard they strike. Chances are per operation, intervals are means.
 type Swarm struct {
 	Group bool // three coordinators that stand by for each other, instead of two that do not know each other
+	Zones bool // nodes are in two zones, instead of in none
 	// Of calls between processes.
 	RequestLost, AnswerLost, Repeated float64
 	Delay                             time.Duration // the longest of an ordinary message
@@ -24,6 +25,7 @@ type Swarm struct {
 	// Of the disks.
 	WriteFails, SyncFails float64
 	DiskFull              bool
+	DiskLost              bool // one node's, once, with the node: nothing is of the class local then, and the node is forgotten
 
 	// How often something happens to a process; 0 for never.
 	Crash, PowerLoss, Restart, Pause, Cut, CoordinatorCrash, WorkerCrash time.Duration
@@ -70,6 +72,7 @@ func newSwarm(r *rand.Rand) Swarm {
 	if r.IntN(20) == 0 { // a quiet one
 		s = Swarm{Group: s.Group, Delay: s.Delay, MetalogOnBucket: s.MetalogOnBucket}
 	}
+	s.Zones, s.DiskLost = r.IntN(2) == 0, r.IntN(4) == 0
 	return s
 }
 
