@@ -11,6 +11,7 @@
 // In a cluster the stream has as many replicas as there are coordinators, at most five. While its servers elect a leader nobody answers: questions are
 // repeated, and so are appends, by coordinator/leader. A server that was cut off, and does not know yet that it leads the stream no more, may say that the
 // stream ends earlier than it does; so what Bounds says of a replicated stream is not the last word (Log.Replicated).
+// Before a server ends as it was told, the process that runs it has another lead the stream (Log.StepAside).
 //
 // Reads go in batches by direct get, which any replica of the stream may answer; where a replica lags, the stream's leader
 // is asked for the entry. A purged stream never reuses a sequence, so an old writer stays fenced without further ado.
