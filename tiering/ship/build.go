@@ -14,6 +14,7 @@ import (
 // builder turns a job's sorted runs into segment objects. Objects end between runs, so that every part covers whole runs.
 type builder struct {
 	worker     *Worker
+	held       *lease
 	job        *metapb.Job
 	topics     topics
 	containers []Container
@@ -101,6 +102,7 @@ func (b *builder) addRun(ctx context.Context, r run) error {
 		b.encoder.From(segment.Source{Node: int32(c.Node), Lane: c.Lane, Epoch: c.Epoch, Seq: c.Seq})
 	}
 	b.last = r
+	b.held.progress()
 	return b.rebatcher.Add(data)
 }
 
