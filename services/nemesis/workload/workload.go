@@ -3,6 +3,7 @@
 package workload
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -24,7 +25,9 @@ type Config struct {
 	Classes   []string // of durability; each has a topic
 	Rate      int      // records a second, of all producers
 	Seed      uint64
-	History   *history.Writer
+	// Life is the mean of how long a client lives, 25 s where 0. Java's take long to start, and live longer.
+	Life    time.Duration
+	History *history.Writer
 	// Complain takes what no history holds and should not be.
 	Complain func(format string, args ...any)
 	Java     *Java // nil for none
@@ -41,6 +44,7 @@ type Workload struct {
 	values, txns atomic.Uint64
 	processes    atomic.Int64
 	progress     progress
+	ledger       ledger
 	positions    sync.Map // partition → highest offset seen, as a place to begin
 }
 
@@ -54,6 +58,7 @@ const (
 func Start(ctx context.Context, config Config) (*Workload, error) {
 	w := &Workload{config: config}
 	w.progress.last = map[string]int64{}
+	w.ledger.acknowledged, w.ledger.read = map[string][]history.Record{}, map[string][]uint64{}
 	w.topics = append(w.topics, config.Classes...)
 	if err := w.create(ctx); err != nil {
 		return nil, err
@@ -63,12 +68,19 @@ func Start(ctx context.Context, config Config) (*Workload, error) {
 	return w, nil
 }
 
-// create makes the topics, each with its class. Nothing is ever deleted from them.
-func (w *Workload) create(ctx context.Context) error {
+// Class is the durability class of a topic, of those that the workload uses.
+func (w *Workload) Class(topic string) string { return w.classes()[topic] }
+
+func (w *Workload) classes() map[string]string {
 	classes := map[string]string{input: w.config.Classes[0], output: w.config.Classes[len(w.config.Classes)-1]}
 	for _, class := range w.config.Classes {
 		classes[class] = class
 	}
+	return classes
+}
+
+// create makes the topics, each with its class. Nothing is ever deleted from them.
+func (w *Workload) create(ctx context.Context) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(w.config.Bootstrap...))
 	if err != nil {
 		return err
@@ -76,7 +88,7 @@ func (w *Workload) create(ctx context.Context) error {
 	defer client.Close()
 	admin := kadm.NewClient(client)
 	forever := "-1"
-	for topic, class := range classes {
+	for topic, class := range w.classes() {
 		configs := map[string]*string{"varve.durability": &class, "retention.ms": &forever}
 		for {
 			answer, err := admin.CreateTopic(ctx, partitions, -1, configs, topic)
@@ -96,6 +108,7 @@ func (w *Workload) create(ctx context.Context) error {
 func (w *Workload) start() {
 	const producers, transactors = 3, 2
 	share := func(percent int) int { return max(1, w.config.Rate*percent/100) }
+	clientLife := cmp.Or(w.config.Life, clientLife)
 	for i := range producers {
 		w.lives(fmt.Sprint("producer-", i), clientLife, func(l *life) { l.produce(share(50) / producers) })
 	}
@@ -232,9 +245,6 @@ func (c *cutter) cut() {
 	}
 }
 
-// SessionTimeout is the shortest that a group of the consumer protocol can have (group.consumer.min.session.timeout.ms).
-const SessionTimeout = 45 * time.Second
-
 // progress is when what last succeeded had begun, by what it was.
 type progress struct {
 	sync.Mutex
@@ -250,19 +260,24 @@ func (p *progress) note(what string, invoke int64) {
 // Mark is the present, for Behind.
 func (w *Workload) Mark() int64 { return now() }
 
-// Behind names what has not succeeded since mark: sending to and reading from each topic, transactions, groups. Groups of the consumer
-// protocol count with sessions alone: a member that was killed holds its partitions for SessionTimeout.
-func (w *Workload) Behind(mark int64, sessions bool) (behind []string) {
+// Behind names what has not succeeded since mark: sending to and reading from each topic, transactions, and, unless they may be left out, groups: what
+// a member had that died goes on when its session has ended.
+func (w *Workload) Behind(mark int64, groups bool) (behind []string) {
 	w.progress.Lock()
 	defer w.progress.Unlock()
-	wanted := []string{"transaction", "transformation", "group classic"}
-	if sessions {
-		wanted = append(wanted, "group consumer")
+	wanted := []string{"transaction"}
+	if groups {
+		wanted = append(wanted, "transformation")
+		for _, topic := range w.topics {
+			for p := range int32(partitions) {
+				wanted = append(wanted, "group classic in "+place(topic, p), "group consumer in "+place(topic, p))
+			}
+		}
 	}
 	if w.config.Java != nil {
-		wanted = append(wanted, "java transaction", "java group java-classic")
-		if sessions {
-			wanted = append(wanted, "java group java-consumer")
+		wanted = append(wanted, "java transaction")
+		if groups {
+			wanted = append(wanted, "java group java-classic", "java group java-consumer")
 		}
 	}
 	for _, topic := range append([]string{input}, w.topics...) {
