@@ -31,13 +31,21 @@ type reign struct {
 	ended    chan struct{} // closed when the leader has stopped sequencing; err is set then
 	err      error
 	over     atomic.Bool // nobody but the log is told anything any more
+	life     context.Context
+	die      context.CancelFunc // ends requests: what was decided in this reign is not proposed in another of the same process
 	running  sync.WaitGroup
+}
+
+func newReign(stop func()) *reign {
+	n := &reign{stop: stop, ended: make(chan struct{}), handlers: map[string]rpc.Handler{}}
+	n.life, n.die = context.WithCancel(context.Background())
+	return n
 }
 
 // begin takes over, and returns when this process leads or cannot.
 func begin(ctx context.Context, p *process.Process, r *replica.Replica, config leader.Config) (_ *reign, err error) {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	n := &reign{stop: stop, ended: make(chan struct{}), handlers: map[string]rpc.Handler{}}
+	n := newReign(stop)
 	defer func() {
 		if err != nil {
 			n.end()
@@ -75,6 +83,9 @@ func begin(ctx context.Context, p *process.Process, r *replica.Replica, config l
 func (n *reign) Handle(method string, h rpc.Handler) {
 	ofGroups := strings.HasPrefix(method, "group/")
 	n.handlers[method] = func(ctx context.Context, body []byte) (proto.Message, error) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(n.life, cancel)()
 		answer, err := h(ctx, body)
 		if n.over.Load() && (ofGroups || errors.Is(err, group.ErrClosed)) {
 			return nil, replica.ErrNotLeader
@@ -83,7 +94,7 @@ func (n *reign) Handle(method string, h rpc.Handler) {
 	}
 }
 
-// end stops leading: what is being appended is settled, and nobody is answered anything after that.
+// end stops leading: what is being appended is settled, nobody is answered anything after that, and no request goes on.
 func (n *reign) end() {
 	n.over.Store(true)
 	if n.cancel != nil {
@@ -97,4 +108,5 @@ func (n *reign) end() {
 	if n.shares != nil {
 		n.shares.Close()
 	}
+	n.die()
 }
