@@ -26,7 +26,7 @@ func TestARequestEndsWithTheReignThatHasTakenIt(t *testing.T) {
 			if len(ended) > 0 {
 				t.Fatalf("%s ended before the reign", method)
 			}
-			n.end()
+			n.End()
 			synctest.Wait()
 			if len(ended) == 0 {
 				t.Fatalf("%s goes on after the reign", method)
