@@ -105,8 +105,12 @@ func jobContainer(s *meta.State, c meta.Container, runs []meta.ContainerRun) *me
 	}
 	for _, run := range runs {
 		topic := run.Partition.Topic
+		var epoch int32
+		if p := s.Partition(run.Partition); p != nil {
+			epoch = p.EpochAt(run.BaseOffset)
+		}
 		out.Runs = append(out.Runs, &metapb.JobRun{
-			TopicId: topic[:], Partition: run.Partition.Partition, BaseOffset: run.BaseOffset,
+			TopicId: topic[:], Partition: run.Partition.Partition, BaseOffset: run.BaseOffset, LeaderEpoch: epoch,
 			Records: run.Records, Position: run.Position, Length: run.Length, CopyPosition: run.CopyPosition, Marker: jobMarker(run.Marker),
 		})
 	}
