@@ -14,6 +14,7 @@ import (
 // builder turns a job's sorted runs into segment objects. Objects end between runs, so that every part covers whole runs.
 type builder struct {
 	worker     *Worker
+	held       *lease
 	job        *metapb.Job
 	topics     topics
 	containers []Container
@@ -100,6 +101,7 @@ func (b *builder) addRun(ctx context.Context, r run) error {
 	if c, ok := meta.ParseChunkKey(b.job.Containers[r.container].ObjectKey); ok && r.Marker == nil {
 		b.encoder.From(segment.Source{Node: int32(c.Node), Lane: c.Lane, Epoch: c.Epoch, Seq: c.Seq})
 	}
+	b.held.progress()
 	b.last = r
 	return b.rebatcher.Add(data)
 }

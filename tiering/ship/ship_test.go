@@ -31,6 +31,8 @@ type fixture struct {
 	refusals   int // of results, before one is taken
 	// Damaged places of runs that were left, and of runs that another place had.
 	left, repaired int
+	renewals       int
+	renew          func(*metapb.JobRenewRequest) (*metapb.JobRenewResponse, error) // nil: the lease is renewed
 }
 
 func newFixture() *fixture {
@@ -79,6 +81,14 @@ func (f *fixture) LeaseJob(context.Context, *metapb.JobLeaseRequest) (*metapb.Jo
 	job := f.job
 	f.job = nil
 	return &metapb.JobLeaseResponse{Job: job}, nil
+}
+
+func (f *fixture) RenewJob(_ context.Context, r *metapb.JobRenewRequest) (*metapb.JobRenewResponse, error) {
+	f.renewals++
+	if f.renew == nil {
+		return &metapb.JobRenewResponse{}, nil
+	}
+	return f.renew(r)
 }
 
 func (f *fixture) FinishJob(_ context.Context, r *metapb.JobFinishRequest) (*metapb.JobFinishResponse, error) {
