@@ -74,6 +74,7 @@ func TestBadFramesCloseTheConnection(t *testing.T) {
 		{"client id beyond the frame", rawFrame(3, 1, []byte{0x7f, 0xff}), "read header of request 3"},
 		{"header tags beyond the frame", rawFrame(3, 9, append(bytes.Clone(noClientID), 5)), "read header of request 3"},
 		{"body beyond the frame", rawFrame(3, 9, append(bytes.Clone(noClientID), 0, 0xff, 0xff, 0xff, 0xff, 0x0f)), "decode Metadata v9"},
+		{"more tagged fields than bytes", rawFrame(3, 9, append(bytes.Clone(noClientID), 0, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f)), "decode Metadata v9"},
 		{"produce body beyond the frame", rawFrame(0, 9, append(bytes.Clone(noClientID), 0, 0, 0, 0)), "decode Produce v9"},
 		{"produce with more topics than bytes", rawFrame(0, 8, append(bytes.Clone(noClientID), 0xff, 0xff, 0, 1, 0, 0, 0, 1, 0x7f, 0xff, 0xff, 0xff)), "decode Produce v8"},
 	} {
