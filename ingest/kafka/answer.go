@@ -102,12 +102,16 @@ func (c *conn) handle(x *exchange) error {
 	return c.complete(call, x, response, busy)
 }
 
+// decode decodes a request's body, and charges one that may wait for no more than what it is now.
 func (c *conn) decode(x *exchange) (kmsg.Request, error) {
 	request := kmsg.RequestForKey(x.header.key)
 	request.SetVersion(x.header.version)
 	if err := request.ReadFrom(x.body); err != nil {
 		c.server.config.Metrics.Refused("malformed body")
 		return nil, fmt.Errorf("decode %s v%d: %w", x.api.name, x.header.version, err)
+	}
+	if x.api.mayWait {
+		x.frame.chargeOnly(int64(len(x.frame.bytes)) + decodedBytes(request))
 	}
 	return request, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"log/slog"
+	"reflect"
 	"runtime"
 	"strings"
 	"sync"
@@ -243,6 +244,44 @@ func TestBytesInFlightAreBounded(t *testing.T) {
 	}
 	other.frame()
 	<-done
+}
+
+func TestLongPollsHoldNoRoomForWhatTheyMightHaveBeen(t *testing.T) {
+	c := newCluster(t)
+	id := c.createTopic(t, "topic", 100)
+	_, addr := start(t, c, Config{InFlightBytes: 1 << 20})
+	everything := make([]int32, 100)
+	for i := range everything {
+		everything[i] = int32(i)
+	}
+	poll := fetchRequestOf(12, "topic", [16]byte{}, everything...)
+	poll.MaxWaitMillis = 10_000
+	const consumers = 50
+	for range consumers {
+		dial(t, addr).send(poll)
+	}
+	eventually(t, "all consumers wait for records", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.mu.polls >= consumers
+	})
+	producer := dial(t, addr)
+	producer.request(produceRequestOf(13, "", id, testBatch("record")))
+}
+
+func TestRequestsAreChargedForWhatTheyDecodeInto(t *testing.T) {
+	join := kmsg.NewPtrJoinGroupRequest()
+	join.Group, join.InstanceID = "group", kmsg.StringPtr("instance")
+	join.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: make([]byte, 1000)}, {Name: "sticky", Metadata: make([]byte, 500)}}
+	if size := decodedBytes(join); size < 1500 || size > 2500 {
+		t.Errorf("JoinGroup with 1500 bytes of metadata: %d", size)
+	}
+	fetch := fetchRequestOf(13, "", [16]byte{1}, 0, 1, 2)
+	fetch.Topics[0].Partitions[1].UnknownTags.Set(77, nil)
+	v := reflect.ValueOf(fetch).Elem()
+	if size, walked := decodedBytes(fetch), int64(v.Type().Size())+pointedBytes(v); size != walked {
+		t.Errorf("Fetch: %d bytes reckoned, %d found", size, walked)
+	}
 }
 
 func TestAPanicClosesOnlyItsConnection(t *testing.T) {
