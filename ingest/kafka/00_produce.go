@@ -69,6 +69,9 @@ var produceRequests = sync.Pool{New: func() any { return new(produceRequest) }}
 // zstdSince is the version of Produce whose clients know zstd.
 const zstdSince = 7
 
+// maxProduceElements bounds the topics, and the partitions, of one request: an empty one has a few bytes, and takes a hundred when it is decoded.
+const maxProduceElements = 1 << 17
+
 // keepPartitions is how many partitions a pooled request keeps room for.
 const keepPartitions = 4096
 
@@ -144,7 +147,9 @@ func (c *conn) decodeProduce(p *produceRequest, version int16, body []byte) erro
 	p.timeout = time.Duration(max(r.int32(), 0)) * time.Millisecond
 	p.transactional = transactionalID != nil
 	for n := r.arrayLen(flexible, 3); n > 0 && !r.failed; n-- {
-		c.decodeProduceTopic(p, &r, version)
+		if c.decodeProduceTopic(p, &r, version); len(p.topics) > maxProduceElements || len(p.partitions) > maxProduceElements {
+			return fmt.Errorf("more than %d topics or partitions", maxProduceElements)
+		}
 	}
 	if flexible {
 		r.tags()
@@ -191,6 +196,9 @@ func (c *conn) decodeProduceTopic(p *produceRequest, r *wireReader, version int1
 	mayWrite := found != nil && c.allowed(Write, TopicResource, found.name)
 	named.partitions = r.arrayLen(flexible, 6)
 	for range named.partitions {
+		if len(p.partitions) > maxProduceElements {
+			return
+		}
 		part := producePartition{index: r.int32(), batch: -1, baseOffset: -1, logAppendTime: -1, logStartOffset: -1}
 		part.data = r.nullableBytes(flexible)
 		if flexible {

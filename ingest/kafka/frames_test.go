@@ -284,6 +284,27 @@ func TestRequestsAreChargedForWhatTheyDecodeInto(t *testing.T) {
 	}
 }
 
+func TestAProduceOfEmptyPartitionsTakesNoMoreMemoryThanItMay(t *testing.T) {
+	for name, elements := range map[string]func(n int) []byte{
+		"topics": func(n int) []byte {
+			return append(appendUvarint(nil, uint32(n)+1), bytes.Repeat([]byte{1, 1, 0}, n)...)
+		},
+		"partitions": func(n int) []byte {
+			return append(appendUvarint([]byte{2, 1}, uint32(n)+1), append(bytes.Repeat([]byte{0, 0, 0, 0, 0, 0}, n), 0)...)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var lines logLines
+			_, addr := start(t, newCluster(t), Config{Logger: lines.logger()})
+			body := append(bytes.Clone(noClientID), 0, 0, 0xff, 0xff, 0, 0, 0, 1) // header tags, no transactional id, acks, timeout
+			client := dial(t, addr)
+			client.write(rawFrame(0, 9, append(append(body, elements(1<<20)...), 0)))
+			client.closed()
+			eventually(t, "the request is refused", func() bool { return strings.Contains(lines.String(), "more than 131072 topics or partitions") })
+		})
+	}
+}
+
 func TestAPanicClosesOnlyItsConnection(t *testing.T) {
 	var lines logLines
 	s, addr := start(t, newCluster(t), Config{Logger: lines.logger()})
