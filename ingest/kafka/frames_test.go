@@ -305,6 +305,19 @@ func TestAProduceOfEmptyPartitionsTakesNoMoreMemoryThanItMay(t *testing.T) {
 	}
 }
 
+func TestAClientThatHasToWaitForLongerThanItMayBeIdleIsLetGo(t *testing.T) {
+	c := newCluster(t)
+	c.delay.Store(int64(time.Hour))
+	id := c.createTopic(t, "topic", 1)
+	_, addr := start(t, c, Config{ConnectionsMaxIdle: 200 * time.Millisecond})
+	client := dial(t, addr)
+	first := produceRequestOf(13, "", id, testBatch("record"))
+	both := client.formatter.AppendRequest(nil, first, 1)
+	client.write(client.formatter.AppendRequest(both, first, 2))
+	client.frame()
+	client.closed()
+}
+
 func TestAPanicClosesOnlyItsConnection(t *testing.T) {
 	var lines logLines
 	s, addr := start(t, newCluster(t), Config{Logger: lines.logger()})

@@ -21,14 +21,20 @@ func (c *conn) mute(d time.Duration) {
 	}
 }
 
-// awaitUnmuted waits until the connection may be read; false where it is not to be read any more.
+// awaitUnmuted waits until the connection may be read; false where it is not to be read any more. It waits no longer than a connection may be
+// idle: whoever has to wait for hours has gone long before, and nobody would notice.
 func (c *conn) awaitUnmuted() bool {
+	ends := time.Now().Add(c.server.config.ConnectionsMaxIdle)
 	for {
 		left := time.Until(time.Unix(0, c.mutedUntil.Load()))
 		if left <= 0 {
 			return true
 		}
-		timer := time.NewTimer(left)
+		idle := time.Until(ends)
+		if idle <= 0 {
+			return false
+		}
+		timer := time.NewTimer(min(left, idle))
 		select {
 		case <-timer.C:
 		case <-c.poll.Done():
