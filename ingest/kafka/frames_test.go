@@ -3,12 +3,16 @@ package kafka
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"log/slog"
+	"net"
+	"os"
 	"reflect"
 	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -316,6 +320,43 @@ func TestAClientThatHasToWaitForLongerThanItMayBeIdleIsLetGo(t *testing.T) {
 	client.write(client.formatter.AppendRequest(both, first, 2))
 	client.frame()
 	client.closed()
+}
+
+func TestAnswersAreWrittenAsLongAsTheClientTakesSomething(t *testing.T) {
+	synctest.Test(t, answersAreWrittenAsLongAsTheClientTakesSomething)
+}
+
+func answersAreWrittenAsLongAsTheClientTakesSomething(t *testing.T) {
+	server, client := net.Pipe()
+	defer closeQuietly(server)
+	defer closeQuietly(client)
+	const stall = time.Minute
+	for _, spliced := range []bool{false, true} {
+		var o outbox
+		piece := bytes.Repeat([]byte("x"), directMinBytes)
+		for range 4 {
+			if o.buf = append(o.buf, piece...); spliced {
+				o.splice(piece)
+			}
+		}
+		size, written := o.size(), make(chan error, 1)
+		go func() { written <- o.writeTo(server, stall) }()
+		for took := 0; took < size; { // a part in each half of the stall, for several stalls
+			time.Sleep(stall / 2)
+			n, err := client.Read(make([]byte, size/8))
+			if err != nil {
+				t.Fatal(err)
+			}
+			took += n
+		}
+		if err := <-written; err != nil {
+			t.Errorf("a slow client: %v", err)
+		}
+	}
+	o := outbox{buf: []byte("answer")}
+	if err := o.writeTo(server, stall); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a client that takes nothing: %v", err)
+	}
 }
 
 func TestAPanicClosesOnlyItsConnection(t *testing.T) {
