@@ -31,7 +31,8 @@ type Reader struct {
 	objects Objects
 	index   PartIndex
 	budget  *budget
-	remote  *semaphore.Weighted
+	stored  *semaphore.Weighted // reads from the bucket
+	nodes   *gates
 	hints   hints
 	// readings are pooled for their memory, for each Reader by itself since they hold channels.
 	readings sync.Pool
@@ -45,7 +46,8 @@ func New(config Config, with Dependencies) (*Reader, error) {
 	config = config.withDefaults()
 	r := &Reader{
 		config: config, replica: with.Replica, log: with.Log, diskID: with.DiskID, peer: with.Peer, objects: with.Objects, index: with.Index,
-		budget: newBudget(config.BudgetBytes), remote: semaphore.NewWeighted(int64(config.RemoteReads)),
+		budget: newBudget(config.BudgetBytes), stored: semaphore.NewWeighted(int64(config.RemoteReads)),
+		nodes: newGates(config.RemoteReads),
 	}
 	if r.peer == nil {
 		r.peer = noSource{}
