@@ -41,7 +41,7 @@ type conn struct {
 	asked     atomic.Bool  // something has come on it
 	stage     pressStage
 
-	mutedUntil atomic.Int64 // unix nanoseconds: until then no further request is read
+	mutedUntil atomic.Int64 // by the server's clock: until then no further request is read
 	readQuota  quotaClient  // of the reading goroutine
 
 	// Of the answering goroutine, or of the reading one while nothing is in flight.
