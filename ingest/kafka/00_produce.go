@@ -30,18 +30,16 @@ import (
 
 // produceRequest is a Produce request between its decoding and its answer. They are pooled.
 type produceRequest struct {
-	version int16
-	acks    int16
-	// transactional: the request names a transactional id.
-	transactional bool
-	timeout       time.Duration
-	topics        []produceTopic
-	partitions    []producePartition // of all topics, in order of the request
-	batches       []lane.Batch       // those that may be appended; producePartition.batch refers to them
-	pending       Pending            // nil where no batch was appended
-	ready         chan struct{}      // closed once pending is set; nil where it was set from the start
-	presses       []press            // batches to be compressed
-	throttle      time.Duration      // how long the client has to wait
+	version    int16
+	acks       int16
+	timeout    time.Duration
+	topics     []produceTopic
+	partitions []producePartition // of all topics, in order of the request
+	batches    []lane.Batch       // those that may be appended; producePartition.batch refers to them
+	pending    Pending            // nil where no batch was appended
+	ready      chan struct{}      // closed once pending is set; nil where it was set from the start
+	presses    []press            // batches to be compressed
+	throttle   time.Duration      // how long the client has to wait
 }
 
 type produceTopic struct {
@@ -145,7 +143,6 @@ func (c *conn) decodeProduce(p *produceRequest, version int16, body []byte) erro
 	transactionalID := r.nullableString(flexible)
 	p.version, p.acks = version, r.int16()
 	p.timeout = time.Duration(max(r.int32(), 0)) * time.Millisecond
-	p.transactional = transactionalID != nil
 	for n := r.arrayLen(flexible, 3); n > 0 && !r.failed; n-- {
 		if c.decodeProduceTopic(p, &r, version); len(p.topics) > maxProduceElements || len(p.partitions) > maxProduceElements {
 			return fmt.Errorf("more than %d topics or partitions", maxProduceElements)
