@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"path"
 	"path/filepath"
 	"sync"
@@ -151,9 +152,12 @@ func (n *Node) openLanes(ctx context.Context, p *process.Process) error {
 	}
 	template.DiskId = diskID(n.hotLog)
 	n.registrar = &Registrar{Log: p.Log, Replica: n.replica, HotLog: n.hotLog, Template: template}
+	open := func(ctx context.Context, address string) (net.Conn, error) {
+		return p.Client.OpenStream(ctx, address, copiesPath)
+	}
 	n.lanes, err = lane.New(lane.Config{
 		BudgetBytes: int64(p.Config.RequestMemory), SealAge: p.Config.SealAge, PutsPerSecond: p.Config.ObjectPuts,
-	}, lane.Dependencies{Log: n.hotLog, Store: p.Store, Replica: n.replica, Epochs: n.registrar, Peers: peers{p.Client, n.replica},
+	}, lane.Dependencies{Log: n.hotLog, Store: p.Store, Replica: n.replica, Epochs: n.registrar, Peers: Peers{open, n.replica},
 		Observer: n.metrics, Cache: n.cache})
 	if err != nil {
 		return fmt.Errorf("configure lanes: %w", err)
@@ -177,6 +181,7 @@ func (n *Node) openCache(p *process.Process) error {
 func (n *Node) openReader(p *process.Process) (*fetch.Reader, error) {
 	reader, err := fetch.New(fetch.Config{BudgetBytes: int64(p.Config.FetchMemory)}, fetch.Dependencies{
 		Replica: n.replica, Log: n.hotLog, DiskID: n.hotLog.DiskUUID(), Peer: peer{p.Client}, Objects: n.cache, Index: partindex.New(n.cache, indexCacheBytes),
+		Damaged: newDamageReport(p.Registry, p.Log).add,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configure reads: %w", err)
