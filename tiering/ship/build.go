@@ -103,8 +103,8 @@ func (b *builder) addRun(ctx context.Context, r run) error {
 	if c, ok := meta.ParseChunkKey(b.job.Containers[r.container].ObjectKey); ok && r.Marker == nil {
 		b.encoder.From(segment.Source{Node: int32(c.Node), Lane: c.Lane, Epoch: c.Epoch, Seq: c.Seq})
 	}
-	b.last = r
 	b.held.progress()
+	b.last = r
 	return b.rebatcher.Add(data)
 }
 

@@ -43,9 +43,10 @@ func TestAJobThatGoesOnKeepsItsLease(t *testing.T) {
 			return &metapb.JobRenewResponse{}, nil
 		}
 		held, leased := f.worker(t, Config{Lease: time.Minute}, mem.New("ship")).hold(t.Context(), 9)
-		defer held.end()
-		if worked := workFor(leased, held, 20*time.Minute, 25*time.Second); worked < 20*time.Minute || leased.Err() != nil || time.Now().After(until) || refused == 0 {
-			t.Errorf("%v, the lease is until %v, %d renewals were refused: %v", worked, until, refused, context.Cause(leased))
+		worked, lost := workFor(leased, held, 20*time.Minute, 25*time.Second), context.Cause(leased)
+		held.end()
+		if worked < 20*time.Minute || lost != nil || time.Now().After(until) || refused == 0 {
+			t.Errorf("%v, the lease is until %v, %d renewals were refused: %v", worked, until, refused, lost)
 		}
 	})
 }

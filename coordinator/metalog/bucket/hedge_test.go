@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -88,13 +89,13 @@ func TestSlowPutsHardlySlowTheLogDown(t *testing.T) {
 // mute stores the first object, and does not answer.
 type mute struct {
 	objstore.Store
-	asked  int
+	asked  atomic.Int64
 	before func() // the first PUT takes effect
 	keeps  bool   // the first PUT takes no effect until the caller has given up
 }
 
 func (m *mute) PutIfAbsent(ctx context.Context, key string, body []byte) (objstore.Version, error) {
-	if m.asked++; m.asked > 1 {
+	if m.asked.Add(1) > 1 {
 		return m.Store.PutIfAbsent(ctx, key, body)
 	}
 	m.before()
