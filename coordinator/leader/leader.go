@@ -125,11 +125,16 @@ func (l *Leader) takeOver(ctx context.Context) error {
 		if l.stillLeads(ctx, address) {
 			return fmt.Errorf("at %s: %w", address, ErrLeaderAlive)
 		}
+		guarded := make(chan error, 1)
+		go func() { guarded <- l.guard(ctx) }()
 		seq, hash := r.Position()
 		l.epoch.Store(epoch)
 		l.next.Store(seq + 1)
 		l.lastHash = hash
 		l.clock.Store(l.startClock(ctx, timeMillis))
+		if err := <-guarded; err != nil {
+			return err
+		}
 		start := &metapb.Command{Kind: &metapb.Command_LeaderStart{LeaderStart: &metapb.LeaderStart{
 			Epoch: epoch, InternalAddress: l.cfg.InternalAddress, Name: l.cfg.Name, FeatureLevel: meta.FeatureLevel,
 		}}}
@@ -145,11 +150,21 @@ func (l *Leader) takeOver(ctx context.Context) error {
 	}
 }
 
-// catchUp applies what is in the log, however often that has to be tried.
+// guard asks whether this process may lead. Whoever takes that from it fences the log afterwards, behind what it has read of it.
+func (l *Leader) guard(ctx context.Context) error {
+	if l.cfg.Guard == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.StoreTimeTimeout)
+	defer cancel()
+	return l.cfg.Guard(ctx)
+}
+
+// catchUp applies what is in the log, or the snapshot that stands for what was cut, however often that has to be tried.
 func (l *Leader) catchUp(ctx context.Context) error {
 	wait := firstRetry
 	for {
-		err := l.cfg.Replica.CatchUp(ctx)
+		err := l.cfg.Replica.CatchUpOrRestore(ctx)
 		if err == nil || replica.Final(err) {
 			return err
 		}
@@ -209,6 +224,9 @@ func (l *Leader) commitBehind(ctx context.Context, commands []*metapb.Command) e
 		}
 		if err := l.catchUp(ctx); err != nil {
 			return err
+		}
+		if epoch := l.cfg.Replica.LeaderEpoch(); epoch != l.epoch.Load() {
+			return fmt.Errorf("epoch %d has begun behind it, this coordinator's is %d: %w", epoch, l.epoch.Load(), ErrFenced)
 		}
 		seq, hash := l.cfg.Replica.Position()
 		l.next.Store(seq + 1)

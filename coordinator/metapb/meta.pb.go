@@ -3681,6 +3681,7 @@ type SnapshotNode struct {
 	HighSegment      uint64                 `protobuf:"varint,12,opt,name=high_segment,json=highSegment,proto3" json:"high_segment,omitempty"`                // no hot segment at or below it is ever opened again
 	ZoneListeners    []*ZoneListener        `protobuf:"bytes,100,rep,name=zone_listeners,json=zoneListeners,proto3" json:"zone_listeners,omitempty"`
 	Draining         bool                   `protobuf:"varint,101,opt,name=draining,proto3" json:"draining,omitempty"`
+	Closed           bool                   `protobuf:"varint,102,opt,name=closed,proto3" json:"closed,omitempty"`
 	Forgotten        bool                   `protobuf:"varint,110,opt,name=forgotten,proto3" json:"forgotten,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -3817,6 +3818,13 @@ func (x *SnapshotNode) GetZoneListeners() []*ZoneListener {
 func (x *SnapshotNode) GetDraining() bool {
 	if x != nil {
 		return x.Draining
+	}
+	return false
+}
+
+func (x *SnapshotNode) GetClosed() bool {
+	if x != nil {
+		return x.Closed
 	}
 	return false
 }
@@ -5051,7 +5059,7 @@ const file_meta_proto_rawDesc = "" +
 	"\fpending_next\x18\x14 \x01(\rR\vpendingNext\x12#\n" +
 	"\rpending_count\x18\x15 \x01(\rR\fpendingCount\x12\x18\n" +
 	"\apending\x18\x16 \x01(\fR\apending\x12)\n" +
-	"\x10node_epoch_floor\x18\x8d\x01 \x01(\x04R\x0enodeEpochFloor\"\x99\x04\n" +
+	"\x10node_epoch_floor\x18\x8d\x01 \x01(\x04R\x0enodeEpochFloor\"\xb1\x04\n" +
 	"\fSnapshotNode\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x05R\x02id\x12\x17\n" +
 	"\adisk_id\x18\x02 \x01(\fR\x06diskId\x12\x14\n" +
@@ -5070,7 +5078,8 @@ const file_meta_proto_rawDesc = "" +
 	"\x11past_incarnations\x18\x8c\x01 \x03(\fR\x10pastIncarnations\x12!\n" +
 	"\fhigh_segment\x18\f \x01(\x04R\vhighSegment\x12B\n" +
 	"\x0ezone_listeners\x18d \x03(\v2\x1b.varve.meta.v1.ZoneListenerR\rzoneListeners\x12\x1a\n" +
-	"\bdraining\x18e \x01(\bR\bdraining\x12\x1c\n" +
+	"\bdraining\x18e \x01(\bR\bdraining\x12\x16\n" +
+	"\x06closed\x18f \x01(\bR\x06closed\x12\x1c\n" +
 	"\tforgotten\x18n \x01(\bR\tforgotten\"\xb7\x01\n" +
 	"\vSnapshotJob\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +

@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,7 @@ type Log struct {
 		first uint64 // nothing below is part of the log
 		next  uint64 // every sequence in [first, next) is known to be taken; the log may be longer
 		owned uint64 // the sequence behind this handle's last append, 0 before the first
+		cut   uint64 // below it there are but fences, as this handle has seen; 0 before its first truncation
 	}
 }
 
@@ -132,8 +134,8 @@ func (l *Log) Append(ctx context.Context, seq uint64, entry []byte, kind metalog
 	return nil
 }
 
-// Bounds implements metalog.Log. It asks for the next slot until one is free: one HEAD where this handle's own append was
-// the last.
+// Bounds implements metalog.Log. It looks for the first slot that is free: one HEAD where this handle's own append was
+// the last, else in strides.
 func (l *Log) Bounds(ctx context.Context) (first, next uint64, err error) {
 	for {
 		first, next = l.bounds()
@@ -148,9 +150,37 @@ func (l *Log) Bounds(ctx context.Context) (first, next uint64, err error) {
 		case err != nil:
 			return 0, 0, fmt.Errorf("find metalog's end at %d: %w", next, err)
 		default:
-			l.advance(next + 1)
+			if err := l.stride(ctx, next); err != nil {
+				return 0, 0, fmt.Errorf("find metalog's end behind %d: %w", next, err)
+			}
 		}
 	}
+}
+
+// stride goes on from a slot that is taken to the last before a free one, in strides that double and then halve: who only reads may be far behind, and
+// the log may grow faster than one question each takes. What it has found it keeps, also where it fails.
+func (l *Log) stride(ctx context.Context, taken uint64) error {
+	step, doubling := uint64(1), true
+	for step > 0 {
+		_, err := l.store.Head(ctx, Key(taken+step))
+		switch {
+		case err == nil:
+			taken += step
+			l.advance(taken + 1)
+		case errors.Is(err, objstore.ErrNotFound):
+			doubling = false
+		default:
+			l.advance(taken + 1)
+			return err
+		}
+		if doubling {
+			step *= 2
+		} else {
+			step /= 2
+		}
+	}
+	l.advance(taken + 1)
+	return nil
 }
 
 // endsAt says whether the log ends at next, which was found free. The writer knows: whoever took over from it would have
@@ -163,9 +193,12 @@ func (l *Log) endsAt(ctx context.Context, next uint64) (bool, error) {
 	if owned == next {
 		return true, nil
 	}
-	for _, err := range l.store.List(ctx, keyPrefix, Key(next)) {
+	for info, err := range l.store.List(ctx, keyPrefix, Key(next)) {
 		if err != nil {
 			return false, fmt.Errorf("list metalog in %s: %w", l.store, err)
+		}
+		if _, ok := parseKey(info.Key); !ok {
+			continue // somebody else's
 		}
 		fresh, err := Open(ctx, l.store)
 		if err != nil {
@@ -286,7 +319,8 @@ func (l *Log) readObject(ctx context.Context, seq uint64) (entry []byte, err err
 	return entry, err
 }
 
-// Truncate implements metalog.Log. The last entry stays: it carries the numbering.
+// Truncate implements metalog.Log. The last entry stays: it carries the numbering. What is there is listed, since others may have truncated before,
+// or begun to.
 func (l *Log) Truncate(ctx context.Context, before uint64) error {
 	first, next, err := l.Bounds(ctx)
 	if err != nil {
@@ -298,15 +332,41 @@ func (l *Log) Truncate(ctx context.Context, before uint64) error {
 	}
 	// Readers are told before anything goes.
 	l.raiseFirst(before)
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(parallelDeletes)
-	for seq := first; seq < before; seq++ {
-		group.Go(func() error { return l.remove(ctx, seq) })
-	}
-	if err := group.Wait(); err != nil {
+	if err := l.removeBelow(ctx, before); err != nil {
 		return fmt.Errorf("truncate before %d: %w", before, err)
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.cut = max(l.mu.cut, before)
 	return nil
+}
+
+// removeBelow removes the entries below before that are there and no fences.
+func (l *Log) removeBelow(ctx context.Context, before uint64) error {
+	l.mu.Lock()
+	cut, after := l.mu.cut, ""
+	l.mu.Unlock()
+	if cut > 0 {
+		after = Key(cut - 1)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallelDeletes)
+	var listed error
+	for info, err := range l.store.List(ctx, keyPrefix, after) {
+		if err != nil {
+			listed = fmt.Errorf("list metalog in %s: %w", l.store, err)
+			break
+		}
+		seq, ok := parseKey(info.Key)
+		if !ok {
+			continue
+		}
+		if seq >= before {
+			break
+		}
+		group.Go(func() error { return l.remove(ctx, seq) })
+	}
+	return cmp.Or(group.Wait(), listed)
 }
 
 // remove deletes the entry at seq unless it is a fence.
