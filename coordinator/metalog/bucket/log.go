@@ -13,6 +13,7 @@ import (
 
 	"github.com/varvelog/varve/coordinator/metalog"
 	"github.com/varvelog/varve/infra/objstore"
+	"github.com/varvelog/varve/infra/objstore/hedge"
 )
 
 const (
@@ -22,8 +23,10 @@ const (
 
 // Log is a handle on the bucket's log. It does not own the store.
 type Log struct {
-	store objstore.Store
-	mu    struct {
+	store   objstore.Store
+	hedging *hedge.Policy
+	puts    sync.WaitGroup
+	mu      struct {
 		sync.Mutex
 		first uint64 // nothing below is part of the log
 		next  uint64 // every sequence in [first, next) is known to be taken; the log may be longer
@@ -50,7 +53,7 @@ const listAttempts = 10
 
 // list lists the log; whole is false where the listing, during which a leader may have appended, has missed an entry within it.
 func list(ctx context.Context, store objstore.Store) (l *Log, whole bool, err error) {
-	l = &Log{store: store}
+	l = &Log{store: store, hedging: hedge.New(hedgeMin, hedgeShare)}
 	l.mu.first, l.mu.next = 1, 1
 	for info, err := range store.List(ctx, keyPrefix, "") {
 		if err != nil {
@@ -118,12 +121,10 @@ func (l *Log) Append(ctx context.Context, seq uint64, entry []byte, kind metalog
 	case seq > next:
 		return fmt.Errorf("append at %d, log ends at %d: %w", seq, next, metalog.ErrGap)
 	}
-	_, err := l.store.PutIfAbsent(ctx, Key(seq), encode(seq, entry, kind))
-	switch {
-	case errors.Is(err, objstore.ErrExists):
-		l.advance(seq + 1)
-		return fmt.Errorf("append at %d: %w", seq, metalog.ErrConflict)
-	case err != nil:
+	if err := l.put(ctx, seq, encode(seq, entry, kind)); err != nil {
+		if errors.Is(err, metalog.ErrConflict) {
+			l.advance(seq + 1)
+		}
 		return fmt.Errorf("append at %d: %w", seq, err)
 	}
 	l.mu.Lock()
@@ -391,5 +392,8 @@ func (l *Log) remove(ctx context.Context, seq uint64) error {
 // Verify implements metalog.Log. Whose log it is says the log id in its entries, which is the replica's to check.
 func (l *Log) Verify(ctx context.Context) error { return ctx.Err() }
 
-// Close implements metalog.Log.
-func (l *Log) Close() error { return nil }
+// Close implements metalog.Log. It waits for PUTs that were given up.
+func (l *Log) Close() error {
+	l.puts.Wait()
+	return nil
+}
