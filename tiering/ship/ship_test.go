@@ -391,6 +391,34 @@ func TestAPutWhoseAnswerWasLostIsRecognised(t *testing.T) {
 	expect(t, readBack(t, store, f.finished[0])["orders-0"], 0, 5)
 }
 
+// roomy notes how much memory the objects took that it was given.
+type roomy struct {
+	objstore.Store
+	roomBytes []int
+}
+
+func (s *roomy) PutIfAbsent(ctx context.Context, key string, body []byte) (objstore.Version, error) {
+	s.roomBytes = append(s.roomBytes, cap(body))
+	return s.Store.PutIfAbsent(ctx, key, body)
+}
+
+// Every object took the memory of the largest there may be, 64 MiB, whatever was in it.
+func TestAnObjectTakesTheMemoryOfWhatItHolds(t *testing.T) {
+	f := newFixture()
+	f.add(t, 1, orders, 0, 0, 50)
+	store := &roomy{Store: mem.New("ship")}
+	w := f.worker(t, Config{}, store)
+	if shipped, err := w.Once(t.Context()); err != nil || !shipped {
+		t.Fatal(shipped, err)
+	}
+	if len(store.roomBytes) != 1 || store.roomBytes[0] > 256<<10 {
+		t.Errorf("objects of %d bytes took %v", f.finished[0].Objects[0].SizeBytes, store.roomBytes)
+	}
+	if w.ratio <= 0 || w.ratio >= 1 {
+		t.Errorf("the ratio of objects to runs is %v", w.ratio)
+	}
+}
+
 func TestAForeignObjectUnderTheKeyFailsTheJob(t *testing.T) {
 	f := newFixture()
 	f.add(t, 1, orders, 0, 0, 5)

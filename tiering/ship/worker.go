@@ -93,6 +93,8 @@ type Worker struct {
 	log     *slog.Logger
 	hints   <-chan struct{}
 	observe Observer
+	// ratio is what became of a byte in the last job, used by one job at a time.
+	ratio float64
 }
 
 // Observer is told of what was shipped.
@@ -108,7 +110,7 @@ func New(config Config, leader Leader, hot HotSource, store objstore.Store, hint
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("configure shipping: %w", err)
 	}
-	return &Worker{config: config.withDefaults(), leader: leader, hot: hot, store: store, hints: hints, observe: observe, log: log}, nil
+	return &Worker{config: config.withDefaults(), leader: leader, hot: hot, store: store, hints: hints, observe: observe, log: log, ratio: 1}, nil
 }
 
 // Run ships until ctx ends. Failures are logged and tried again, with back-off.
@@ -221,7 +223,7 @@ func (w *Worker) ship(ctx context.Context, held *lease, job *metapb.Job) (*metap
 		sizes.in += int64(r.Length)
 	}
 	uploads := newUploads(ctx, w, held)
-	b := &builder{worker: w, held: held, job: job, topics: described, containers: containers, emit: uploads.start}
+	b := &builder{worker: w, held: held, job: job, topics: described, containers: containers, emit: uploads.start, remaining: sizes.in}
 	err = b.build(uploads.ctx, runs)
 	objects, uploadErr := uploads.wait()
 	if err := errors.Join(uploadErr, err); err != nil {
@@ -229,6 +231,9 @@ func (w *Worker) ship(ctx context.Context, held *lease, job *metapb.Job) (*metap
 	}
 	for _, o := range objects {
 		sizes.out += int64(o.SizeBytes)
+	}
+	if sizes.in > 0 && b.left.runs == 0 {
+		w.ratio = min(1, float64(sizes.out)/float64(sizes.in))
 	}
 	if b.left.runs > 0 {
 		if len(objects) == 0 {
