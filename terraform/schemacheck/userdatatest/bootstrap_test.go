@@ -3,6 +3,7 @@
 package userdatatest
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,53 +13,66 @@ import (
 
 const bucketURL = "s3://example-varve-log/varve?region=eu-central-1"
 
-// The configuration files, with ROOT for the sandbox.
+const peers = "1=127.0.31.1:9644:6222,2=127.0.31.2:9644:6222,3=127.0.31.3:9644:6222"
+
+// The configuration files by instances' names, with ROOT for the sandbox.
 var configs = map[string]string{
-	"coordinator": `data-dir: "ROOT/var/lib/varve"
-bucket: "` + bucketURL + `"
-http-addr: "127.0.31.1:8080"
-zone: "eu-central-1b"
-internal-addr: "127.0.31.1:9644"
-metalog: "jetstream"
-nats-addr: "127.0.31.1:4222"
-`,
+	"coordinator-1": coordinatorConfig(1, "a"),
+	"coordinator-2": coordinatorConfig(2, "b"),
+	"coordinator-3": coordinatorConfig(3, "c"),
 	"ingest": `data-dir: "ROOT/var/lib/varve"
 bucket: "` + bucketURL + `"
-http-addr: "127.0.31.2:8080"
-zone: "eu-central-1b"
-internal-addr: "127.0.31.2:9644"
-nats-url: "nats://127.0.31.1:4222"
-kafka-addr: "127.0.31.2:9092"
-advertised-addr: "127.0.31.2:9092"
+http-addr: "127.0.31.11:8080"
+zone: "eu-central-1a"
+peers: "` + peers + `"
+internal-addr: "127.0.31.11:9644"
+nats-url: "nats://127.0.31.1:4222,nats://127.0.31.2:4222,nats://127.0.31.3:4222"
+kafka-addr: "127.0.31.11:9092"
+advertised-addr: "127.0.31.11:9092"
+drain-timeout: 20s
 `,
 	"tiering": `data-dir: "ROOT/var/lib/varve"
 bucket: "` + bucketURL + `"
-http-addr: "127.0.31.3:8080"
-zone: "eu-central-1b"
-nats-url: "nats://127.0.31.1:4222"
+http-addr: "127.0.31.21:8080"
+zone: "eu-central-1c"
+peers: "` + peers + `"
+nats-url: "nats://127.0.31.1:4222,nats://127.0.31.2:4222,nats://127.0.31.3:4222"
 `,
 }
 
+func coordinatorConfig(number int, zone string) string {
+	return fmt.Sprintf(`data-dir: "ROOT/var/lib/varve"
+bucket: "%s"
+http-addr: "127.0.31.%[2]d:8080"
+zone: "eu-central-1%[3]s"
+peers: "%[4]s"
+internal-addr: "127.0.31.%[2]d:9644"
+metalog: "jetstream"
+nats-addr: "127.0.31.%[2]d:4222"
+node-id: %[2]d
+`, bucketURL, number, zone, peers)
+}
+
 func TestEachRoleGetsItsConfiguration(t *testing.T) {
-	for role, script := range userData(t) {
-		t.Run(role, func(t *testing.T) {
-			s := newSandbox(t, role, script, fakeBinary(t))
+	for _, at := range append([]instance{ingestA, tiering}, coordinators...) {
+		t.Run(at.name, func(t *testing.T) {
+			s := newSandbox(t, at, fakeBinary(t))
 			// Twice: a boot that broke off is taken up again from the start.
 			for range 2 {
 				if out, err := s.bootstrap(t.Context()); err != nil {
 					t.Fatalf("bootstrap: %v\n%s", err, out)
 				}
 			}
-			want := strings.ReplaceAll(configs[role], "ROOT", s.root)
+			want := strings.ReplaceAll(configs[at.name], "ROOT", s.root)
 			if got := s.read(t, "etc/varve/varve.yaml"); got != want {
 				t.Errorf("configuration is\n%s\nexpected\n%s", got, want)
 			}
-			argv := s.command(t)
+			argv := s.command(t, "varve")
 			out, err := exec.CommandContext(t.Context(), argv[0], argv[1:]...).CombinedOutput()
 			if err != nil {
 				t.Fatalf("run %v: %v\n%s", argv, err, out)
 			}
-			wantArgs := "args: " + role + " --config " + filepath.Join(s.root, "etc/varve/varve.yaml") + "\n"
+			wantArgs := "args: " + at.role + " --config " + filepath.Join(s.root, "etc/varve/varve.yaml") + "\n"
 			if string(out) != wantArgs+want {
 				t.Errorf("the unit starts\n%s\nexpected\n%s", out, wantArgs+want)
 			}
@@ -66,8 +80,53 @@ func TestEachRoleGetsItsConfiguration(t *testing.T) {
 	}
 }
 
+// TestInstanceThatIsToGoStopsVarve has the autoscaling group choose an instance,
+// and expects it to stop the service then and not before.
+func TestInstanceThatIsToGoStopsVarve(t *testing.T) {
+	s := newSandbox(t, ingestA, fakeBinary(t))
+	if out, err := s.bootstrap(t.Context()); err != nil {
+		t.Fatalf("bootstrap: %v\n%s", err, out)
+	}
+	if stop := s.unit(t, "varve", "TimeoutStopSec"); stop != "80" {
+		t.Errorf("systemd waits %s s for a node that may drain for 20 s, expected 80", stop)
+	}
+	called := filepath.Join(t.TempDir(), "called")
+	tools := t.TempDir()
+	if err := os.WriteFile(filepath.Join(tools, "systemctl"), []byte("#!/bin/sh\necho \"$*\" >"+called+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	argv := s.command(t, "varve-drain")
+	drain := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
+	drain.Env = append(s.env, "PATH="+tools+":"+os.Getenv("PATH"), "VARVE_DRAIN_POLL_SECONDS=0.01")
+	if err := drain.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "varve-drain asks what the group wants", func() bool { return s.asked.Load() >= 3 })
+	if _, err := os.Stat(called); !os.IsNotExist(err) {
+		t.Fatalf("the service was stopped on an instance that stays (%v)", err)
+	}
+	terminated := "Terminated"
+	s.wanted.Store(&terminated)
+	if err := drain.Wait(); err != nil {
+		t.Fatalf("varve-drain: %v", err)
+	}
+	if got, err := os.ReadFile(called); string(got) != "stop varve.service\n" {
+		t.Errorf("systemctl was called with %q (%v), expected stop varve.service", got, err)
+	}
+}
+
+func TestOnlyIngestNodesAreDrained(t *testing.T) {
+	s := newSandbox(t, coordinators[0], fakeBinary(t))
+	if out, err := s.bootstrap(t.Context()); err != nil {
+		t.Fatalf("bootstrap: %v\n%s", err, out)
+	}
+	if _, err := os.Stat(filepath.Join(s.root, "etc/systemd/system/varve-drain.service")); !os.IsNotExist(err) {
+		t.Errorf("a coordinator has varve-drain (%v)", err)
+	}
+}
+
 func TestWrongChecksumInstallsNothing(t *testing.T) {
-	s := newSandbox(t, "ingest", userData(t)["ingest"], fakeBinary(t))
+	s := newSandbox(t, ingestA, fakeBinary(t))
 	out, err := s.bootstrap(t.Context(), "VARVE_BINARY_SHA256="+strings.Repeat("0", 64))
 	if err == nil || !strings.Contains(out, "has another checksum") {
 		t.Errorf("bootstrap says %v\n%s", err, out)
@@ -80,8 +139,8 @@ func TestWrongChecksumInstallsNothing(t *testing.T) {
 }
 
 func TestMetadataOutOfReachWritesNoConfiguration(t *testing.T) {
-	s := newSandbox(t, "ingest", userData(t)["ingest"], fakeBinary(t))
-	out, err := s.bootstrap(t.Context(), "VARVE_STEPS=write_config", "VARVE_IMDS_ENDPOINT="+metadataService(t, "")+"/nowhere")
+	s := newSandbox(t, ingestA, fakeBinary(t))
+	out, err := s.bootstrap(t.Context(), "VARVE_STEPS=write_config", "VARVE_IMDS_ENDPOINT="+metadataService(t, ingestA, nil)+"/nowhere")
 	if err == nil {
 		t.Errorf("bootstrap succeeded\n%s", out)
 	}
@@ -114,7 +173,7 @@ func TestOnlyABlankVolumeIsFormatted(t *testing.T) {
 		{"unreadable", "return 2", nil, true, false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := newSandbox(t, "coordinator", userData(t)["coordinator"], fakeBinary(t))
+			s := newSandbox(t, coordinators[0], fakeBinary(t))
 			device := filepath.Join(t.TempDir(), "device")
 			if err := os.WriteFile(device, c.content, 0o600); err != nil {
 				t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"os"
@@ -19,13 +20,14 @@ import (
 )
 
 const (
-	readyWithin = 30 * time.Second
+	readyWithin = 60 * time.Second
 	stopWithin  = 30 * time.Second
 	records     = 2000
 )
 
 // TestRolesServe starts what the user data configured, with a directory for a
-// bucket, and sends records through it.
+// bucket, and sends records through it: at rest, and while the coordinator that
+// leads is killed.
 func TestRolesServe(t *testing.T) {
 	binary := os.Getenv("VARVE_BIN")
 	if binary == "" {
@@ -34,33 +36,119 @@ func TestRolesServe(t *testing.T) {
 	if _, err := exec.LookPath("kcat"); err != nil {
 		t.Fatalf("the round trip needs kcat: %v", err)
 	}
-	scripts := userData(t)
-	bucket := "file://" + t.TempDir()
-	for _, role := range []string{"coordinator", "ingest", "tiering"} {
-		s := newSandbox(t, role, scripts[role], binary)
-		if out, err := s.bootstrap(t.Context(), "VARVE_BUCKET_URL="+bucket); err != nil {
-			t.Fatalf("bootstrap %s: %v\n%s", role, err, out)
+	bucket := "VARVE_BUCKET_URL=file://" + t.TempDir()
+	// A new metadata log begins when all coordinators are there.
+	var group []*role
+	for _, at := range coordinators {
+		group = append(group, start(t, at, binary, bucket))
+	}
+	for _, r := range group {
+		r.waitReady(t)
+	}
+	for _, at := range []instance{ingestA, ingestB, tiering} {
+		start(t, at, binary, bucket).waitReady(t)
+	}
+	brokers := ingestA.address + ":9092," + ingestB.address + ":9092"
+	for _, broker := range strings.Split(brokers, ",") {
+		if out := kcat(t, "", "-b", brokers, "-L"); !strings.Contains(out, " at "+broker) {
+			t.Errorf("no broker is advertised at %s:\n%s", broker, out)
 		}
-		start(t, s).waitReady(t)
 	}
-	broker := addresses["ingest"] + ":9092"
-	if out := kcat(t, "", "-b", broker, "-L"); !strings.Contains(out, " at "+broker) {
-		t.Errorf("no broker is advertised at %s:\n%s", broker, out)
-	}
-	roundTrip(t, broker)
+	// Two nodes in two zones are what this class needs: the zones have come from the instances' metadata.
+	topic(t, binary, brokers, "replicated", "varve.durability=replicated")
+	roundTrip(t, brokers, "replicated")
+	topic(t, binary, brokers, "object", "varve.durability=object")
+	roundTrip(t, brokers, "object")
+	killLeader(t, brokers, "replicated-while-killed", binary, group)
 }
 
-func roundTrip(t *testing.T, broker string) {
+func topic(t *testing.T, binary, brokers, name, config string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), binary, "topic", "create", name, "--brokers", brokers, "--partitions", "4", "--config", config).CombinedOutput()
+	if err != nil {
+		t.Fatalf("create topic %s: %v\n%s", name, err, out)
+	}
+}
+
+func roundTrip(t *testing.T, brokers, topic string) {
 	t.Helper()
 	var sent []string
 	for i := range records {
-		sent = append(sent, fmt.Sprintf("key-%d:value-%d", i%97, i))
+		sent = append(sent, record(i))
 	}
-	const topic = "userdata-check"
-	kcat(t, strings.Join(sent, "\n")+"\n", "-b", broker, "-t", topic, "-P", "-K", ":")
-	out := kcat(t, "", "-b", broker, "-t", topic, "-C", "-K", ":", "-o", "beginning", "-e", "-q")
-	got := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
-	// A key's records are in one partition, so their order has to survive; between keys there is none.
+	kcat(t, strings.Join(sent, "\n")+"\n", "-b", brokers, "-t", topic, "-P", "-K", ":")
+	compare(t, sent, consume(t, brokers, topic))
+}
+
+// killLeader kills the coordinator that leads while records are sent, one by one, and expects another to lead, every record to be
+// there in its order, and the one that was killed to join in again, as systemd would have it.
+func killLeader(t *testing.T, brokers, name, binary string, group []*role) {
+	t.Helper()
+	topic(t, binary, brokers, name, "varve.durability=replicated")
+	former := leading(t, group, nil)
+	send, input := io.Pipe()
+	var output bytes.Buffer
+	producer := exec.CommandContext(t.Context(), "kcat", "-b", brokers, "-t", name, "-P", "-K", ":")
+	producer.Stdin, producer.Stderr = send, &output
+	if err := producer.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var sent []string
+	produce := func(count int) {
+		for range count {
+			sent = append(sent, record(len(sent)))
+			if _, err := io.WriteString(input, sent[len(sent)-1]+"\n"); err != nil {
+				t.Fatalf("send to kcat: %v", err)
+			}
+		}
+	}
+	produce(records / 2)
+	former.kill(t)
+	killed := time.Now()
+	produce(records / 2)
+	successor := leading(t, group, former)
+	t.Logf("%s was killed, and %s leads %v later", former.name, successor.name, time.Since(killed).Round(time.Millisecond))
+	produce(records / 2)
+	if err := input.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := producer.Wait(); err != nil {
+		t.Fatalf("produce while the leader is killed: %v\n%s", err, output.String())
+	}
+	t.Logf("the last of %d records was acknowledged %v after the kill", len(sent), time.Since(killed).Round(time.Millisecond))
+	compare(t, sent, consume(t, brokers, name))
+	former.run(t)
+	former.waitReady(t)
+	roundTrip(t, brokers, "replicated-afterwards")
+}
+
+// leading waits until one of the group, which is not former, says that it leads.
+func leading(t *testing.T, group []*role, former *role) *role {
+	t.Helper()
+	var found *role
+	eventually(t, "a coordinator leads", func() bool {
+		for _, r := range group {
+			if r != former && strings.Contains(get(t.Context(), "http://"+r.address+":8080/metrics"), "\nvarve_coordinator_leading 1\n") {
+				found = r
+			}
+		}
+		return found != nil
+	})
+	return found
+}
+
+// record is the i-th record of a test, as kcat takes it.
+func record(i int) string { return fmt.Sprintf("key-%d:value-%d", i%97, i) }
+
+func consume(t *testing.T, brokers, topic string) []string {
+	t.Helper()
+	out := kcat(t, "", "-b", brokers, "-t", topic, "-C", "-K", ":", "-o", "beginning", "-e", "-q")
+	return strings.Split(strings.TrimSuffix(out, "\n"), "\n")
+}
+
+// compare expects the same records. A key's records are in one partition, so their order has to survive; between keys there is none.
+func compare(t *testing.T, sent, got []string) {
+	t.Helper()
 	if !maps.EqualFunc(byKey(sent), byKey(got), slices.Equal[[]string]) {
 		t.Errorf("sent %d records and read %d, which are not the same in the same order by key", len(sent), len(got))
 	}
@@ -89,79 +177,113 @@ func kcat(t *testing.T, input string, args ...string) string {
 	return out.String()
 }
 
-// A role is a running process of the varve binary.
+// A role is a process of the varve binary on one instance.
 type role struct {
-	name   string
+	*sandbox
+	log    *os.File
 	cmd    *exec.Cmd
-	log    string
 	exited chan struct{} // closed when the process is gone; err is set before
 	err    error
 }
 
-// start runs the unit's command line as systemd would, and stops it with the test.
-func start(t *testing.T, s *sandbox) *role {
+// start boots an instance, and stops the process with the test.
+func start(t *testing.T, at instance, binary string, settings ...string) *role {
 	t.Helper()
-	argv := s.command(t)
-	r := &role{name: s.role, log: filepath.Join(t.TempDir(), "log"), exited: make(chan struct{})}
-	log, err := os.Create(r.log)
+	s := newSandbox(t, at, binary)
+	if out, err := s.bootstrap(t.Context(), settings...); err != nil {
+		t.Fatalf("bootstrap %s: %v\n%s", at.name, err, out)
+	}
+	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.cmd = exec.Command(argv[0], argv[1:]...)
-	r.cmd.Dir = s.root
-	r.cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
-	r.cmd.Stdout, r.cmd.Stderr = log, log
-	if err := r.cmd.Start(); err != nil {
-		t.Fatalf("start %s: %v", s.role, err)
-	}
-	go func() {
-		r.err = r.cmd.Wait()
-		close(r.exited)
-	}()
+	r := &role{sandbox: s, log: log}
+	r.run(t)
 	t.Cleanup(func() {
 		r.stop(t)
 		if err := log.Close(); err != nil {
 			t.Error(err)
 		}
 		if t.Failed() {
-			content, err := os.ReadFile(r.log)
-			t.Logf("log of %s (%v):\n%s", r.name, err, content)
+			content, err := os.ReadFile(log.Name())
+			t.Logf("log of %s at %s (%v):\n%s", r.name, r.address, err, content)
 		}
 	})
 	return r
 }
 
+// run runs the unit's command line as systemd would.
+func (r *role) run(t *testing.T) {
+	t.Helper()
+	argv := r.command(t, "varve")
+	r.cmd = exec.Command(argv[0], argv[1:]...)
+	r.cmd.Dir = r.root
+	r.cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	r.cmd.Stdout, r.cmd.Stderr = r.log, r.log
+	if err := r.cmd.Start(); err != nil {
+		t.Fatalf("start %s: %v", r.name, err)
+	}
+	cmd, exited := r.cmd, make(chan struct{})
+	r.exited = exited
+	go func() {
+		r.err = cmd.Wait()
+		close(exited)
+	}()
+}
+
+// kill ends the process at once, and returns when it is gone.
+func (r *role) kill(t *testing.T) {
+	t.Helper()
+	if err := r.cmd.Process.Kill(); err != nil {
+		t.Fatalf("kill %s: %v", r.name, err)
+	}
+	<-r.exited
+}
+
 func (r *role) waitReady(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), readyWithin)
-	defer cancel()
-	url := "http://" + addresses[r.name] + ":8080/readyz"
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if ready(ctx, url) {
-			return
-		}
+	eventually(t, r.name+" at "+r.address+" is ready", func() bool {
 		select {
 		case <-r.exited:
 			t.Fatalf("%s ended before it was ready: %v", r.name, r.err)
-		case <-ctx.Done():
-			t.Fatalf("%s does not answer 200 at %s within %v", r.name, url, readyWithin)
+		default:
+		}
+		return get(t.Context(), "http://"+r.address+":8080/readyz") != ""
+	})
+}
+
+// eventually waits until a condition holds.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(readyWithin)
+	defer deadline.Stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-deadline.C:
+			t.Fatalf("not within %v: %s", readyWithin, what)
 		case <-tick.C:
 		}
 	}
 }
 
-func ready(ctx context.Context, url string) bool {
+// get returns what url answers with 200, else nothing.
+func get(ctx context.Context, url string) string {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return false
+		return ""
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return false
+		return ""
 	}
-	return resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return ""
+	}
+	return string(body)
 }
 
 // stop ends the process as systemd does, and expects it to go in time and in peace.
