@@ -176,7 +176,7 @@ main() {
   fi
   say "$("$tf" version | head -1), schema of hashicorp/aws $provider_version served by a stub"
   say "the checker's own tests"
-  (cd "$here/schemacheck" && go vet -tags userdata ./... && go test ./cdktf ./stub)
+  (cd "$here/schemacheck" && go vet -tags deploy ./... && go test ./cdktf ./stub)
   check_the_check
   say fmt
   "$tf" fmt -check -recursive -diff "$here"

@@ -22,4 +22,4 @@ export VARVE_BIN USERDATA_PLAN
 
 "$here/check.sh" render "$USERDATA_PLAN"
 cd "$here/schemacheck"
-go test -tags userdata -count=1 -v ./userdatatest
+go test -tags deploy -count=1 -v -skip Compose ./deploytest

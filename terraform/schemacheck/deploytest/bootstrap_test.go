@@ -1,6 +1,6 @@
-//go:build userdata
+//go:build deploy
 
-package userdatatest
+package deploytest
 
 import (
 	"fmt"

@@ -1,6 +1,6 @@
-//go:build userdata
+//go:build deploy
 
-package userdatatest
+package deploytest
 
 import (
 	"bytes"
@@ -8,22 +8,16 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
 
-const (
-	readyWithin = 60 * time.Second
-	stopWithin  = 30 * time.Second
-	records     = 2000
-)
+// records is how many a round trip takes.
+const records = 2000
 
 // TestRolesServe starts what the user data configured, with a directory for a
 // bucket, and sends records through it: at rest, and while the coordinator that
@@ -37,24 +31,36 @@ func TestRolesServe(t *testing.T) {
 		t.Fatalf("the round trip needs kcat: %v", err)
 	}
 	bucket := "VARVE_BUCKET_URL=file://" + t.TempDir()
+	boot := func(at instance) *role {
+		s := newSandbox(t, at, binary)
+		if out, err := s.bootstrap(t.Context(), bucket); err != nil {
+			t.Fatalf("bootstrap %s: %v\n%s", at.name, err, out)
+		}
+		return start(t, &role{name: at.name, address: at.address, dir: s.root, argv: s.command(t, "varve")})
+	}
 	// A new metadata log begins when all coordinators are there.
 	var group []*role
 	for _, at := range coordinators {
-		group = append(group, start(t, at, binary, bucket))
+		group = append(group, boot(at))
 	}
 	for _, r := range group {
 		r.waitReady(t)
 	}
 	for _, at := range []instance{ingestA, ingestB, tiering} {
-		start(t, at, binary, bucket).waitReady(t)
+		boot(at).waitReady(t)
 	}
-	brokers := ingestA.address + ":9092," + ingestB.address + ":9092"
+	serve(t, binary, ingestA.address+":9092,"+ingestB.address+":9092", group)
+}
+
+// serve sends records through a cluster whose ingest nodes are in two zones, at rest and while the coordinator that leads is killed.
+func serve(t *testing.T, binary, brokers string, group []*role) {
+	t.Helper()
 	for _, broker := range strings.Split(brokers, ",") {
 		if out := kcat(t, "", "-b", brokers, "-L"); !strings.Contains(out, " at "+broker) {
 			t.Errorf("no broker is advertised at %s:\n%s", broker, out)
 		}
 	}
-	// Two nodes in two zones are what this class needs: the zones have come from the instances' metadata.
+	// Two nodes in two zones are what this class needs: each was told its own.
 	topic(t, binary, brokers, "replicated", "varve.durability=replicated")
 	roundTrip(t, brokers, "replicated")
 	topic(t, binary, brokers, "object", "varve.durability=object")
@@ -175,138 +181,4 @@ func kcat(t *testing.T, input string, args ...string) string {
 		t.Fatalf("kcat %v: %v\n%s", args, err, errors.String())
 	}
 	return out.String()
-}
-
-// A role is a process of the varve binary on one instance.
-type role struct {
-	*sandbox
-	log    *os.File
-	cmd    *exec.Cmd
-	exited chan struct{} // closed when the process is gone; err is set before
-	err    error
-}
-
-// start boots an instance, and stops the process with the test.
-func start(t *testing.T, at instance, binary string, settings ...string) *role {
-	t.Helper()
-	s := newSandbox(t, at, binary)
-	if out, err := s.bootstrap(t.Context(), settings...); err != nil {
-		t.Fatalf("bootstrap %s: %v\n%s", at.name, err, out)
-	}
-	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &role{sandbox: s, log: log}
-	r.run(t)
-	t.Cleanup(func() {
-		r.stop(t)
-		if err := log.Close(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			content, err := os.ReadFile(log.Name())
-			t.Logf("log of %s at %s (%v):\n%s", r.name, r.address, err, content)
-		}
-	})
-	return r
-}
-
-// run runs the unit's command line as systemd would.
-func (r *role) run(t *testing.T) {
-	t.Helper()
-	argv := r.command(t, "varve")
-	r.cmd = exec.Command(argv[0], argv[1:]...)
-	r.cmd.Dir = r.root
-	r.cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
-	r.cmd.Stdout, r.cmd.Stderr = r.log, r.log
-	if err := r.cmd.Start(); err != nil {
-		t.Fatalf("start %s: %v", r.name, err)
-	}
-	cmd, exited := r.cmd, make(chan struct{})
-	r.exited = exited
-	go func() {
-		r.err = cmd.Wait()
-		close(exited)
-	}()
-}
-
-// kill ends the process at once, and returns when it is gone.
-func (r *role) kill(t *testing.T) {
-	t.Helper()
-	if err := r.cmd.Process.Kill(); err != nil {
-		t.Fatalf("kill %s: %v", r.name, err)
-	}
-	<-r.exited
-}
-
-func (r *role) waitReady(t *testing.T) {
-	t.Helper()
-	eventually(t, r.name+" at "+r.address+" is ready", func() bool {
-		select {
-		case <-r.exited:
-			t.Fatalf("%s ended before it was ready: %v", r.name, r.err)
-		default:
-		}
-		return get(t.Context(), "http://"+r.address+":8080/readyz") != ""
-	})
-}
-
-// eventually waits until a condition holds.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(readyWithin)
-	defer deadline.Stop()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-deadline.C:
-			t.Fatalf("not within %v: %s", readyWithin, what)
-		case <-tick.C:
-		}
-	}
-}
-
-// get returns what url answers with 200, else nothing.
-func get(ctx context.Context, url string) string {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return ""
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return ""
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		return ""
-	}
-	return string(body)
-}
-
-// stop ends the process as systemd does, and expects it to go in time and in peace.
-func (r *role) stop(t *testing.T) {
-	select {
-	case <-r.exited:
-		t.Errorf("%s ended by itself: %v", r.name, r.err)
-		return
-	default:
-	}
-	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Errorf("stop %s: %v", r.name, err)
-	}
-	select {
-	case <-r.exited:
-		if r.err != nil {
-			t.Errorf("%s answered SIGTERM with %v", r.name, r.err)
-		}
-	case <-time.After(stopWithin):
-		t.Errorf("%s is still there %v after SIGTERM", r.name, stopWithin)
-		if err := r.cmd.Process.Kill(); err != nil {
-			t.Errorf("kill %s: %v", r.name, err)
-		}
-		<-r.exited
-	}
 }
