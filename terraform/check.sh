@@ -155,8 +155,9 @@ check_replacement() {
   fi
   [ "$(grep -c '^  # module.varve.aws_instance.coordinator' "$run/named.txt")" = 1 ] && grep -q 'coordinator\["2"\] will be replaced' "$run/named.txt" ||
     { echo "naming coordinator 2 does not replace it and it alone:" >&2; cat "$run/named.txt" >&2; exit 1; }
-  grep -o '"user_data_base64":"[^"]*"' "$run/named.json" | cut -d'"' -f4 | while read -r data; do base64 -d <<<"$data"; done | grep -q '^: "${VARVE_BINARY_SHA256:=1111' ||
-    { echo "the replaced coordinator is not given the new binary" >&2; exit 1; }
+  local given
+  given=$(grep -o '"user_data_base64":"[^"]*"' "$run/named.json" | cut -d'"' -f4 | while read -r data; do base64 -d <<<"$data"; done)
+  grep -q '^: "${VARVE_BINARY_SHA256:=1111' <<<"$given" || { echo "the replaced coordinator is not given the new binary" >&2; exit 1; }
 }
 
 render() {
