@@ -107,8 +107,8 @@ terraform-check: ## check the AWS modules against the provider's schema, and sta
 	$(MAKE) build kcat
 	terraform/userdata_test.sh $(abspath $(VARVE))
 
-compose-check: ## check that the compose file loads
-	infra/compose/check.sh
+compose-check: build kcat ## check that the compose file loads, and start what it says as processes
+	infra/compose/check.sh $(abspath $(VARVE))
 
 generate: ## regenerate code from the .proto files (needs protoc)
 	GOBIN=$(abspath $(BIN)) go install google.golang.org/protobuf/cmd/protoc-gen-go
