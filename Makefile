@@ -11,7 +11,7 @@ FUZZTIME ?= 10s
 ROLLING_ROUNDS ?= 20
 ARGS ?=
 
-.PHONY: help build run test test-packages lint simulate simulate-nightly simulate-planted fuzz bench bench-quick demo demo-cluster rolling conformance differential nemesis nemesis-planted stack stack-down terraform-check compose-check generate tools kcat clean
+.PHONY: help build run test test-packages lint simulate simulate-nightly simulate-planted fuzz bench bench-quick demo demo-cluster rolling conformance differential torture nemesis nemesis-planted stack stack-down terraform-check compose-check generate tools kcat clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,11 @@ conformance: build ## compare Varve's answers with Apache Kafka's, and run Kafka
 
 differential: build ## only compare Varve's answers with Apache Kafka's (needs Java, Maven; VARVE_CONFORMANCE_SEED)
 	services/conformance/differential.sh
+
+ROUNDS ?= 100
+METALOG ?= jetstream
+torture: ## end every process of a cluster at once, and its power, ROUNDS times (100), and compare all records each time (METALOG=jetstream or bucket; root)
+	NEMESIS_JAVA=0 services/nemesis/nemesis.sh -rounds $(ROUNDS) -metalog $(METALOG) $(ARGS)
 
 nemesis: ## a cluster of processes in network namespaces under real clients while everything fails; its history is checked (NEMESIS_DURATION, NEMESIS_SEED; root)
 	services/nemesis/nemesis.sh $(ARGS)

@@ -11,7 +11,7 @@ import (
 var levelDefs = []ConfigDef{
 	level(ScopeTopic, "compression.gzip.level", "-1", checkGzipLevel, "The level at which this topic's batches are compressed with gzip: 1 to 9, or -1 for the codec's default."),
 	level(ScopeTopic, "compression.lz4.level", "9", checkLZ4Level, "The level at which this topic's batches are compressed with lz4: 1 to 17. 9 is the fast default, as it is in Kafka; above it the strongest there is."),
-	level(ScopeTopic, "compression.zstd.level", "3", checkZstdLevel, "The level at which this topic's batches are compressed with zstd, those that came uncompressed included."),
+	level(ScopeTopic, "compression.zstd.level", "3", checkZstdLevel, "The level at which this topic's batches are compressed with zstd, those that came uncompressed included. Of these, at the default, a node whose processors do not keep up compresses some at level 1; tiering compresses all again."),
 	level(ScopeBroker, "compression.gzip.level", "-1", checkGzipLevel, "The default of topics' compression.gzip.level."),
 	level(ScopeBroker, "compression.lz4.level", "9", checkLZ4Level, "The default of topics' compression.lz4.level."),
 	level(ScopeBroker, "compression.zstd.level", "3", checkZstdLevel, "The default of topics' compression.zstd.level."),

@@ -319,7 +319,7 @@ func (c *conn) judge(p *produceRequest, part *producePartition, now time.Time) {
 	}
 	part.batch = int32(len(p.batches))
 	if codec, wanted := topic.pressTo(header.Codec()); wanted {
-		p.presses = append(p.presses, press{batch: len(p.batches), codec: codec, level: topic.level(codec), limit: topic.limits.MaxBatchBytes})
+		p.presses = append(p.presses, press{batch: len(p.batches), codec: codec, level: topic.level(codec), eager: topic.eager(codec), limit: topic.limits.MaxBatchBytes})
 	}
 	p.batches = append(p.batches, lane.Batch{
 		Topic: topic.id, Partition: part.index, Durability: topic.config.Durability, Header: header, Data: batch,

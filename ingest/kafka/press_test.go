@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/varvelog/varve/ingest/recordbatch"
 )
 
 // wentOn tells whether done's job has been told of.
@@ -74,4 +76,25 @@ func TestWhatIsCompressedIsNotHeldForLong(t *testing.T) {
 			t.Error("jobs are held for longer than the bound")
 		}
 	})
+}
+
+func TestThePoolHurriesOnlyWhereItMayAndMustTo(t *testing.T) {
+	p := &pressPool{jobs: make(chan pressJob, 8), workers: 2}
+	for _, c := range []struct {
+		waiting int
+		press   press
+		level   int
+	}{
+		{2, press{codec: recordbatch.Zstd, level: 3, eager: true}, 3},
+		{3, press{codec: recordbatch.Zstd, level: 3, eager: true}, fastestZstd},
+		{3, press{codec: recordbatch.Zstd, level: 3}, 3},
+	} {
+		for len(p.jobs) < c.waiting {
+			p.jobs <- pressJob{}
+		}
+		p.hurry(&c.press)
+		if c.press.level != c.level {
+			t.Errorf("with %d waiting, eager %v: level %d, want %d", c.waiting, c.press.eager, c.press.level, c.level)
+		}
+	}
 }

@@ -164,9 +164,9 @@ func paced(ctx context.Context, perSecond int, duration time.Duration, do func(i
 	return nil
 }
 
-// newBareEncoder is klauspost's encoder as the server configures it by default.
-func newBareEncoder() (*zstd.Encoder, error) {
-	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1),
+// newBareEncoder is klauspost's encoder as the server configures it.
+func newBareEncoder(level zstd.EncoderLevel) (*zstd.Encoder, error) {
+	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1),
 		zstd.WithWindowSize(1<<20), zstd.WithEncoderCRC(false))
 	if err != nil {
 		return nil, fmt.Errorf("start zstd encoder: %w", err)
@@ -175,13 +175,13 @@ func newBareEncoder() (*zstd.Encoder, error) {
 }
 
 // bareEncode compresses the payloads round and round on workers threads until stop is closed or wantBytes went in, and returns what went in.
-func bareEncode(ctx context.Context, payloads [][]byte, workers int, wantBytes int64, stop <-chan struct{}) (moved, error) {
+func bareEncode(ctx context.Context, level zstd.EncoderLevel, payloads [][]byte, workers int, wantBytes int64, stop <-chan struct{}) (moved, error) {
 	var taken, sizeBytes atomic.Int64
 	begun := time.Now()
 	group, ctx := errgroup.WithContext(ctx)
 	for range workers {
 		group.Go(func() error {
-			encoder, err := newBareEncoder()
+			encoder, err := newBareEncoder(level)
 			if err != nil {
 				return err
 			}

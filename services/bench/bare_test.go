@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
+
 	"github.com/varvelog/varve/ingest/recordbatch"
 )
 
@@ -41,7 +43,7 @@ func TestPacedKeepsItsCount(t *testing.T) {
 
 func TestBareEncodeStopsAtItsBytes(t *testing.T) {
 	payloads := [][]byte{testBatch(t, recordbatch.None, 8<<10)}
-	m, err := bareEncode(context.Background(), payloads, 2, 1<<20, nil)
+	m, err := bareEncode(context.Background(), zstd.SpeedDefault, payloads, 2, 1<<20, nil)
 	if err != nil || m.bytes < 1<<20 {
 		t.Errorf("got %+v, %v", m, err)
 	}

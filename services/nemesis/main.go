@@ -25,7 +25,8 @@ type options struct {
 	metalog           string
 	coordinators      int
 	classes, kinds    []string
-	duration          time.Duration
+	duration, life    time.Duration
+	rounds            int
 	seed              uint64
 	rate              int
 	clocks            bool
@@ -99,6 +100,8 @@ func parse(args []string) (*options, error) {
 	flags.StringVar(&o.metalog, "metalog", "", "jetstream or bucket (default: by the seed)")
 	flags.IntVar(&o.coordinators, "coordinators", 3, "number of coordinators")
 	flags.DurationVar(&o.duration, "duration", 30*time.Minute, "how long things go wrong")
+	flags.IntVar(&o.rounds, "rounds", 0, "instead of all kinds of faults: everything is killed at once, as often as this, and all records are compared each time")
+	flags.DurationVar(&o.life, "life", 0, "mean life of a client (default: 25 s, and minutes with -rounds)")
 	flags.Uint64Var(&o.seed, "seed", 0, "what the faults are drawn from (default: random)")
 	flags.IntVar(&o.rate, "rate", 300, "records a second")
 	flags.BoolVar(&o.clocks, "clocks", false, "the binary's clock can be moved")
@@ -122,6 +125,9 @@ func parse(args []string) (*options, error) {
 	}
 	if o.metalog == "" {
 		o.metalog = []string{"jetstream", "bucket"}[o.seed%2]
+	}
+	if o.rounds > 0 && o.life == 0 {
+		o.life = tortureLife
 	}
 	o.classes = strings.Split(*classes, ",")
 	if *kinds != "" {

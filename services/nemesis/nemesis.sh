@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the nemesis for NEMESIS_DURATION (30m) with NEMESIS_SEED (random), after getting what it needs: MinIO, Apache Kafka's jars, and a varve
-# binary whose clock can be moved. Ends with 77 where network namespaces are not permitted. Arguments go to the nemesis.
+# binary whose clock can be moved. NEMESIS_JAVA=0 leaves Java's clients out. Ends with 77 where network namespaces are not permitted. Arguments go to
+# the nemesis.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 bin=.cache/nemesis/bin
@@ -16,7 +17,9 @@ if [ "${1:-}" = planted ]; then
 	exec "$bin/nemesis" "$@"
 fi
 java=()
-if command -v javac >/dev/null && services/conformance/kafka.sh; then
+if [ "${NEMESIS_JAVA:-1}" = 0 ]; then
+	:
+elif command -v javac >/dev/null && services/conformance/kafka.sh; then
 	javac -d "$bin/classes" -cp ".cache/kafka/libs/*" services/nemesis/workload/java/NemesisClient.java
 	java=(-java "$bin/classes:$PWD/.cache/kafka/libs/*")
 else

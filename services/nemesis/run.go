@@ -37,8 +37,8 @@ type run struct {
 
 const (
 	startPatience = 90 * time.Second
-	// livePatience is how long the cluster may take, when everything is healed, until every client goes on; groups of the consumer protocol
-	// are waited for at the end of the run only, since members that are killed hold them up.
+	// livePatience is how long the cluster may take, when everything is healed, until every client and every group goes on. Members that were killed
+	// hold their groups up for a session and a rebalance.
 	livePatience = 60 * time.Second
 	// finishPatience bounds the wait for transactions of crashed clients, and the reading of all logs.
 	finishPatience = 5 * time.Minute
@@ -90,13 +90,14 @@ func (r *run) do(ctx context.Context) (valid bool, err error) {
 	r.tell("the cluster serves: %d processes, metalog on %s, seed %d", len(r.cluster.Processes), o.metalog, o.seed)
 	r.work, err = workload.Start(starting, workload.Config{
 		Bootstrap: r.cluster.Bootstrap(), Classes: o.classes, Rate: o.rate, Seed: o.seed, History: writer, Complain: r.cluster.Complain, Java: o.java,
+		Life: o.life,
 	})
 	if err != nil {
 		return false, err
 	}
-	r.awaitLive(ctx, "at first")
+	r.awaitLive(ctx, "at first", true)
 	failure := r.torment(ctx)
-	r.awaitLive(ctx, "at last")
+	r.awaitLive(ctx, "at last", true)
 	r.work.Stop()
 	r.tell("all clients have ended; reading all logs at every node")
 	finishing, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishPatience)
@@ -114,9 +115,12 @@ func (r *run) do(ctx context.Context) (valid bool, err error) {
 
 // torment breaks things until the time is over. Now and then everything is healed, and the cluster has to come back to life.
 func (r *run) torment(ctx context.Context) error {
+	if r.options.rounds > 0 {
+		return r.torture(ctx)
+	}
 	ctx, cancel := context.WithTimeout(ctx, r.options.duration)
 	defer cancel()
-	source := &fault.Source{Cluster: r.cluster, Random: rand.New(rand.NewPCG(r.options.seed, 1)), Clocks: r.options.clocks, Kinds: r.options.kinds}
+	source := &fault.Source{Cluster: r.cluster, Random: rand.New(rand.NewPCG(r.options.seed, 1)), Clocks: r.options.clocks, Power: r.cluster.Powered(), Kinds: r.options.kinds}
 	sleep := func(d time.Duration) {
 		select {
 		case <-ctx.Done():
@@ -138,7 +142,7 @@ func (r *run) torment(ctx context.Context) error {
 			}
 		}
 		if ctx.Err() == nil {
-			r.awaitLive(ctx, "")
+			r.awaitLive(ctx, "", true)
 		}
 	}
 	return nil
@@ -172,32 +176,30 @@ func (r *run) several(source *fault.Source, sleep func(time.Duration)) error {
 	return errors.Join(failed...)
 }
 
-// awaitLive waits, when nothing fails, until every process serves and every kind of client has succeeded with what it began since.
-func (r *run) awaitLive(ctx context.Context, when string) {
-	patience, sessions := livePatience, when != ""
-	if sessions {
-		patience += 2 * workload.SessionTimeout // members that are killed while others' sessions end
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+// awaitLive waits, when nothing fails, until every process serves and every kind of client has succeeded with what it began since; groups too,
+// unless they may be left out. It is false where that takes too long.
+func (r *run) awaitLive(ctx context.Context, when string, groups bool) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), livePatience)
 	defer cancel()
 	began, mark := time.Now(), r.work.Mark()
 	if err := r.cluster.AwaitReady(ctx); err != nil {
-		r.cluster.Complain("%s after everything was healed: %v", patience, err)
-		return
+		r.cluster.Complain("%s after everything was healed: %v", livePatience, err)
+		return false
 	}
+	ready := time.Since(began)
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
 	last := "nothing"
 	for {
-		behind := r.work.Behind(mark, sessions)
+		behind := r.work.Behind(mark, groups)
 		if len(behind) == 0 {
 			break
 		}
 		last = strings.Join(behind, ", ")
 		select {
 		case <-ctx.Done():
-			r.cluster.Complain("%s after everything was healed, nothing has come of: %s", patience, last)
-			return
+			r.cluster.Complain("%s after everything was healed, nothing has come of: %s", livePatience, last)
+			return false
 		case <-ticker.C:
 		}
 	}
@@ -207,7 +209,8 @@ func (r *run) awaitLive(ctx context.Context, when string) {
 		r.mu.recoveries = append(r.mu.recoveries, took)
 		r.mu.Unlock()
 	}
-	r.tell("everything works again %s after %.1f s; the last was: %s", when, took.Seconds(), last)
+	r.tell("everything works again %s after %.1f s (all ready: %.1f s); the last was: %s", when, took.Seconds(), ready.Seconds(), last)
+	return true
 }
 
 func (r *run) checkMemory() {

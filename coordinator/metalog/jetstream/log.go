@@ -98,7 +98,7 @@ func Open(ctx context.Context, conn *bus.Conn, cfg Config) (*Log, error) {
 // ensure sees to it that the stream is there, with so many replicas where that can be.
 func (l *Log) ensure(ctx context.Context, cfg Config) error {
 	replicas := max(1, cfg.Replicas)
-	stream, err := l.js.Stream(ctx, l.stream)
+	stream, err := l.lookUp(ctx, true)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound) && cfg.Existing:
 		return fmt.Errorf("stream %s: %w", l.stream, ErrNoStream)
@@ -175,26 +175,33 @@ func (l *Log) Verify(ctx context.Context) error {
 	return nil
 }
 
-// info asks the stream's leader. While there is none nobody answers, so the question is repeated.
+// info asks for the stream as it is now.
 func (l *Log) info(ctx context.Context) (*jetstream.StreamInfo, error) {
+	stream, err := l.lookUp(ctx, l.replicated)
+	if err != nil {
+		return nil, fmt.Errorf("look up stream %s: %w", l.stream, err)
+	}
+	return stream.CachedInfo(), nil
+}
+
+// lookUp asks the stream's leader. While there is none nobody answers, not later either: so the question is repeated, where several servers keep the stream or
+// may do so.
+func (l *Log) lookUp(ctx context.Context, repeat bool) (jetstream.Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, infoTimeout)
 	defer cancel()
 	for {
 		once, cancel := context.WithTimeout(ctx, infoAttempt)
 		stream, err := l.js.Stream(once, l.stream)
 		cancel()
-		switch {
-		case err == nil:
-			return stream.CachedInfo(), nil
-		case errors.Is(err, jetstream.ErrStreamNotFound), !l.replicated:
-			return nil, fmt.Errorf("look up stream %s: %w", l.stream, err)
+		if err == nil || !repeat || errors.Is(err, jetstream.ErrStreamNotFound) {
+			return stream, err
 		}
 		timer := time.NewTimer(infoPause)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return nil, fmt.Errorf("look up stream %s: %w", l.stream, err)
+			return nil, err
 		}
 	}
 }

@@ -7,10 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,10 +37,10 @@ type Cluster struct {
 	Network         *netns.Network
 	Clients, Bucket *netns.Host // the program's own addresses
 	Store           *faultystore.Proxy
-	Processes       []*Process
+	MinIO           *Process   // what is behind Store
+	Processes       []*Process // of Varve
 
 	config Config
-	minio  *exec.Cmd
 	stop   chan struct{}
 	done   sync.WaitGroup
 	mu     struct {
@@ -88,29 +87,16 @@ func Start(ctx context.Context, config Config) (*Cluster, error) {
 }
 
 func (c *Cluster) startStore(ctx context.Context) error {
-	log, err := os.Create(filepath.Join(c.config.Dir, "logs", "minio.log"))
-	if err != nil {
-		return err
-	}
-	defer log.Close()
 	address := "127.0.0.1:" + storePort
-	c.minio = exec.Command(c.config.MinIO, "server", "--quiet", "--address", address, filepath.Join(c.config.Dir, "minio"))
-	c.minio.Env = append(os.Environ(), "MINIO_UPDATE=off", "MINIO_BROWSER=off", "CI=true", "MINIO_ROOT_USER="+storeUser, "MINIO_ROOT_PASSWORD="+storePassword)
-	c.minio.Stdout, c.minio.Stderr = log, log
-	if err := c.minio.Start(); err != nil {
-		return fmt.Errorf("start MinIO: %w", err)
+	c.MinIO = &Process{
+		Name: "minio", Role: Store, complain: c.Complain, log: filepath.Join(c.config.Dir, "logs", "minio.log"), health: "http://" + address + "/minio/health/ready",
+		command: []string{c.config.MinIO, "server", "--quiet", "--address", address, filepath.Join(c.config.Dir, "minio")},
+		env:     []string{"MINIO_UPDATE=off", "MINIO_BROWSER=off", "CI=true", "MINIO_ROOT_USER=" + storeUser, "MINIO_ROOT_PASSWORD=" + storePassword},
 	}
-	err = until(ctx, func(ctx context.Context) error {
-		answer, err := status.Get("http://" + address + "/minio/health/ready")
-		if err != nil {
-			return err
-		}
-		defer answer.Body.Close()
-		if answer.StatusCode != http.StatusOK {
-			return errors.New(answer.Status)
-		}
-		return nil
-	})
+	err := c.MinIO.Start()
+	if err == nil {
+		err = until(ctx, c.MinIO.Ready)
+	}
 	if err != nil {
 		return fmt.Errorf("MinIO does not come up: %w", err)
 	}
@@ -148,17 +134,15 @@ func (c *Cluster) prepare() error {
 	}{{Coordinator, c.config.Coordinators, 101}, {Ingest, c.config.Ingest, 111}, {Tiering, c.config.Tierings, 121}} {
 		for i := range kind.count {
 			p := &Process{Name: fmt.Sprintf("%s-%d", kind.role, i+1), Role: kind.role, complain: c.Complain}
-			p.Dir, p.log = filepath.Join(c.config.Dir, "disks", p.Name), filepath.Join(c.config.Dir, "logs", p.Name+".log")
+			p.log = filepath.Join(c.config.Dir, "logs", p.Name+".log")
 			p.clockFile = filepath.Join(c.config.Dir, p.Name+".clock")
 			var err error
 			if p.Host, err = c.Network.Host(p.Name, kind.first+i); err != nil {
 				return err
 			}
-			if err := os.MkdirAll(p.Dir, 0o750); err != nil {
-				return err
-			}
-			if err := unix.Mount("tmpfs", p.Dir, "tmpfs", 0, fmt.Sprint("size=", c.config.DiskBytes)); err != nil {
-				return fmt.Errorf("mount disk of %s: %w", p.Name, err)
+			p.health = "http://" + p.Host.Address + ":8080/readyz"
+			if err := c.addDisk(p); err != nil {
+				return fmt.Errorf("disk of %s: %w", p.Name, err)
 			}
 			c.Processes = append(c.Processes, p)
 		}
@@ -177,9 +161,39 @@ func (c *Cluster) prepare() error {
 	return nil
 }
 
+// addDisk gives the process a disk whose power can be cut, where it keeps something that counts and this machine can do so.
+func (c *Cluster) addDisk(p *Process) error {
+	p.disk = &disk{dir: filepath.Join(c.config.Dir, "disks", p.Name), sizeBytes: c.config.DiskBytes}
+	if p.Role == Tiering {
+		return p.disk.create()
+	}
+	images := filepath.Join(c.config.Dir, "images")
+	if _, err := os.Stat(images); err != nil {
+		if err := os.MkdirAll(images, 0o750); err != nil {
+			return err
+		}
+		if err := unix.Mount("tmpfs", images, "tmpfs", 0, ""); err != nil {
+			return err
+		}
+	}
+	p.disk.image = filepath.Join(images, p.Name)
+	err := p.disk.create()
+	if errors.Is(err, errNoPower) {
+		c.config.Tell("%s: %v", p.Name, err)
+		p.disk.image = ""
+		return p.disk.create()
+	}
+	return err
+}
+
+// Powered tells whether the power of every process that keeps something can be cut.
+func (c *Cluster) Powered() bool {
+	return !slices.ContainsFunc(c.Processes, func(p *Process) bool { return p.Role != Tiering && !p.Powered() })
+}
+
 func (c *Cluster) arguments(p *Process, number int, nats, peers string) []string {
 	arguments := []string{
-		c.config.Varve, string(p.Role), "--data-dir", filepath.Join(p.Dir, "data"), "--http-addr", p.Host.Address + ":8080", "--metalog", c.config.Metalog,
+		c.config.Varve, string(p.Role), "--data-dir", filepath.Join(p.disk.dir, "data"), "--http-addr", p.Host.Address + ":8080", "--metalog", c.config.Metalog,
 		"--bucket", "minio://" + c.Bucket.Address + ":" + storePort + "/varve?secure=false&create=true",
 	}
 	zone := string(rune('a' + (number-1)%3))
@@ -233,7 +247,7 @@ func (c *Cluster) measure() {
 
 // AwaitReady waits until every process serves, as long as ctx allows.
 func (c *Cluster) AwaitReady(ctx context.Context) error {
-	for _, p := range c.Processes {
+	for _, p := range append([]*Process{c.MinIO}, c.Processes...) {
 		if err := until(ctx, p.Ready); err != nil {
 			return fmt.Errorf("%s is not ready: %w, see %s", p.Name, err, p.log)
 		}
@@ -274,10 +288,11 @@ func (c *Cluster) Close() {
 	if err := c.Store.Close(); err != nil {
 		c.config.Tell("%v", err)
 	}
-	_ = c.minio.Process.Kill()
-	_ = c.minio.Wait()
+	if err := c.MinIO.Kill(); err != nil {
+		c.config.Tell("%v", err)
+	}
 	for _, p := range c.Processes {
-		_ = unix.Unmount(p.Dir, unix.MNT_DETACH)
+		_ = unix.Unmount(p.disk.dir, unix.MNT_DETACH)
 	}
 }
 

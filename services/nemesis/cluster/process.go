@@ -5,6 +5,7 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -25,11 +26,12 @@ import (
 // Role is what a process is for.
 type Role string
 
-// The roles.
+// The roles. Store is not one of Varve's.
 const (
 	Coordinator Role = "coordinator"
 	Ingest      Role = "ingest"
 	Tiering     Role = "tiering"
+	Store       Role = "store"
 )
 
 // Process is one process of the cluster. It may run or not.
@@ -37,8 +39,9 @@ type Process struct {
 	Name string
 	Role Role
 	Host *netns.Host
-	Dir  string // its disk
 
+	disk      *disk
+	health    string // URL that answers 200 when it serves
 	command   []string
 	env       []string
 	log       string
@@ -197,14 +200,11 @@ func (p *Process) Pid() int {
 // Log is the file with its output.
 func (p *Process) Log() string { return p.log }
 
-// URL is where its status listener is.
-func (p *Process) URL(path string) string { return "http://" + p.Host.Address + ":8080" + path }
-
 var status = &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
 // Ready says whether the process serves, or why not.
 func (p *Process) Ready(ctx context.Context) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL("/readyz"), nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.health, nil)
 	if err != nil {
 		return err
 	}
@@ -254,6 +254,52 @@ func (p *Process) Starts() int {
 	return p.mu.restarts
 }
 
+// LoseDisk empties the disk of a process that does not run.
+func (p *Process) LoseDisk() error { return p.disk.wipe() }
+
+// Kill ends the processes in one moment with SIGKILL.
+func Kill(processes []*Process) error {
+	var failed []error
+	var ended []chan struct{}
+	for _, p := range processes {
+		exited, err := p.signal(syscall.SIGKILL, func() { p.mu.wanted = false })
+		failed = append(failed, err)
+		if exited != nil {
+			ended = append(ended, exited)
+		}
+	}
+	for _, exited := range ended {
+		<-exited
+	}
+	return errors.Join(failed...)
+}
+
+// CutPower ends the processes in one moment, with what was not synced on their disks; see Powered. They can be started again then.
+func CutPower(processes []*Process) error {
+	var failed []error
+	for _, p := range processes {
+		_, err := p.signal(syscall.SIGSTOP, func() { p.mu.wanted = false })
+		failed = append(failed, err)
+	}
+	for _, p := range processes {
+		if p.Powered() {
+			failed = append(failed, p.disk.cut())
+		}
+	}
+	for _, p := range processes {
+		failed = append(failed, p.Kill())
+	}
+	for _, p := range processes {
+		if p.Powered() {
+			failed = append(failed, p.disk.restore())
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// Powered tells whether the process has a disk that loses with its power what was not synced.
+func (p *Process) Powered() bool { return p.disk != nil && p.disk.image != "" }
+
 const filler = "filler"
 
 // FillDisk leaves nothing free on the process's disk, until as many calls of FreeDisk.
@@ -265,10 +311,10 @@ func (p *Process) FillDisk() error {
 		return nil
 	}
 	var free unix.Statfs_t
-	if err := unix.Statfs(p.Dir, &free); err != nil {
+	if err := unix.Statfs(p.disk.dir, &free); err != nil {
 		return err
 	}
-	file, err := os.Create(filepath.Join(p.Dir, filler))
+	file, err := os.Create(filepath.Join(p.disk.dir, filler))
 	if err != nil {
 		return err
 	}
@@ -291,7 +337,7 @@ func (p *Process) FreeDisk() error {
 	if p.mu.filled > 0 {
 		return nil
 	}
-	return os.Remove(filepath.Join(p.Dir, filler))
+	return p.disk.free()
 }
 
 // SkewClock moves the process's wall clock by d, which takes effect within a fifth of a second and outlives restarts. It needs a binary

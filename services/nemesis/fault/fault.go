@@ -41,8 +41,8 @@ func (f *Fault) End() error {
 type Source struct {
 	Cluster *cluster.Cluster
 	Random  *rand.Rand
-	// Clocks says that the clocks of processes can be moved.
-	Clocks bool
+	// Clocks says that the clocks of processes can be moved, Power that the power of their disks can be cut.
+	Clocks, Power bool
 	// Kinds limits what is drawn; all where empty.
 	Kinds []string
 }
@@ -57,6 +57,8 @@ var kinds = map[string]maker{
 	"kill":         {5, (*Source).kill},
 	"kill role":    {1, (*Source).killRole},
 	"kill all":     {1, (*Source).killAll},
+	"power":        {3, (*Source).cutPower},
+	"power all":    {1, (*Source).cutAllPower},
 	"terminate":    {3, (*Source).terminate},
 	"pause":        {5, (*Source).pause},
 	"isolate":      {3, (*Source).isolate},
@@ -68,13 +70,29 @@ var kinds = map[string]maker{
 	"disk":         {2, (*Source).fillDisk},
 	"clock":        {3, (*Source).skewClock},
 	"store":        {6, (*Source).breakStore},
+	"store dies":   {2, (*Source).killStore},
+	"store hangs":  {2, (*Source).pauseStore},
 }
 
 // order of kinds, so that a seed draws the same.
-var order = []string{"kill", "kill role", "kill all", "terminate", "pause", "isolate", "halves", "one way", "coordinators", "bucket", "clients", "disk", "clock", "store"}
+var order = []string{
+	"kill", "kill role", "kill all", "power", "power all", "terminate", "pause", "isolate", "halves", "one way", "coordinators", "bucket", "clients", "disk", "clock",
+	"store", "store dies", "store hangs",
+}
 
 // Kinds names the kinds of faults there are.
 func Kinds() []string { return append([]string{}, order...) }
+
+// possible tells whether a kind can be had here.
+func (s *Source) possible(kind string) bool {
+	switch kind {
+	case "clock":
+		return s.Clocks
+	case "power", "power all":
+		return s.Power
+	}
+	return true
+}
 
 // Draw makes a fault of a random kind.
 func (s *Source) Draw() (*Fault, error) {
@@ -88,16 +106,16 @@ func (s *Source) Draw() (*Fault, error) {
 		if !known {
 			return nil, fmt.Errorf("no kind of fault is called %q: there are %s", kind, strings.Join(order, ", "))
 		}
-		if kind != "clock" || s.Clocks {
+		if s.possible(kind) {
 			sum += k.weight
 		}
 	}
 	if sum == 0 {
-		return nil, errors.New("the clocks of this binary cannot be moved")
+		return nil, fmt.Errorf("none of the wanted faults can be had here: %s", strings.Join(wanted, ", "))
 	}
 	n := s.Random.IntN(sum)
 	for _, kind := range wanted {
-		if kind == "clock" && !s.Clocks {
+		if !s.possible(kind) {
 			continue
 		}
 		if n -= kinds[kind].weight; n < 0 {
@@ -131,17 +149,62 @@ func (s *Source) killRole() *Fault {
 	processes := s.Cluster.Of(role)
 	return &Fault{
 		Name:  fmt.Sprintf("kill every %s process", role),
-		begin: func() error { return each(processes, (*cluster.Process).Kill) },
+		begin: func() error { return cluster.Kill(processes) },
 		end:   func() error { return each(processes, (*cluster.Process).Start) },
 	}
 }
 
-func (s *Source) killAll() *Fault {
-	return &Fault{
-		Name:  "kill everything",
-		begin: func() error { return each(s.Cluster.Processes, (*cluster.Process).Kill) },
-		end:   func() error { return each(s.Cluster.Processes, (*cluster.Process).Start) },
+// everything is all processes of Varve, and sometimes the store's.
+func (s *Source) everything() (what string, processes []*cluster.Process) {
+	if s.Random.IntN(3) == 0 {
+		return "everything and the store", append([]*cluster.Process{s.Cluster.MinIO}, s.Cluster.Processes...)
 	}
+	return "everything", s.Cluster.Processes
+}
+
+func (s *Source) killAll() *Fault {
+	what, processes := s.everything()
+	return &Fault{
+		Name:  "kill " + what,
+		begin: func() error { return cluster.Kill(processes) },
+		end:   func() error { return each(processes, (*cluster.Process).Start) },
+	}
+}
+
+// cutPower ends a process together with what its disk was not told to sync.
+func (s *Source) cutPower() *Fault {
+	keepers := s.keepers()
+	p := keepers[s.Random.IntN(len(keepers))]
+	return &Fault{
+		Name:  "power off " + p.Name,
+		begin: func() error { return cluster.CutPower([]*cluster.Process{p}) },
+		end:   p.Start,
+	}
+}
+
+// cutAllPower leaves the store's disk alone: that it keeps what it has acknowledged is the store's affair.
+func (s *Source) cutAllPower() *Fault {
+	what, processes := s.everything()
+	return &Fault{
+		Name:  "power off " + what,
+		begin: func() error { return cluster.CutPower(processes) },
+		end:   func() error { return each(processes, (*cluster.Process).Start) },
+	}
+}
+
+func (s *Source) killStore() *Fault {
+	p := s.Cluster.MinIO
+	return &Fault{Name: "kill the store", begin: p.Kill, end: p.Start}
+}
+
+func (s *Source) pauseStore() *Fault {
+	p := s.Cluster.MinIO
+	return &Fault{Name: "pause the store", begin: p.Pause, end: p.Resume}
+}
+
+// keepers are the processes that keep something on their disks.
+func (s *Source) keepers() []*cluster.Process {
+	return append(s.Cluster.Of(cluster.Ingest), s.Cluster.Of(cluster.Coordinator)...)
 }
 
 // terminationPatience is more than a process may take to drain.
@@ -269,9 +332,8 @@ func (s *Source) fromClients() *Fault {
 	return s.cut("cut off "+p.Name+" from clients", [][2]*netns.Host{{p.Host, s.Cluster.Clients}})
 }
 
-// fillDisk is for processes that keep something.
 func (s *Source) fillDisk() *Fault {
-	keepers := append(s.Cluster.Of(cluster.Ingest), s.Cluster.Of(cluster.Coordinator)...)
+	keepers := s.keepers()
 	p := keepers[s.Random.IntN(len(keepers))]
 	return &Fault{Name: "fill the disk of " + p.Name, begin: p.FillDisk, end: p.FreeDisk}
 }

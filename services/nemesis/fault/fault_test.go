@@ -15,7 +15,7 @@ import (
 
 // sample is a cluster of which nothing runs.
 func sample() *cluster.Cluster {
-	c := &cluster.Cluster{Clients: &netns.Host{Name: "clients"}, Bucket: &netns.Host{Name: "store"}}
+	c := &cluster.Cluster{Clients: &netns.Host{Name: "clients"}, Bucket: &netns.Host{Name: "store"}, MinIO: &cluster.Process{Name: "minio"}}
 	for i := range 3 {
 		for _, role := range []cluster.Role{cluster.Coordinator, cluster.Ingest, cluster.Tiering} {
 			c.Processes = append(c.Processes, &cluster.Process{Name: fmt.Sprint(role, i), Role: role, Host: &netns.Host{Name: fmt.Sprint(role, i)}})
@@ -26,7 +26,7 @@ func sample() *cluster.Cluster {
 
 func draw(t *testing.T, seed uint64, n int, kinds ...string) (names []string) {
 	t.Helper()
-	s := &Source{Cluster: sample(), Random: rand.New(rand.NewPCG(seed, 1)), Clocks: true, Kinds: kinds}
+	s := &Source{Cluster: sample(), Random: rand.New(rand.NewPCG(seed, 1)), Clocks: true, Power: true, Kinds: kinds}
 	for range n {
 		f, err := s.Draw()
 		if err != nil {
@@ -67,8 +67,10 @@ func TestUnknownKindsAreRefused(t *testing.T) {
 	if _, err := s.Draw(); err == nil || !strings.Contains(err.Error(), "meteor") {
 		t.Errorf("error %v", err)
 	}
-	s.Kinds = []string{"clock"}
-	if _, err := s.Draw(); err == nil {
-		t.Error("a clock was moved that cannot be")
+	for _, kind := range []string{"clock", "power", "power all"} {
+		s.Kinds = []string{kind}
+		if f, err := s.Draw(); err == nil {
+			t.Errorf("%s, where that cannot be", f.Name)
+		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/varvelog/varve/services/nemesis/history"
 )
@@ -26,6 +27,9 @@ func (w *Workload) Finish(ctx context.Context) error {
 	}
 	for i, address := range w.config.Bootstrap {
 		l := &life{w: w, ctx: ctx, name: "final " + address}
+		if err := l.groups(address); err != nil {
+			return err
+		}
 		for _, isolated := range []bool{false, true} {
 			l.process = int(w.processes.Add(1))
 			if err := l.readLogs(address, ends, isolated, i == 0); err != nil {
@@ -34,6 +38,17 @@ func (w *Workload) Finish(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// groups reads at one node what groups have committed.
+func (l *life) groups(address string) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.ClientID(l.name))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	l.process = int(l.w.processes.Add(1))
+	return l.readCommitted(l.ctx, kadm.NewClient(client))
 }
 
 // awaitStable waits until no transaction is open, and returns the ends of all logs.
@@ -78,6 +93,7 @@ func (l *life) readLogs(address string, ends []history.Part, isolated, first boo
 	if err != nil {
 		return err
 	}
+	var reading errgroup.Group
 	for _, end := range ends {
 		var topic string
 		var partition int32
@@ -91,11 +107,14 @@ func (l *life) readLogs(address string, ends []history.Part, isolated, first boo
 		if topic == "" {
 			return fmt.Errorf("%s is not among its topics", end.Partition)
 		}
-		if err := l.readLog(client, kadm.TopicID(described[topic].ID), topic, partition, end.High, isolated, first); err != nil {
-			return fmt.Errorf("%s: %w", end.Partition, err)
-		}
+		reading.Go(func() error {
+			if err := l.readLog(client, kadm.TopicID(described[topic].ID), topic, partition, end.High, isolated, first); err != nil {
+				return fmt.Errorf("%s: %w", end.Partition, err)
+			}
+			return nil
+		})
 	}
-	return nil
+	return reading.Wait()
 }
 
 func (l *life) readLog(client *kgo.Client, id kadm.TopicID, topic string, partition int32, high int64, isolated, first bool) error {

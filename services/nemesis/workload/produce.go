@@ -34,6 +34,7 @@ func (l *life) send(client *kgo.Client, topic string, partition int32, txn int64
 		if err == nil {
 			offset = r.Offset
 			l.w.progress.note("send "+topic, e.Invoke)
+			l.w.ledger.note(place(topic, partition), offset, value)
 		} else {
 			e.Note = err.Error()
 		}

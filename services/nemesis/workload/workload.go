@@ -3,6 +3,7 @@
 package workload
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -24,7 +25,9 @@ type Config struct {
 	Classes   []string // of durability; each has a topic
 	Rate      int      // records a second, of all producers
 	Seed      uint64
-	History   *history.Writer
+	// Life is the mean of how long a client lives, 25 s where 0. Java's take long to start, and live longer.
+	Life    time.Duration
+	History *history.Writer
 	// Complain takes what no history holds and should not be.
 	Complain func(format string, args ...any)
 	Java     *Java // nil for none
@@ -41,6 +44,7 @@ type Workload struct {
 	values, txns atomic.Uint64
 	processes    atomic.Int64
 	progress     progress
+	ledger       ledger
 	positions    sync.Map // partition → highest offset seen, as a place to begin
 }
 
@@ -54,6 +58,7 @@ const (
 func Start(ctx context.Context, config Config) (*Workload, error) {
 	w := &Workload{config: config}
 	w.progress.last = map[string]int64{}
+	w.ledger.acknowledged, w.ledger.read = map[string][]history.Record{}, map[string][]uint64{}
 	w.topics = append(w.topics, config.Classes...)
 	if err := w.create(ctx); err != nil {
 		return nil, err
@@ -96,6 +101,7 @@ func (w *Workload) create(ctx context.Context) error {
 func (w *Workload) start() {
 	const producers, transactors = 3, 2
 	share := func(percent int) int { return max(1, w.config.Rate*percent/100) }
+	clientLife := cmp.Or(w.config.Life, clientLife)
 	for i := range producers {
 		w.lives(fmt.Sprint("producer-", i), clientLife, func(l *life) { l.produce(share(50) / producers) })
 	}
@@ -232,9 +238,6 @@ func (c *cutter) cut() {
 	}
 }
 
-// SessionTimeout is the shortest that a group of the consumer protocol can have (group.consumer.min.session.timeout.ms).
-const SessionTimeout = 45 * time.Second
-
 // progress is when what last succeeded had begun, by what it was.
 type progress struct {
 	sync.Mutex
@@ -250,19 +253,19 @@ func (p *progress) note(what string, invoke int64) {
 // Mark is the present, for Behind.
 func (w *Workload) Mark() int64 { return now() }
 
-// Behind names what has not succeeded since mark: sending to and reading from each topic, transactions, groups. Groups of the consumer
-// protocol count with sessions alone: a member that was killed holds its partitions for SessionTimeout.
-func (w *Workload) Behind(mark int64, sessions bool) (behind []string) {
+// Behind names what has not succeeded since mark: sending to and reading from each topic, transactions, and, unless they may be left out, groups: one of whose
+// members has died goes on when that member's session has ended.
+func (w *Workload) Behind(mark int64, groups bool) (behind []string) {
 	w.progress.Lock()
 	defer w.progress.Unlock()
-	wanted := []string{"transaction", "transformation", "group classic"}
-	if sessions {
-		wanted = append(wanted, "group consumer")
+	wanted := []string{"transaction"}
+	if groups {
+		wanted = append(wanted, "transformation", "group classic", "group consumer")
 	}
 	if w.config.Java != nil {
-		wanted = append(wanted, "java transaction", "java group java-classic")
-		if sessions {
-			wanted = append(wanted, "java group java-consumer")
+		wanted = append(wanted, "java transaction")
+		if groups {
+			wanted = append(wanted, "java group java-classic", "java group java-consumer")
 		}
 	}
 	for _, topic := range append([]string{input}, w.topics...) {
