@@ -39,6 +39,7 @@ func RunMember(ctx context.Context, p *process.Process, serving func()) (err err
 	m := &Member{process: p, appends: newAppends(p.Registry)}
 	m.election, err = election.New(election.Config{
 		NodeID: p.Config.NodeID, Peers: p.Config.Peers, Caller: p.Client, Self: m.self, Heard: m.heard, LogAnswers: m.logAnswers, Logger: p.Log,
+		FeatureLevel: meta.FeatureLevel,
 	})
 	if err != nil {
 		return err
@@ -216,6 +217,7 @@ func (m *Member) find(method string) rpc.Handler {
 // leaderConfig is that of a leader that takes over from whom the log names now. Whoever is named later was first.
 func (m *Member) leaderConfig() leader.Config {
 	c := leaderConfig(m.process, m.replica.Load(), m.log, m.appends)
+	c.PeersSupport = m.election.PeersSupport
 	former := m.self().Leader
 	c.LeaderAlive = func(_ context.Context, address string) bool { return address != former }
 	return c
