@@ -77,6 +77,10 @@ func find(ctx context.Context, f patched.Fault, binary, dir string, duration tim
 		if err := json.Unmarshal(text, &found); err != nil {
 			return err
 		}
+		if i := slices.IndexFunc(found.Complaints, func(c string) bool { return f.Complaint != "" && strings.Contains(c, f.Complaint) }); i >= 0 {
+			fmt.Printf("found     %s: %s\n", f.Name, found.Complaints[i])
+			return os.RemoveAll(dir)
+		}
 		for _, want := range f.Wants {
 			if n := found.Count[want]; n > 0 {
 				fmt.Printf("found     %s: %s, %d times; with it %v\n", f.Name, want, n, found.Count)
@@ -85,7 +89,7 @@ func find(ctx context.Context, f patched.Fault, binary, dir string, duration tim
 		}
 		fmt.Printf("          %s: not in run %d: %v, %d complaints %v\n", f.Name, attempt, found.Count, len(found.Complaints), found.Complaints[:min(2, len(found.Complaints))])
 	}
-	return fmt.Errorf("MISSED %s: none of %v; see %s", f.Name, f.Wants, dir)
+	return fmt.Errorf("MISSED %s: none of %v %s; see %s", f.Name, f.Wants, f.Complaint, dir)
 }
 
 // findings are a run's result for programs.

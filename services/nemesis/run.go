@@ -26,6 +26,7 @@ type run struct {
 	began   time.Time
 	log     *os.File // of the nemesis
 	cluster *cluster.Cluster
+	history *history.Writer
 	work    *workload.Workload
 
 	mu struct {
@@ -77,7 +78,7 @@ func (r *run) do(ctx context.Context) (valid bool, err error) {
 		return false, err
 	}
 	defer file.Close()
-	writer := history.NewWriter(file)
+	r.history = history.NewWriter(file)
 	starting, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	r.cluster, err = cluster.Start(starting, cluster.Config{
@@ -89,7 +90,7 @@ func (r *run) do(ctx context.Context) (valid bool, err error) {
 	defer r.cluster.Close()
 	r.tell("the cluster serves: %d processes, metalog on %s, seed %d", len(r.cluster.Processes), o.metalog, o.seed)
 	r.work, err = workload.Start(starting, workload.Config{
-		Bootstrap: r.cluster.Bootstrap(), Classes: o.classes, Rate: o.rate, Seed: o.seed, History: writer, Complain: r.cluster.Complain, Java: o.java,
+		Bootstrap: r.cluster.Bootstrap(), Classes: o.classes, Rate: o.rate, Seed: o.seed, History: r.history, Complain: r.cluster.Complain, Java: o.java,
 		Life: o.life,
 	})
 	if err != nil {
@@ -106,7 +107,7 @@ func (r *run) do(ctx context.Context) (valid bool, err error) {
 		r.cluster.Complain("%v", err)
 	}
 	r.checkMemory()
-	failure = errors.Join(failure, writer.Flush())
+	failure = errors.Join(failure, r.history.Flush())
 	if failure != nil {
 		return false, failure
 	}
@@ -187,6 +188,9 @@ func (r *run) awaitLive(ctx context.Context, when string, groups bool) bool {
 		return false
 	}
 	ready := time.Since(began)
+	if !r.forget(ctx) {
+		return false
+	}
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
 	last := "nothing"
@@ -211,6 +215,27 @@ func (r *run) awaitLive(ctx context.Context, when string, groups bool) bool {
 	}
 	r.tell("everything works again %s after %.1f s (all ready: %.1f s); the last was: %s", when, took.Seconds(), ready.Seconds(), last)
 	return true
+}
+
+// forget gives up the nodes whose disks were lost, and writes down what is lost with them: of class local, and of no other.
+func (r *run) forget(ctx context.Context) bool {
+	began := r.work.Mark()
+	ranges, err := r.cluster.Forget(ctx)
+	e := history.Event{Kind: history.Lost, Status: history.OK, Invoke: began, Complete: r.work.Mark()}
+	for _, l := range ranges {
+		if class := r.work.Class(l.Topic); class != "local" {
+			r.cluster.Complain("offsets %d to %d of %s/%d, of class %s, were declared lost with one disk", l.BaseOffset, l.NextOffset-1, l.Topic, l.Partition, class)
+			continue
+		}
+		e.Parts = append(e.Parts, history.Part{Partition: fmt.Sprintf("%s/%d", l.Topic, l.Partition), Low: l.BaseOffset, High: l.NextOffset})
+	}
+	if len(e.Parts) > 0 {
+		err = errors.Join(err, r.history.Write(&e))
+	}
+	if err != nil {
+		r.cluster.Complain("%v", err)
+	}
+	return err == nil
 }
 
 func (r *run) checkMemory() {

@@ -46,6 +46,7 @@ type Cluster struct {
 	mu     struct {
 		sync.Mutex
 		complaints []string
+		lost       []int32 // nodes whose disks were lost, and which are not forgotten yet
 	}
 }
 
@@ -54,6 +55,12 @@ const (
 	storePassword = "varve-nemesis"
 	storePort     = "9000"
 )
+
+var storeCredentials = []string{"MINIO_ROOT_USER=" + storeUser, "MINIO_ROOT_PASSWORD=" + storePassword}
+
+func (c *Cluster) bucketURL() string {
+	return "minio://" + c.Bucket.Address + ":" + storePort + "/varve?secure=false&create=true"
+}
 
 // Start makes the network and the disks and starts everything. On an error the caller's end takes along what was started.
 func Start(ctx context.Context, config Config) (*Cluster, error) {
@@ -91,8 +98,9 @@ func (c *Cluster) startStore(ctx context.Context) error {
 	c.MinIO = &Process{
 		Name: "minio", Role: Store, complain: c.Complain, log: filepath.Join(c.config.Dir, "logs", "minio.log"), health: "http://" + address + "/minio/health/ready",
 		command: []string{c.config.MinIO, "server", "--quiet", "--address", address, filepath.Join(c.config.Dir, "minio")},
-		env:     []string{"MINIO_UPDATE=off", "MINIO_BROWSER=off", "CI=true", "MINIO_ROOT_USER=" + storeUser, "MINIO_ROOT_PASSWORD=" + storePassword},
+		env:     []string{"MINIO_UPDATE=off", "MINIO_BROWSER=off", "CI=true"},
 	}
+	c.MinIO.env = append(c.MinIO.env, storeCredentials...)
 	err := c.MinIO.Start()
 	if err == nil {
 		err = until(ctx, c.MinIO.Ready)
@@ -156,7 +164,7 @@ func (c *Cluster) prepare() error {
 	for _, p := range c.Processes {
 		numbers[p.Role]++
 		p.command = p.Host.Command(append(c.arguments(p, numbers[p.Role], strings.Join(nats, ","), strings.Join(peers, ",")), c.config.Flags...)...)
-		p.env = []string{"MINIO_ROOT_USER=" + storeUser, "MINIO_ROOT_PASSWORD=" + storePassword, "NEMESIS_CLOCK=" + p.clockFile}
+		p.env = append([]string{"NEMESIS_CLOCK=" + p.clockFile}, storeCredentials...)
 	}
 	return nil
 }
@@ -194,7 +202,7 @@ func (c *Cluster) Powered() bool {
 func (c *Cluster) arguments(p *Process, number int, nats, peers string) []string {
 	arguments := []string{
 		c.config.Varve, string(p.Role), "--data-dir", filepath.Join(p.disk.dir, "data"), "--http-addr", p.Host.Address + ":8080", "--metalog", c.config.Metalog,
-		"--bucket", "minio://" + c.Bucket.Address + ":" + storePort + "/varve?secure=false&create=true",
+		"--bucket", c.bucketURL(),
 	}
 	zone := string(rune('a' + (number-1)%3))
 	if c.config.Coordinators > 1 {

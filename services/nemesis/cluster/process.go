@@ -254,9 +254,6 @@ func (p *Process) Starts() int {
 	return p.mu.restarts
 }
 
-// LoseDisk empties the disk of a process that does not run.
-func (p *Process) LoseDisk() error { return p.disk.wipe() }
-
 // Kill ends the processes in one moment with SIGKILL.
 func Kill(processes []*Process) error {
 	var failed []error
@@ -327,6 +324,12 @@ func (p *Process) FillDisk() error {
 		left -= 64 << 10
 	}
 	return nil
+}
+
+func (p *Process) isFilled() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.filled > 0
 }
 
 // FreeDisk takes back one FillDisk.

@@ -59,6 +59,7 @@ var kinds = map[string]maker{
 	"kill all":     {1, (*Source).killAll},
 	"power":        {3, (*Source).cutPower},
 	"power all":    {1, (*Source).cutAllPower},
+	"disk loss":    {2, (*Source).loseDisk},
 	"terminate":    {3, (*Source).terminate},
 	"pause":        {5, (*Source).pause},
 	"isolate":      {3, (*Source).isolate},
@@ -76,7 +77,7 @@ var kinds = map[string]maker{
 
 // order of kinds, so that a seed draws the same.
 var order = []string{
-	"kill", "kill role", "kill all", "power", "power all", "terminate", "pause", "isolate", "halves", "one way", "coordinators", "bucket", "clients", "disk", "clock",
+	"kill", "kill role", "kill all", "power", "power all", "disk loss", "terminate", "pause", "isolate", "halves", "one way", "coordinators", "bucket", "clients", "disk", "clock",
 	"store", "store dies", "store hangs",
 }
 
@@ -190,6 +191,13 @@ func (s *Source) cutAllPower() *Fault {
 		begin: func() error { return cluster.CutPower(processes) },
 		end:   func() error { return each(processes, (*cluster.Process).Start) },
 	}
+}
+
+// loseDisk brings a process back on an empty disk. What is lost with an ingest node's is given up when everything is healed (Cluster.Forget).
+func (s *Source) loseDisk() *Fault {
+	keepers := s.keepers()
+	p := keepers[s.Random.IntN(len(keepers))]
+	return &Fault{Name: "lose the disk of " + p.Name, begin: func() error { return s.Cluster.LoseDisk(p) }, end: p.Start}
 }
 
 func (s *Source) killStore() *Fault {

@@ -3,6 +3,7 @@ package history
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // Check reads the history twice, and a third time where it has found something. The error is the source's, or says what is wrong with the
@@ -107,6 +108,18 @@ type partition struct {
 	marks   []mark
 	open    []span // of committed transactions
 	polls   []span // of read_committed readers
+	lost    []lost
+}
+
+// lost is a range of offsets that was declared lost.
+type lost struct {
+	base, next int64
+	time       int64 // when that was known
+}
+
+// gaveUp tells whether an offset that was known at a time was declared lost after it.
+func (p *partition) gaveUp(offset, known int64) bool {
+	return slices.ContainsFunc(p.lost, func(l lost) bool { return l.base <= offset && offset < l.next && known < l.time })
 }
 
 const (
@@ -187,6 +200,11 @@ func (c *checker) learn(e *Event, n int) error {
 				_, part := c.partition(p.Partition)
 				part.marks = append(part.marks, mark{e.Invoke, e.Complete, p.Low, p.Stable, p.High, int32(n)})
 			}
+		}
+	case Lost:
+		for _, p := range e.Parts {
+			_, part := c.partition(p.Partition)
+			part.lost = append(part.lost, lost{p.Low, p.High, e.Complete})
 		}
 	case Assign, Revoke:
 	default:

@@ -22,6 +22,8 @@
 // are in order. Cycles of writes alone are no anomaly: transactions of Kafka interleave within a partition. Whether a
 // record must be visible is judged by complete reads of each log at the end (Log events); partitions without are judged by what anybody saw.
 //
+// What is declared lost (Lost events), with a disk that nobody else had a copy of, is not missed, unless it was sent afterwards.
+//
 // The package is pure: it knows no client and no cluster. It leaves to its callers that every value is unique and that nothing is deleted by
 // retention or compaction.
 package history

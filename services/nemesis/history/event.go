@@ -31,6 +31,8 @@ const (
 	Committed Kind = "committed"
 	// Watermarks reads Low, Stable and High of partitions.
 	Watermarks Kind = "watermarks"
+	// Lost declares the offsets from Low to High lost, with the only disk that had them: what was known of them before need not be there.
+	Lost Kind = "lost"
 	// Log is a part of a complete read of a partition when everything has come to rest: the records from the log's start on. High is the
 	// offset up to which it reaches.
 	Log Kind = "log"

@@ -36,8 +36,9 @@ func (c *checker) checkSeen(p *partition, offset int64) {
 	if !log.there || p.has(everybody, offset) {
 		return
 	}
-	if i, known := c.values[p.values[offset]]; known && c.sends[i].offset == offset && c.sends[i].txn == nil {
-		return // checkAcknowledged tells of it
+	i, known := c.values[p.values[offset]]
+	if known && (c.sends[i].offset == offset && c.sends[i].txn == nil || p.gaveUp(offset, c.sends[i].invoke)) {
+		return // checkAcknowledged tells of it, or the loss is known
 	}
 	c.report.add(LostWrite, []int{int(p.claims[offset]), log.event}, "%s: value %d was at offset %d, and is not in the log at the end, which reaches to %d", p.name, p.values[offset], offset, log.high)
 }
@@ -51,7 +52,7 @@ func (c *checker) checkAcknowledged(s *send, p *partition, isolation int) {
 	if offset < 0 {
 		offset = s.at
 	}
-	if offset >= 0 && p.has(isolation, offset) {
+	if offset >= 0 && (p.has(isolation, offset) || p.gaveUp(offset, s.invoke)) {
 		return
 	}
 	who := "anybody"
@@ -190,7 +191,7 @@ func (c *checker) checkTransactions() {
 				if t.aborted() {
 					c.report.add(AbortedRead, []int{int(s.event), t.event, p.logs[committed].event}, "%s: value %d at offset %d is of transaction %d, which was not committed, and is there for read_committed readers at the end", p.name, s.value, s.at, t.id)
 				}
-			case s.status == OK:
+			case s.status == OK && !p.gaveUp(s.offset, s.invoke):
 				missing = s
 			}
 		}

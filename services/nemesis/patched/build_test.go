@@ -42,7 +42,7 @@ func TestThePlantedFaultsFitTheSources(t *testing.T) {
 		if _, err := write(t.Context(), filepath.Join("..", "..", ".."), t.TempDir(), append(f.Changes, Always...)); err != nil {
 			t.Errorf("%s: %v", f.Name, err)
 		}
-		if names[f.Name] || len(f.Wants) == 0 {
+		if names[f.Name] || len(f.Wants) == 0 && f.Complaint == "" {
 			t.Errorf("%q is planted twice, or is never found", f.Name)
 		}
 		names[f.Name] = true

@@ -9,8 +9,9 @@ type Fault struct {
 	// Faults are the kinds of faults that bring it out, empty for none; Metalog where it matters.
 	Faults  string
 	Metalog string
-	// Wants are the anomalies of which at least one has to be found.
-	Wants []history.Anomaly
+	// Wants are the anomalies of which at least one has to be found; or Complaint is a part of what is to be complained of.
+	Wants     []history.Anomaly
+	Complaint string
 }
 
 // Faults are the planted faults, one of each kind of anomaly that a broken Varve can show to clients.
@@ -124,6 +125,25 @@ var Faults = []Fault{
 		}},
 		Faults: "kill",
 		Wants:  []history.Anomaly{history.ExternalSkip, history.InternalSkip, history.GroupSkipped},
+	},
+	{
+		Name: "a node that is forgotten takes along what others have too",
+		Changes: []Change{{
+			File: "coordinator/meta/forget.go",
+			Old:  "		if given(c.node) && given(c.copy.node) {",
+			New:  "		if given(c.node) || given(c.copy.node) {",
+		}},
+		Faults: "disk loss", Metalog: "bucket",
+		Wants: []history.Anomaly{history.LostWrite},
+	},
+	{
+		Name: "members that are dead stay in their group",
+		Changes: []Change{{
+			File: "coordinator/group/consumer_group.go",
+			Old:  "		if due(m.sessionEnds) || due(m.rebalanceEnds)",
+			New:  "		if due(m.rebalanceEnds)",
+		}},
+		Metalog: "bucket", Complaint: "group consumer in ",
 	},
 	{
 		Name: "no barrier",

@@ -222,7 +222,9 @@ func (l *life) memberPoll(client *kgo.Client, t *tracker) {
 	if len(known) > 0 {
 		commit.Status, commit.Parts = history.OK, known
 		l.event(commit)
-		l.w.progress.note("group "+t.group, commit.Invoke)
+		for _, p := range known {
+			l.w.progress.note("group "+t.group+" in "+p.Partition, commit.Invoke)
+		}
 	}
 	if failure != nil {
 		commit.Status, commit.Parts, commit.Note = history.Unknown, unknown, fmt.Sprint(failure)

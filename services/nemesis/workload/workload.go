@@ -68,12 +68,19 @@ func Start(ctx context.Context, config Config) (*Workload, error) {
 	return w, nil
 }
 
-// create makes the topics, each with its class. Nothing is ever deleted from them.
-func (w *Workload) create(ctx context.Context) error {
+// Class is the durability class of a topic, of those that the workload uses.
+func (w *Workload) Class(topic string) string { return w.classes()[topic] }
+
+func (w *Workload) classes() map[string]string {
 	classes := map[string]string{input: w.config.Classes[0], output: w.config.Classes[len(w.config.Classes)-1]}
 	for _, class := range w.config.Classes {
 		classes[class] = class
 	}
+	return classes
+}
+
+// create makes the topics, each with its class. Nothing is ever deleted from them.
+func (w *Workload) create(ctx context.Context) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(w.config.Bootstrap...))
 	if err != nil {
 		return err
@@ -81,7 +88,7 @@ func (w *Workload) create(ctx context.Context) error {
 	defer client.Close()
 	admin := kadm.NewClient(client)
 	forever := "-1"
-	for topic, class := range classes {
+	for topic, class := range w.classes() {
 		configs := map[string]*string{"varve.durability": &class, "retention.ms": &forever}
 		for {
 			answer, err := admin.CreateTopic(ctx, partitions, -1, configs, topic)
@@ -253,14 +260,19 @@ func (p *progress) note(what string, invoke int64) {
 // Mark is the present, for Behind.
 func (w *Workload) Mark() int64 { return now() }
 
-// Behind names what has not succeeded since mark: sending to and reading from each topic, transactions, and, unless they may be left out, groups: one of whose
-// members has died goes on when that member's session has ended.
+// Behind names what has not succeeded since mark: sending to and reading from each topic, transactions, and, unless they may be left out, groups: what
+// a member had that died goes on when its session has ended.
 func (w *Workload) Behind(mark int64, groups bool) (behind []string) {
 	w.progress.Lock()
 	defer w.progress.Unlock()
 	wanted := []string{"transaction"}
 	if groups {
-		wanted = append(wanted, "transformation", "group classic", "group consumer")
+		wanted = append(wanted, "transformation")
+		for _, topic := range w.topics {
+			for p := range int32(partitions) {
+				wanted = append(wanted, "group classic in "+place(topic, p), "group consumer in "+place(topic, p))
+			}
+		}
 	}
 	if w.config.Java != nil {
 		wanted = append(wanted, "java transaction")
