@@ -40,24 +40,37 @@ func DecodeEntry(b []byte) (*metapb.Entry, error) {
 	if len(b) < entryHeaderSize || string(b[:4]) != entryMagic {
 		return nil, fmt.Errorf("decode entry of %d bytes: %w: no entry header", len(b), ErrCorrupt)
 	}
+	e := &metapb.Entry{}
+	wrong := decodeBody(b, e)
 	if v := binary.LittleEndian.Uint16(b[4:]); v != EntryFormat {
+		if wrong == nil && e.Format == EntryFormat {
+			return nil, fmt.Errorf("decode entry: %w: its header says format %d, its body %d", ErrCorrupt, v, e.Format)
+		}
 		return nil, fmt.Errorf("decode entry: %w: entry format %d, this build reads %d", ErrFormat, v, EntryFormat)
 	}
-	body := b[entryHeaderSize:]
-	if n := binary.LittleEndian.Uint32(b[8:]); uint64(n) != uint64(len(body)) || b[6] != 0 || b[7] != 0 {
-		return nil, fmt.Errorf("decode entry: %w: %d bytes where the header says %d", ErrCorrupt, len(body), n)
-	}
-	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(b[12:]) {
-		return nil, fmt.Errorf("decode entry: %w: checksum", ErrCorrupt)
-	}
-	e := &metapb.Entry{}
-	if err := proto.Unmarshal(body, e); err != nil {
-		return nil, fmt.Errorf("decode entry: %w: %w", ErrCorrupt, err)
+	if wrong != nil {
+		return nil, fmt.Errorf("decode entry: %w", wrong)
 	}
 	if e.Format != EntryFormat {
 		return nil, fmt.Errorf("decode entry: %w: entry format %d, this build reads %d", ErrFormat, e.Format, EntryFormat)
 	}
 	return e, nil
+}
+
+// decodeBody decodes what stands behind a header of magic, version, length and CRC32C. The checksum does not cover the version, which stands in the
+// body once more: so a flipped bit in it is told from a newer format.
+func decodeBody(b []byte, into proto.Message) error {
+	body := b[entryHeaderSize:]
+	if n := binary.LittleEndian.Uint32(b[8:]); uint64(n) != uint64(len(body)) || b[6] != 0 || b[7] != 0 {
+		return fmt.Errorf("%w: %d bytes where the header says %d", ErrCorrupt, len(body), n)
+	}
+	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(b[12:]) {
+		return fmt.Errorf("%w: checksum", ErrCorrupt)
+	}
+	if err := proto.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return nil
 }
 
 // HashEntry is the hash of an encoded entry, which the next entry carries.

@@ -71,21 +71,25 @@ func TestGoldenSnapshot(t *testing.T) {
 }
 
 func TestUnknownFormatsAreRefusedByName(t *testing.T) {
-	b, err := EncodeEntry(entryOf(1, 1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	b[4] = 2
-	if _, err := DecodeEntry(b); !errors.Is(err, ErrFormat) {
-		t.Errorf("entry of format 2: %v", err)
-	}
-	b, err = EncodeManifest(&metapb.Manifest{Format: SnapshotFormat})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b[4] = 2
-	if _, err := DecodeManifest(b); !errors.Is(err, ErrFormat) {
-		t.Errorf("manifest of format 2: %v", err)
+	for _, format := range []uint32{2, EntryFormat} {
+		e := entryOf(1, 1)
+		e.Format = format
+		b, err := EncodeEntry(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[4] = 2
+		if _, err := DecodeEntry(b); errors.Is(err, ErrFormat) != (format == 2) || errors.Is(err, ErrCorrupt) != (format == EntryFormat) {
+			t.Errorf("an entry whose header says format 2, and whose body %d: %v", format, err)
+		}
+		b, err = EncodeManifest(&metapb.Manifest{Format: format})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[4] = 2
+		if _, err := DecodeManifest(b); errors.Is(err, ErrFormat) != (format == 2) || errors.Is(err, ErrCorrupt) != (format == EntryFormat) {
+			t.Errorf("a manifest whose header says format 2, and whose body %d: %v", format, err)
+		}
 	}
 }
 

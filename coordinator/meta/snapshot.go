@@ -112,24 +112,24 @@ func encodeFramed(magic string, m proto.Message) ([]byte, error) {
 	return b, nil
 }
 
-func decodeFramed(magic string, b []byte, into proto.Message) error {
+// framed is a message that says its format itself.
+type framed interface {
+	proto.Message
+	GetFormat() uint32
+}
+
+func decodeFramed(magic string, b []byte, into framed) error {
 	if len(b) < entryHeaderSize || string(b[:4]) != magic {
 		return fmt.Errorf("%w: %d bytes without the header %q", ErrCorrupt, len(b), magic)
 	}
+	wrong := decodeBody(b, into)
 	if v := binary.LittleEndian.Uint16(b[4:]); v != SnapshotFormat {
+		if wrong == nil && into.GetFormat() == SnapshotFormat {
+			return fmt.Errorf("%w: the header of %q says format %d, its body %d", ErrCorrupt, magic, v, into.GetFormat())
+		}
 		return fmt.Errorf("%w: %q format %d, this build reads %d", ErrFormat, magic, v, SnapshotFormat)
 	}
-	body := b[entryHeaderSize:]
-	if n := binary.LittleEndian.Uint32(b[8:]); uint64(n) != uint64(len(body)) || b[6] != 0 || b[7] != 0 {
-		return fmt.Errorf("%w: %d bytes where the header says %d", ErrCorrupt, len(body), n)
-	}
-	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(b[12:]) {
-		return fmt.Errorf("%w: checksum", ErrCorrupt)
-	}
-	if err := proto.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	return nil
+	return wrong
 }
 
 // snapshotWriter emits parts until the first error.

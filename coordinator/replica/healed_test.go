@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/varvelog/varve/coordinator/archive"
@@ -24,7 +25,7 @@ func (l damagedLog) Read(ctx context.Context, seq uint64) iter.Seq2[metalog.Reco
 		for record, err := range l.Log.Read(ctx, seq) {
 			if err == nil && record.Seq == l.seq {
 				record.Entry = append([]byte(nil), record.Entry...)
-				record.Entry[len(record.Entry)/2] ^= 1
+				record.Entry[rand.IntN(len(record.Entry))] ^= 1 << rand.IntN(8)
 			}
 			if !yield(record, err) {
 				return
@@ -34,6 +35,13 @@ func (l damagedLog) Read(ctx context.Context, seq uint64) iter.Seq2[metalog.Reco
 }
 
 func TestADamagedEntryIsTakenFromTheArchive(t *testing.T) {
+	for range 20 {
+		testDamagedEntries(t)
+	}
+}
+
+func testDamagedEntries(t *testing.T) {
+	t.Helper()
 	for _, damaged := range []uint64{1, 2, 4} {
 		log, store := mem.New().Open(), memstore.New("bucket")
 		w := newWriter(t, log)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -268,6 +270,60 @@ func TestDamagedSnapshotFallsBackToTheOneBefore(t *testing.T) {
 	again := openReplica(t, Config{Log: backing.Open(), Store: store})
 	if again.SnapshotSeq() != 2 || hashOf(again) != hashOf(r) {
 		t.Fatalf("restored from %d", again.SnapshotSeq())
+	}
+}
+
+func TestAnyFlippedBitOfASnapshotFallsBackToTheOneBefore(t *testing.T) {
+	ctx, backing, store := timeout(t), mem.New(), memstore.New("snapshots")
+	w := newWriter(t, backing.Open())
+	r := openReplica(t, Config{Log: backing.Open(), Store: store})
+	former := map[string]bool{}
+	for i := range 2 {
+		for info, err := range store.List(ctx, "", "") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			former[info.Key] = true
+		}
+		w.append(createTopic(fmt.Sprintf("topic-%d", i)))
+		if err := r.CatchUp(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.SaveSnapshot(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	flipped := 0
+	for info, err := range store.List(ctx, "", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if former[info.Key] {
+			continue // the one before needs it too
+		}
+		whole, _, err := objstore.ReadAll(ctx, store, info.Key, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 40 {
+			bad := slices.Clone(whole)
+			bad[rand.IntN(len(bad))] ^= 1 << rand.IntN(8)
+			if _, err := store.Put(ctx, info.Key, bad); err != nil {
+				t.Fatal(err)
+			}
+			again := openReplica(t, Config{Log: backing.Open(), Store: store})
+			if again.SnapshotSeq() != 2 || hashOf(again) != hashOf(r) {
+				t.Fatalf("%s is damaged: restored from %d", info.Key, again.SnapshotSeq())
+			}
+			again.Close()
+		}
+		if _, err := store.Put(ctx, info.Key, whole); err != nil {
+			t.Fatal(err)
+		}
+		flipped++
+	}
+	if flipped < 2 {
+		t.Errorf("%d objects of the newest snapshot, want its manifest and a part at least", flipped)
 	}
 }
 

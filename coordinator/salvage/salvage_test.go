@@ -138,22 +138,37 @@ func TestTheStateReachesAsFarAsTheChain(t *testing.T) {
 }
 
 func TestNewerFormatsAreNamed(t *testing.T) {
+	archiveVersion := func(b []byte) []byte {
+		binary.BigEndian.PutUint16(b[8:], 9)
+		return b
+	}
+	manifestVersion := func(b []byte) []byte { // header and body say it
+		m, err := meta.DecodeManifest(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Format = 9
+		if b, err = meta.EncodeManifest(m); err != nil {
+			t.Fatal(err)
+		}
+		b[4] = 9
+		return b
+	}
 	for _, row := range []struct {
 		kind, key string
-		version   func(b []byte)
+		version   func(b []byte) []byte
 		want      error
 	}{
-		{identity.MetalogBucket, bucket.Key(9), func(b []byte) { binary.BigEndian.PutUint16(b[8:], 9) }, metalog.ErrFormat},
-		{identity.MetalogJetStream, entryKey(identity.MetalogJetStream, 9), func(b []byte) { binary.BigEndian.PutUint16(b[8:], 9) }, archive.ErrFormat},
-		{identity.MetalogJetStream, replica.SnapshotKey(6), func(b []byte) { b[4] = 9 }, meta.ErrFormat},
+		{identity.MetalogBucket, bucket.Key(9), archiveVersion, metalog.ErrFormat},
+		{identity.MetalogJetStream, entryKey(identity.MetalogJetStream, 9), archiveVersion, archive.ErrFormat},
+		{identity.MetalogJetStream, replica.SnapshotKey(6), manifestVersion, meta.ErrFormat},
 	} {
 		ctx, store := context.Background(), fixture(t, row.kind)
 		body, _, err := objstore.ReadAll(ctx, store, row.key, 1<<20)
 		if err != nil {
 			t.Fatal(err)
 		}
-		row.version(body)
-		if _, err := store.Put(ctx, row.key, body); err != nil {
+		if _, err := store.Put(ctx, row.key, row.version(body)); err != nil {
 			t.Fatal(err)
 		}
 		f, err := Read(ctx, Source{Store: store, LogID: logID, Metalog: row.kind})

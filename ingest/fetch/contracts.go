@@ -35,13 +35,16 @@ type Objects interface {
 	// ReadAt fills buf from byte off of the object, whose size is sizeHint, 0 where it is not known; fewer bytes come with an
 	// error. When ctx ends it returns promptly, and what it has begun to get goes on into the cache.
 	ReadAt(ctx context.Context, key string, sizeHint, off int64, buf []byte) (n int, err error)
+	// Forget drops what is cached of a range, so that it comes from the store again.
+	Forget(key string, off, length int64)
 }
 
 // PartIndex finds batches within a part of a stored segment; *partindex.Finder is one.
 type PartIndex interface {
-	// Seek returns the position in the object of a batch of the part at or before the one that holds offset: the last such
-	// that the index knows. The part's batches stand one behind the other up to part.Position+part.Length.
-	Seek(ctx context.Context, part meta.Location, offset int64) (position uint64, err error)
+	// Seek returns the position in the object, and the base offset, of a batch of the part at or before the one that holds offset: the last such
+	// that the index knows. The part's batches stand one behind the other up to part.Position+part.Length. The error is segment.ErrCorrupt
+	// where the index is damaged.
+	Seek(ctx context.Context, part meta.Location, offset int64) (position uint64, baseOffset int64, err error)
 	// SeekTime does the same for the first batch whose maximum timestamp is at least millis.
 	SeekTime(ctx context.Context, part meta.Location, millis int64) (position uint64, err error)
 }

@@ -7,10 +7,26 @@ import (
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/ingest/recordbatch"
+	"github.com/varvelog/varve/tiering/segment"
 )
 
 // errMissing: the bytes are not what the state says should be there.
 var errMissing = errors.New("bytes missing")
+
+// damageError is errMissing with the place: what stands there is not what was written.
+type damageError struct {
+	position uint64 // in the segment or object
+	length   int    // of what is read again
+	err      error
+}
+
+func (e *damageError) Error() string { return fmt.Sprintf("damaged at %d: %v", e.position, e.err) }
+
+func (e *damageError) Unwrap() []error { return []error{errMissing, e.err} }
+
+func damaged(position uint64, format string, args ...any) error {
+	return &damageError{position, recordbatch.HeaderBytes, fmt.Errorf(format, args...)}
+}
 
 // searchWindowBytes is how much is read at a time to look for a batch: some small batches, or the header of a large one.
 const searchWindowBytes = 4 << 10
@@ -33,9 +49,13 @@ type extent struct {
 	otherAddress string // of the node at loc.Copy
 	preferOther  bool   // the first place has failed or was slow
 
-	// Where reading begins: the batch at position start has the offset base.
+	// Where reading begins: the batch at position start has the offset base, or one above it where offsets may be missing.
 	start uint64
 	base  int64
+	// exact: the batch at start must have the offset base.
+	exact bool
+	// walked: the headers of the run were found to add up.
+	walked bool
 
 	records []byte
 	next    int64 // the offset after records
@@ -83,10 +103,14 @@ func (e *extent) swap() {
 	e.swapped = !e.swapped
 }
 
+// dense tells whether a part's batches stand without gaps between their offsets, as they do unless it was compacted.
+func (e *extent) dense() bool { return e.loc.Records == uint64(e.loc.NextOffset-e.loc.BaseOffset) }
+
 // seek finds where to begin.
 func (e *extent) seek(ctx context.Context, r *Reader) error {
+	e.exact = e.stored() && e.dense()
+	e.start, e.base = e.loc.Position, e.loc.BaseOffset
 	if e.from <= e.loc.BaseOffset {
-		e.start, e.base = e.loc.Position, e.loc.BaseOffset
 		return nil
 	}
 	if position, ok := r.hints.get(e.tp, idOf(e), e.from); ok && position < e.end() && position >= e.loc.Position {
@@ -94,26 +118,32 @@ func (e *extent) seek(ctx context.Context, r *Reader) error {
 		return nil
 	}
 	if !e.stored() {
-		e.start, e.base = e.loc.Position, e.loc.BaseOffset
 		return e.search(ctx, r, func(_ *recordbatch.Header, next int64) bool { return next > e.from })
 	}
-	position, err := r.index.Seek(ctx, e.loc, e.from)
+	position, base, err := r.index.Seek(ctx, e.loc, e.from)
+	if errors.Is(err, segment.ErrCorrupt) {
+		r.tell(e, &damageError{e.loc.IndexPosition, int(e.loc.IndexLength), err})
+		return e.search(ctx, r, func(_ *recordbatch.Header, next int64) bool { return next > e.from })
+	}
 	if err != nil {
 		return fmt.Errorf("seek offset %d in %q: %w", e.from, e.loc.Key(), err)
 	}
 	if position < e.loc.Position || position >= e.end() {
 		return fmt.Errorf("%w: the index of %q points to %d for offset %d", errMissing, e.loc.Key(), position, e.from)
 	}
-	e.start, e.base = position, e.loc.BaseOffset
+	e.start, e.base, e.exact = position, base, true
 	return nil
 }
 
 // search moves start and base on to the first batch that found accepts, given its header and the offset after it. It
-// reads headers only. errMissing where none is accepted.
+// reads headers only. errMissing where none is accepted. Since the offsets of a run's batches follow from the headers before them, which no
+// checksum is held against here, those of the whole run have to add up.
 func (e *extent) search(ctx context.Context, r *Reader, found func(h *recordbatch.Header, next int64) bool) error {
 	window := getBuffer(searchWindowBytes)
 	defer window.free()
 	position, offset := e.start, e.base
+	start, base := e.end(), e.loc.NextOffset
+	isFound := false
 	for position < e.end() {
 		buf := window.data[:min(searchWindowBytes, e.end()-position)]
 		if err := r.readAt(ctx, e, position, buf); err != nil {
@@ -122,7 +152,7 @@ func (e *extent) search(ctx context.Context, r *Reader, found func(h *recordbatc
 		for at := 0; at < len(buf); {
 			if len(buf)-at < recordbatch.HeaderBytes {
 				if at == 0 {
-					return fmt.Errorf("%w: half a header at %d", errMissing, position)
+					return damaged(position, "half a header")
 				}
 				break
 			}
@@ -131,8 +161,11 @@ func (e *extent) search(ctx context.Context, r *Reader, found func(h *recordbatc
 				return err
 			}
 			next := e.after(&h, offset)
-			if found(&h, next) {
-				e.start, e.base = position, offset
+			if !isFound && found(&h, next) {
+				isFound, start, base = true, position, offset
+			}
+			if isFound && (e.stored() || e.walked) {
+				e.start, e.base = start, base
 				return nil
 			}
 			at += h.SizeBytes()
@@ -140,20 +173,42 @@ func (e *extent) search(ctx context.Context, r *Reader, found func(h *recordbatc
 			offset = next
 		}
 	}
-	e.start, e.base = e.end(), e.loc.NextOffset
-	return fmt.Errorf("%w: no such batch before %d", errMissing, e.end())
+	if !e.stored() && offset != e.loc.NextOffset {
+		return damaged(e.loc.Position, "the run ends at offset %d, not %d", offset, e.loc.NextOffset)
+	}
+	e.start, e.base, e.walked = start, base, true
+	if !isFound {
+		return fmt.Errorf("%w: no such batch before %d", errMissing, e.end())
+	}
+	return nil
 }
 
 // header decodes a header at position and checks what reading further relies on.
 func (e *extent) header(b []byte, position uint64) (recordbatch.Header, error) {
 	h, err := recordbatch.ParseHeader(b)
 	if err != nil {
-		return h, fmt.Errorf("%w: header at %d: %w", errMissing, position, err)
+		return h, &damageError{position, recordbatch.HeaderBytes, err}
 	}
 	if uint64(h.SizeBytes()) > e.end()-position || h.LastOffsetDelta < 0 {
-		return h, fmt.Errorf("%w: batch of %d bytes at %d, the extent ends at %d", errMissing, h.SizeBytes(), position, e.end())
+		return h, damaged(position, "batch of %d bytes, the extent ends at %d", h.SizeBytes(), e.end())
 	}
 	return h, nil
+}
+
+// check holds a batch's bytes against their checksum, and what no checksum covers against what is known of the extent.
+func (e *extent) check(h *recordbatch.Header, batch []byte, position uint64, offset int64) error {
+	if e.stored() {
+		if h.BaseOffset < offset || e.exact && h.BaseOffset != offset || h.NextOffset() > e.loc.NextOffset {
+			return damaged(position, "batch of offsets [%d, %d), where %d is next of [%d, %d)", h.BaseOffset, h.NextOffset(), offset, e.loc.BaseOffset, e.loc.NextOffset)
+		}
+		if h.LeaderEpoch > e.leaderEpoch || h.LeaderEpoch < -1 {
+			return damaged(position, "batch of leader epoch %d, the partition's is %d", h.LeaderEpoch, e.leaderEpoch)
+		}
+	}
+	if err := recordbatch.CheckCRC(batch); err != nil {
+		return &damageError{position, len(batch), err}
+	}
+	return nil
 }
 
 // after is the offset after a batch, given the offset before it.
@@ -165,7 +220,8 @@ func (e *extent) after(h *recordbatch.Header, offset int64) int64 {
 }
 
 // cut keeps the whole batches of data, which was read from start, and gives them their offsets. Where not even the first
-// wanted one is whole, wanted is its position and records stays empty.
+// wanted one is whole, wanted is its position and records stays empty. What stands before a damaged batch is kept too: the read that goes on there
+// fails.
 func (e *extent) cut(data []byte) (wanted uint64, err error) {
 	position, offset, first := e.start, e.base, -1
 	at, stopped := 0, false
@@ -174,13 +230,19 @@ func (e *extent) cut(data []byte) (wanted uint64, err error) {
 			break
 		}
 		h, err := e.header(data[at:], position)
-		if err != nil {
-			return 0, err
-		}
-		size, next := h.SizeBytes(), e.after(&h, offset)
-		if size > len(data)-at {
+		if err == nil && h.SizeBytes() > len(data)-at {
 			break
 		}
+		if err == nil {
+			err = e.check(&h, data[at:at+h.SizeBytes()], position, offset)
+		}
+		if err != nil && first < 0 {
+			return 0, err
+		}
+		if stopped = err != nil; stopped {
+			break
+		}
+		size, next := h.SizeBytes(), e.after(&h, offset)
 		if first < 0 && next > e.from {
 			first = at
 		}
@@ -188,14 +250,14 @@ func (e *extent) cut(data []byte) (wanted uint64, err error) {
 			recordbatch.SetBaseOffset(data[at:], offset)
 			recordbatch.SetLeaderEpoch(data[at:], e.leaderEpoch)
 		}
-		at, position, offset = at+size, position+uint64(size), next
+		at, position, offset, e.exact = at+size, position+uint64(size), next, e.stored() && e.dense()
 	}
 	if !stopped && position < e.end() && e.start+uint64(len(data)) >= e.end() {
-		return 0, fmt.Errorf("%w: half a header at %d", errMissing, position)
+		return 0, damaged(position, "half a header")
 	}
 	if position == e.end() {
 		if !e.stored() && offset != e.loc.NextOffset {
-			return 0, fmt.Errorf("%w: the run ends at offset %d, not %d", errMissing, offset, e.loc.NextOffset)
+			return 0, damaged(position, "the run ends at offset %d, not %d", offset, e.loc.NextOffset)
 		}
 		offset = e.loc.NextOffset
 	}
@@ -230,7 +292,7 @@ func (e *extent) remember(r *Reader) {
 func (e *extent) readOne(ctx context.Context, r *Reader, position uint64) (wanted uint64, err error) {
 	var head [recordbatch.HeaderBytes]byte
 	if e.end()-position < uint64(len(head)) {
-		return 0, fmt.Errorf("%w: half a header at %d", errMissing, position)
+		return 0, damaged(position, "half a header")
 	}
 	if err := r.readAt(ctx, e, position, head[:]); err != nil {
 		return 0, err

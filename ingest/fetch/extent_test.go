@@ -10,10 +10,10 @@ import (
 	"github.com/varvelog/varve/ingest/recordbatch"
 )
 
-// segment is a hot segment in memory.
-type segment []byte
+// hotSegment is a hot segment in memory.
+type hotSegment []byte
 
-func (s segment) ReadAt(_ uint64, position uint32, buf []byte) error {
+func (s hotSegment) ReadAt(_ uint64, position uint32, buf []byte) error {
 	if int(position)+len(buf) > len(s) {
 		return errors.New("behind the end")
 	}
@@ -38,7 +38,7 @@ func batchOf(t *testing.T, records int) []byte {
 
 func readExtent(t *testing.T, bytes []byte, e *extent) error {
 	t.Helper()
-	r, err := New(Config{}, Dependencies{Log: segment(bytes)})
+	r, err := New(Config{}, Dependencies{Log: hotSegment(bytes)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,9 +65,26 @@ func TestBytesThatAreNotTheRunAreMissing(t *testing.T) {
 		"garbage":       run(garbage, 5),
 		"a long batch":  run(long, 5),
 		"a cut header":  run(good[:30], 5),
-		"a cut batch":   run(good[:len(good)-1], 5),
+		"a cut batch":   run(good[len(good)-1:], 3),
 	} {
 		if !errors.Is(err, errMissing) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestWhatStandsBeforeDamageIsRead(t *testing.T) {
+	first := batchOf(t, 2)
+	good := slices.Concat(first, batchOf(t, 3))
+	flipped := slices.Clone(good)
+	flipped[len(flipped)-1] ^= 1
+	for name, bytes := range map[string][]byte{"a cut batch": good[:len(good)-1], "a flipped bit": flipped} {
+		e := &extent{loc: meta.Location{NextOffset: 5, Length: uint64(len(bytes))}, limit: len(bytes)}
+		if err := readExtent(t, bytes, e); err != nil || !slices.Equal(e.records, first) || e.next != 2 {
+			t.Errorf("%s: %d bytes up to offset %d: %v", name, len(e.records), e.next, err)
+		}
+		e = &extent{loc: meta.Location{NextOffset: 5, Length: uint64(len(bytes))}, limit: len(bytes), from: 2}
+		if err := readExtent(t, bytes, e); !errors.Is(err, errMissing) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -331,7 +331,7 @@ func TestColdDataDoesNotHoldBackHotData(t *testing.T) {
 }
 
 func TestColdDataIsWaitedForWhenThereIsNothingElse(t *testing.T) {
-	w := newWorld(t, fetch.Config{})
+	w := newWorld(t, fetch.Config{RemoteWait: patience})
 	tp := partition(w.cluster.CreateTopic(t, "a", "local", 1), 0)
 	w.produce(tp, 1000, "cold")
 	w.ship()

@@ -2,9 +2,11 @@ package fetch_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -41,6 +43,19 @@ type world struct {
 	cache   *blockcache.Cache
 	set     *lane.Set
 	reader  *fetch.Reader
+	damage  struct {
+		sync.Mutex
+		found []fetch.Damage
+	}
+}
+
+// damaged is where damage was found since the last call.
+func (w *world) damaged() []fetch.Damage {
+	w.damage.Lock()
+	defer w.damage.Unlock()
+	found := w.damage.found
+	w.damage.found = nil
+	return found
 }
 
 func newWorld(t testing.TB, config fetch.Config) *world {
@@ -77,7 +92,12 @@ func newWorld(t testing.TB, config fetch.Config) *world {
 func (w *world) newReader(config fetch.Config, disk [16]byte, peer fetch.Peer) *fetch.Reader {
 	w.t.Helper()
 	r, err := fetch.New(config, fetch.Dependencies{
-		Replica: w.cluster, Log: w.hot, DiskID: disk, Peer: peer, Objects: w.cache, Index: startOfPart{},
+		Replica: w.cluster, Log: w.hot, DiskID: disk, Peer: peer, Objects: w.cache, Index: startOfPart{w.cache},
+		Damaged: func(d fetch.Damage) {
+			w.damage.Lock()
+			defer w.damage.Unlock()
+			w.damage.found = append(w.damage.found, d)
+		},
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -91,6 +111,14 @@ type brokenLog struct {
 	failures atomic.Int64
 	reads    atomic.Int64
 	segment  atomic.Uint64 // only this one fails; 0 for all
+	flipped  atomic.Pointer[flippedBit]
+}
+
+// flippedBit is what has become of a disk.
+type flippedBit struct {
+	segment  uint64
+	position int
+	mask     byte
 }
 
 func (l *brokenLog) ReadAt(segment uint64, position uint32, buf []byte) error {
@@ -99,14 +127,20 @@ func (l *brokenLog) ReadAt(segment uint64, position uint32, buf []byte) error {
 		l.failures.Add(-1)
 		return hotlog.ErrSegmentGone
 	}
-	return l.Log.ReadAt(segment, position, buf)
+	err := l.Log.ReadAt(segment, position, buf)
+	if f := l.flipped.Load(); f != nil && f.segment == segment && f.position >= int(position) && f.position < int(position)+len(buf) {
+		buf[f.position-int(position)] ^= f.mask
+	}
+	return err
 }
 
 // startOfPart is an index that knows nothing but where a part begins.
-type startOfPart struct{}
+type startOfPart struct{ fetch.Objects }
 
-func (startOfPart) Seek(_ context.Context, part meta.Location, _ int64) (uint64, error) {
-	return part.Position, nil
+func (s startOfPart) Seek(ctx context.Context, part meta.Location, _ int64) (uint64, int64, error) {
+	var base [8]byte
+	_, err := s.ReadAt(ctx, part.Key(), 0, int64(part.Position), base[:])
+	return part.Position, int64(binary.BigEndian.Uint64(base[:])), err
 }
 
 func (startOfPart) SeekTime(_ context.Context, part meta.Location, _ int64) (uint64, error) {

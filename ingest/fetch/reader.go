@@ -18,6 +18,8 @@ type Dependencies struct {
 	// Objects and Index read what is in the bucket.
 	Objects Objects
 	Index   PartIndex
+	// Damaged is told of bytes that are not what was written, each time that a request comes upon them, from many goroutines; nil for none.
+	Damaged func(Damage)
 }
 
 // Reader answers fetches. Its methods may be called concurrently. It has no goroutines of its own: those of a Read end
@@ -30,6 +32,7 @@ type Reader struct {
 	peer    Peer
 	objects Objects
 	index   PartIndex
+	damaged func(Damage)
 	budget  *budget
 	remote  *semaphore.Weighted
 	hints   hints
@@ -45,7 +48,8 @@ func New(config Config, with Dependencies) (*Reader, error) {
 	config = config.withDefaults()
 	r := &Reader{
 		config: config, replica: with.Replica, log: with.Log, diskID: with.DiskID, peer: with.Peer, objects: with.Objects, index: with.Index,
-		budget: newBudget(config.BudgetBytes), remote: semaphore.NewWeighted(int64(config.RemoteReads)),
+		damaged: with.Damaged,
+		budget:  newBudget(config.BudgetBytes), remote: semaphore.NewWeighted(int64(config.RemoteReads)),
 	}
 	if r.peer == nil {
 		r.peer = noSource{}

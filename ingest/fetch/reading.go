@@ -188,6 +188,9 @@ func (f *reading) take(c *cursor) {
 			return
 		}
 		if e.err != nil {
+			if c.failures == 0 {
+				f.reader.tell(e, e.err)
+			}
 			c.failures++
 			c.seen = -1
 			return

@@ -38,7 +38,11 @@ func (noSource) ReadAt(context.Context, string, int64, int64, []byte) (int, erro
 	return 0, errNoSource
 }
 
-func (noSource) Seek(context.Context, meta.Location, int64) (uint64, error) { return 0, errNoSource }
+func (noSource) Forget(string, int64, int64) {}
+
+func (noSource) Seek(context.Context, meta.Location, int64) (uint64, int64, error) {
+	return 0, 0, errNoSource
+}
 
 func (noSource) SeekTime(context.Context, meta.Location, int64) (uint64, error) {
 	return 0, errNoSource

@@ -7,6 +7,7 @@ import (
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/ingest/recordbatch"
+	"github.com/varvelog/varve/tiering/segment"
 )
 
 // The errors of look-ups by time.
@@ -93,6 +94,9 @@ func (q *timeQuery) first(ctx context.Context, tp meta.TopicPartition, millis in
 			return false, nil
 		}
 		found, err := q.in(ctx, &e, millis)
+		if err != nil {
+			q.reader.tell(&e, err)
+		}
 		if found || err != nil {
 			return found, err
 		}
@@ -128,6 +132,10 @@ func (q *timeQuery) in(ctx context.Context, e *extent, millis int64) (bool, erro
 	e.start, e.base = e.loc.Position, e.loc.BaseOffset
 	if e.stored() {
 		position, err := r.index.SeekTime(ctx, e.loc, millis)
+		if errors.Is(err, segment.ErrCorrupt) { // the headers tell as well
+			r.tell(e, &damageError{e.loc.IndexPosition, int(e.loc.IndexLength), err})
+			position, err = e.loc.Position, nil
+		}
 		if err != nil {
 			return false, fmt.Errorf("seek time %d in %q: %w", millis, e.loc.Key(), err)
 		}
@@ -169,6 +177,9 @@ func (q *timeQuery) inBatch(ctx context.Context, e *extent, size int, millis int
 	h, err := e.header(b.data, e.start)
 	if err != nil {
 		return false, 0, err
+	}
+	if err := recordbatch.CheckCRC(b.data); err != nil {
+		return false, 0, &damageError{e.start, size, err}
 	}
 	scratch := recordbatch.GetScratch(0)
 	defer scratch.Put()

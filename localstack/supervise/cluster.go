@@ -56,9 +56,10 @@ func (c *Cluster) Processes() []*Process {
 	return slices.Concat(c.stages()...)
 }
 
-// stages are what is started together: a new metadata log begins when all coordinators are there.
+// stages are what is started together: a new metadata log begins when all coordinators are there. What is stopped last is started first: ingest
+// nodes that stop have the worker ship what they hold.
 func (c *Cluster) stages() [][]*Process {
-	return [][]*Process{{c.MinIO}, c.Coordinators, {c.IngestA}, {c.IngestB}, {c.Tiering}}
+	return [][]*Process{{c.MinIO}, c.Coordinators, {c.Tiering}, {c.IngestA}, {c.IngestB}}
 }
 
 // Prepare makes the directories and the processes; nothing is started.

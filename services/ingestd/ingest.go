@@ -177,6 +177,7 @@ func (n *Node) openCache(p *process.Process) error {
 func (n *Node) openReader(p *process.Process) (*fetch.Reader, error) {
 	reader, err := fetch.New(fetch.Config{BudgetBytes: int64(p.Config.FetchMemory)}, fetch.Dependencies{
 		Replica: n.replica, Log: n.hotLog, DiskID: n.hotLog.DiskUUID(), Peer: peer{p.Client}, Objects: n.cache, Index: partindex.New(n.cache, indexCacheBytes),
+		Damaged: newDamageReport(p.Registry, p.Log).add,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configure reads: %w", err)

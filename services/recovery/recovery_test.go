@@ -454,8 +454,18 @@ func TestNewerVersionsAreRefusedByName(t *testing.T) {
 			t.Fatal(err)
 		}
 		at := map[string]int{"segment/": 4, "meta/archive/": 9, "meta/snapshot/0": 4}[prefix]
-		if body = bytes.Clone(body); prefix == "segment/" {
+		switch body = bytes.Clone(body); prefix {
+		case "segment/":
 			body[len(body)-8] = 9
+		case "meta/snapshot/0":
+			m, err := meta.DecodeManifest(body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.Format = 9
+			if body, err = meta.EncodeManifest(m); err != nil {
+				t.Fatal(err)
+			}
 		}
 		body[at] = 9
 		if _, err := w.store.Put(t.Context(), key, body); err != nil {

@@ -39,6 +39,11 @@ type hotPlace struct {
 	position func(*metapb.JobRun) uint32
 }
 
+// of is the place of a run there.
+func (p hotPlace) of(r *metapb.JobRun) ship.Place {
+	return ship.Place{Address: p.address, Disk: p.disk, Segment: p.segment, Position: int64(p.position(r))}
+}
+
 // OpenHot implements ship.HotSource.
 func (h *HotReader) OpenHot(ctx context.Context, c *metapb.JobContainer) (ship.Container, error) {
 	source := hotPlace{c.NodeAddress, c.DiskId, c.Segment, (*metapb.JobRun).GetPosition}
@@ -63,14 +68,14 @@ func (h *HotReader) isOwn(p hotPlace) bool {
 
 func (h *HotReader) open(ctx context.Context, place hotPlace, runs []*metapb.JobRun) (ship.Container, error) {
 	if h.isOwn(place) {
-		return ownSegment{h.Own, place.segment}, nil
+		return ownSegment{h.Own, place}, nil
 	}
 	return h.fetch(ctx, place, runs)
 }
 
 // fetch gets the ranges of a segment that hold the runs.
 func (h *HotReader) fetch(ctx context.Context, place hotPlace, runs []*metapb.JobRun) (ship.Container, error) {
-	var ranges fetchedSegment
+	var ranges []fetchedRange
 	for _, r := range runs {
 		if r.Marker == nil {
 			ranges = append(ranges, fetchedRange{begin: int64(place.position(r)), end: int64(place.position(r)) + int64(r.Length)})
@@ -98,92 +103,111 @@ func (h *HotReader) fetch(ctx context.Context, place hotPlace, runs []*metapb.Jo
 			return nil, fmt.Errorf("get %s%s: %w", place.address, path, err)
 		}
 	}
-	return merged, nil
+	return fetchedSegment{place, merged}, nil
 }
 
+// ownSegment is in this process's own hot log.
 type ownSegment struct {
-	log *hotlog.Log
-	id  uint64
+	log   *hotlog.Log
+	place hotPlace
 }
 
-// ReadAt implements ship.Container.
-func (s ownSegment) ReadAt(_ context.Context, p []byte, position int64) error {
-	return s.log.ReadAt(s.id, uint32(position), p)
+// ReadRun implements ship.Container.
+func (s ownSegment) ReadRun(_ context.Context, p []byte, r *metapb.JobRun, accept func(ship.Place, []byte) error) error {
+	if err := s.log.ReadAt(s.place.segment, s.place.position(r), p); err != nil {
+		return err
+	}
+	return accept(s.place.of(r), p)
 }
 
 // Close implements ship.Container.
 func (ownSegment) Close() error { return nil }
 
 // fetchedSegment is the ranges of a segment that hold its live runs, in order of position.
-type fetchedSegment []fetchedRange
+type fetchedSegment struct {
+	place  hotPlace
+	ranges []fetchedRange
+}
 
 type fetchedRange struct {
 	begin, end int64
 	bytes      []byte
 }
 
-// ReadAt implements ship.Container.
-func (s fetchedSegment) ReadAt(_ context.Context, p []byte, position int64) error {
-	i, found := slices.BinarySearchFunc(s, position, func(r fetchedRange, position int64) int { return cmp.Compare(r.begin, position) })
+// ReadRun implements ship.Container.
+func (s fetchedSegment) ReadRun(_ context.Context, p []byte, r *metapb.JobRun, accept func(ship.Place, []byte) error) error {
+	position := int64(s.place.position(r))
+	i, found := slices.BinarySearchFunc(s.ranges, position, func(r fetchedRange, position int64) int { return cmp.Compare(r.begin, position) })
 	if !found {
 		i--
 	}
-	if i < 0 || position+int64(len(p)) > s[i].end {
+	if i < 0 || position+int64(len(p)) > s.ranges[i].end {
 		return fmt.Errorf("read [%d, +%d) of what was fetched: %w", position, len(p), objstore.ErrRange)
 	}
-	copy(p, s[i].bytes[position-s[i].begin:])
-	return nil
+	copy(p, s.ranges[i].bytes[position-s.ranges[i].begin:])
+	return accept(s.place.of(r), p)
 }
 
 // Close implements ship.Container.
 func (fetchedSegment) Close() error { return nil }
 
-// eitherSegment is a replicated container: it is read from the first of its places that has the bytes.
+// eitherSegment is a replicated container: it is read from the first of its places that can be read, and single runs from the other where the
+// first has them damaged.
 type eitherSegment struct {
 	reader *HotReader
 	places []hotPlace
 	runs   []*metapb.JobRun
-	opened ship.Container
-	// positions are the runs' in the place that is open, by their position in the container; nil where they are the same.
-	positions map[int64]int64
-	failed    error
+	opened ship.Container // places[0]; nil where it was not read yet
+	failed error
 }
 
-// ReadAt implements ship.Container.
-func (s *eitherSegment) ReadAt(ctx context.Context, p []byte, position int64) error {
-	for len(s.places) > 0 {
-		err := s.readFirst(ctx, p, position)
-		if err == nil || ctx.Err() != nil {
+// ReadRun implements ship.Container.
+func (s *eitherSegment) ReadRun(ctx context.Context, p []byte, r *metapb.JobRun, accept func(ship.Place, []byte) error) error {
+	var refused error
+	for i := 0; i < len(s.places); {
+		judged := false
+		err := s.readFrom(ctx, i, p, r, func(place ship.Place, p []byte) error {
+			judged = true
+			return accept(place, p)
+		})
+		switch {
+		case err == nil || ctx.Err() != nil:
 			return err
+		case judged:
+			refused = errors.Join(refused, err)
+			i++
+		case i == 0: // the place has failed for all runs
+			s.failed = errors.Join(s.failed, err)
+			s.opened, s.places = nil, s.places[1:]
+		default:
+			refused = errors.Join(refused, err)
+			i++
 		}
-		s.failed = errors.Join(s.failed, err)
-		s.opened, s.places = nil, s.places[1:]
 	}
-	if s.failed == nil {
-		return errors.New("neither of the nodes that have the segment is there")
+	if err := errors.Join(refused, s.failed); err != nil {
+		return err
 	}
-	return s.failed
+	return errors.New("neither of the nodes that have the segment is there")
 }
 
-func (s *eitherSegment) readFirst(ctx context.Context, p []byte, position int64) error {
-	if s.opened == nil {
+// readFrom reads a run from one of the places: with all others from the first, by itself from the second.
+func (s *eitherSegment) readFrom(ctx context.Context, i int, p []byte, r *metapb.JobRun, accept func(ship.Place, []byte) error) error {
+	opened, runs := s.opened, s.runs
+	if i > 0 {
+		opened, runs = nil, []*metapb.JobRun{r}
+	}
+	if opened == nil {
 		bounded, cancel := context.WithTimeout(ctx, copyTimeout)
 		defer cancel()
-		opened, err := s.reader.open(bounded, s.places[0], s.runs)
-		if err != nil {
+		var err error
+		if opened, err = s.reader.open(bounded, s.places[i], runs); err != nil {
 			return err
 		}
+	}
+	if i == 0 {
 		s.opened = opened
-		s.positions = make(map[int64]int64, len(s.runs))
-		for _, r := range s.runs {
-			s.positions[int64(r.Position)] = int64(s.places[0].position(r))
-		}
 	}
-	there, known := s.positions[position]
-	if !known {
-		return fmt.Errorf("read at %d, where no run begins: %w", position, objstore.ErrRange)
-	}
-	return s.opened.ReadAt(ctx, p, there)
+	return opened.ReadRun(ctx, p, r, accept)
 }
 
 // Close implements ship.Container.

@@ -13,6 +13,7 @@ type metrics struct {
 	objects, failures prometheus.Counter
 	bytes             *prometheus.CounterVec
 	took              prometheus.Histogram
+	damaged           *prometheus.CounterVec
 	deleted           *prometheus.CounterVec
 
 	rounds, compactionFailures       prometheus.Counter
@@ -28,12 +29,13 @@ func newMetrics(registry *prometheus.Registry) *metrics {
 		took:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "varve_ship_seconds", Help: "Time of a tiering job.", Buckets: prometheus.ExponentialBuckets(0.01, 2, 14)}),
 		deleted:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "varve_deleted_objects_total", Help: "Objects deleted."}, []string{"why"}),
 	}
+	m.damaged = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "varve_ship_damaged_runs_total", Help: "Runs whose bytes in one place were damaged, by whether another copy was shipped or the run was left."}, []string{"outcome"})
 	m.rounds = prometheus.NewCounter(prometheus.CounterOpts{Name: "varve_compaction_rounds_total", Help: "Rounds of compaction that came to their end."})
 	m.compactionFailures = prometheus.NewCounter(prometheus.CounterOpts{Name: "varve_compaction_failures_total", Help: "Rounds of compaction that failed and are tried again."})
 	m.compactedBytes = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "varve_compacted_bytes_total", Help: "Bytes of batches that rounds of compaction went through, and of objects stored."}, []string{"direction"})
 	m.compactedRecords = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "varve_compacted_records_total", Help: "Records that rounds of compaction kept, and removed."}, []string{"outcome"})
 	m.compactionTook = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "varve_compaction_seconds", Help: "Time of a round of compaction.", Buckets: prometheus.ExponentialBuckets(0.01, 2, 18)})
-	registry.MustRegister(m.objects, m.failures, m.bytes, m.took, m.deleted)
+	registry.MustRegister(m.objects, m.failures, m.bytes, m.took, m.damaged, m.deleted)
 	registry.MustRegister(m.rounds, m.compactionFailures, m.compactedBytes, m.compactedRecords, m.compactionTook)
 	return m
 }
@@ -48,6 +50,15 @@ func (m *metrics) Shipped(objects int, bytesIn, bytesOut int64, took time.Durati
 
 // ShipFailed implements ship.Observer.
 func (m *metrics) ShipFailed() { m.failures.Inc() }
+
+// ShipDamaged implements ship.Observer.
+func (m *metrics) ShipDamaged(left bool) {
+	outcome := "copy"
+	if left {
+		outcome = "left"
+	}
+	m.damaged.WithLabelValues(outcome).Inc()
+}
 
 // Deleted implements sweep.Observer.
 func (m *metrics) Deleted(garbage, orphans int) {

@@ -295,12 +295,15 @@ func (d disks) OpenHot(_ context.Context, container *metapb.JobContainer) (ship.
 	return nil, errDown
 }
 
-func (h hotSegment) ReadAt(_ context.Context, p []byte, position int64) error {
+func (h hotSegment) ReadRun(_ context.Context, p []byte, r *metapb.JobRun, accept func(ship.Place, []byte) error) error {
 	if !h.n.mu.TryRLock() {
 		return errDown
 	}
 	defer h.n.mu.RUnlock()
-	return h.n.log.ReadAt(h.id, uint32(position), p)
+	if err := h.n.log.ReadAt(h.id, r.Position, p); err != nil {
+		return err
+	}
+	return accept(ship.Place{Address: h.n.address, Segment: h.id, Position: int64(r.Position)}, p)
 }
 
 func (hotSegment) Close() error { return nil }
@@ -309,6 +312,7 @@ type nobody struct{}
 
 func (nobody) Shipped(int, int64, int64, time.Duration) {}
 func (nobody) ShipFailed()                              {}
+func (nobody) ShipDamaged(bool)                         {}
 func (nobody) Deleted(int, int)                         {}
 
 func (w *workload) worker() *ship.Worker {

@@ -137,11 +137,11 @@ var closed = func() chan struct{} {
 	return done
 }()
 
-// Forget drops what is cached of an object, which is about to be deleted.
-func (c *Cache) Forget(key string, sizeBytes int64) {
+// Forget drops what is cached of a range of an object, so that it comes from the store again.
+func (c *Cache) Forget(key string, off, length int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for index := int64(0); index*int64(c.config.BlockBytes) < sizeBytes; index++ {
+	for index := off / int64(c.config.BlockBytes); index*int64(c.config.BlockBytes) < off+length; index++ {
 		if b, found := c.mu.shelf.blocks[blockID{key, index}]; found {
 			c.mu.shelf.remove(b)
 		}

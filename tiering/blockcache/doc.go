@@ -14,8 +14,8 @@
 // Whoever stores an object that will be read soon gives it to Keep, and its first readers need no GET. Such blocks enter like others, but
 // one that nobody has read is evicted at the queue's end.
 //
-// Objects are taken to be immutable: the cache never asks whether one has changed, and Forget is only about memory. It
-// checks no content; the segment format's checksums do.
+// Objects are taken to be immutable: the cache never asks whether one has changed. It checks no content: whoever reads does, and what is found
+// damaged is read from the store again after Forget.
 //
 // # Blocks
 //

@@ -54,9 +54,14 @@ func (f *fetch) run() {
 	if err != nil && f.cache.life.Err() != nil {
 		err = ErrClosed
 	}
+	f.count(err)
 	for f.next < len(f.blocks) {
 		f.settle(nil, 0, err)
 	}
+}
+
+// count notes the outcome, before any reader learns of it.
+func (f *fetch) count(err error) {
 	f.cache.mu.Lock()
 	defer f.cache.mu.Unlock()
 	f.cache.mu.stats.InFlight--

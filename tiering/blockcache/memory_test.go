@@ -255,7 +255,7 @@ func TestPrefetchAndForget(t *testing.T) {
 		if took := time.Since(started); took != 0 || f.gets() != 1 {
 			t.Errorf("waited %v after a prefetch, %d GETs", took, f.gets())
 		}
-		f.Forget("key", int64(len(body)))
+		f.Forget("key", 0, int64(len(body)))
 		if stats := f.Stats(); stats.CachedBytes != 0 {
 			t.Errorf("%d bytes are cached of a forgotten object", stats.CachedBytes)
 		}
@@ -268,7 +268,7 @@ func TestForgetWhileFetching(t *testing.T) {
 		f := newFixture(t, blockcache.Config{}, faulty.Rule{Ops: faulty.Get, Latency: faulty.Latency{Median: time.Second}})
 		f.object(t, "key", mib)
 		f.Prefetch("key", mib, 0, mib)
-		f.Forget("key", mib)
+		f.Forget("key", 0, mib)
 		time.Sleep(2 * time.Second)
 		if stats := f.Stats(); stats.CachedBytes != 0 || stats.PendingBytes != 0 {
 			t.Errorf("left %+v", stats)

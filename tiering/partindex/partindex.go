@@ -55,14 +55,15 @@ func New(objects Objects, capacityBytes int) *Finder {
 	return f
 }
 
-// Seek returns the position in the object of the batch of the part that holds offset, or of the one next to it. Errors:
+// Seek returns the position in the object, and the base offset, of the batch of the part that holds offset, or of the one next to it. Errors:
 // segment.ErrCorrupt with the object's key, or those of the read.
-func (f *Finder) Seek(ctx context.Context, part meta.Location, offset int64) (position uint64, err error) {
+func (f *Finder) Seek(ctx context.Context, part meta.Location, offset int64) (position uint64, baseOffset int64, err error) {
 	index, err := f.index(ctx, part)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return part.Position + index.At(offset, 0).From, nil
+	at := index.At(offset, 0)
+	return part.Position + at.From, at.BaseOffset, nil
 }
 
 // SeekTime returns the position of the first batch whose maximum timestamp is at least millis, or of the part's last batch.

@@ -61,9 +61,9 @@ func TestSeekFindsTheBatchAndReadsTheIndexOnce(t *testing.T) {
 	f := New(o, 1<<20)
 	batch := part.Length / 3
 	for offset, want := range map[int64]uint64{0: 0, 9: 0, 10: 1, 29: 2, 99: 2} {
-		position, err := f.Seek(t.Context(), part, offset)
-		if err != nil || position != part.Position+want*batch {
-			t.Errorf("Seek(%d) = %d, %v, want batch %d", offset, position, err, want)
+		position, base, err := f.Seek(t.Context(), part, offset)
+		if err != nil || position != part.Position+want*batch || base != int64(10*want) {
+			t.Errorf("Seek(%d) = %d, %d, %v, want batch %d", offset, position, base, err, want)
 		}
 	}
 	for millis, want := range map[int64]uint64{-1: 0, 9: 0, 10: 1, 25: 2, 99: 2} {
@@ -84,7 +84,7 @@ func TestTheCapacityIsABound(t *testing.T) {
 	other.Object.Ordinal = 1
 	for range 3 {
 		for _, p := range []meta.Location{part, other} {
-			if _, err := f.Seek(t.Context(), p, 0); err != nil {
+			if _, _, err := f.Seek(t.Context(), p, 0); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -97,7 +97,7 @@ func TestTheCapacityIsABound(t *testing.T) {
 func TestACorruptIndexIsNamed(t *testing.T) {
 	o, part := newObject(t)
 	o.body[part.IndexPosition] ^= 1
-	if _, err := New(o, 1<<20).Seek(t.Context(), part, 0); !errors.Is(err, segment.ErrCorrupt) {
+	if _, _, err := New(o, 1<<20).Seek(t.Context(), part, 0); !errors.Is(err, segment.ErrCorrupt) {
 		t.Errorf("got %v", err)
 	}
 }

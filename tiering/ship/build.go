@@ -26,11 +26,12 @@ type builder struct {
 	last      run  // the run added last
 	buf       []byte
 	undecoded int
+	named     int // damaged places that were logged
 	left      left
 }
 
-// left is what could not be read and is not shipped: a run whose bytes are missing must not keep those that are there, which would
-// fill disks for as long as it is missing.
+// left is what could not be read and is not shipped: a run whose bytes are missing or damaged must not keep those that are whole, which would
+// fill disks for as long as it is there.
 type left struct {
 	runs  int
 	first error
@@ -121,7 +122,8 @@ func (b *builder) isFull(r run) bool {
 	return size >= b.worker.config.ObjectBytes/8 && [16]byte(b.last.TopicId) != id
 }
 
-// read returns the run's batches with their offsets, valid until the next read.
+// read returns the run's batches with their offsets, valid until the next read. Bytes that are not what was written are named, and taken from
+// another place where the container has one.
 func (b *builder) read(ctx context.Context, r run) ([]byte, error) {
 	if r.Marker != nil {
 		return controlBatch(r), nil
@@ -130,17 +132,56 @@ func (b *builder) read(ctx context.Context, r run) ([]byte, error) {
 		b.buf = make([]byte, max(int(r.Length), 1<<20))
 	}
 	data := b.buf[:r.Length]
-	if err := b.containers[r.container].ReadAt(ctx, data, int64(r.Position)); err != nil {
+	var damaged []Place
+	err := b.containers[r.container].ReadRun(ctx, data, r.JobRun, func(place Place, p []byte) error {
+		if err := b.assign(r, p); err != nil {
+			damaged = append(damaged, place)
+			return fmt.Errorf("read %s: %w", place, err)
+		}
+		return nil
+	})
+	for _, place := range damaged {
+		b.tell(r, place, err)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", describe(b.job.Containers[r.container]), err)
 	}
+	return data, nil
+}
+
+// assign gives the batches of a run their offsets, having seen that they are the run's and what their checksums say.
+func (b *builder) assign(r run, data []byte) error {
 	next, err := recordbatch.AssignOffsets(data, r.BaseOffset, r.LeaderEpoch)
 	if err != nil {
-		return nil, fmt.Errorf("read %s at %d: %w", describe(b.job.Containers[r.container]), r.Position, err)
+		return err
 	}
 	if next != r.nextOffset() {
-		return nil, fmt.Errorf("read %s at %d: run ends at offset %d, want %d: %w", describe(b.job.Containers[r.container]), r.Position, next, r.nextOffset(), recordbatch.ErrCorrupt)
+		return fmt.Errorf("the run ends at offset %d, want %d: %w", next, r.nextOffset(), recordbatch.ErrCorrupt)
 	}
-	return data, nil
+	for batch, err := range recordbatch.Batches(data) {
+		if err == nil {
+			err = recordbatch.CheckCRC(batch.Bytes)
+		}
+		if err != nil {
+			return fmt.Errorf("batch behind offset %d: %w", batch.BaseOffset-1, err)
+		}
+	}
+	return nil
+}
+
+// tell names a damaged place; left is not nil where no other had the bytes.
+func (b *builder) tell(r run, place Place, left error) {
+	b.worker.observe.ShipDamaged(left != nil)
+	outcome := "another copy is shipped"
+	if left != nil {
+		outcome = "the range stays where it is, and is tried again"
+	}
+	const most = 20 // lines for one job: a lost sector damages few runs, a lost disk very many
+	if b.named++; b.named > most {
+		return
+	}
+	b.worker.log.Error("bytes are damaged", "place", place.String(), "topic", b.topics[[16]byte(r.TopicId)].Name, "partition", r.Partition,
+		"base_offset", r.BaseOffset, "next_offset", r.nextOffset(), "job", b.job.Id, "outcome", outcome, "error", left)
 }
 
 func (b *builder) addBatch(out recordbatch.Rebatched) error {

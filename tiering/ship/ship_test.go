@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -28,6 +29,8 @@ type fixture struct {
 	containers map[uint64][]byte
 	finished   []*metapb.FinishJob
 	refusals   int // of results, before one is taken
+	// Damaged places of runs that were left, and of runs that another place had.
+	left, repaired int
 }
 
 func newFixture() *fixture {
@@ -92,11 +95,38 @@ func (f *fixture) OpenHot(_ context.Context, c *metapb.JobContainer) (Container,
 	if !ok {
 		return nil, errors.New("no such segment")
 	}
-	return memoryContainer(body), nil
+	return hotSegments{f, c, body}, nil
 }
+
+// hotSegments is a hot segment, and its copy where the container has one.
+type hotSegments struct {
+	*fixture
+	*metapb.JobContainer
+	body []byte
+}
+
+func (h hotSegments) ReadRun(_ context.Context, p []byte, r *metapb.JobRun, accept func(Place, []byte) error) error {
+	copy(p, h.body[r.Position:])
+	err := accept(Place{Address: h.NodeAddress, Segment: h.Segment, Position: int64(r.Position)}, p)
+	if body, ok := h.containers[h.CopySegment]; err != nil && ok {
+		copy(p, body[r.CopyPosition:])
+		return accept(Place{Address: h.CopyAddress, Segment: h.CopySegment, Position: int64(r.CopyPosition)}, p)
+	}
+	return err
+}
+
+func (hotSegments) Close() error { return nil }
 
 func (f *fixture) Shipped(int, int64, int64, time.Duration) {}
 func (f *fixture) ShipFailed()                              {}
+
+func (f *fixture) ShipDamaged(left bool) {
+	if left {
+		f.left++
+	} else {
+		f.repaired++
+	}
+}
 
 func (f *fixture) worker(t *testing.T, config Config, store objstore.Store) *Worker {
 	t.Helper()
@@ -241,22 +271,89 @@ func TestAFailedJobIsGivenBack(t *testing.T) {
 	}
 }
 
-func TestABatchWithAWrongChecksumIsKeptAsItIs(t *testing.T) {
+// addCopy gives a container a second place, in which its bytes stand further on.
+func (f *fixture) addCopy(container, segment uint64) {
+	const ahead = 100
+	f.containers[segment] = append(make([]byte, ahead), f.containers[container]...)
+	for _, c := range f.job.Containers {
+		if c.Container == container {
+			c.CopySegment, c.CopyAddress = segment, "there"
+			for _, r := range c.Runs {
+				r.CopyPosition = r.Position + ahead
+			}
+		}
+	}
+}
+
+// harmless are the bits of a batch that do not matter in a hot log, where offsets and leader epoch are not given yet: base offset and leader epoch.
+func harmless(f *fixture, position int) bool {
+	for at := 0; ; {
+		h, err := recordbatch.ParseHeader(f.containers[1][at:])
+		if err != nil {
+			panic(err)
+		}
+		if position < at+h.SizeBytes() {
+			within := position - at
+			return within < 8 || within >= 12 && within < 16
+		}
+		at += h.SizeBytes()
+	}
+}
+
+// Every bit that flips is noticed, and the other copy shipped; where there is none, its run alone is left.
+func TestAFlippedBitIsNeverShipped(t *testing.T) {
+	for _, copied := range []bool{false, true} {
+		for range 60 {
+			f := newFixture()
+			f.add(t, 1, orders, 0, 0, 4)
+			f.add(t, 1, orders, 1, 0, 4)
+			f.add(t, 1, payments, 0, 0, 4)
+			if copied {
+				f.addCopy(1, 2)
+			}
+			at, bit := rand.IntN(len(f.containers[1])), rand.IntN(8)
+			ignored := harmless(f, at)
+			f.containers[1][at] ^= 1 << bit
+			store := mem.New("ship")
+			if shipped, err := f.worker(t, Config{ObjectBytes: 64 << 10}, store).Once(t.Context()); err != nil || !shipped {
+				t.Fatalf("bit %d of byte %d: shipped %v: %v", bit, at, shipped, err)
+			}
+			finish := f.finished[0]
+			found := readBack(t, store, finish)
+			if copied || ignored {
+				if finish.Failed || f.left != 0 || !ignored && f.repaired != 1 {
+					t.Fatalf("bit %d of byte %d: failed %v, %d left, %d taken from the copy", bit, at, finish.Failed, f.left, f.repaired)
+				}
+				for _, partition := range []string{"orders-0", "orders-1", "payments-0"} {
+					expect(t, found[partition], 0, 4)
+				}
+				continue
+			}
+			if !finish.Failed || f.left != 1 || len(found) != 2 {
+				t.Fatalf("bit %d of byte %d: failed %v, %d left, shipped %v", bit, at, finish.Failed, f.left, found)
+			}
+			for _, records := range found {
+				expect(t, records, 0, 4)
+			}
+		}
+	}
+}
+
+func TestARunThatIsDamagedInBothPlacesKeepsNoOther(t *testing.T) {
 	f := newFixture()
 	f.add(t, 1, orders, 0, 0, 3)
-	f.containers[1][len(f.containers[1])-1] ^= 1
+	f.add(t, 1, orders, 1, 0, 3)
+	f.addCopy(1, 2)
+	f.containers[1][70] ^= 1
+	f.containers[2][100+71] ^= 4
 	store := mem.New("ship")
-	if _, err := f.worker(t, Config{}, store).Once(t.Context()); err != nil {
-		t.Fatal(err)
+	if shipped, err := f.worker(t, Config{}, store).Once(t.Context()); err != nil || !shipped {
+		t.Fatal(shipped, err)
 	}
-	body, _, err := objstore.ReadAll(t.Context(), store, meta.SegmentKey(9, 0), 1<<20)
-	if err != nil {
-		t.Fatal(err)
+	if !f.finished[0].Failed || f.left != 2 || f.repaired != 0 {
+		t.Errorf("failed %v, %d places left, %d repaired", f.finished[0].Failed, f.left, f.repaired)
 	}
-	object, err := segment.Open(body)
-	if err != nil || !object.Parts[0].Verbatim || object.Parts[0].NextOffset != 3 {
-		t.Errorf("%v, parts %+v", err, object.Parts)
-	}
+	expect(t, readBack(t, store, f.finished[0])["orders-1"], 0, 3)
 }
 
 // lostAnswer stores the first object and then says that it failed.

@@ -20,28 +20,50 @@ type HotSource interface {
 
 // Container is a sealed container open for reading.
 type Container interface {
-	// ReadAt fills p from position, or fails.
-	ReadAt(ctx context.Context, p []byte, position int64) error
+	// ReadRun fills p with the run's bytes, or fails. Where the container has them in several places, those of the first are taken that can be
+	// had and that accept has nothing against; the error is nil with one such place. accept is told of the place as well, to name it.
+	ReadRun(ctx context.Context, p []byte, r *metapb.JobRun, accept func(place Place, p []byte) error) error
 	Close() error
 }
 
-// memoryContainer is a container read whole.
-type memoryContainer []byte
-
-func (m memoryContainer) ReadAt(_ context.Context, p []byte, position int64) error {
-	if position < 0 || position+int64(len(p)) > int64(len(m)) {
-		return fmt.Errorf("read [%d, +%d) of %d bytes: %w", position, len(p), len(m), objstore.ErrRange)
-	}
-	copy(p, m[position:])
-	return nil
+// Place is where the bytes of a run stand: in a hot segment, or in an object.
+type Place struct {
+	Address   string // of the node
+	Disk      []byte
+	Segment   uint64
+	ObjectKey string
+	Position  int64
 }
 
-func (memoryContainer) Close() error { return nil }
+func (p Place) String() string {
+	if p.ObjectKey != "" {
+		return fmt.Sprintf("%s at %d", p.ObjectKey, p.Position)
+	}
+	return fmt.Sprintf("hot segment %d of disk %x at %s, position %d", p.Segment, p.Disk, p.Address, p.Position)
+}
+
+// chunkObject is an object chunk read whole.
+type chunkObject struct {
+	key  string
+	body []byte
+}
+
+func (c chunkObject) ReadRun(_ context.Context, p []byte, r *metapb.JobRun, accept func(Place, []byte) error) error {
+	if int64(r.Position)+int64(len(p)) > int64(len(c.body)) {
+		return fmt.Errorf("read [%d, +%d) of %d bytes: %w", r.Position, len(p), len(c.body), objstore.ErrRange)
+	}
+	copy(p, c.body[r.Position:])
+	return accept(Place{ObjectKey: c.key, Position: int64(r.Position)}, p)
+}
+
+func (chunkObject) Close() error { return nil }
 
 // missingContainer is one that could not be opened.
 type missingContainer struct{ err error }
 
-func (m missingContainer) ReadAt(context.Context, []byte, int64) error { return m.err }
+func (m missingContainer) ReadRun(context.Context, []byte, *metapb.JobRun, func(Place, []byte) error) error {
+	return m.err
+}
 
 func (missingContainer) Close() error { return nil }
 
@@ -66,7 +88,7 @@ func (w *Worker) open(ctx context.Context, c *metapb.JobContainer) (container Co
 	if c.ObjectKey != "" {
 		var body []byte
 		body, _, err = objstore.ReadAll(ctx, w.store, c.ObjectKey, maxChunkObjectBytes)
-		container = memoryContainer(body)
+		container = chunkObject{c.ObjectKey, body}
 	} else {
 		container, err = w.hot.OpenHot(ctx, c)
 	}

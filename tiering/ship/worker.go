@@ -95,6 +95,8 @@ type Worker struct {
 type Observer interface {
 	Shipped(objects int, bytesIn, bytesOut int64, took time.Duration)
 	ShipFailed()
+	// ShipDamaged: a run's bytes in one place are not what was written. left: no other place has them, and the run was not shipped.
+	ShipDamaged(left bool)
 }
 
 // New returns a worker. hints says that a job waits; it may be nil.

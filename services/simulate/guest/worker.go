@@ -72,6 +72,9 @@ func (o *observer) Shipped(int, int64, int64, time.Duration) { o.w.Count("shippe
 // ShipFailed implements ship.Observer.
 func (o *observer) ShipFailed() { o.w.Count("ship failed") }
 
+// ShipDamaged implements ship.Observer.
+func (o *observer) ShipDamaged(bool) { o.w.Count("ship damaged") }
+
 // Deleted implements sweep.Observer.
 func (o *observer) Deleted(garbage, orphans int) {
 	for range garbage {
