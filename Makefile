@@ -89,7 +89,7 @@ differential: build ## only compare Varve's answers with Apache Kafka's (needs J
 
 ROUNDS ?= 100
 METALOG ?= jetstream
-torture: ## end every process of a cluster at once, and its power, ROUNDS times (100), and compare all records each time (METALOG=jetstream or bucket; root)
+torture: ## end every process of a cluster at once, and its power, ROUNDS times (100), and compare all records (METALOG=jetstream or bucket; root)
 	NEMESIS_JAVA=0 services/nemesis/nemesis.sh -rounds $(ROUNDS) -metalog $(METALOG) $(ARGS)
 
 nemesis: ## a cluster of processes in network namespaces under real clients while everything fails; its history is checked (NEMESIS_DURATION, NEMESIS_SEED; root)

@@ -58,6 +58,7 @@ type Archiver struct {
 		end     uint64   // behind the last entry known to be durable
 		pending [][]byte // the entries [end-len(pending), end)
 		bytes   int
+		moved   chan struct{} // closed when next has grown; nil where nobody waits
 	}
 }
 
@@ -94,6 +95,28 @@ func (a *Archiver) Lag() uint64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.mu.end - min(a.mu.end, a.next.Load())
+}
+
+// Await returns when the entry at seq is archived, which it hastens, or with ctx's error.
+func (a *Archiver) Await(ctx context.Context, seq uint64) error {
+	for {
+		a.mu.Lock()
+		if a.next.Load() > seq {
+			a.mu.Unlock()
+			return nil
+		}
+		if a.mu.moved == nil {
+			a.mu.moved = make(chan struct{})
+		}
+		moved := a.mu.moved
+		a.mu.Unlock()
+		signal(a.full)
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // Run archives until ctx ends, and then once more what is left, if the store takes it soon: also where ctx ended before anything could begin.
@@ -134,9 +157,9 @@ func (a *Archiver) begin(ctx context.Context) error {
 		return fmt.Errorf("find metalog's bounds: %w", err)
 	}
 	a.objects.Store(int64(len(objects)))
-	a.next.Store(max(end(objects), first))
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.setNext(max(end(objects), first))
 	if a.mu.end < next {
 		a.mu.end, a.mu.pending, a.mu.bytes = next, nil, 0
 	}
@@ -248,11 +271,20 @@ func (a *Archiver) put(ctx context.Context, b *Batch) error {
 	return nil
 }
 
+// setNext tells whoever waits. mu is held.
+func (a *Archiver) setNext(next uint64) {
+	a.next.Store(next)
+	if a.mu.moved != nil {
+		close(a.mu.moved)
+		a.mu.moved = nil
+	}
+}
+
 // archived lets go of what is below next.
 func (a *Archiver) archived(next uint64) {
-	a.next.Store(next)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.setNext(next)
 	n := uint64(len(a.mu.pending))
 	if held := a.mu.end - n; next > held {
 		done := min(next-held, n)

@@ -60,6 +60,9 @@ type Config struct {
 	// LeaderAlive asks whether the coordinator at address leads; where it does, Run ends with ErrLeaderAlive instead of taking
 	// over. nil takes over without asking.
 	LeaderAlive func(ctx context.Context, address string) bool
+	// Guard is asked, once all that is in the log is known, whether this process may lead: its error ends Run, and nothing was appended. It is
+	// given as long as StoreTime, and says no only where it knows. nil for none.
+	Guard func(ctx context.Context) error
 	// StoreTime asks the bucket for its time; nil for none. Retention stops while the clocks are a minute apart.
 	StoreTime func(ctx context.Context) (time.Time, error)
 	// StoreTimeTimeout bounds that question when this leader takes over, as commits wait for it: 1 s.

@@ -3,6 +3,7 @@ package leader
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
@@ -41,7 +42,25 @@ func (l *Leader) LeaseJob(ctx context.Context, request *metapb.JobLeaseRequest) 
 	case verdict.Code != meta.OK:
 		return nil, fmt.Errorf("lease job: %s %s", verdict.Code, verdict.Message)
 	}
+	l.awaitArchived(ctx)
 	return &metapb.JobLeaseResponse{Job: l.job(verdict.JobID, lease)}, nil
+}
+
+// archivePatience bounds how long a job waits for the archive. Where the bucket takes nothing for as long, it will hardly take segments.
+const archivePatience = 3 * time.Second
+
+// awaitArchived returns when the bucket's archive has all that a job's runs were committed by. Segments do not tell whose batches they were made of: so a
+// recovery finds none with records of which it does not know whether their producers may send them again.
+func (l *Leader) awaitArchived(ctx context.Context) {
+	if l.archiver == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, archivePatience)
+	defer cancel()
+	seq, _ := l.cfg.Replica.Position()
+	if err := l.archiver.Await(ctx, seq); err != nil {
+		l.complain("a job is begun before the archive has what it ships", err)
+	}
 }
 
 // job describes a leased job; nil where it has ended meanwhile.
@@ -86,8 +105,12 @@ func jobContainer(s *meta.State, c meta.Container, runs []meta.ContainerRun) *me
 	}
 	for _, run := range runs {
 		topic := run.Partition.Topic
+		var epoch int32
+		if p := s.Partition(run.Partition); p != nil {
+			epoch = p.EpochAt(run.BaseOffset)
+		}
 		out.Runs = append(out.Runs, &metapb.JobRun{
-			TopicId: topic[:], Partition: run.Partition.Partition, BaseOffset: run.BaseOffset,
+			TopicId: topic[:], Partition: run.Partition.Partition, BaseOffset: run.BaseOffset, LeaderEpoch: epoch,
 			Records: run.Records, Position: run.Position, Length: run.Length, CopyPosition: run.CopyPosition, Marker: jobMarker(run.Marker),
 		})
 	}

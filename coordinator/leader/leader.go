@@ -125,11 +125,16 @@ func (l *Leader) takeOver(ctx context.Context) error {
 		if l.stillLeads(ctx, address) {
 			return fmt.Errorf("at %s: %w", address, ErrLeaderAlive)
 		}
+		guarded := make(chan error, 1)
+		go func() { guarded <- l.guard(ctx) }()
 		seq, hash := r.Position()
 		l.epoch.Store(epoch)
 		l.next.Store(seq + 1)
 		l.lastHash = hash
 		l.clock.Store(l.startClock(ctx, timeMillis))
+		if err := <-guarded; err != nil {
+			return err
+		}
 		start := &metapb.Command{Kind: &metapb.Command_LeaderStart{LeaderStart: &metapb.LeaderStart{
 			Epoch: epoch, InternalAddress: l.cfg.InternalAddress, Name: l.cfg.Name, FeatureLevel: meta.FeatureLevel,
 		}}}
@@ -143,6 +148,16 @@ func (l *Leader) takeOver(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// guard asks whether this process may lead. Whoever takes that from it fences the log afterwards, behind what it has read of it.
+func (l *Leader) guard(ctx context.Context) error {
+	if l.cfg.Guard == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.StoreTimeTimeout)
+	defer cancel()
+	return l.cfg.Guard(ctx)
 }
 
 // catchUp applies what is in the log, however often that has to be tried.

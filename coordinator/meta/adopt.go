@@ -252,9 +252,32 @@ func (r *Recovery) Losing() bool {
 	return false
 }
 
+// Elsewhere says what there is of a chunk's records outside of it.
+type Elsewhere struct {
+	// Stored says which partitions' runs are in segments already.
+	Stored func(TopicPartition) bool
+	// Later says whether batches that a batch misses before it are in a chunk that is to come. It was refused then. Where they are nowhere they were
+	// lost after both had been acknowledged, or are in a segment that does not tell whose they were.
+	Later func(TopicPartition, *chunk.Detail) bool
+}
+
+// Expects is what a partition wants next of a producer: its epoch, and the sequence in it.
+func (r *Recovery) Expects(tp TopicPartition, producerID int64) (epoch int16, sequence int32, known bool) {
+	p := r.a.Partition(tp)
+	if p == nil {
+		return 0, 0, false
+	}
+	e := p.producers[producerID]
+	if e == nil {
+		return 0, 0, false
+	}
+	return e.epoch, nextSequence(e.batches[e.count-1].last), true
+}
+
 // AdoptChunk commits a chunk that was found in the bucket, or in a hot log that is there, as its node would have: its batches get the next
-// offsets. Chunks of a lane are to come in order of seq. skips says which partitions' runs are stored in segments already.
-func (r *Recovery) AdoptChunk(c *metapb.CommitChunk, skips func(TopicPartition) bool) Adoption {
+// offsets. Chunks of a lane are to come in order of seq. holder is the node on whose disk it was found, 0 for none: another than its own has a
+// copy, of which the runs become part as if that node had taken them.
+func (r *Recovery) AdoptChunk(c *metapb.CommitChunk, holder NodeID, elsewhere Elsewhere) Adoption {
 	s := r.a.State
 	if c.NodeId < 1 || int(c.NodeId) > len(s.nodes)+maxUnseenNodes {
 		return Adoption{Reason: fmt.Sprintf("node %d", c.NodeId)}
@@ -282,9 +305,9 @@ func (r *Recovery) AdoptChunk(c *metapb.CommitChunk, skips func(TopicPartition) 
 		r.noteProducer(t.Detail(i).ProducerID)
 	}
 	before := r.endsOf(t)
-	r.a.skips = skips
+	r.a.elsewhere, r.a.holder = elsewhere, s.Node(holder)
 	v := r.a.commitChunk(c)
-	r.a.skips = nil
+	r.a.elsewhere, r.a.holder = Elsewhere{}, nil
 	if v.Code != OK {
 		return Adoption{Reason: fmt.Sprint(v.Code)}
 	}
@@ -330,7 +353,7 @@ func (r *Recovery) AdoptDisk(id NodeID, disk [16]byte) error {
 		}
 		return nil
 	}
-	if id < 1 || int(id) <= len(s.nodes) || int(id) > len(s.nodes)+maxUnseenNodes {
+	if id < 1 || int(id) > len(s.nodes)+maxUnseenNodes || int(id) <= len(s.nodes) && s.nodes[id-1].DiskID != unseenDisk(id) {
 		return fmt.Errorf("disk %x is not known, and node %d is another's", disk, id)
 	}
 	r.ensureNode(id)
@@ -382,9 +405,15 @@ func (r *Recovery) DropChunk(id ChunkID) (runs int) {
 func (r *Recovery) ensureNode(id NodeID) {
 	s := r.a.State
 	for int(id) > len(s.nodes) {
-		sum := sha256.Sum256(fmt.Appendf(nil, "recovered node %d", len(s.nodes)+1))
-		n := &Node{ID: NodeID(len(s.nodes) + 1), DiskID: [16]byte(sum[:16])}
+		id := NodeID(len(s.nodes) + 1)
+		n := &Node{ID: id, DiskID: unseenDisk(id)}
 		s.nodes = append(s.nodes, n)
 		s.nodeByDisk[n.DiskID] = n
 	}
+}
+
+// unseenDisk stands for the disk of a node of which no more than the number is known.
+func unseenDisk(id NodeID) [16]byte {
+	sum := sha256.Sum256(fmt.Appendf(nil, "recovered node %d", id))
+	return [16]byte(sum[:16])
 }

@@ -2,6 +2,7 @@ package meta
 
 import (
 	"math"
+	"slices"
 
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/ingest/chunk"
@@ -92,6 +93,8 @@ func (a *applier) judgeChunk(n *Node, c *metapb.CommitChunk) (chunk.Table, Code)
 		return t, Malformed
 	case object:
 		return t, OK
+	case a.recovering:
+		return t, OK // whatever was sealed since, nobody has been told to delete it who is asked any more
 	case c.Segment <= n.highSegment:
 		return t, SegmentSealed
 	}
@@ -125,7 +128,7 @@ func (k *committer) runs(t chunk.Table, v *ChunkVerdict) {
 		switch {
 		case p == nil:
 			rv.Code = UnknownTopic
-		case k.skips != nil && k.skips(TopicPartition{r.Topic, r.Partition}):
+		case k.recovering && k.elsewhere.Stored(TopicPartition{r.Topic, r.Partition}):
 			rv.Code = AlreadyCommitted
 		case topic.Config.Durability > k.command.Durability && !k.recovering:
 			rv.Code, rv.LogStartOffset = WrongDurability, p.logStart
@@ -188,6 +191,9 @@ func (k *committer) detailedRun(p *Partition, t chunk.Table, r *chunk.Run, verdi
 // judge decides on one batch. A duplicate is one whatever has become of its transaction.
 func (k *committer) judge(p *Partition, d *chunk.Detail) (Code, int64) {
 	code, offset := p.producers.judge(d)
+	if code == OutOfOrderSequence && k.recovering && p.producers.misses(d) && !k.elsewhere.Later(TopicPartition{p.topic.ID, p.index}, d) {
+		code = OK
+	}
 	switch {
 	case code == TransactionUnsupported || code == DuplicateSequence || d.ProducerID < 0:
 		return code, offset
@@ -212,7 +218,7 @@ func (k *committer) judgeTransactional(p *Partition, d *chunk.Detail) Code {
 		return InvalidProducerIDMapping
 	case t.epoch != d.ProducerEpoch:
 		return InvalidProducerEpoch
-	case joins && d.BaseSequence != 0 && p.producers[d.ProducerID] == nil:
+	case joins && d.BaseSequence != 0 && p.producers[d.ProducerID] == nil && !k.recovering:
 		return OutOfOrderSequence // an epoch begins at 0: what came before it is missing
 	case joins:
 		return OK
@@ -266,6 +272,10 @@ func (k *committer) accept(p *Partition, position, length, records uint32, maxTi
 func (k *committer) open() *container {
 	c := k.command
 	fresh := container{node: k.node.ID, epoch: c.NodeEpoch, segment: c.Segment, copy: copyKey(c.Copy)}
+	if n := k.holder; n != nil {
+		fresh.node, fresh.epoch = n.ID, n.Epoch
+		n.released = slices.DeleteFunc(n.released, func(segment uint64) bool { return segment == c.Segment })
+	}
 	k.container = k.hot[fresh.keys()]
 	if c.Segment == 0 || k.container == nil {
 		if c.Segment == 0 {

@@ -35,6 +35,15 @@ func (p *Partition) EpochEnd(epoch int32) (found int32, end int64, ok bool) {
 	return found, p.epochs[later].start, true
 }
 
+// EpochAt is the leader epoch in which an offset was given.
+func (p *Partition) EpochAt(offset int64) int32 {
+	later := sort.Search(len(p.epochs), func(i int) bool { return p.epochs[i].start > offset })
+	if later == 0 {
+		return 0
+	}
+	return p.epochs[later-1].epoch
+}
+
 func (p *Partition) snapshotEpochs() (out []*metapb.SnapshotLeaderEpoch) {
 	for _, e := range p.epochs {
 		out = append(out, &metapb.SnapshotLeaderEpoch{Epoch: e.epoch, StartOffset: e.start})

@@ -68,6 +68,16 @@ func (ps producers) judge(d *chunk.Detail) (Code, int64) {
 	return OK, -1
 }
 
+// misses says whether a batch that is out of order is so because others before it are missing: of its epoch, or the beginning of a later one.
+func (ps producers) misses(d *chunk.Detail) bool {
+	p := ps[d.ProducerID]
+	if p == nil || d.ProducerEpoch != p.epoch {
+		return p != nil && d.ProducerEpoch > p.epoch
+	}
+	ahead := (int64(d.BaseSequence) - int64(nextSequence(p.batches[p.count-1].last))) & math.MaxInt32
+	return ahead > 0 && ahead < math.MaxInt32/2
+}
+
 // remember enters a batch that was accepted.
 func (p *Partition) remember(d *chunk.Detail, baseOffset, nowMillis int64) {
 	if p.producers == nil {

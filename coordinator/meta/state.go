@@ -176,9 +176,11 @@ func (s *State) current(e *metapb.Entry) bool {
 type applier struct {
 	*State
 	obs Observer
-	// recovering: what is there is taken, at whatever durability. skips, not nil only then, says which of a chunk's runs are not.
+	// recovering: what is there is taken, at whatever durability, but for what elsewhere tells of. holder is the node on whose disk a chunk was
+	// found, nil for none.
 	recovering bool
-	skips      func(TopicPartition) bool
+	elsewhere  Elsewhere
+	holder     *Node
 }
 
 func (a *applier) verdict(id []byte, v Verdict) {

@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -144,6 +145,18 @@ func (m *Mem) LoseWriteback(name string) error {
 		node.pending[i].data = nil
 	}
 	return nil
+}
+
+// Durable says whether what a reader sees in bytes [from, to) of a file is certain to be there after a crash, under the same name.
+func (m *Mem) Durable(name string, from, to int64) bool {
+	name = path.Clean(name)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	node := m.mu.names[name]
+	if node == nil || node.isDir || m.mu.durableNames[name] != node || to > int64(min(len(node.live), len(node.durable))) {
+		return false
+	}
+	return bytes.Equal(node.live[from:to], node.durable[from:to])
 }
 
 func (m *Mem) invalidate() {

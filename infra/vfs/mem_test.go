@@ -166,6 +166,30 @@ func TestLostWritebackIsVisibleButNeverDurable(t *testing.T) {
 	}
 }
 
+func TestDurableIsWhatACrashLeavesForCertain(t *testing.T) {
+	m := NewMem()
+	f := must[File](t)(m.Create("a"))
+	must[int](t)(f.WriteAt([]byte("abcd"), 0))
+	check := func(when string, from, to int64, want bool) {
+		t.Helper()
+		if m.Durable("a", from, to) != want {
+			t.Errorf("%s: [%d, %d) durable: %v", when, from, to, !want)
+		}
+	}
+	check("nothing is synced", 0, 4, false)
+	ok(t, f.SyncData())
+	check("the name is not synced", 0, 4, false)
+	ok(t, m.SyncDir("."))
+	check("all is synced", 0, 4, true)
+	check("behind the end", 2, 5, false)
+	must[int](t)(f.WriteAt([]byte("X"), 3))
+	check("a byte is written anew", 0, 4, false)
+	check("those before it", 0, 3, true)
+	ok(t, m.LoseWriteback("a"))
+	ok(t, f.SyncData())
+	check("its write was lost", 3, 4, false)
+}
+
 func TestLimit(t *testing.T) {
 	m := NewMem()
 	m.SetLimit(1000)

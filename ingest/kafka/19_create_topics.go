@@ -70,7 +70,7 @@ func onceNamed[T any](elements []T, name func(*T) string) (once []*T, repeated [
 
 // createTopic judges and, unless validateOnly, creates one topic.
 func createTopic(ctx context.Context, call *call, validateOnly bool, asked *kmsg.CreateTopicsRequestTopic, answer *kmsg.CreateTopicsResponseTopic) {
-	command, e, message := createTopicCommand(call, asked)
+	command, e, message := createTopicCommand(ctx, call, asked)
 	var verdict meta.Verdict
 	if command != nil { // the name and the configuration are judged first, whatever is wrong with the partitions
 		call.domain().Metadata.View(func(s *meta.State) { verdict = s.CheckCreateTopic(command) })
@@ -106,7 +106,7 @@ func createTopic(ctx context.Context, call *call, validateOnly bool, asked *kmsg
 
 // createTopicCommand turns what a client asks for into a command. Names and configuration are the state machine's to judge: where the number of
 // partitions or of replicas is refused, the command has one partition.
-func createTopicCommand(call *call, asked *kmsg.CreateTopicsRequestTopic) (*metapb.CreateTopic, *kerr.Error, string) {
+func createTopicCommand(ctx context.Context, call *call, asked *kmsg.CreateTopicsRequestTopic) (*metapb.CreateTopic, *kerr.Error, string) {
 	entries := make([]*metapb.ConfigEntry, 0, len(asked.Configs)+1)
 	for i := range asked.Configs {
 		if asked.Configs[i].Value == nil {
@@ -117,7 +117,7 @@ func createTopicCommand(call *call, asked *kmsg.CreateTopicsRequestTopic) (*meta
 	partitions, e, message := askedPartitions(call, asked)
 	command := newTopicCommand(call, asked.Topic, partitions, entries)
 	if e == nil {
-		e, message = unmetDurability(call, command)
+		e, message = unmetDurability(ctx, call, command)
 	}
 	return command, e, message
 }

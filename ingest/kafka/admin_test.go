@@ -149,6 +149,19 @@ func TestCreateTopics(t *testing.T) {
 	}
 }
 
+func TestAReplicatedTopicIsNotRefusedByANodeThatHasNotHeardOfASecondOne(t *testing.T) {
+	c := newCluster(t)
+	_, addr := start(t, c, Config{})
+	c.mu.Lock()
+	c.mu.behind = func() { c.addNode("elsewhere", 9092, "") }
+	c.mu.Unlock()
+	class := kmsg.CreateTopicsRequestTopicConfig{Name: "varve.durability", Value: kmsg.StringPtr("replicated")}
+	topic := kmsg.CreateTopicsRequestTopic{Topic: "t", NumPartitions: 1, ReplicationFactor: 1, Configs: []kmsg.CreateTopicsRequestTopicConfig{class}}
+	if got := createTopics(dial(t, addr), false, topic)[0]; got.ErrorCode != 0 {
+		t.Errorf("got %v (%s)", kerr.ErrorForCode(got.ErrorCode), orEmpty(got.ErrorMessage))
+	}
+}
+
 func TestATopicTwiceInARequestIsRefusedBothTimes(t *testing.T) {
 	c := newCluster(t)
 	_, addr := start(t, c, Config{})

@@ -32,6 +32,7 @@ type cluster struct {
 		log       map[meta.TopicPartition][]storedBatch
 		committed chan struct{} // closed and replaced at every commit
 		barrier   error         // what Barrier and Propose fail with
+		behind    func()        // called by Barrier: what has happened elsewhere
 		propose   error
 		polls     int // long polls that have begun
 	}
@@ -112,6 +113,12 @@ func (c *cluster) View(f func(*meta.State)) {
 }
 
 func (c *cluster) Barrier(context.Context) error {
+	c.mu.Lock()
+	behind := c.mu.behind
+	c.mu.Unlock()
+	if behind != nil {
+		behind()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.mu.barrier

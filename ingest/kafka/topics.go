@@ -42,15 +42,23 @@ func newTopicCommand(call *call, name string, partitions int32, configs []*metap
 }
 
 // unmetDurability refuses a topic of the class replicated where no second node could have copies: producing to it would fail. Kafka
-// refuses a replication factor above the number of brokers by the same code.
-func unmetDurability(call *call, command *metapb.CreateTopic) (*kerr.Error, string) {
+// refuses a replication factor above the number of brokers by the same code. A node may have come of which this one has not heard yet.
+func unmetDurability(ctx context.Context, call *call, command *metapb.CreateTopic) (*kerr.Error, string) {
 	for _, c := range command.Configs {
 		if c.Name != durabilityConfig || c.Value != "replicated" {
 			continue
 		}
-		met := false
-		call.domain().Metadata.View(func(s *meta.State) { met = copies.Met(s) })
-		if !met {
+		met := func() (met bool) {
+			call.domain().Metadata.View(func(s *meta.State) { met = copies.Met(s) })
+			return met
+		}
+		if met() {
+			continue
+		}
+		if err := call.domain().Metadata.Barrier(ctx); err != nil {
+			return proposalError(err, kerr.NotController), err.Error()
+		}
+		if !met() {
 			return kerr.InvalidReplicationFactor, "varve.durability=replicated needs two live ingest nodes, in different zones where zones are set."
 		}
 	}

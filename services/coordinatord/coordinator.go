@@ -162,7 +162,7 @@ func leaderConfig(p *process.Process, r *replica.Replica, log metalog.Log, obser
 	c := leader.Config{
 		Archive: archived, ClusterID: p.Cluster.ClusterID, LogID: p.Cluster.LogID, Log: log, Replica: r, Bus: p.Bus,
 		InternalAddress: p.Config.AdvertisedInternalAddr, Name: strings.ToValidUTF8(fmt.Sprintf("%s/%d", hostname, os.Getpid()), "?"),
-		StoreTime: p.Store.Now, Observer: observer, SnapshotEntries: uint64(p.Config.SnapshotEntries), Logger: p.Log,
+		StoreTime: p.Store.Now, Guard: p.Succeeded, Observer: observer, SnapshotEntries: uint64(p.Config.SnapshotEntries), Logger: p.Log,
 	}
 	if l, ok := log.(*jetstream.Log); ok && l.Replicated() {
 		// While the stream's servers elect a leader nobody answers: what is repeated often is answered soon after.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,30 +24,67 @@ import (
 // handoverTimeout bounds how long a leader that is told to end waits for its successor.
 const handoverTimeout = 3 * time.Second
 
+// MemberConfig says which coordinator of a group a member is, and what it needs of the process around it.
+type MemberConfig struct {
+	NodeID    int
+	Peers     election.Peers
+	Address   string // of the own internal listener, as Peers have it
+	ClusterID string
+	Caller    election.Caller
+	Bus       Bus
+	// Open opens the log and a replica of its state.
+	Open func(ctx context.Context) (*replica.Replica, metalog.Log, error)
+	// Leader is how to lead; LeaderAlive is the member's.
+	Leader func(r *replica.Replica, log metalog.Log) leader.Config
+	Log    *slog.Logger
+}
+
 // Member is one coordinator of a group: it stands by, leads, and stands by again.
 type Member struct {
-	process  *process.Process
+	cfg      MemberConfig
 	election *election.Member
-	appends  *appends
 	log      metalog.Log
 	replica  atomic.Pointer[replica.Replica] // nil before the log was read
-	reign    atomic.Pointer[reign]           // nil while this process does not lead
+	reign    atomic.Pointer[Reign]           // nil while this process does not lead
 	running  sync.WaitGroup
 }
 
 // RunMember runs a coordinator of a group until ctx ends or it cannot go on. serving is called when it stands by or leads.
-func RunMember(ctx context.Context, p *process.Process, serving func()) (err error) {
-	m := &Member{process: p, appends: newAppends(p.Registry)}
-	m.election, err = election.New(election.Config{
-		NodeID: p.Config.NodeID, Peers: p.Config.Peers, Caller: p.Client, Self: m.self, Heard: m.heard, LogAnswers: m.logAnswers, Logger: p.Log,
-		FeatureLevel: meta.FeatureLevel,
+func RunMember(ctx context.Context, p *process.Process, serving func()) error {
+	observer := newAppends(p.Registry)
+	m, err := NewMember(MemberConfig{
+		NodeID: p.Config.NodeID, Peers: p.Config.Peers, Address: p.Config.AdvertisedInternalAddr, ClusterID: p.Cluster.ClusterID,
+		Caller: p.Client, Bus: p.Bus, Log: p.Log,
+		Open:   func(ctx context.Context) (*replica.Replica, metalog.Log, error) { return OpenReplica(ctx, p, true) },
+		Leader: func(r *replica.Replica, log metalog.Log) leader.Config { return leaderConfig(p, r, log, observer) },
 	})
 	if err != nil {
 		return err
 	}
-	m.election.Register(p.Internal)
-	p.Internal.HandleOthers(m.find)
+	m.Register(p.Internal)
 	p.Internal.Serve()
+	m.observe(p.Registry)
+	return m.Run(ctx, serving)
+}
+
+// NewMember returns a member that Run runs.
+func NewMember(cfg MemberConfig) (m *Member, err error) {
+	m = &Member{cfg: cfg}
+	m.election, err = election.New(election.Config{
+		NodeID: cfg.NodeID, Peers: cfg.Peers, Caller: cfg.Caller, Self: m.self, Heard: m.heard, LogAnswers: m.logAnswers, Logger: cfg.Log,
+		FeatureLevel: meta.FeatureLevel,
+	})
+	return m, err
+}
+
+// Register has the internal listener serve what a member serves. It must serve before Run.
+func (m *Member) Register(internal *rpc.Server) {
+	m.election.Register(internal)
+	internal.HandleOthers(m.find)
+}
+
+// Run stands by and leads until ctx ends or the member cannot go on. serving is called when it has read the log.
+func (m *Member) Run(ctx context.Context, serving func()) (err error) {
 	if err := m.election.Check(ctx); err != nil {
 		return err
 	}
@@ -54,7 +92,7 @@ func RunMember(ctx context.Context, p *process.Process, serving func()) (err err
 	m.running.Go(func() { m.election.Run(background) })
 	defer m.running.Wait()
 	defer stop()
-	r, log, err := OpenReplica(ctx, p, true)
+	r, log, err := m.cfg.Open(ctx)
 	if err != nil {
 		return err
 	}
@@ -64,7 +102,6 @@ func RunMember(ctx context.Context, p *process.Process, serving func()) (err err
 		r.Close()
 		err = errors.Join(err, log.Close())
 	}()
-	m.observe(p.Registry)
 	serving()
 	err = m.run(ctx)
 	if ctx.Err() != nil {
@@ -87,12 +124,12 @@ func (m *Member) run(ctx context.Context) error {
 
 // standBy follows the log until it is this member's turn to lead.
 func (m *Member) standBy(ctx context.Context) error {
-	m.process.Log.Info("coordinator stands by", "node", m.process.Config.NodeID, "seq", m.replica.Load().Seq())
+	m.cfg.Log.Info("coordinator stands by", "node", m.cfg.NodeID, "seq", m.replica.Load().Seq())
 	following, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var follower sync.WaitGroup
 	follower.Go(func() {
-		if err := m.replica.Load().Follow(following, m.process.Bus, m.process.Cluster.ClusterID); err != nil {
+		if err := m.replica.Load().Follow(following, m.cfg.Bus, m.cfg.ClusterID); err != nil {
 			stop(err)
 		}
 	})
@@ -107,25 +144,25 @@ func (m *Member) standBy(ctx context.Context) error {
 
 // lead takes over, and returns nil when another has, or was first.
 func (m *Member) lead(ctx context.Context) error {
-	p, r := m.process, m.replica.Load()
+	r := m.replica.Load()
 	began := time.Now()
 	m.election.Contend(true)
-	n, err := begin(ctx, p, r, m.leaderConfig())
+	n, err := Begin(ctx, m.cfg.Bus, m.leaderConfig())
 	m.election.Contend(false)
 	if err == nil {
 		m.reign.Store(n)
-		epoch, _ := n.leader.Leading()
-		p.Log.Info("coordinator leads", "epoch", epoch, "seq", r.Seq(), "metalog", p.Cluster.Metalog, "cluster", p.Cluster.ClusterID,
-			"internal_address", p.Config.AdvertisedInternalAddr, "took", time.Since(began))
+		epoch, _ := n.Leader.Leading()
+		m.cfg.Log.Info("coordinator leads", "epoch", epoch, "seq", r.Seq(), "cluster", m.cfg.ClusterID, "internal_address", m.cfg.Address,
+			"took", time.Since(began))
 		err = m.await(ctx, n)
 		m.reign.Store(nil)
-		n.end()
+		n.End()
 		if ctx.Err() != nil {
 			return m.handOver(ctx, epoch)
 		}
 	}
 	if errors.Is(err, leader.ErrFenced) || errors.Is(err, leader.ErrLeaderAlive) {
-		p.Log.Info("another coordinator leads", "reason", err)
+		m.cfg.Log.Info("another coordinator leads", "reason", err)
 		m.election.Lost(time.Since(began))
 		return nil
 	}
@@ -133,16 +170,16 @@ func (m *Member) lead(ctx context.Context) error {
 }
 
 // await returns when the leader has stopped or has to.
-func (m *Member) await(ctx context.Context, n *reign) error {
+func (m *Member) await(ctx context.Context, n *Reign) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-n.ended:
-			return n.err
+		case <-n.Ended():
+			return n.Err()
 		case <-m.election.Deposed():
-			if err := n.leader.Doubt(ctx); err != nil {
-				m.process.Log.Warn("a peer knows of a later leader", "error", err)
+			if err := n.Leader.Doubt(ctx); err != nil {
+				m.cfg.Log.Warn("a peer knows of a later leader", "error", err)
 			}
 		}
 	}
@@ -155,20 +192,20 @@ func (m *Member) handOver(ctx context.Context, epoch uint64) error {
 	defer cancel()
 	m.election.Leave()
 	if err := m.election.Yield(ctx, epoch); err != nil {
-		m.process.Log.Warn("leader stops without a successor", "error", err)
+		m.cfg.Log.Warn("leader stops without a successor", "error", err)
 		return stopping
 	}
 	r := m.replica.Load()
 	following, stop := context.WithCancel(ctx)
 	defer stop()
 	var follower sync.WaitGroup
-	follower.Go(func() { _ = r.Follow(following, m.process.Bus, m.process.Cluster.ClusterID) }) // it ends with this process
+	follower.Go(func() { _ = r.Follow(following, m.cfg.Bus, m.cfg.ClusterID) }) // it ends with this process
 	defer follower.Wait()
 	if err := r.AwaitLeader(ctx, epoch+1); err != nil {
-		m.process.Log.Warn("leader stops without having heard of its successor", "error", err)
+		m.cfg.Log.Warn("leader stops without having heard of its successor", "error", err)
 		return stopping
 	}
-	m.process.Log.Info("another coordinator leads", "epoch", r.LeaderEpoch())
+	m.cfg.Log.Info("another coordinator leads", "epoch", r.LeaderEpoch())
 	return stopping
 }
 
@@ -182,8 +219,8 @@ func (m *Member) self() (s election.Self) {
 		s.Epoch, s.Leader, s.Seq = state.LeaderEpoch(), state.LeaderAddress(), state.Seq()
 	})
 	if n := m.reign.Load(); n != nil {
-		_, s.Leading = n.leader.Leading()
-		s.Stalled = n.leader.Stalled()
+		_, s.Leading = n.Leader.Leading()
+		s.Stalled = n.Leader.Stalled()
 	}
 	return s
 }
@@ -203,11 +240,11 @@ func (m *Member) logAnswers(ctx context.Context) bool {
 // find returns what serves a method: the reign's handler, else one that says where the leader is.
 func (m *Member) find(method string) rpc.Handler {
 	if n := m.reign.Load(); n != nil {
-		return n.handlers[method]
+		return n.Handler(method)
 	}
 	return func(context.Context, []byte) (proto.Message, error) {
 		address := m.self().Leader
-		if address == "" || address == m.process.Config.AdvertisedInternalAddr {
+		if address == "" || address == m.cfg.Address {
 			return nil, replica.ErrNotLeader
 		}
 		return nil, rpc.NotLeader(replica.ErrNotLeader, address)
@@ -216,7 +253,7 @@ func (m *Member) find(method string) rpc.Handler {
 
 // leaderConfig is that of a leader that takes over from whom the log names now. Whoever is named later was first.
 func (m *Member) leaderConfig() leader.Config {
-	c := leaderConfig(m.process, m.replica.Load(), m.log, m.appends)
+	c := m.cfg.Leader(m.replica.Load(), m.log)
 	c.PeersSupport = m.election.PeersSupport
 	former := m.self().Leader
 	c.LeaderAlive = func(_ context.Context, address string) bool { return address != former }
@@ -224,7 +261,7 @@ func (m *Member) leaderConfig() leader.Config {
 }
 
 func (m *Member) observe(registry *prometheus.Registry) {
-	gauge := func(name, help string, value func(*reign) float64) prometheus.Collector {
+	gauge := func(name, help string, value func(*Reign) float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
 			if n := m.reign.Load(); n != nil {
 				return value(n)
@@ -233,9 +270,9 @@ func (m *Member) observe(registry *prometheus.Registry) {
 		})
 	}
 	registry.MustRegister(
-		gauge("varve_coordinator_leading", "1 where this coordinator leads, 0 where it stands by.", func(*reign) float64 { return 1 }),
-		gauge("varve_metalog_archive_lag_entries", "Metadata entries that are durable and not in the bucket's archive yet.", func(n *reign) float64 {
-			return float64(n.leader.ArchiveLag())
+		gauge("varve_coordinator_leading", "1 where this coordinator leads, 0 where it stands by.", func(*Reign) float64 { return 1 }),
+		gauge("varve_metalog_archive_lag_entries", "Metadata entries that are durable and not in the bucket's archive yet.", func(n *Reign) float64 {
+			return float64(n.Leader.ArchiveLag())
 		}),
 	)
 }

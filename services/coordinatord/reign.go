@@ -16,12 +16,17 @@ import (
 	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/infra/bus"
 	"github.com/varvelog/varve/infra/rpc"
-	"github.com/varvelog/varve/services/process"
 )
 
-// reign is one time of leading, with what runs beside the leader. Groups and shares begin anew from the state with each.
-type reign struct {
-	leader *leader.Leader
+// Bus is what a coordinator needs of the bus.
+type Bus interface {
+	replica.Bus
+	Respond(subject string, answer func(data []byte) []byte) (cancel func(), err error)
+}
+
+// Reign is one time of leading, with what runs beside the leader. Groups and shares begin anew from the state with each.
+type Reign struct {
+	Leader *leader.Leader
 	groups *group.Coordinator
 	shares *delivery.Coordinator
 
@@ -34,24 +39,25 @@ type reign struct {
 	running  sync.WaitGroup
 }
 
-// begin takes over, and returns when this process leads or cannot.
-func begin(ctx context.Context, p *process.Process, r *replica.Replica, config leader.Config) (_ *reign, err error) {
+// Begin takes over with config's replica, and returns when this process leads or cannot. Who asks on the bus is told so.
+func Begin(ctx context.Context, b Bus, config leader.Config) (_ *Reign, err error) {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	n := &reign{stop: stop, ended: make(chan struct{}), handlers: map[string]rpc.Handler{}}
+	n := &Reign{stop: stop, ended: make(chan struct{}), handlers: map[string]rpc.Handler{}}
 	defer func() {
 		if err != nil {
-			n.end()
+			n.End()
 		}
 	}()
-	if n.leader, err = leader.New(config); err != nil {
+	if n.Leader, err = leader.New(config); err != nil {
 		close(n.ended)
 		return nil, fmt.Errorf("configure leader: %w", err)
 	}
-	r.SetSubmitter(n.leader)
+	r, log := config.Replica, config.Logger
+	r.SetSubmitter(n.Leader)
 	started := make(chan struct{})
 	n.running.Go(func() {
 		defer close(n.ended)
-		n.err = n.leader.Run(background, func() { close(started) })
+		n.err = n.Leader.Run(background, func() { close(started) })
 	})
 	select {
 	case <-started:
@@ -60,19 +66,19 @@ func begin(ctx context.Context, p *process.Process, r *replica.Replica, config l
 	case <-ctx.Done():
 		return nil, fmt.Errorf("take over as leader: %w", ctx.Err())
 	}
-	n.groups = group.New(group.Limits{}, r, p.Log)
-	n.shares = delivery.New(r, p.Log)
-	n.leader.Register(n)
+	n.groups = group.New(group.Limits{}, r, log)
+	n.shares = delivery.New(r, log)
+	n.Leader.Register(n)
 	group.Register(n, n.groups)
 	delivery.Register(n, n.shares)
-	if n.cancel, err = p.Bus.Respond(bus.LeaderSubject(p.Cluster.ClusterID), n.leader.AnswerLeader); err != nil {
+	if n.cancel, err = b.Respond(bus.LeaderSubject(config.ClusterID), n.Leader.AnswerLeader); err != nil {
 		return nil, fmt.Errorf("answer who leads: %w", err)
 	}
 	return n, nil
 }
 
 // Handle implements rpc.Registrar. Who waits for a group's answer when the reign ends gets none, since the group goes on elsewhere.
-func (n *reign) Handle(method string, h rpc.Handler) {
+func (n *Reign) Handle(method string, h rpc.Handler) {
 	ofGroups := strings.HasPrefix(method, "group/")
 	n.handlers[method] = func(ctx context.Context, body []byte) (proto.Message, error) {
 		answer, err := h(ctx, body)
@@ -83,8 +89,17 @@ func (n *reign) Handle(method string, h rpc.Handler) {
 	}
 }
 
-// end stops leading: what is being appended is settled, and nobody is answered anything after that.
-func (n *reign) end() {
+// Handler serves a method, nil where it is none of a leader's.
+func (n *Reign) Handler(method string) rpc.Handler { return n.handlers[method] }
+
+// Ended is closed when the leader has stopped sequencing, for the reason that Err tells then.
+func (n *Reign) Ended() <-chan struct{} { return n.ended }
+
+// Err is why the leader has stopped.
+func (n *Reign) Err() error { return n.err }
+
+// End stops leading: what is being appended is settled, and nobody is answered anything after that.
+func (n *Reign) End() {
 	n.over.Store(true)
 	if n.cancel != nil {
 		n.cancel()

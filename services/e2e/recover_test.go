@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,12 +18,7 @@ import (
 // recoverBucket runs varve recover and returns its report.
 func recoverBucket(t *testing.T, bucket string, args ...string) *recovery.Report {
 	t.Helper()
-	args = append([]string{"recover", "--json", "--yes", "--bucket", "file://" + bucket}, args...)
-	var report recovery.Report
-	if err := json.Unmarshal([]byte(cluster.MustCommand(t, "", cluster.Binary(), args...)), &report); err != nil {
-		t.Fatalf("varve recover: no report: %v", err)
-	}
-	return &report
+	return recoverURL(t, "file://"+bucket, args...)
 }
 
 // loseAllButTheBucket removes what is in the data directory but the bucket, and what is said to stay.

@@ -16,7 +16,12 @@ import (
 // verifyBucket runs varve verify and returns its report and exit code.
 func verifyBucket(t *testing.T, bucket string, args ...string) (*verify.Report, int) {
 	t.Helper()
-	args = append([]string{"verify", "--json", "--bucket", "file://" + bucket}, args...)
+	return verifyURL(t, "file://"+bucket, args...)
+}
+
+func verifyURL(t *testing.T, url string, args ...string) (*verify.Report, int) {
+	t.Helper()
+	args = append([]string{"verify", "--json", "--bucket", url}, args...)
 	result := cluster.Command(t, "", cluster.Binary(), args...)
 	var report verify.Report
 	if err := json.Unmarshal([]byte(result.Stdout), &report); err != nil {

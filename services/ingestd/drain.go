@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/coordinator/replica"
+	"github.com/varvelog/varve/ingest/kafka"
 	"github.com/varvelog/varve/ingest/lane"
 )
 
@@ -22,6 +24,23 @@ const (
 	leaveTimeout = 2 * time.Second
 )
 
+// Leaving is what a node leaves the cluster with.
+type Leaving struct {
+	Log       *slog.Logger
+	Registrar *Registrar
+	Replica   *replica.Replica
+	Server    *kafka.Server
+	Lanes     *lane.Set
+	// Gone tells of a node that is known to have died, whatever the state says.
+	Gone func(id meta.NodeID, epoch uint64) bool
+}
+
+// Drain leaves the cluster. The internal listener must be up meanwhile, and for a worker of this process its loop must run. Close follows.
+func (n *Node) Drain(ctx context.Context) error {
+	l := Leaving{Log: n.log, Registrar: n.registrar, Replica: n.replica, Server: n.server, Lanes: n.lanes, Gone: n.watcher.Gone}
+	return l.Drain(ctx)
+}
+
 // Drain leaves the cluster so that nobody notices, as far as ctx allows:
 //
 //  1. The state says that the node leaves: Metadata answers of all nodes name others.
@@ -29,28 +48,27 @@ const (
 //     is in flight on them.
 //  3. The active hot segment is sealed, and tiering workers ship what this disk alone holds before they ship anything else.
 //
-// The internal listener must be up meanwhile, and for a worker of this process its loop must run. Close follows. What is not shipped in time
-// is said in one line: the disk must return then.
-func (n *Node) Drain(ctx context.Context) error {
+// What is not shipped in time is said in one line: the disk must return then.
+func (l *Leaving) Drain(ctx context.Context) error {
 	began := time.Now()
-	if err := n.registrar.Leave(ctx); err != nil {
-		n.log.Warn("the coordinator does not hear that this node leaves; clients will find out", "error", err)
+	if err := l.Registrar.Leave(ctx); err != nil {
+		l.Log.Warn("the coordinator does not hear that this node leaves; clients will find out", "error", err)
 	}
-	if n.hasPeers() {
+	if l.hasPeers() {
 		pause(ctx, followTime)
-		n.server.TurnAway()
+		l.Server.TurnAway()
 		pause(ctx, turnTime)
 	}
 	clients, cancel := within(ctx, 2)
-	err := errors.Join(n.server.Shutdown(clients), n.lanes.Close(clients))
+	err := errors.Join(l.Server.Shutdown(clients), l.Lanes.Close(clients))
 	cancel()
-	n.log.Debug("clients have left", "took", time.Since(began))
-	if sealed := n.registrar.Seal(ctx); sealed != nil {
-		n.log.Warn("seal the active hot segment", "error", sealed)
+	l.Log.Debug("clients have left", "took", time.Since(began))
+	if sealed := l.Registrar.Seal(ctx); sealed != nil {
+		l.Log.Warn("seal the active hot segment", "error", sealed)
 	}
-	n.awaitShipping(ctx)
-	n.tellRest(began)
-	n.registrar.Left(ctx)
+	l.awaitShipping(ctx)
+	l.tellRest(began)
+	l.Registrar.Left(ctx)
 	return err
 }
 
@@ -72,22 +90,22 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // hasPeers says whether clients have another node to go to.
-func (n *Node) hasPeers() bool {
-	own, others := n.registrar.Registration().Node, false
-	n.replica.View(func(s *meta.State) {
+func (l *Leaving) hasPeers() bool {
+	own, others := l.Registrar.Registration().Node, false
+	l.Replica.View(func(s *meta.State) {
 		for _, other := range s.Nodes() {
-			others = others || other.ID != own && other.Serves() && !n.watcher.Gone(other.ID, other.Epoch)
+			others = others || other.ID != own && other.Serves() && !l.Gone(other.ID, other.Epoch)
 		}
 	})
 	return others
 }
 
 // awaitShipping returns when nothing that can be shipped is on this disk alone, or ctx ends.
-func (n *Node) awaitShipping(ctx context.Context) {
+func (l *Leaving) awaitShipping(ctx context.Context) {
 	wake := make(chan struct{}, 1)
-	defer n.replica.Listen(changes{meta.ChangedContainers, wake})()
+	defer l.Replica.Listen(changes{meta.ChangedContainers, wake})()
 	for {
-		if u := n.unshipped(); u.ShippableSegments == 0 {
+		if u := l.Unshipped(); u.ShippableSegments == 0 {
 			return
 		}
 		select {
@@ -98,20 +116,21 @@ func (n *Node) awaitShipping(ctx context.Context) {
 	}
 }
 
-func (n *Node) unshipped() (u meta.Unshipped) {
-	n.replica.View(func(s *meta.State) { u = s.Unshipped(n.registrar.Registration().Node) })
+// Unshipped is what is on the node's disk alone.
+func (l *Leaving) Unshipped() (u meta.Unshipped) {
+	l.Replica.View(func(s *meta.State) { u = s.Unshipped(l.Registrar.Registration().Node) })
 	return u
 }
 
-func (n *Node) tellRest(began time.Time) {
-	u := n.unshipped()
+func (l *Leaving) tellRest(began time.Time) {
+	u := l.Unshipped()
 	if u.Segments == 0 {
-		n.log.Info("drained: nothing is on this disk alone", "took", time.Since(began).Round(time.Millisecond))
+		l.Log.Info("drained: nothing is on this disk alone", "took", time.Since(began).Round(time.Millisecond))
 		return
 	}
-	disk := n.hotLog.DiskUUID()
-	n.log.Warn("not everything was shipped before the node had to end (--drain-timeout): its disk must return, or these records are gone",
-		"node", int32(n.registrar.Registration().Node), "disk", disk.String(), "segments", u.Segments, "bytes", u.Bytes,
+	disk := l.Registrar.HotLog.DiskUUID()
+	l.Log.Warn("not everything was shipped before the node had to end (--drain-timeout): its disk must return, or these records are gone",
+		"node", int32(l.Registrar.Registration().Node), "disk", disk.String(), "segments", u.Segments, "bytes", u.Bytes,
 		"in_open_transactions", u.Segments-u.ShippableSegments, "took", time.Since(began).Round(time.Millisecond))
 }
 

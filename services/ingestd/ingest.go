@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"path"
 	"path/filepath"
 	"sync"
@@ -151,9 +152,12 @@ func (n *Node) openLanes(ctx context.Context, p *process.Process) error {
 	}
 	template.DiskId = diskID(n.hotLog)
 	n.registrar = &Registrar{Log: p.Log, Replica: n.replica, HotLog: n.hotLog, Template: template}
+	open := func(ctx context.Context, address string) (net.Conn, error) {
+		return p.Client.OpenStream(ctx, address, copiesPath)
+	}
 	n.lanes, err = lane.New(lane.Config{
 		BudgetBytes: int64(p.Config.RequestMemory), SealAge: p.Config.SealAge, PutsPerSecond: p.Config.ObjectPuts,
-	}, lane.Dependencies{Log: n.hotLog, Store: p.Store, Replica: n.replica, Epochs: n.registrar, Peers: peers{p.Client, n.replica},
+	}, lane.Dependencies{Log: n.hotLog, Store: p.Store, Replica: n.replica, Epochs: n.registrar, Peers: Peers{open, n.replica},
 		Observer: n.metrics, Cache: n.cache})
 	if err != nil {
 		return fmt.Errorf("configure lanes: %w", err)

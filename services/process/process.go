@@ -47,6 +47,7 @@ type Process struct {
 	server  *bus.Server
 	lock    io.Closer
 	serving atomic.Bool
+	leads   bool // it has the role that may lead
 }
 
 // How long a process waits at its start, for a coordinator that makes the bucket a cluster's and for NATS, before it says so.
@@ -60,7 +61,9 @@ const bucketTimeout = 15 * time.Second
 
 // Start opens the parts that role needs. On an error, what was opened is closed.
 func Start(ctx context.Context, c *config.Config, role config.Role, log *slog.Logger, level *slog.LevelVar) (_ *Process, err error) {
-	p := &Process{Config: c, Log: log, LogLevel: level, Registry: telemetry.NewRegistry(), Readiness: &telemetry.Readiness{}}
+	p := &Process{
+		Config: c, Log: log, LogLevel: level, Registry: telemetry.NewRegistry(), Readiness: &telemetry.Readiness{}, leads: role&config.RoleCoordinator != 0,
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.Close(context.WithoutCancel(ctx)))
@@ -138,23 +141,39 @@ func (p *Process) probeBucket(ctx context.Context) error {
 	})
 }
 
-// identityInterval is how often a process looks whether the bucket is still its own.
-const identityInterval = time.Minute
+// identityInterval is how often a process looks whether the bucket is still its own, and leaderInterval how often one does that may lead: what it
+// accepts after a recovery, nobody will find.
+const (
+	identityInterval = time.Minute
+	leaderInterval   = 5 * time.Second
+)
 
 // WatchIdentity returns when a recovery has put another log in the place of this process's (identity.ErrSucceeded), or ctx ends.
 func (p *Process) WatchIdentity(ctx context.Context) error {
+	interval := identityInterval
+	if p.leads {
+		interval = leaderInterval
+	}
 	for {
-		timer := time.NewTimer(identityInterval/2 + rand.N(identityInterval))
+		timer := time.NewTimer(interval/2 + rand.N(interval))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return nil
 		case <-timer.C:
 		}
-		if err := p.CheckIdentity(ctx); errors.Is(err, identity.ErrSucceeded) {
+		if err := p.Succeeded(ctx); err != nil {
 			return err
 		}
 	}
+}
+
+// Succeeded is identity.ErrSucceeded where a recovery has put another log in the place of this process's, nil where it has not or nobody can tell.
+func (p *Process) Succeeded(ctx context.Context) error {
+	if err := p.CheckIdentity(ctx); errors.Is(err, identity.ErrSucceeded) {
+		return err
+	}
+	return nil
 }
 
 // CheckIdentity says whether the bucket's metadata is still what this process is of.

@@ -356,7 +356,7 @@ func (p *Plan) rescue(ctx context.Context) error {
 	return nil
 }
 
-// adoptChunks commits object chunks that were not committed yet as far as the state knows, in the order in which they were made.
+// adoptChunks commits chunks that were not committed yet as far as the state knows, in an order in which they may have been.
 func (p *Plan) adoptChunks(ctx context.Context, infos map[meta.ChunkID]objstore.Info, shipped map[meta.ChunkID]map[meta.TopicPartition]bool) error {
 	var chunks []foundChunk
 	for _, id := range slices.SortedFunc(maps.Keys(infos), compareChunks) {
@@ -373,18 +373,22 @@ func (p *Plan) adoptChunks(ctx context.Context, infos map[meta.ChunkID]objstore.
 			chunks = append(chunks, c)
 		}
 	}
-	ascend(chunks)
-	for _, dir := range p.cfg.HotLogs {
-		found, err := p.readHotLog(dir)
-		if err != nil {
-			return err
-		}
-		chunks = append(chunks, found...)
-	}
-	slices.SortStableFunc(chunks, compareFound)
-	p.nameTopics(chunks)
+	var highest meta.NodeID
 	for i := range chunks {
-		p.adoptChunk(&chunks[i], shipped)
+		highest = max(highest, meta.NodeID(chunks[i].command.NodeId))
+	}
+	hot, err := p.readHotLogs(highest)
+	if err != nil {
+		return err
+	}
+	chunks = append(chunks, hot...)
+	p.nameTopics(chunks)
+	order := newSequencer(p.recovery, chunks)
+	for c, ok := order.next(); ok; c, ok = order.next() {
+		p.adoptChunk(c, meta.Elsewhere{
+			Stored: func(tp meta.TopicPartition) bool { return shipped[idOf(c.command)][tp] },
+			Later:  order.comesLater,
+		})
 	}
 	return nil
 }
@@ -415,10 +419,8 @@ func (p *Plan) nameTopics(chunks []foundChunk) {
 	}
 }
 
-func (p *Plan) adoptChunk(c *foundChunk, shipped map[meta.ChunkID]map[meta.TopicPartition]bool) {
-	k := c.command
-	runs := shipped[meta.ChunkID{Node: meta.NodeID(k.NodeId), Epoch: k.NodeEpoch, Lane: k.Lane, Seq: k.Seq}]
-	a := p.recovery.AdoptChunk(k, func(tp meta.TopicPartition) bool { return runs[tp] })
+func (p *Plan) adoptChunk(c *foundChunk, elsewhere meta.Elsewhere) {
+	a := p.recovery.AdoptChunk(c.command, c.holder, elsewhere)
 	counted := &p.Report.Chunks
 	if c.command.Segment != 0 {
 		counted = &p.Report.Hot

@@ -26,27 +26,17 @@ type foundChunk struct {
 	where         string
 	createdMillis int64
 	command       *metapb.CommitChunk
+	// holder is whose disk it was found on: its own node's, or that of one that has a copy. 0 for an object.
+	holder meta.NodeID
 }
 
 func compareChunks(x, y meta.ChunkID) int {
 	return cmp.Or(cmp.Compare(x.Node, y.Node), cmp.Compare(x.Epoch, y.Epoch), cmp.Compare(x.Lane, y.Lane), cmp.Compare(x.Seq, y.Seq))
 }
 
-// compareFound orders chunks by the time at which they were made, and those of a lane by their numbers whatever a clock has done meanwhile:
-// their times were made to ascend with them.
-func compareFound(x, y foundChunk) int {
-	a, b := x.command, y.command
-	return cmp.Or(cmp.Compare(x.createdMillis, y.createdMillis), cmp.Compare(a.NodeId, b.NodeId), cmp.Compare(a.NodeEpoch, b.NodeEpoch),
-		cmp.Compare(a.Lane, b.Lane), cmp.Compare(a.Seq, b.Seq))
-}
-
-// ascend makes the times of chunks that are in order of their lanes' numbers ascend within each epoch and lane.
-func ascend(chunks []foundChunk) {
-	for i := 1; i < len(chunks); i++ {
-		if a, b := chunks[i-1].command, chunks[i].command; a.NodeId == b.NodeId && a.Lane == b.Lane {
-			chunks[i].createdMillis = max(chunks[i].createdMillis, chunks[i-1].createdMillis)
-		}
-	}
+// idOf names a chunk, whichever of its keys or places it was found at.
+func idOf(c *metapb.CommitChunk) meta.ChunkID {
+	return meta.ChunkID{Node: meta.NodeID(c.NodeId), Epoch: c.NodeEpoch, Lane: c.Lane, Seq: c.Seq}
 }
 
 func commandOf(h chunk.Header, t chunk.Table, hedge uint32, segment uint64, position uint32) *metapb.CommitChunk {
@@ -84,27 +74,81 @@ func readObjectChunk(ctx context.Context, store objstore.Store, id meta.ChunkID,
 	return foundChunk{where: info.Key, createdMillis: h.CreatedMillis, command: commandOf(h, t, id.Hedge, 0, 0)}, nil
 }
 
-// readHotLog reads a hot log that is there, keeps others from using it meanwhile, and makes its disk part of the result.
-func (p *Plan) readHotLog(dir string) ([]foundChunk, error) {
-	dir = path.Clean(filepath.ToSlash(dir))
-	disk, err := hotlog.ReadIdentity(p.cfg.Files, dir)
-	if err != nil {
-		return nil, fmt.Errorf("read hot log %s: %w", dir, err)
+// hotLog is a hot log that is there.
+type hotLog struct {
+	dir    string
+	disk   [16]byte
+	chunks []foundChunk
+}
+
+// readHotLogs reads the hot logs that are there, keeps others from using them meanwhile, and makes their disks part of the result.
+func (p *Plan) readHotLogs(highest meta.NodeID) (chunks []foundChunk, err error) {
+	var logs []hotLog
+	for _, dir := range p.cfg.HotLogs {
+		log, err := p.readHotLog(path.Clean(filepath.ToSlash(dir)))
+		if err != nil {
+			return nil, fmt.Errorf("read hot log %s: %w", dir, err)
+		}
+		for i := range log.chunks {
+			highest = max(highest, meta.NodeID(log.chunks[i].command.NodeId))
+		}
+		logs = append(logs, log)
+	}
+	highest = max(highest, meta.NodeID(len(p.recovery.State().Nodes())))
+	for _, log := range logs {
+		owner := p.ownerOf(&log)
+		if owner == 0 {
+			if len(log.chunks) == 0 {
+				continue // it never held anything
+			}
+			highest++
+			owner = highest
+		}
+		if err := p.recovery.AdoptDisk(owner, log.disk); err != nil {
+			return nil, fmt.Errorf("hot log %s: %w", log.dir, err)
+		}
+		for i := range log.chunks {
+			log.chunks[i].holder = owner
+		}
+		chunks = append(chunks, log.chunks...)
+		p.next.Disks = append(p.next.Disks, hex.EncodeToString(log.disk[:]))
+	}
+	return chunks, nil
+}
+
+// replicatedLane is the one whose chunks lie on a second node's disk too.
+const replicatedLane = 2
+
+// ownerOf is the node whose disk it is, 0 where nothing tells: of chunks that have copies nobody can say which of the two is theirs.
+func (p *Plan) ownerOf(log *hotLog) meta.NodeID {
+	if n := p.recovery.State().NodeByDisk(log.disk); n != nil {
+		return n.ID
+	}
+	for i := range log.chunks {
+		if c := log.chunks[i].command; c.Lane != replicatedLane {
+			return meta.NodeID(c.NodeId)
+		}
+	}
+	return 0
+}
+
+func (p *Plan) readHotLog(dir string) (log hotLog, err error) {
+	log = hotLog{dir: dir}
+	if log.disk, err = hotlog.ReadIdentity(p.cfg.Files, dir); err != nil {
+		return log, err
 	}
 	lock, err := p.cfg.Files.Lock(path.Join(dir, "lock"))
 	if err != nil {
-		return nil, fmt.Errorf("lock hot log %s: %w", dir, err)
+		return log, fmt.Errorf("a process may be using it: %w", err)
 	}
 	p.locks = append(p.locks, lock)
 	if err := hotlog.Verify(p.cfg.Files, dir, func(hotlog.Report, error) {}); err != nil {
-		return nil, fmt.Errorf("read hot log %s: %w", dir, err)
+		return log, err
 	}
 	names, err := p.cfg.Files.List(dir)
 	if err != nil {
-		return nil, fmt.Errorf("list hot log %s: %w", dir, err)
+		return log, err
 	}
-	var chunks []foundChunk
-	own := p.recovery.State().NodeByDisk(disk)
 	for _, name := range names {
 		digits, isSegment := strings.CutSuffix(name, ".seg")
 		id, err := strconv.ParseUint(digits, 10, 64)
@@ -117,30 +161,17 @@ func (p *Plan) readHotLog(dir string) ([]foundChunk, error) {
 			}
 			c, err := chunk.Parse(f.Payload)
 			if err != nil {
-				return fmt.Errorf("chunk at %d: %w", f.Position, err)
+				return fmt.Errorf("%s: chunk at %d: %w", name, f.Position, err)
 			}
-			if own != nil && meta.NodeID(c.Header.NodeID) != own.ID {
-				return nil // a copy of another node's chunk
-			}
-			chunks = append(chunks, foundChunk{
+			log.chunks = append(log.chunks, foundChunk{
 				where: fmt.Sprintf("%s/%s at %d", dir, name, f.Position), createdMillis: c.Header.CreatedMillis, command: commandOf(c.Header, c.Table, 0, id, f.Position),
 			})
 			return nil
 		})
 		if err != nil {
-			return nil, fmt.Errorf("read hot log %s: %w", dir, err)
+			return log, err
 		}
 		p.cfg.Progress(report.FileBytes)
 	}
-	ascend(chunks)
-	switch {
-	case own == nil && len(chunks) == 0:
-		return nil, nil // it never held anything
-	case own == nil:
-		if err := p.recovery.AdoptDisk(meta.NodeID(chunks[0].command.NodeId), disk); err != nil {
-			return nil, fmt.Errorf("hot log %s: %w", dir, err)
-		}
-	}
-	p.next.Disks = append(p.next.Disks, hex.EncodeToString(disk[:]))
-	return chunks, nil
+	return log, nil
 }

@@ -2,7 +2,6 @@ package recovery
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 
@@ -26,6 +25,9 @@ func (p *Plan) finish() (*meta.State, error) {
 // Execute carries the plan out. Where it fails, or is interrupted, the bucket is as it was, but for objects that nothing refers to.
 func (p *Plan) Execute(ctx context.Context) error {
 	store := p.next.Metadata(p.cfg.Store)
+	if err := p.log.fence(ctx); err != nil {
+		return err
+	}
 	for _, f := range p.fillers {
 		if err := upload.Put(ctx, p.cfg.Store, f.key, f.body, p.cfg.Logger); err != nil {
 			return err
@@ -41,12 +43,33 @@ func (p *Plan) Execute(ctx context.Context) error {
 	if err := p.writeLog(ctx, store, entry); err != nil {
 		return err
 	}
+	for _, log := range append([]formerLog{p.log}, p.others...) {
+		if err := log.unmoved(ctx); err != nil {
+			return err
+		}
+	}
 	if err := identity.Replace(ctx, p.cfg.Store, p.next, p.version); err != nil {
 		return err
 	}
 	p.Report.Done = true
+	p.fenceForGood(ctx)
 	p.sweepAttempts(ctx)
 	return nil
+}
+
+// fenceForGood fences the former log once more, and one whose place it is that of a recovery which was not used. What it cannot do, each of their
+// processes does when it looks at the identity.
+func (p *Plan) fenceForGood(ctx context.Context) {
+	for _, log := range append([]formerLog{p.log}, p.others...) {
+		late, err := log.fenceForGood(ctx)
+		if err != nil {
+			p.cfg.Logger.Warn("a log that was replaced could not be fenced", "log", fmt.Sprintf("%x", log.logID), "error", err)
+		}
+		if late > 0 {
+			p.Report.Late += late
+			p.Report.Missing = append(p.Report.Missing, fmt.Sprintf("%d entries that a process of log %x appended while its place was taken", late, log.logID))
+		}
+	}
 }
 
 func (p *Plan) firstEntry() ([]byte, error) {
@@ -57,7 +80,7 @@ func (p *Plan) firstEntry() ([]byte, error) {
 }
 
 func (p *Plan) writeSnapshot(ctx context.Context, store objstore.Store, entry []byte) error {
-	hash := sha256.Sum256(entry)
+	hash := hashOf(entry)
 	manifest, err := p.state.Snapshot(hash[:], func(hash [32]byte, part []byte) error {
 		return upload.Put(ctx, store, replica.PartKey(hash), part, p.cfg.Logger)
 	})

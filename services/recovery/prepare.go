@@ -57,6 +57,8 @@ type Plan struct {
 	fillers  []filler
 	state    *meta.State
 	former   [16]byte
+	log      formerLog             // that of former
+	others   []formerLog           // that of a recovery which was not used, and is done again
 	unnamed  map[meta.TopicID]bool // topics whose names are lost
 	orphans  map[meta.SegmentID]objstore.Info
 	locks    []io.Closer
@@ -132,6 +134,7 @@ func (p *Plan) findLog(ctx context.Context) (*salvage.Found, error) {
 		return nil, err
 	}
 	if cluster.Recovered() && unused(found) {
+		p.others = append(p.others, describeFormer(cluster.Metadata(p.cfg.Store), cluster, found))
 		base = cluster.Formerly()
 		p.Report.Again = true
 		if found, err = p.salvage(ctx, base); err != nil {
@@ -145,6 +148,7 @@ func (p *Plan) findLog(ctx context.Context) (*salvage.Found, error) {
 		return nil, err
 	}
 	p.former = base.LogID
+	p.log = describeFormer(base.Metadata(p.cfg.Store), base, found)
 	p.next = identity.Successor(base, base.Metalog, base.LogID)
 	p.describe(base.ClusterID, base.Metalog, base.LogID)
 	return found, nil
@@ -196,6 +200,7 @@ func (p *Plan) findLogWithoutIdentity(ctx context.Context) (*salvage.Found, erro
 		return nil, err
 	}
 	var best *salvage.Found
+	var bestStore objstore.Store
 	metalog := identity.MetalogJetStream
 	for _, prefix := range prefixes {
 		for _, kind := range []string{identity.MetalogJetStream, identity.MetalogBucket} {
@@ -204,12 +209,13 @@ func (p *Plan) findLogWithoutIdentity(ctx context.Context) (*salvage.Found, erro
 				return nil, err
 			}
 			if best == nil || better(found, best) {
-				best, metalog = found, kind
+				best, bestStore, metalog = found, prefixed(p.cfg.Store, prefix), kind
 			}
 		}
 	}
 	p.former = best.LogID
 	p.next = identity.Successor(nil, metalog, best.LogID)
+	p.log = describeFormer(bestStore, p.next, best)
 	p.describe(p.next.ClusterID, metalog, best.LogID)
 	p.Report.Missing = append(p.Report.Missing, "the cluster's id: clients are told a new one, and data directories of the former one are refused")
 	return best, nil

@@ -44,6 +44,8 @@ type Report struct {
 	Seq      uint64 `json:"seq"`
 	Snapshot uint64 `json:"snapshot"`
 	Unused   uint64 `json:"unused_entries,omitempty"`
+	// Late counts entries that came into the former log while its place was taken.
+	Late uint64 `json:"late_entries,omitempty"`
 
 	Topics     int `json:"topics"`
 	Partitions int `json:"partitions"`

@@ -40,8 +40,16 @@ type guest struct {
 	env     map[string]string
 }
 
-// openGuest compiles the guest to WebAssembly, unless file names it, and that to machine code, which is cached.
-func openGuest(ctx context.Context, file string, buildFlags ...string) (*guest, error) {
+// set gives an environment variable to instances that are started from now on.
+func (g *guest) set(name, value string) {
+	if g.env == nil {
+		g.env = map[string]string{}
+	}
+	g.env[name] = value
+}
+
+// openGuest has the guest compiled to WebAssembly, unless file names it, and compiles that to machine code, which is cached.
+func openGuest(ctx context.Context, file string, compile func(ctx context.Context, file string) error) (*guest, error) {
 	cache, err := cacheDir()
 	if err != nil {
 		return nil, err
@@ -49,7 +57,7 @@ func openGuest(ctx context.Context, file string, buildFlags ...string) (*guest, 
 	if file == "" {
 		file = filepath.Join(cache, fmt.Sprintf("guest-%d.wasm", os.Getpid()))
 		defer func() { _ = os.Remove(file) }() // it is in the cache of compiled code from here on
-		if err := build(ctx, file, buildFlags...); err != nil {
+		if err := compile(ctx, file); err != nil {
 			return nil, err
 		}
 	}
@@ -95,7 +103,10 @@ func cacheDir() (string, error) {
 	return dir, nil
 }
 
-func build(ctx context.Context, file string, flags ...string) error {
+// build compiles the guest into file.
+func build(ctx context.Context, file string) error { return buildWith(ctx, file) }
+
+func buildWith(ctx context.Context, file string, flags ...string) error {
 	args := append([]string{"build", "-ldflags=-s -w", "-trimpath", "-o", file}, flags...)
 	command := exec.CommandContext(ctx, "go", append(args, guestPackage)...)
 	command.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")

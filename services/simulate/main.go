@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -27,36 +28,42 @@ func main() {
 var errViolated = errors.New("an invariant does not hold")
 
 func run(ctx context.Context) error {
-	seeds := flag.Uint64("seeds", 100, "how many seeds to run")
+	seeds := flag.Uint64("seeds", 0, "how many seeds to run; 0 for 100, or 1,000 for each planted fault")
 	from := flag.Uint64("from", 1, "the first of them")
 	seed := flag.Uint64("seed", 0, "run this seed alone, and print its trace's hash")
 	trace := flag.Bool("trace", false, "with -seed: print what happens")
 	verbose := flag.Bool("verbose", false, "with -trace: print what clients say, too; the run may become another")
 	workers := flag.Int("workers", runtime.NumCPU(), "seeds run at once")
 	wasm := flag.String("guest", "", "run this compiled guest instead of compiling one")
+	output := flag.String("build", "", "compile the guest, with -planted one with faults, into this file, and end")
 	planted := flag.Bool("planted", false, "build faults into Varve, one for each invariant, and count the seeds until each is found")
 	invariant := flag.String("invariant", "", "with -planted: of this one alone")
 	flag.Parse()
+	compile := build
 	if *planted {
-		guest, err := openPlanted(ctx)
-		if err != nil {
-			return err
-		}
-		defer guest.close(ctx)
-		return hunt(ctx, guest, *invariant, *from, 1000, *workers)
+		compile = buildPlanted
 	}
-	guest, err := openGuest(ctx, *wasm)
+	if *output != "" {
+		return compile(ctx, *output)
+	}
+	guest, err := openGuest(ctx, *wasm, compile)
 	if err != nil {
 		return err
 	}
 	defer guest.close(ctx)
+	if *planted && *seed == 0 {
+		return hunt(ctx, guest, *invariant, *from, cmp.Or(*seeds, 1000), *workers)
+	}
+	if *planted {
+		guest.set("SIMULATE_PLANTED", *invariant)
+	}
 	if *verbose {
-		guest.env = map[string]string{"SIMULATE_VERBOSE": "1"}
+		guest.set("SIMULATE_VERBOSE", "1")
 	}
 	if *seed != 0 {
 		return one(ctx, guest, *seed, *trace)
 	}
-	return many(ctx, guest, *from, *seeds, *workers)
+	return many(ctx, guest, *from, cmp.Or(*seeds, 100), *workers)
 }
 
 // one runs a seed and prints what came of it.

@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
+
+	"github.com/varvelog/varve/services/simulate/world"
 )
 
 // plant is a fault built into the shipping code, for one of the invariants: text that stands there once is replaced. The replacement
@@ -92,7 +95,7 @@ func plantedOrder(entries []entry) []entry {
 func plantedRecord(r *Record) *Record {
 	changed := *r
 	if n := len(changed.Value); n > 0 && planted == "13" {
-		changed.Value = changed.Value[:n-1]
+		changed.Value, changed.tail = changed.Value[:n-1], nil // it is encoded anew
 	}
 	return &changed
 }
@@ -143,40 +146,42 @@ func overlay(root, dir string) (string, error) {
 	return file, nil
 }
 
-// openPlanted compiles a guest with all faults in it, none of which is awake.
-func openPlanted(ctx context.Context) (*guest, error) {
+// buildPlanted compiles a guest with all faults in it, none of which is awake, into a file.
+func buildPlanted(ctx context.Context, output string) error {
 	root, err := repository()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	dir, err := os.MkdirTemp("", "varve-planted-")
 	if err != nil {
-		return nil, fmt.Errorf("plant faults: %w", err)
+		return fmt.Errorf("plant faults: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	file, err := overlay(root, dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return openGuest(ctx, "", "-overlay", file)
+	return buildWith(ctx, output, "-overlay", file)
 }
 
 // hunt runs seeds with each fault awake until one of them fails, at most limit, and prints how many it took.
 func hunt(ctx context.Context, guest *guest, only string, from, limit uint64, workers int) error {
 	missed := 0
+	guest.set("SIMULATE_HASTY", "1")
 	for number := 1; number <= 16; number++ {
 		invariant := fmt.Sprint(number)
 		if only != "" && only != invariant {
 			continue
 		}
-		guest.env = map[string]string{"SIMULATE_PLANTED": invariant}
+		guest.set("SIMULATE_PLANTED", invariant)
+		began := time.Now()
 		seeds, found := search(ctx, guest, from, limit, workers)
 		if found == nil {
 			missed++
-			fmt.Printf("invariant %s: not found in %d seeds\n", invariant, limit)
+			fmt.Printf("invariant %s: not found in %d seeds, %v\n", invariant, limit, time.Since(began).Round(time.Second))
 			continue
 		}
-		fmt.Printf("invariant %s: found by seed %d (%d seeds): %s\n", invariant, seeds+from-1, seeds, found.violations[0])
+		fmt.Printf("invariant %s: found by seed %d (%d seeds), %v: %s\n", invariant, seeds+from-1, seeds, time.Since(began).Round(time.Second), found.violations[0])
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -189,7 +194,7 @@ func hunt(ctx context.Context, guest *guest, only string, from, limit uint64, wo
 
 // caught says whether a seed has seen an invariant broken: one that broke off, or that merely came to no end, has not.
 func caught(r *result) bool {
-	return r.ended && slices.ContainsFunc(r.violations, func(what string) bool { return !strings.HasPrefix(what, "progress") })
+	return r.ended && slices.ContainsFunc(r.violations, func(what string) bool { return !strings.HasPrefix(what, world.Progress) })
 }
 
 // search runs seeds side by side until one fails, and returns how many that took, counted in order.

@@ -15,7 +15,7 @@ func TestSeedReplays(t *testing.T) {
 		t.Skip("compiles the guest")
 	}
 	ctx := t.Context()
-	g, err := openGuest(ctx, "")
+	g, err := openGuest(ctx, "", build)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/varvelog/varve/coordinator/delivery"
 	"github.com/varvelog/varve/coordinator/group"
+	"github.com/varvelog/varve/coordinator/identity"
 	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/infra/telemetry"
 	"github.com/varvelog/varve/services/config"
@@ -85,7 +86,9 @@ func serveAll(ctx context.Context, p *process.Process) (err error) {
 func serveCoordinator(ctx context.Context, p *process.Process) (err error) {
 	if len(p.Config.Peers) > 0 {
 		defer p.SetServing(false)
-		return coordinatord.RunMember(ctx, p, func() { p.SetServing(true) })
+		return whileItsOwn(ctx, p, func(ctx context.Context) error {
+			return coordinatord.RunMember(ctx, p, func() { p.SetServing(true) })
+		})
 	}
 	coordinator, err := coordinatord.Start(ctx, p, false)
 	if err != nil {
@@ -94,6 +97,24 @@ func serveCoordinator(ctx context.Context, p *process.Process) (err error) {
 	defer func() { err = errors.Join(err, coordinator.Close()) }()
 	p.Internal.Serve()
 	return await(ctx, p, coordinator.Failed(), nil)
+}
+
+// whileItsOwn runs what ends with its context, until a recovery has put another log in the place of this process's.
+func whileItsOwn(ctx context.Context, p *process.Process, run func(context.Context) error) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	var watcher sync.WaitGroup
+	watcher.Go(func() {
+		if err := p.WatchIdentity(ctx); err != nil {
+			stop(err)
+		}
+	})
+	err := run(ctx)
+	stop(nil)
+	watcher.Wait()
+	if cause := context.Cause(ctx); errors.Is(cause, identity.ErrSucceeded) {
+		return cause
+	}
+	return err
 }
 
 func serveIngest(ctx context.Context, p *process.Process) (err error) {

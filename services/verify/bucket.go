@@ -158,6 +158,9 @@ func (v *verifier) classify(info objstore.Info) {
 			r.Pending.add(info.SizeBytes)
 		default:
 			r.Orphans.add(info.SizeBytes)
+			if len(r.Orphaned) < maxKeys {
+				r.Orphaned = append(r.Orphaned, key)
+			}
 		}
 	case key == identity.Key || strings.HasPrefix(key, "probe/"):
 	case v.cluster != nil && strings.HasPrefix(key, v.cluster.MetadataPrefix()+"meta/") && knownMetadata(strings.TrimPrefix(key, v.cluster.MetadataPrefix())):
@@ -165,7 +168,7 @@ func (v *verifier) classify(info objstore.Info) {
 		r.Former.add(info.SizeBytes)
 	default:
 		r.Strange.add(info.SizeBytes)
-		if len(r.Unknown) < 20 {
+		if len(r.Unknown) < maxKeys {
 			r.Unknown = append(r.Unknown, key)
 		}
 	}

@@ -6,8 +6,11 @@ import (
 	"sync"
 )
 
-// maxFindings bounds the findings that are kept; those above it are counted.
-const maxFindings = 1000
+// maxFindings bounds the findings that are kept, and maxKeys the objects that are named without being wrong; those above it are counted.
+const (
+	maxFindings = 1000
+	maxKeys     = 20
+)
 
 // Finding is something wrong.
 type Finding struct {
@@ -45,12 +48,13 @@ type Report struct {
 
 	// Orphans: nothing refers to them, nothing will. Garbage: the metadata knows that they are to be deleted. Pending: of jobs and chunks
 	// under way, or newer than the metadata that was read. Former: metadata from before a recovery. Strange: with names that are not Varve's.
-	Orphans Amount   `json:"orphans"`
-	Garbage Amount   `json:"garbage"`
-	Pending Amount   `json:"pending"`
-	Former  Amount   `json:"former"`
-	Strange Amount   `json:"strange"`
-	Unknown []string `json:"strange_keys,omitempty"` // the first few of Strange
+	Orphans  Amount   `json:"orphans"`
+	Garbage  Amount   `json:"garbage"`
+	Pending  Amount   `json:"pending"`
+	Former   Amount   `json:"former"`
+	Strange  Amount   `json:"strange"`
+	Orphaned []string `json:"orphan_keys,omitempty"`  // the first few of Orphans
+	Unknown  []string `json:"strange_keys,omitempty"` // the first few of Strange
 
 	HotLogs []HotLog `json:"hot_logs,omitempty"`
 
@@ -85,16 +89,17 @@ func (r *Report) Write(w io.Writer) error {
 		for _, rest := range []struct {
 			what string
 			Amount
+			keys []string
 		}{
-			{"orphans, which a sweep deletes", r.Orphans}, {"garbage, about to be deleted", r.Garbage}, {"newer than the metadata read", r.Pending},
-			{"metadata from before a recovery", r.Former}, {"with names that are not Varve's, left alone", r.Strange},
+			{"orphans, which a sweep deletes", r.Orphans, r.Orphaned}, {"garbage, about to be deleted", r.Garbage, nil}, {"newer than the metadata read", r.Pending, nil},
+			{"metadata from before a recovery", r.Former, nil}, {"with names that are not Varve's, left alone", r.Strange, r.Unknown},
 		} {
 			if rest.Objects > 0 {
 				p.line("%d objects (%d bytes) %s", rest.Objects, rest.Bytes, rest.what)
 			}
-		}
-		for _, key := range r.Unknown {
-			p.line("  %s", key)
+			for _, key := range rest.keys {
+				p.line("  %s", key)
+			}
 		}
 	}
 	for _, h := range r.HotLogs {

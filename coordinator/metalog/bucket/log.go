@@ -131,8 +131,8 @@ func (l *Log) Append(ctx context.Context, seq uint64, entry []byte, kind metalog
 	return nil
 }
 
-// Bounds implements metalog.Log. It asks for the next slot until one is free: one HEAD where this handle's own append was
-// the last.
+// Bounds implements metalog.Log. It looks for the first slot that is free: one HEAD where this handle's own append was
+// the last, else in strides.
 func (l *Log) Bounds(ctx context.Context) (first, next uint64, err error) {
 	for {
 		first, next = l.bounds()
@@ -147,9 +147,37 @@ func (l *Log) Bounds(ctx context.Context) (first, next uint64, err error) {
 		case err != nil:
 			return 0, 0, fmt.Errorf("find metalog's end at %d: %w", next, err)
 		default:
-			l.advance(next + 1)
+			if err := l.stride(ctx, next); err != nil {
+				return 0, 0, fmt.Errorf("find metalog's end behind %d: %w", next, err)
+			}
 		}
 	}
+}
+
+// stride goes on from a slot that is taken to the last before a free one, in strides that double and then halve: who only reads may be far behind, and
+// the log may grow faster than one question each takes. What it has found it keeps, also where it fails.
+func (l *Log) stride(ctx context.Context, taken uint64) error {
+	step, doubling := uint64(1), true
+	for step > 0 {
+		_, err := l.store.Head(ctx, Key(taken+step))
+		switch {
+		case err == nil:
+			taken += step
+			l.advance(taken + 1)
+		case errors.Is(err, objstore.ErrNotFound):
+			doubling = false
+		default:
+			l.advance(taken + 1)
+			return err
+		}
+		if doubling {
+			step *= 2
+		} else {
+			step /= 2
+		}
+	}
+	l.advance(taken + 1)
+	return nil
 }
 
 // endsAt says whether the log ends at next, which was found free. The writer knows: whoever took over from it would have

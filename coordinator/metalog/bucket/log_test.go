@@ -120,6 +120,37 @@ func TestReaderDoesNotTakeATruncatedSlotForTheEnd(t *testing.T) {
 	}
 }
 
+// counting counts what is asked of a store.
+type counting struct {
+	objstore.Store
+	heads int
+}
+
+func (c *counting) Head(ctx context.Context, key string) (objstore.Info, error) {
+	c.heads++
+	return c.Store.Head(ctx, key)
+}
+
+func TestAReaderThatIsFarBehindFindsTheEndInFewSteps(t *testing.T) {
+	ctx, store := context.Background(), &counting{Store: mem.New("metalog")}
+	reader, writer := open(t, store), open(t, store)
+	for seq := uint64(1); seq <= 1000; seq++ {
+		if err := writer.Append(ctx, seq, []byte("x"), metalog.Ordinary); err != nil {
+			t.Fatal(err)
+		}
+		if seq != 1 && seq != 2 && seq != 3 && seq != 64 && seq != 1000 {
+			continue
+		}
+		store.heads = 0
+		if first, next, err := reader.Bounds(ctx); err != nil || first != 1 || next != seq+1 {
+			t.Fatalf("bounds = [%d, %d), %v; want [1, %d)", first, next, err, seq+1)
+		}
+		if store.heads > 25 {
+			t.Errorf("%d questions for %d entries", store.heads, seq)
+		}
+	}
+}
+
 func TestGoldenObject(t *testing.T) {
 	want := []byte("VARVELOG\x00\x01\x00\x01j\xeb\x19q\x00\x00\x00\x00\x00\x00\x00\x07\x00\x00\x00\x00\x00\x00\x00\x05entry")
 	got := encode(7, []byte("entry"), metalog.Fence)

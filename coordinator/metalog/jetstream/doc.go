@@ -12,6 +12,11 @@
 // repeated, and so are appends, by coordinator/leader. A server that was cut off, and does not know yet that it leads the stream no more, may say that the
 // stream ends earlier than it does; so what Bounds says of a replicated stream is not the last word (Log.Replicated).
 //
+// After a crash a server of a cluster trusts its stream's files only up to the last snapshot of its Raft log, cuts them there and applies the rest again from the
+// Raft log, every append to which was synced. Where the log has been truncated beyond that snapshot the cut leaves a first sequence above the last, of which
+// the server says "Stream state encountered internal inconsistency on write"; it puts that right at once, and nothing is lost. While it applies, its stream
+// seems shorter than it is, like that of a server that was cut off.
+//
 // Reads go in batches by direct get, which any replica of the stream may answer; where a replica lags, the stream's leader
 // is asked for the entry. A purged stream never reuses a sequence, so an old writer stays fenced without further ado.
 package jetstream

@@ -136,6 +136,9 @@ func (c *Cluster) Of(role Role) (processes []*Process) {
 
 // prepare makes the hosts, the disks and the commands.
 func (c *Cluster) prepare() error {
+	if err := shareMounts(filepath.Join(c.config.Dir, "disks")); err != nil {
+		return err
+	}
 	for _, kind := range []struct {
 		role         Role
 		count, first int

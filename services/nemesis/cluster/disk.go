@@ -24,6 +24,20 @@ type disk struct {
 // errNoPower: this machine mounts no file system whose power can be cut.
 var errNoPower = errors.New("power cannot be cut here")
 
+// shareMounts has every process see what is mounted and unmounted under dir: each has a mount namespace of its own (ip netns exec), which would keep a
+// file system that is unmounted here.
+func shareMounts(dir string) error {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return err
+	}
+	for _, flags := range []uintptr{unix.MS_BIND, unix.MS_SHARED} {
+		if err := unix.Mount(dir, dir, "", flags, ""); err != nil {
+			return fmt.Errorf("share what is mounted in %s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
 // create makes the disk and mounts it.
 func (d *disk) create() error {
 	if err := os.MkdirAll(d.dir, 0o750); err != nil {

@@ -127,14 +127,14 @@ var Faults = []Fault{
 		Wants:  []history.Anomaly{history.ExternalSkip, history.InternalSkip, history.GroupSkipped},
 	},
 	{
-		Name: "a node that is forgotten takes along what others have too",
+		Name: "shipping forgets leader epochs, which begin when a node is forgotten",
 		Changes: []Change{{
-			File: "coordinator/meta/forget.go",
-			Old:  "		if given(c.node) && given(c.copy.node) {",
-			New:  "		if given(c.node) || given(c.copy.node) {",
+			File: "coordinator/leader/jobs.go",
+			Old:  "BaseOffset: run.BaseOffset, LeaderEpoch: epoch,",
+			New:  "BaseOffset: run.BaseOffset, LeaderEpoch: 0 * epoch,",
 		}},
 		Faults: "disk loss", Metalog: "bucket",
-		Wants: []history.Anomaly{history.LostWrite},
+		Wants: []history.Anomaly{history.ExternalNonMonotonic},
 	},
 	{
 		Name: "members that are dead stay in their group",

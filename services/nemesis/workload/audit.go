@@ -28,10 +28,10 @@ func (l *ledger) note(partition string, offset int64, value uint64) {
 	l.acknowledged[partition] = append(l.acknowledged[partition], history.Record{Offset: offset, Value: value})
 }
 
-// Audit reads all logs at one node, beside the clients, from their start to where they end by then. It complains where a record is not there that had been
+// Audit reads all logs at one node, beside the clients, from their start, or where the last audit ended, to where they end by then. It complains where a record is not there that had been
 // acknowledged before, and where an offset has another record than at the last audit, or none. What groups have committed goes into the history. It returns how many
 // records it has read.
-func (w *Workload) Audit(ctx context.Context, address string) (records int, err error) {
+func (w *Workload) Audit(ctx context.Context, address string, fromStart bool) (records int, err error) {
 	l := &life{w: w, ctx: ctx, name: "audit " + address, process: int(w.processes.Add(1))}
 	client, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.ClientID(l.name))
 	if err != nil {
@@ -66,7 +66,7 @@ func (w *Workload) Audit(ctx context.Context, address string) (records int, err 
 				if !ok || end.Err != nil {
 					return fmt.Errorf("end of %s: %w", place(topic, p), end.Err)
 				}
-				n, err := l.audit(client, described[topic], p, end.Offset, due[place(topic, p)])
+				n, err := l.audit(client, described[topic], p, end.Offset, due[place(topic, p)], fromStart)
 				sum.Add(int64(n))
 				if err != nil {
 					return fmt.Errorf("audit of %s at %s: %w", place(topic, p), address, err)
@@ -80,10 +80,20 @@ func (w *Workload) Audit(ctx context.Context, address string) (records int, err 
 }
 
 // audit reads one log up to its end, and compares it with the first due acknowledgements.
-func (l *life) audit(client *kgo.Client, topic kadm.TopicDetail, partition int32, end int64, due int) (records int, err error) {
+func (l *life) audit(client *kgo.Client, topic kadm.TopicDetail, partition int32, end int64, due int, fromStart bool) (records int, err error) {
 	name := place(topic.Topic, partition)
+	l.w.ledger.Lock()
+	before := l.w.ledger.read[name]
+	l.w.ledger.Unlock()
+	if end < int64(len(before)) {
+		l.w.config.Complain("%s ends at %d, and reached to %d before", name, end, len(before))
+		return 0, nil
+	}
 	values := make([]uint64, end)
 	options := kgo.ProcessFetchPartitionOpts{Topic: topic.Topic, Partition: partition}
+	if !fromStart {
+		options.Offset = int64(copy(values, before))
+	}
 	for options.Offset < end {
 		got, next, err := l.fetch(client, kadm.TopicID(topic.ID), options, false)
 		if err != nil {
@@ -108,9 +118,9 @@ func (l *life) audit(client *kgo.Client, topic kadm.TopicDetail, partition int32
 			complain("%s: value %d was acknowledged at offset %d, where value %d is now", name, r.Value, r.Offset, values[r.Offset])
 		}
 	}
-	for offset, value := range ledger.read[name] {
-		if int64(offset) >= end || values[offset] != value {
-			complain("%s: what was read at offset %d is not there any more, or another record: value %d (the log ends at %d)", name, offset, value, end)
+	for offset, value := range before {
+		if values[offset] != value {
+			complain("%s: what was read at offset %d, value %d, is not there any more, or another record: value %d", name, offset, value, values[offset])
 			break
 		}
 	}

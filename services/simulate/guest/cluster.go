@@ -189,7 +189,7 @@ func (c *cluster) up() bool {
 func (c *cluster) await(patience time.Duration, what string, condition func() bool) bool {
 	for deadline := time.Now().Add(patience); !condition(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			c.w.Fail("progress", "%v after faults are over there is not yet: %s", patience, what)
+			c.w.Fail(world.Progress, "%v after faults are over there is not yet: %s", patience, what)
 			return false
 		}
 	}

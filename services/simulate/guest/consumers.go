@@ -100,7 +100,7 @@ func (u *workload) checkOffsets() {
 		}
 	}
 	if err != nil {
-		u.w.Fail("progress", "fetch the group's offsets: %v", err)
+		u.w.Fail(world.Progress, "fetch the group's offsets: %v", err)
 		return
 	}
 	for _, at := range u.partitions {

@@ -30,7 +30,15 @@ func main() {
 	w := world.New(seed, os.Stdout)
 	w.Verbose = os.Getenv("SIMULATE_VERBOSE") != ""
 	w.Trace("seed %d swarm %v", seed, w.Swarm)
+	if os.Getenv("SIMULATE_HASTY") != "" {
+		w.Hasty = func() { end(w) }
+	}
 	run(w)
+	end(w)
+}
+
+// end says what came of it.
+func end(w *world.World) {
 	counts := w.Counts()
 	for _, name := range slices.Sorted(maps.Keys(counts)) {
 		w.Trace("count %s %d", name, counts[name])

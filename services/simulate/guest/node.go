@@ -28,6 +28,9 @@ import (
 // pingInterval is that of services/ingestd: a leader takes a node that is silent for a few of them for dead.
 const pingInterval = 200 * time.Millisecond
 
+// hotLogDir is where a node's disk has its hot log.
+const hotLogDir = "/hotlog"
+
 // laneBudget is small enough for clients to meet it.
 const laneBudget = 32 << 10
 
@@ -116,13 +119,16 @@ func (n *node) judge(r slog.Record) {
 func (n *node) openHotLog(s *seat) error {
 	files := s.disk.Mount(n.p)
 	return n.c.patiently(n.p.Context(), n.p, func() error {
-		log, _, err := hotlog.Open(files, "/hotlog", hotlog.Config{SegmentBytes: int64(32+n.c.w.IntN(64)) << 10, NoSpare: n.c.w.OneIn(2)})
+		log, _, err := hotlog.Open(files, hotLogDir, hotlog.Config{SegmentBytes: int64(32+n.c.w.IntN(64)) << 10, NoSpare: n.c.w.OneIn(2)})
 		var corrupt *hotlog.CorruptionError
 		if errors.As(err, &corrupt) {
-			n.c.w.Fail("12 failed fsync poisons", "%s: %v", n.p.Name, err)
+			n.c.w.Fail("2 bytes before metadata", "%s: bytes that were synced are not there: %v", n.p.Name, err)
 			n.p.Kill()
 		}
-		n.hotLog = log
+		if err == nil {
+			n.hotLog = log
+			n.c.oracle.knowDisk(log.DiskUUID(), n.disk)
+		}
 		return err
 	})
 }

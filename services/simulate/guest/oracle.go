@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"strings"
 	"sync"
 
@@ -27,6 +28,7 @@ type oracle struct {
 		high   map[meta.TopicPartition]int64
 		start  map[meta.TopicPartition]int64
 		log    metalog.Log
+		disks  map[[16]byte]*world.Disk
 	}
 }
 
@@ -43,6 +45,7 @@ func newOracle(c *cluster) *oracle {
 	o.mu.state = meta.New(logID)
 	o.mu.hashes, o.mu.chunks = map[uint64][32]byte{}, map[chunkKey]uint64{}
 	o.mu.high, o.mu.start = map[meta.TopicPartition]int64{}, map[meta.TopicPartition]int64{}
+	o.mu.disks = map[[16]byte]*world.Disk{}
 	c.log.Appended = o.appended
 	c.bucket.Stored = o.stored
 	c.bucket.Deleted = o.deleted
@@ -53,6 +56,13 @@ func (o *oracle) view(read func(s *meta.State)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	read(o.mu.state)
+}
+
+// knowDisk tells by which name the log knows a disk.
+func (o *oracle) knowDisk(id [16]byte, disk *world.Disk) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.mu.disks[id] = disk
 }
 
 // stored hears of objects; entries of the bucket's log are among them.
@@ -169,12 +179,37 @@ func (o *oracle) ChunkVerdict(c *metapb.CommitChunk, v *meta.ChunkVerdict) {
 	if n := s.Node(meta.NodeID(c.NodeId)); n == nil || n.Epoch != c.NodeEpoch {
 		w.Fail("1 one sequencer", "chunk %d of %+v is accepted under another epoch", c.Seq, key)
 	}
-	if c.Lane == 1 {
+	switch {
+	case c.VoidChunk:
+	case c.Lane != 1:
+		o.inspectDisk(c, c.NodeId, c.Segment, c.Position)
+		if c.Copy != nil {
+			o.inspectDisk(c, c.Copy.NodeId, c.Copy.Segment, c.Copy.Position)
+		}
+	default:
 		id := meta.ChunkID{Node: meta.NodeID(c.NodeId), Epoch: c.NodeEpoch, Lane: c.Lane, Seq: c.Seq, Hedge: c.Hedge}
 		if _, err := o.c.bucket.Inner.Head(context.Background(), id.Key()); err != nil {
 			w.Fail("2 bytes before metadata", "chunk %s is committed and not stored", id.Key())
 		}
 	}
+}
+
+// inspectDisk checks that a committed chunk would survive a loss of power where it is said to be. It is called with mu held.
+func (o *oracle) inspectDisk(c *metapb.CommitChunk, id int32, segment uint64, position uint32) {
+	n := o.mu.state.Node(meta.NodeID(id))
+	if n == nil || o.mu.disks[n.DiskID] == nil {
+		o.c.w.Fail("2 bytes before metadata", "chunk %d of lane %d is committed on a disk that nobody has: node %d", c.Seq, c.Lane, id)
+		return
+	}
+	disk, file := o.mu.disks[n.DiskID], fmt.Sprintf("%s/%020d.seg", hotLogDir, segment)
+	if disk.Durable(file, int64(position), int64(position)+int64(c.ChunkBytes)) {
+		return
+	}
+	broken := "2 bytes before metadata"
+	if disk.SyncFailed(file) {
+		broken = "12 failed fsync poisons"
+	}
+	o.c.w.Fail(broken, "chunk %d of lane %d is committed at %d of %s of node %d, and is not synced there", c.Seq, c.Lane, position, file, id)
 }
 
 // deleted hears of an object that is about to go.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/services/simulate/world"
 )
 
 // shipPatience is longer than the state makes a container wait that could not be shipped time and again.
@@ -20,7 +21,7 @@ func (c *cluster) quiesce() {
 	settled := func() bool { wrong = c.leftovers(); return wrong == "" }
 	for deadline := time.Now().Add(shipPatience); !settled(); time.Sleep(time.Second) {
 		if time.Now().After(deadline) {
-			c.w.Fail("progress", "%v after faults are over: %s", shipPatience, wrong)
+			c.w.Fail(world.Progress, "%v after faults are over: %s", shipPatience, wrong)
 			return
 		}
 	}

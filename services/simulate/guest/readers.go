@@ -147,7 +147,7 @@ func (u *workload) readAll(at partition, level kgo.IsolationLevel) map[int64]str
 	for next < end {
 		fetches := cl.PollFetches(ctx)
 		if ctx.Err() != nil {
-			u.w.Fail("progress", "%v cannot be read beyond %d of %d", at, next, end)
+			u.w.Fail(world.Progress, "%v cannot be read beyond %d of %d", at, next, end)
 			return records
 		}
 		fetches.EachRecord(func(r *kgo.Record) {

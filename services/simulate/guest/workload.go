@@ -87,12 +87,12 @@ func (u *workload) prepare() bool {
 	defer cancel()
 	response, err := request.RequestWith(ctx, cl)
 	if err != nil {
-		u.w.Fail("progress", "create topics: %v", err)
+		u.w.Fail(world.Progress, "create topics: %v", err)
 		return false
 	}
 	for _, t := range response.Topics {
 		if t.ErrorCode != 0 {
-			u.w.Fail("progress", "create topic %s: %v", t.Topic, kerr.ErrorForCode(t.ErrorCode))
+			u.w.Fail(world.Progress, "create topic %s: %v", t.Topic, kerr.ErrorForCode(t.ErrorCode))
 			return false
 		}
 	}
@@ -129,7 +129,7 @@ func (u *workload) finish() {
 	select {
 	case <-done:
 	case <-time.After(2 * time.Minute):
-		u.w.Fail("progress", "clients are not done two minutes after faults are over")
+		u.w.Fail(world.Progress, "clients are not done two minutes after faults are over")
 	}
 }
 

@@ -19,11 +19,17 @@ type Disk struct {
 	mu struct {
 		sync.Mutex
 		owner *Process
+		// unsynced are the files of which a sync has failed.
+		unsynced map[string]bool
 	}
 }
 
 // NewDisk returns an empty one.
-func (w *World) NewDisk() *Disk { return &Disk{world: w, mem: vfs.NewMem()} }
+func (w *World) NewDisk() *Disk {
+	d := &Disk{world: w, mem: vfs.NewMem()}
+	d.mu.unsynced = map[string]bool{}
+	return d
+}
 
 // Mount gives the disk to a process, and takes it from those that had it before.
 func (d *Disk) Mount(p *Process) vfs.FS {
@@ -46,6 +52,9 @@ func (d *Disk) Mount(p *Process) vfs.FS {
 		case call.Op == vfs.OpSyncData && w.Chance(w.Swarm.SyncFails):
 			w.Count("sync failed")
 			_ = d.mem.LoseWriteback(call.Path)
+			d.mu.Lock()
+			d.mu.unsynced[call.Path] = true
+			d.mu.Unlock()
 			return &vfs.Fault{Err: errIO}
 		case call.Op == vfs.OpSyncData || call.Op == vfs.OpSyncDir:
 			time.Sleep(w.Between(20*time.Microsecond, 2*time.Millisecond))
@@ -65,6 +74,16 @@ func (d *Disk) Owns(p *Process) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.mu.owner == p
+}
+
+// Durable says whether bytes [from, to) of a file would survive a loss of power now.
+func (d *Disk) Durable(file string, from, to int64) bool { return d.mem.Durable(file, from, to) }
+
+// SyncFailed says whether a sync of the file has failed.
+func (d *Disk) SyncFailed(file string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.mu.unsynced[file]
 }
 
 // LosePower leaves what was synced, and a seeded part of what was not.

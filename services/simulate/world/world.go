@@ -10,6 +10,9 @@ import (
 	"time"
 )
 
+// Progress is what Fail is told where nothing has been broken but something has not come to its end.
+const Progress = "progress"
+
 // World is everything that is not a process of the cluster.
 type World struct {
 	Swarm Swarm
@@ -28,6 +31,8 @@ type World struct {
 	trace io.Writer
 	// Verbose writes Detail's lines too.
 	Verbose bool
+	// Hasty ends the run at the first invariant that does not hold.
+	Hasty func()
 }
 
 // New makes a world from a seed. What happens in it is written to trace, a line an event.
@@ -67,6 +72,9 @@ func (w *World) Fail(invariant, format string, args ...any) {
 	}
 	w.mu.Unlock()
 	w.Trace("VIOLATION %s", text)
+	if w.Hasty != nil && invariant != Progress {
+		w.Hasty()
+	}
 }
 
 // Failed returns what did not hold.
