@@ -78,8 +78,8 @@ demo: build kcat ## the whole path on real input, with a SIGKILL in the middle, 
 demo-cluster: build kcat minio ## the same with a process for each role, on MinIO
 	go run ./localstack/demo -cluster $(ARGS)
 
-rolling: build ## restart process after process under load (ROLLING_ROUNDS=20), and measure what clients see of it
-	ROLLING_ROUNDS=$(ROLLING_ROUNDS) VARVE_BIN=$(abspath $(VARVE)) go test -v -count=1 -timeout 30m -run Rolling ./services/e2e
+rolling: build ## restart process after process under load (ROLLING_ROUNDS=20, ROLLING_KINDS="ingest leader standby tiering", ROLLING_METALOG=jetstream|bucket), and measure what clients see
+	ROLLING_ROUNDS=$(ROLLING_ROUNDS) VARVE_BIN=$(abspath $(VARVE)) go test -v -count=1 -timeout 60m -run Rolling ./services/e2e
 
 conformance: build ## compare Varve's answers with Apache Kafka's, and run Kafka's tools and many clients against it (needs Java, Maven, npm)
 	VARVE_CONFORMANCE=1 VARVE_BIN=$(abspath $(VARVE)) go test -v -count=1 -timeout 25m ./services/conformance

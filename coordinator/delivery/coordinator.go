@@ -60,6 +60,7 @@ type held struct {
 	*share.Partition
 	incarnation, version uint64 // that the state has once what is on its way is in it
 	isFlying             bool
+	begins               bool // where it begins is not known to be in the log yet
 
 	reservation    uint64 // 0 for none
 	reservedBefore time.Time

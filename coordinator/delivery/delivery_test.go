@@ -220,6 +220,43 @@ func TestAnotherLeaderGoesOnFromWhatIsDurable(t *testing.T) {
 	})
 }
 
+// Records were given out while where the partition begins was on its way into the log. Another leader would have begun behind them.
+func TestNothingIsOfferedBeforeItsBeginningIsDurable(t *testing.T) {
+	story(t, func(t *testing.T, l *stateLog, c *Coordinator, a, b member) {
+		l.configure(t, "share.auto.offset.reset", "latest")
+		hold := make(chan struct{})
+		l.with(func(l *stateLog) { l.mu.hold = hold })
+		l.produce(t, 0, 10)
+		answers := make(chan *metapb.DeliveryOfferResponse, 2)
+		for _, m := range []member{a, b} {
+			go func() { answers <- m.offer(time.Minute, wishFor(0)...) }()
+			synctest.Wait()
+		}
+		l.produce(t, 0, 20)
+		synctest.Wait()
+		if len(answers) > 0 {
+			t.Fatalf("offered %v, and what another leader begins with is %+v", <-answers, l.partition(0))
+		}
+		close(hold)
+		if answer := <-answers; len(answer.Partitions) != 1 || answer.Partitions[0].Offset != 10 || l.partition(0).StartOffset != 10 {
+			t.Errorf("offered %v, stored %+v", answer, l.partition(0))
+		}
+		<-answers
+	})
+}
+
+func TestABeginningThatIsNotStoredIsNotOffered(t *testing.T) {
+	story(t, func(t *testing.T, l *stateLog, c *Coordinator, a, b member) {
+		l.with(func(l *stateLog) { l.mu.failing = true })
+		l.produce(t, 0, 10)
+		if answer := a.offer(0, wishFor(0)...); len(answer.Partitions) != 1 || answer.Partitions[0].Code != metapb.DeliveryCode_DELIVERY_UNAVAILABLE {
+			t.Errorf("offered %v", answer)
+		}
+		l.with(func(l *stateLog) { l.mu.failing = false })
+		expectGiven(t, a.fetch(10), 0, 10, 1)
+	})
+}
+
 func TestABeginningByTimeIsAskedFor(t *testing.T) {
 	story(t, func(t *testing.T, l *stateLog, c *Coordinator, a, b member) {
 		l.configure(t, "share.auto.offset.reset", "by_duration:PT1H")

@@ -37,9 +37,9 @@ func (c *Coordinator) Offer(ctx context.Context, r *metapb.DeliveryOfferRequest)
 	over := time.NewTimer(max(wait, 0))
 	defer over.Stop()
 	for {
-		answer, wake := c.offer(g, wishes)
+		answer, wake, begun := c.offer(g, wishes)
 		if len(answer.Partitions) > 0 || wait <= 0 {
-			return answer, nil
+			return answer, c.awaitBegun(ctx, answer, begun)
 		}
 		select {
 		case <-wake:
@@ -85,8 +85,27 @@ func refused(wishes []wish, code metapb.DeliveryCode) *metapb.DeliveryOfferRespo
 	return answer
 }
 
-// offer looks once; wake is closed when it is worth another look.
-func (c *Coordinator) offer(g *shares, wishes []wish) (answer *metapb.DeliveryOfferResponse, wake <-chan struct{}) {
+// awaitBegun returns when it is in the log where the partitions that are offered begin: whoever leads next goes on from there. Those of which that
+// failed are not offered.
+func (c *Coordinator) awaitBegun(ctx context.Context, answer *metapb.DeliveryOfferResponse, begun <-chan failures) error {
+	if begun == nil {
+		return nil
+	}
+	select {
+	case failed := <-begun:
+		for _, o := range answer.Partitions {
+			if code, bad := failed[partitionOf(o.TopicId, o.Partition)]; bad {
+				o.Code, o.Offset, o.Reservation = code, 0, 0
+			}
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// offer looks once; wake is closed when it is worth another look. begun is nil, or tells when it is durable where what is offered begins.
+func (c *Coordinator) offer(g *shares, wishes []wish) (answer *metapb.DeliveryOfferResponse, wake <-chan struct{}, begun <-chan failures) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var config meta.ShareConfig
@@ -101,14 +120,23 @@ func (c *Coordinator) offer(g *shares, wishes []wish) (answer *metapb.DeliveryOf
 	answer, wake = &metapb.DeliveryOfferResponse{LockMillis: int64(config.LockMillis), Committed: config.Committed}, g.wake
 	now := time.Now()
 	stateMillis = max(stateMillis, now.UnixMilli())
+	var beginning []meta.TopicPartition
 	for i := range wishes {
 		if o := g.offerOne(now, stateMillis, config, &wishes[i], &views[i]); o != nil {
 			o.TopicId, o.Partition = wishes[i].Topic[:], wishes[i].Partition
 			answer.Partitions = append(answer.Partitions, o)
+			if h := g.partitions[wishes[i].TopicPartition]; o.Reservation != 0 && h.begins {
+				beginning = append(beginning, wishes[i].TopicPartition)
+			}
 		}
 	}
+	if len(beginning) > 0 {
+		done := make(chan failures, 1)
+		g.waiting = append(g.waiting, &waiter{beginning, failures{}, done})
+		begun = done
+	}
 	c.settle(g)
-	return answer, wake
+	return answer, wake, begun
 }
 
 // offerOne is the offer for one partition; nil where there is nothing to give or to say.
@@ -165,7 +193,7 @@ func (g *shares) load(w *wish, v *view, config meta.ShareConfig, nowMillis int64
 			at := nowMillis - config.Reset.AgoMillis
 			return nil, &metapb.DeliveryOffer{BeginsAtMillis: &at}
 		}
-		h.Partition = share.Restore(start, nil)
+		h.Partition, h.begins = share.Restore(start, nil), true
 		h.MarkDirty()
 	} else {
 		h.Partition = share.Restore(start, v.stored.Batches)

@@ -97,7 +97,7 @@ func (g *shares) stored(flying []meta.TopicPartition, verdict meta.Verdict, err 
 		switch {
 		case err == nil && code == meta.OK:
 			if h := g.partitions[tp]; h != nil {
-				h.isFlying = false
+				h.isFlying, h.begins = false, false
 			}
 			continue
 		case err == nil && (code == meta.UnknownTopic || code == meta.UnknownGroup):

@@ -261,10 +261,24 @@ func leaseAndFinish(t *testing.T, ctx context.Context, n *node, r *replica.Repli
 		job.Containers[0].NodeAddress != "h:2" || job.Containers[0].Segment != 1 {
 		t.Fatalf("job %v", job)
 	}
+	renew := func() bool {
+		t.Helper()
+		var renewed metapb.JobRenewResponse
+		if err := remote.Call(ctx, replica.MethodJobRenew, &metapb.JobRenewRequest{JobId: job.Id, LeaseMillis: 60_000}, &renewed); err != nil {
+			t.Fatal(err)
+		}
+		return !renewed.Ended
+	}
+	if !renew() {
+		t.Fatal("the lease of a job cannot be renewed")
+	}
 	finish := &metapb.JobFinishRequest{Finish: &metapb.FinishJob{JobId: job.Id, Failed: true}}
 	var finished metapb.JobFinishResponse
 	if err := remote.Call(ctx, replica.MethodJobFinish, finish, &finished); err != nil || !finished.Accepted {
 		t.Fatalf("finish: %v, %v", &finished, err)
+	}
+	if renew() {
+		t.Fatal("the lease of a job was renewed that has ended")
 	}
 	var judged metapb.ReferencedResponse
 	keys := &metapb.ReferencedRequest{Keys: []string{meta.SegmentKey(meta.JobID(job.Id), 0), meta.SegmentKey(meta.JobID(job.Id+1), 0)}}

@@ -30,6 +30,7 @@ func (l *Leader) Register(r rpc.Registrar) {
 	})
 	method(l, r, replica.MethodPing, l.Ping)
 	method(l, r, replica.MethodJobLease, l.LeaseJob)
+	method(l, r, replica.MethodJobRenew, l.RenewJob)
 	method(l, r, replica.MethodJobFinish, l.FinishJob)
 	method(l, r, replica.MethodCompactionLease, l.LeaseCompaction)
 	method(l, r, replica.MethodCompactionReport, l.ReportCompaction)

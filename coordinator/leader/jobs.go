@@ -136,6 +136,25 @@ func jobTopic(t *meta.Topic) *metapb.JobTopic {
 	return out
 }
 
+// RenewJob goes on with the lease of a job, unless that has ended. Job ids are given once, so a job that is there is the worker's that has its id.
+func (l *Leader) RenewJob(ctx context.Context, request *metapb.JobRenewRequest) (*metapb.JobRenewResponse, error) {
+	if !l.queue.isOpen() {
+		return nil, replica.ErrNotLeader
+	}
+	verdict, err := l.cfg.Replica.Propose(ctx, &metapb.Command{Kind: &metapb.Command_RenewJob{RenewJob: &metapb.RenewJob{
+		JobId: request.JobId, LeaseMillis: request.LeaseMillis,
+	}}})
+	switch {
+	case err != nil:
+		return nil, err
+	case verdict.Code == meta.UnknownJob:
+		return &metapb.JobRenewResponse{Ended: true}, nil
+	case verdict.Code != meta.OK:
+		return nil, fmt.Errorf("renew job %d: %s %s", request.JobId, verdict.Code, verdict.Message)
+	}
+	return &metapb.JobRenewResponse{}, nil
+}
+
 // FinishJob logs a job's result and says what became of it.
 func (l *Leader) FinishJob(ctx context.Context, request *metapb.JobFinishRequest) (*metapb.JobFinishResponse, error) {
 	if request.Finish == nil {

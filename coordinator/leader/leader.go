@@ -160,11 +160,11 @@ func (l *Leader) guard(ctx context.Context) error {
 	return l.cfg.Guard(ctx)
 }
 
-// catchUp applies what is in the log, however often that has to be tried.
+// catchUp applies what is in the log, or the snapshot that stands for what was cut, however often that has to be tried.
 func (l *Leader) catchUp(ctx context.Context) error {
 	wait := firstRetry
 	for {
-		err := l.cfg.Replica.CatchUp(ctx)
+		err := l.cfg.Replica.CatchUpOrRestore(ctx)
 		if err == nil || replica.Final(err) {
 			return err
 		}
@@ -224,6 +224,9 @@ func (l *Leader) commitBehind(ctx context.Context, commands []*metapb.Command) e
 		}
 		if err := l.catchUp(ctx); err != nil {
 			return err
+		}
+		if epoch := l.cfg.Replica.LeaderEpoch(); epoch != l.epoch.Load() {
+			return fmt.Errorf("epoch %d has begun behind it, this coordinator's is %d: %w", epoch, l.epoch.Load(), ErrFenced)
 		}
 		seq, hash := l.cfg.Replica.Position()
 		l.next.Store(seq + 1)

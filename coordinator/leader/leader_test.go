@@ -527,3 +527,34 @@ func BenchmarkPropose(b *testing.B) {
 		}
 	}
 }
+
+// Behind a late entry of the former leader's there may be a successor's start. The leader went on behind both, and answered for entries that were void.
+func TestASuccessorBehindALateAppendFences(t *testing.T) {
+	log := mem.New().Open()
+	start(t, log, nil).halt(t)
+	n := start(t, log, nil)
+	seq, hash := n.replica.Position()
+	for _, e := range []*metapb.Entry{
+		{LeaderEpoch: 1, Commands: []*metapb.Command{allocate()}},
+		{LeaderEpoch: 3, Commands: []*metapb.Command{{Kind: &metapb.Command_LeaderStart{LeaderStart: &metapb.LeaderStart{Epoch: 3, FeatureLevel: meta.FeatureLevel}}}}},
+	} {
+		e.LogId, e.PreviousHash = logID[:], hash[:]
+		encoded, err := meta.EncodeEntry(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seq++
+		if err := log.Append(timeout(t), seq, encoded, metalog.Ordinary); err != nil {
+			t.Fatal(err)
+		}
+		hash = [32]byte(meta.HashEntry(encoded))
+	}
+	if _, err := n.Submit(timeout(t), []*metapb.Command{allocate()}); !errors.Is(err, replica.ErrNotLeader) {
+		t.Fatalf("submit to a leader that was succeeded: %v, want %v", err, replica.ErrNotLeader)
+	}
+	err := <-n.ended
+	n.ended <- nil
+	if !errors.Is(err, ErrFenced) {
+		t.Errorf("ended with %v, want %v", err, ErrFenced)
+	}
+}

@@ -79,12 +79,16 @@ func (q *queue) submit(ctx context.Context, commands []*metapb.Command) (uint64,
 	}
 	select {
 	case <-s.done:
-		seq, err := s.seq, s.err
-		submissions.Put(s)
-		return seq, err
 	case <-ctx.Done():
-		return 0, fmt.Errorf("submit: %w: %w", replica.ErrAmbiguous, ctx.Err())
+		select {
+		case <-s.done: // it was answered with what ended ctx
+		default:
+			return 0, fmt.Errorf("submit: %w: %w", replica.ErrAmbiguous, ctx.Err())
+		}
 	}
+	seq, err := s.seq, s.err
+	submissions.Put(s)
+	return seq, err
 }
 
 // encodable tells whether c can stand in an entry, before others stand beside it: Protobuf encodes no string that is not UTF-8,

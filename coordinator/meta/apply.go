@@ -95,6 +95,8 @@ func (a *applier) decide(c *metapb.Command, first bool) Verdict {
 		return a.deleteGroups(k.DeleteGroups)
 	case *metapb.Command_LeaseJob:
 		return a.leaseJob(k.LeaseJob)
+	case *metapb.Command_RenewJob:
+		return a.renewJob(k.RenewJob)
 	case *metapb.Command_FinishJob:
 		return a.finishJob(k.FinishJob)
 	case *metapb.Command_LeaseCompaction:

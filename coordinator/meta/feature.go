@@ -31,7 +31,7 @@ func needs(c *metapb.Command) uint32 {
 		*metapb.Command_StoreGroup, *metapb.Command_StoreConsumerGroup, *metapb.Command_StoreStreamsGroup, *metapb.Command_StoreShareGroup,
 		*metapb.Command_StoreShareState, *metapb.Command_ResetShareOffsets, *metapb.Command_CommitOffsets, *metapb.Command_DeleteOffsets,
 		*metapb.Command_DeleteGroups,
-		*metapb.Command_LeaseJob, *metapb.Command_FinishJob, *metapb.Command_LeaseCompaction, *metapb.Command_CompactRange, *metapb.Command_ForgetGarbage:
+		*metapb.Command_LeaseJob, *metapb.Command_RenewJob, *metapb.Command_FinishJob, *metapb.Command_LeaseCompaction, *metapb.Command_CompactRange, *metapb.Command_ForgetGarbage:
 		return 1
 	}
 	return math.MaxUint32

@@ -21,7 +21,7 @@ var commandLevels = map[string]uint32{
 	"allocate_producer_id": 1, "init_transactional_producer": 1, "add_to_transaction": 1, "commit_transaction_offsets": 1, "end_transaction": 1,
 	"store_group": 1, "store_consumer_group": 1, "store_streams_group": 1, "store_share_group": 1, "store_share_state": 1, "reset_share_offsets": 1,
 	"commit_offsets": 1, "delete_offsets": 1, "delete_groups": 1,
-	"lease_job": 1, "finish_job": 1, "lease_compaction": 1, "compact_range": 1, "forget_garbage": 1,
+	"lease_job": 1, "renew_job": 1, "finish_job": 1, "lease_compaction": 1, "compact_range": 1, "forget_garbage": 1,
 }
 
 func TestEachKindOfCommandHasItsFeatureLevel(t *testing.T) {

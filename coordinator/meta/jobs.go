@@ -136,6 +136,20 @@ func (a *applier) leaseJob(c *metapb.LeaseJob) Verdict {
 	return Verdict{JobID: j.id}
 }
 
+// renewJob goes on with a lease of shipping; rounds of compaction renew theirs by reporting.
+func (a *applier) renewJob(c *metapb.RenewJob) Verdict {
+	if c.LeaseMillis <= 0 || c.LeaseMillis > maxLeaseMillis {
+		return refuse(Malformed, "lease of %d ms", c.LeaseMillis)
+	}
+	j := a.jobs[JobID(c.JobId)]
+	if j == nil || j.round != nil {
+		return Verdict{Code: UnknownJob, JobID: JobID(c.JobId)}
+	}
+	j.leaseUntilMillis = max(j.leaseUntilMillis, a.timeMillis+c.LeaseMillis)
+	a.dueBy(j.leaseUntilMillis)
+	return Verdict{JobID: j.id}
+}
+
 // endJob ends a lease. What it still holds waits again, after a while where the job came to nothing.
 func (a *applier) endJob(j *job, failed bool) {
 	if j.round != nil {

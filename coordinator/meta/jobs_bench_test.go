@@ -35,6 +35,38 @@ func BenchmarkJobContainers(b *testing.B) {
 	}
 }
 
+func TestARenewedLeaseIsKept(t *testing.T) {
+	l := newTestLog(t)
+	l.lead(1)
+	l.register("A")
+	l.topic("t", 1)
+	l.do(commitOf(1, 1, 1, 1, 0, 0, chunk.Batch{Topic: topicID("t"), Records: 1, ProducerID: -1}))
+	job := l.do(&metapb.LeaseJob{LeaseMillis: 1000, Worker: "w"}).JobID
+	for range 5 {
+		l.now += 900
+		if v := l.do(&metapb.RenewJob{JobId: uint64(job), LeaseMillis: 1000}); v.Code != OK {
+			t.Fatal(v)
+		}
+		if l.do(&metapb.Tick{}); len(l.s.Jobs()) != 1 {
+			t.Fatal("a lease that was renewed has ended")
+		}
+	}
+	held, _ := l.s.Job(job)
+	if l.do(&metapb.RenewJob{JobId: uint64(job), LeaseMillis: 1}); l.s.Jobs()[0].LeaseUntilMillis != held.LeaseUntilMillis {
+		t.Error("a lease was shortened")
+	}
+	if v := l.do(&metapb.RenewJob{JobId: uint64(job), LeaseMillis: maxLeaseMillis + 1}); v.Code != Malformed {
+		t.Error(v)
+	}
+	l.now += 2000
+	if l.do(&metapb.Tick{}); len(l.s.Jobs()) != 0 {
+		t.Fatal("the lease has not ended")
+	}
+	if v := l.do(&metapb.RenewJob{JobId: uint64(job), LeaseMillis: 1000}); v.Code != UnknownJob {
+		t.Error(v)
+	}
+}
+
 func TestJobContainersAreThoseOfEachContainer(t *testing.T) {
 	l := newTestLog(t)
 	l.lead(1)

@@ -22,6 +22,8 @@ type Node struct {
 	Live bool
 	// Draining: it is about to leave. Nobody is sent to it any more; what it holds is shipped before everything else.
 	Draining bool
+	// Closed: it drains, and takes no connections of clients any more.
+	Closed bool
 	// ZoneListeners are its addresses for clients of certain zones, in the order in which they are set.
 	ZoneListeners []ZoneListener
 	Forgotten     bool // its disk has been given up, and it has not come back since
@@ -44,6 +46,9 @@ type ZoneListener struct {
 
 // Serves says whether clients are to be sent to the node.
 func (n *Node) Serves() bool { return n.Live && !n.Draining }
+
+// Answers says whether clients that are connected to the node are answered: it serves, or drains and has not closed their connections yet.
+func (n *Node) Answers() bool { return n.Live && !n.Closed }
 
 // AddressIn is where clients reach the node that have come through the listener of a zone, "" for the general one. A node without such a
 // listener is reached at its general one.
@@ -138,7 +143,7 @@ func (a *applier) registerNode(c *metapb.RegisterNode) Verdict {
 		a.sealEpochsBelow(n)
 	}
 	n.Zone, n.KafkaHost, n.KafkaPort, n.InternalAddress, n.Live = c.Zone, c.KafkaHost, c.KafkaPort, c.InternalAddress, true
-	n.ZoneListeners, n.Draining = zoneListeners(c.ZoneListeners), c.Draining
+	n.ZoneListeners, n.Draining, n.Closed = zoneListeners(c.ZoneListeners), c.Draining, false
 	n.Forgotten, n.FeatureLevel = false, c.FeatureLevel
 	a.changed(ChangedNodes)
 
@@ -217,8 +222,8 @@ func (a *applier) drainNode(c *metapb.DrainNode) Verdict {
 		return Verdict{Code: UnknownNode}
 	case n.Epoch != c.NodeEpoch:
 		return Verdict{Code: Fenced, NodeEpoch: n.Epoch}
-	case !n.Draining:
-		n.Draining = true
+	case !n.Draining || c.Closed && !n.Closed:
+		n.Draining, n.Closed = true, n.Closed || c.Closed
 		a.changed(ChangedNodes)
 	}
 	return Verdict{NodeID: n.ID, NodeEpoch: n.Epoch}

@@ -114,12 +114,13 @@ func (p *player) line(line string) string {
 	case "live": // live NODE true|false
 		n := p.s.Node(NodeID(number(args[0])))
 		return describe(p.do(&metapb.SetNodeLive{NodeId: int32(n.ID), NodeEpoch: n.Epoch, Live: args[1] == "true"}))
-	case "drain": // drain NODE
+	case "drain": // drain NODE [closed]
 		n := p.s.Node(NodeID(number(args[0])))
-		return describe(p.do(&metapb.DrainNode{NodeId: int32(n.ID), NodeEpoch: n.Epoch}))
+		return describe(p.do(&metapb.DrainNode{NodeId: int32(n.ID), NodeEpoch: n.Epoch, Closed: len(args) > 1}))
 	case "unshipped": // unshipped NODE
 		u := p.s.Unshipped(NodeID(number(args[0])))
-		return fmt.Sprintf("%d segments, %d bytes; serves %v", u.Segments, u.Bytes, p.s.Node(NodeID(number(args[0]))).Serves())
+		n := p.s.Node(NodeID(number(args[0])))
+		return fmt.Sprintf("%d segments, %d bytes; serves %v, answers %v", u.Segments, u.Bytes, n.Serves(), n.Answers())
 	case "topic": // topic NAME PARTITIONS [CONFIG=VALUE...]
 		return describe(p.topic(args[0], int32(number(args[1])), entries(args[2:])...))
 	case "delete":

@@ -851,6 +851,103 @@ func (x *JobMarker) GetTimestampMillis() int64 {
 	return 0
 }
 
+// job/renew: the worker goes on with a job, and makes progress. ended: the lease is over, and what was leased may be another job's.
+type JobRenewRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	JobId         uint64                 `protobuf:"varint,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	LeaseMillis   int64                  `protobuf:"varint,2,opt,name=lease_millis,json=leaseMillis,proto3" json:"lease_millis,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JobRenewRequest) Reset() {
+	*x = JobRenewRequest{}
+	mi := &file_internal_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobRenewRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobRenewRequest) ProtoMessage() {}
+
+func (x *JobRenewRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobRenewRequest.ProtoReflect.Descriptor instead.
+func (*JobRenewRequest) Descriptor() ([]byte, []int) {
+	return file_internal_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *JobRenewRequest) GetJobId() uint64 {
+	if x != nil {
+		return x.JobId
+	}
+	return 0
+}
+
+func (x *JobRenewRequest) GetLeaseMillis() int64 {
+	if x != nil {
+		return x.LeaseMillis
+	}
+	return 0
+}
+
+type JobRenewResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ended         bool                   `protobuf:"varint,1,opt,name=ended,proto3" json:"ended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JobRenewResponse) Reset() {
+	*x = JobRenewResponse{}
+	mi := &file_internal_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobRenewResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobRenewResponse) ProtoMessage() {}
+
+func (x *JobRenewResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobRenewResponse.ProtoReflect.Descriptor instead.
+func (*JobRenewResponse) Descriptor() ([]byte, []int) {
+	return file_internal_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *JobRenewResponse) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
+}
+
 // job/finish carries FinishJob through the log; the answer says what became of it.
 type JobFinishRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -861,7 +958,7 @@ type JobFinishRequest struct {
 
 func (x *JobFinishRequest) Reset() {
 	*x = JobFinishRequest{}
-	mi := &file_internal_proto_msgTypes[13]
+	mi := &file_internal_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -873,7 +970,7 @@ func (x *JobFinishRequest) String() string {
 func (*JobFinishRequest) ProtoMessage() {}
 
 func (x *JobFinishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_proto_msgTypes[13]
+	mi := &file_internal_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -886,7 +983,7 @@ func (x *JobFinishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobFinishRequest.ProtoReflect.Descriptor instead.
 func (*JobFinishRequest) Descriptor() ([]byte, []int) {
-	return file_internal_proto_rawDescGZIP(), []int{13}
+	return file_internal_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *JobFinishRequest) GetFinish() *FinishJob {
@@ -907,7 +1004,7 @@ type JobFinishResponse struct {
 
 func (x *JobFinishResponse) Reset() {
 	*x = JobFinishResponse{}
-	mi := &file_internal_proto_msgTypes[14]
+	mi := &file_internal_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +1016,7 @@ func (x *JobFinishResponse) String() string {
 func (*JobFinishResponse) ProtoMessage() {}
 
 func (x *JobFinishResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_proto_msgTypes[14]
+	mi := &file_internal_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +1029,7 @@ func (x *JobFinishResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobFinishResponse.ProtoReflect.Descriptor instead.
 func (*JobFinishResponse) Descriptor() ([]byte, []int) {
-	return file_internal_proto_rawDescGZIP(), []int{14}
+	return file_internal_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *JobFinishResponse) GetAccepted() bool {
@@ -966,7 +1063,7 @@ type GarbageRequest struct {
 
 func (x *GarbageRequest) Reset() {
 	*x = GarbageRequest{}
-	mi := &file_internal_proto_msgTypes[15]
+	mi := &file_internal_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -978,7 +1075,7 @@ func (x *GarbageRequest) String() string {
 func (*GarbageRequest) ProtoMessage() {}
 
 func (x *GarbageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_proto_msgTypes[15]
+	mi := &file_internal_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -991,7 +1088,7 @@ func (x *GarbageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GarbageRequest.ProtoReflect.Descriptor instead.
 func (*GarbageRequest) Descriptor() ([]byte, []int) {
-	return file_internal_proto_rawDescGZIP(), []int{15}
+	return file_internal_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GarbageRequest) GetMax() uint32 {
@@ -1010,7 +1107,7 @@ type GarbageResponse struct {
 
 func (x *GarbageResponse) Reset() {
 	*x = GarbageResponse{}
-	mi := &file_internal_proto_msgTypes[16]
+	mi := &file_internal_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1022,7 +1119,7 @@ func (x *GarbageResponse) String() string {
 func (*GarbageResponse) ProtoMessage() {}
 
 func (x *GarbageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_proto_msgTypes[16]
+	mi := &file_internal_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1035,7 +1132,7 @@ func (x *GarbageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GarbageResponse.ProtoReflect.Descriptor instead.
 func (*GarbageResponse) Descriptor() ([]byte, []int) {
-	return file_internal_proto_rawDescGZIP(), []int{16}
+	return file_internal_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GarbageResponse) GetKeys() []string {
@@ -1054,7 +1151,7 @@ type GarbageForgetRequest struct {
 
 func (x *GarbageForgetRequest) Reset() {
 	*x = GarbageForgetRequest{}
-	mi := &file_internal_proto_msgTypes[17]
+	mi := &file_internal_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1066,7 +1163,7 @@ func (x *GarbageForgetRequest) String() string {
 func (*GarbageForgetRequest) ProtoMessage() {}
 
 func (x *GarbageForgetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_proto_msgTypes[17]
+	mi := &file_internal_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1176,7 @@ func (x *GarbageForgetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GarbageForgetRequest.ProtoReflect.Descriptor instead.
 func (*GarbageForgetRequest) Descriptor() ([]byte, []int) {
-	return file_internal_proto_rawDescGZIP(), []int{17}
+	return file_internal_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GarbageForgetRequest) GetKeys() []string {
@@ -1097,7 +1194,7 @@ type GarbageForgetResponse struct {
 
 func (x *GarbageForgetResponse) Reset() {
 	*x = GarbageForgetResponse{}
-	mi := &file_internal_proto_msgTypes[18]
+	mi := &file_internal_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1109,7 +1206,7 @@ func (x *GarbageForgetResponse) String() string {
 func (*GarbageForgetResponse) ProtoMessage() {}
 
 func (x *GarbageForgetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_proto_msgTypes[18]
+	mi := &file_internal_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1122,7 +1219,7 @@ func (x *GarbageForgetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GarbageForgetResponse.ProtoReflect.Descriptor instead.
 func (*GarbageForgetResponse) Descriptor() ([]byte, []int) {
-	return file_internal_proto_rawDescGZIP(), []int{18}
+	return file_internal_proto_rawDescGZIP(), []int{20}
 }
 
 // referenced: which of these keys the state refers to, or may come to refer to (a job under lease, an epoch not fenced).
@@ -1135,7 +1232,7 @@ type ReferencedRequest struct {
 
 func (x *ReferencedRequest) Reset() {
 	*x = ReferencedRequest{}
-	mi := &file_internal_proto_msgTypes[19]
+	mi := &file_internal_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +1244,7 @@ func (x *ReferencedRequest) String() string {
 func (*ReferencedRequest) ProtoMessage() {}
 
 func (x *ReferencedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_proto_msgTypes[19]
+	mi := &file_internal_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +1257,7 @@ func (x *ReferencedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReferencedRequest.ProtoReflect.Descriptor instead.
 func (*ReferencedRequest) Descriptor() ([]byte, []int) {
-	return file_internal_proto_rawDescGZIP(), []int{19}
+	return file_internal_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReferencedRequest) GetKeys() []string {
@@ -1179,7 +1276,7 @@ type ReferencedResponse struct {
 
 func (x *ReferencedResponse) Reset() {
 	*x = ReferencedResponse{}
-	mi := &file_internal_proto_msgTypes[20]
+	mi := &file_internal_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1191,7 +1288,7 @@ func (x *ReferencedResponse) String() string {
 func (*ReferencedResponse) ProtoMessage() {}
 
 func (x *ReferencedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_proto_msgTypes[20]
+	mi := &file_internal_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1204,7 +1301,7 @@ func (x *ReferencedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReferencedResponse.ProtoReflect.Descriptor instead.
 func (*ReferencedResponse) Descriptor() ([]byte, []int) {
-	return file_internal_proto_rawDescGZIP(), []int{20}
+	return file_internal_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReferencedResponse) GetReferenced() []bool {
@@ -1288,7 +1385,12 @@ const file_internal_proto_rawDesc = "" +
 	"\x0eproducer_epoch\x18\x02 \x01(\x05R\rproducerEpoch\x12+\n" +
 	"\x11coordinator_epoch\x18\x03 \x01(\x05R\x10coordinatorEpoch\x12\x16\n" +
 	"\x06commit\x18\x04 \x01(\bR\x06commit\x12)\n" +
-	"\x10timestamp_millis\x18\x05 \x01(\x03R\x0ftimestampMillis\"D\n" +
+	"\x10timestamp_millis\x18\x05 \x01(\x03R\x0ftimestampMillis\"K\n" +
+	"\x0fJobRenewRequest\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\x04R\x05jobId\x12!\n" +
+	"\flease_millis\x18\x02 \x01(\x03R\vleaseMillis\"(\n" +
+	"\x10JobRenewResponse\x12\x14\n" +
+	"\x05ended\x18\x01 \x01(\bR\x05ended\"D\n" +
 	"\x10JobFinishRequest\x120\n" +
 	"\x06finish\x18\x01 \x01(\v2\x18.varve.meta.v1.FinishJobR\x06finish\"u\n" +
 	"\x11JobFinishResponse\x12\x1a\n" +
@@ -1322,7 +1424,7 @@ func file_internal_proto_rawDescGZIP() []byte {
 	return file_internal_proto_rawDescData
 }
 
-var file_internal_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_internal_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_internal_proto_goTypes = []any{
 	(*SubmitRequest)(nil),         // 0: varve.meta.v1.SubmitRequest
 	(*SubmitResponse)(nil),        // 1: varve.meta.v1.SubmitResponse
@@ -1337,27 +1439,29 @@ var file_internal_proto_goTypes = []any{
 	(*JobContainer)(nil),          // 10: varve.meta.v1.JobContainer
 	(*JobRun)(nil),                // 11: varve.meta.v1.JobRun
 	(*JobMarker)(nil),             // 12: varve.meta.v1.JobMarker
-	(*JobFinishRequest)(nil),      // 13: varve.meta.v1.JobFinishRequest
-	(*JobFinishResponse)(nil),     // 14: varve.meta.v1.JobFinishResponse
-	(*GarbageRequest)(nil),        // 15: varve.meta.v1.GarbageRequest
-	(*GarbageResponse)(nil),       // 16: varve.meta.v1.GarbageResponse
-	(*GarbageForgetRequest)(nil),  // 17: varve.meta.v1.GarbageForgetRequest
-	(*GarbageForgetResponse)(nil), // 18: varve.meta.v1.GarbageForgetResponse
-	(*ReferencedRequest)(nil),     // 19: varve.meta.v1.ReferencedRequest
-	(*ReferencedResponse)(nil),    // 20: varve.meta.v1.ReferencedResponse
-	nil,                           // 21: varve.meta.v1.JobTopic.ConfigsEntry
-	(*Command)(nil),               // 22: varve.meta.v1.Command
-	(*FinishJob)(nil),             // 23: varve.meta.v1.FinishJob
+	(*JobRenewRequest)(nil),       // 13: varve.meta.v1.JobRenewRequest
+	(*JobRenewResponse)(nil),      // 14: varve.meta.v1.JobRenewResponse
+	(*JobFinishRequest)(nil),      // 15: varve.meta.v1.JobFinishRequest
+	(*JobFinishResponse)(nil),     // 16: varve.meta.v1.JobFinishResponse
+	(*GarbageRequest)(nil),        // 17: varve.meta.v1.GarbageRequest
+	(*GarbageResponse)(nil),       // 18: varve.meta.v1.GarbageResponse
+	(*GarbageForgetRequest)(nil),  // 19: varve.meta.v1.GarbageForgetRequest
+	(*GarbageForgetResponse)(nil), // 20: varve.meta.v1.GarbageForgetResponse
+	(*ReferencedRequest)(nil),     // 21: varve.meta.v1.ReferencedRequest
+	(*ReferencedResponse)(nil),    // 22: varve.meta.v1.ReferencedResponse
+	nil,                           // 23: varve.meta.v1.JobTopic.ConfigsEntry
+	(*Command)(nil),               // 24: varve.meta.v1.Command
+	(*FinishJob)(nil),             // 25: varve.meta.v1.FinishJob
 }
 var file_internal_proto_depIdxs = []int32{
-	22, // 0: varve.meta.v1.SubmitRequest.commands:type_name -> varve.meta.v1.Command
+	24, // 0: varve.meta.v1.SubmitRequest.commands:type_name -> varve.meta.v1.Command
 	8,  // 1: varve.meta.v1.JobLeaseResponse.job:type_name -> varve.meta.v1.Job
 	10, // 2: varve.meta.v1.Job.containers:type_name -> varve.meta.v1.JobContainer
 	9,  // 3: varve.meta.v1.Job.topics:type_name -> varve.meta.v1.JobTopic
-	21, // 4: varve.meta.v1.JobTopic.configs:type_name -> varve.meta.v1.JobTopic.ConfigsEntry
+	23, // 4: varve.meta.v1.JobTopic.configs:type_name -> varve.meta.v1.JobTopic.ConfigsEntry
 	11, // 5: varve.meta.v1.JobContainer.runs:type_name -> varve.meta.v1.JobRun
 	12, // 6: varve.meta.v1.JobRun.marker:type_name -> varve.meta.v1.JobMarker
-	23, // 7: varve.meta.v1.JobFinishRequest.finish:type_name -> varve.meta.v1.FinishJob
+	25, // 7: varve.meta.v1.JobFinishRequest.finish:type_name -> varve.meta.v1.FinishJob
 	8,  // [8:8] is the sub-list for method output_type
 	8,  // [8:8] is the sub-list for method input_type
 	8,  // [8:8] is the sub-list for extension type_name
@@ -1377,7 +1481,7 @@ func file_internal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_proto_rawDesc), len(file_internal_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

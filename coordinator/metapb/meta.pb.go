@@ -263,6 +263,7 @@ type Command struct {
 	//	*Command_LeaseCompaction
 	//	*Command_CompactRange
 	//	*Command_DrainNode
+	//	*Command_RenewJob
 	//	*Command_Recovered
 	//	*Command_ForgetNode
 	//	*Command_RaiseFeatureLevel
@@ -617,6 +618,15 @@ func (x *Command) GetDrainNode() *DrainNode {
 	return nil
 }
 
+func (x *Command) GetRenewJob() *RenewJob {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_RenewJob); ok {
+			return x.RenewJob
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetRecovered() *Recovered {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_Recovered); ok {
@@ -801,6 +811,10 @@ type Command_DrainNode struct {
 	DrainNode *DrainNode `protobuf:"bytes,100,opt,name=drain_node,json=drainNode,proto3,oneof"`
 }
 
+type Command_RenewJob struct {
+	RenewJob *RenewJob `protobuf:"bytes,120,opt,name=renew_job,json=renewJob,proto3,oneof"`
+}
+
 type Command_Recovered struct {
 	Recovered *Recovered `protobuf:"bytes,140,opt,name=recovered,proto3,oneof"`
 }
@@ -878,6 +892,8 @@ func (*Command_LeaseCompaction) isCommand_Kind() {}
 func (*Command_CompactRange) isCommand_Kind() {}
 
 func (*Command_DrainNode) isCommand_Kind() {}
+
+func (*Command_RenewJob) isCommand_Kind() {}
 
 func (*Command_Recovered) isCommand_Kind() {}
 
@@ -2680,6 +2696,59 @@ func (x *LeaseJob) GetMaxBytes() uint64 {
 	return 0
 }
 
+// RenewJob goes on with the lease of a job, whose worker makes progress. It is refused where the job has ended.
+type RenewJob struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	JobId         uint64                 `protobuf:"varint,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	LeaseMillis   int64                  `protobuf:"varint,2,opt,name=lease_millis,json=leaseMillis,proto3" json:"lease_millis,omitempty"` // from now on; a lease is never shortened
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewJob) Reset() {
+	*x = RenewJob{}
+	mi := &file_meta_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewJob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewJob) ProtoMessage() {}
+
+func (x *RenewJob) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewJob.ProtoReflect.Descriptor instead.
+func (*RenewJob) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *RenewJob) GetJobId() uint64 {
+	if x != nil {
+		return x.JobId
+	}
+	return 0
+}
+
+func (x *RenewJob) GetLeaseMillis() int64 {
+	if x != nil {
+		return x.LeaseMillis
+	}
+	return 0
+}
+
 // Part is a contiguous range of one partition in one stored segment object.
 type Part struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
@@ -2701,7 +2770,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_meta_proto_msgTypes[27]
+	mi := &file_meta_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2713,7 +2782,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[27]
+	mi := &file_meta_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2726,7 +2795,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{27}
+	return file_meta_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Part) GetTopicId() []byte {
@@ -2825,7 +2894,7 @@ type SegmentObject struct {
 
 func (x *SegmentObject) Reset() {
 	*x = SegmentObject{}
-	mi := &file_meta_proto_msgTypes[28]
+	mi := &file_meta_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2837,7 +2906,7 @@ func (x *SegmentObject) String() string {
 func (*SegmentObject) ProtoMessage() {}
 
 func (x *SegmentObject) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[28]
+	mi := &file_meta_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2850,7 +2919,7 @@ func (x *SegmentObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SegmentObject.ProtoReflect.Descriptor instead.
 func (*SegmentObject) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{28}
+	return file_meta_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SegmentObject) GetJobId() uint64 {
@@ -2893,7 +2962,7 @@ type FinishJob struct {
 
 func (x *FinishJob) Reset() {
 	*x = FinishJob{}
-	mi := &file_meta_proto_msgTypes[29]
+	mi := &file_meta_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2905,7 +2974,7 @@ func (x *FinishJob) String() string {
 func (*FinishJob) ProtoMessage() {}
 
 func (x *FinishJob) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[29]
+	mi := &file_meta_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2918,7 +2987,7 @@ func (x *FinishJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishJob.ProtoReflect.Descriptor instead.
 func (*FinishJob) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{29}
+	return file_meta_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *FinishJob) GetJobId() uint64 {
@@ -2952,7 +3021,7 @@ type Tick struct {
 
 func (x *Tick) Reset() {
 	*x = Tick{}
-	mi := &file_meta_proto_msgTypes[30]
+	mi := &file_meta_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2964,7 +3033,7 @@ func (x *Tick) String() string {
 func (*Tick) ProtoMessage() {}
 
 func (x *Tick) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[30]
+	mi := &file_meta_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2977,7 +3046,7 @@ func (x *Tick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tick.ProtoReflect.Descriptor instead.
 func (*Tick) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{30}
+	return file_meta_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Tick) GetRetention() bool {
@@ -2998,7 +3067,7 @@ type LocalReleased struct {
 
 func (x *LocalReleased) Reset() {
 	*x = LocalReleased{}
-	mi := &file_meta_proto_msgTypes[31]
+	mi := &file_meta_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3010,7 +3079,7 @@ func (x *LocalReleased) String() string {
 func (*LocalReleased) ProtoMessage() {}
 
 func (x *LocalReleased) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[31]
+	mi := &file_meta_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3023,7 +3092,7 @@ func (x *LocalReleased) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalReleased.ProtoReflect.Descriptor instead.
 func (*LocalReleased) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{31}
+	return file_meta_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *LocalReleased) GetNodeId() int32 {
@@ -3050,7 +3119,7 @@ type ForgetGarbage struct {
 
 func (x *ForgetGarbage) Reset() {
 	*x = ForgetGarbage{}
-	mi := &file_meta_proto_msgTypes[32]
+	mi := &file_meta_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3062,7 +3131,7 @@ func (x *ForgetGarbage) String() string {
 func (*ForgetGarbage) ProtoMessage() {}
 
 func (x *ForgetGarbage) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[32]
+	mi := &file_meta_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3075,7 +3144,7 @@ func (x *ForgetGarbage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetGarbage.ProtoReflect.Descriptor instead.
 func (*ForgetGarbage) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{32}
+	return file_meta_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ForgetGarbage) GetKeys() []string {
@@ -3096,7 +3165,7 @@ type AdvanceLogStart struct {
 
 func (x *AdvanceLogStart) Reset() {
 	*x = AdvanceLogStart{}
-	mi := &file_meta_proto_msgTypes[33]
+	mi := &file_meta_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3108,7 +3177,7 @@ func (x *AdvanceLogStart) String() string {
 func (*AdvanceLogStart) ProtoMessage() {}
 
 func (x *AdvanceLogStart) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[33]
+	mi := &file_meta_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3121,7 +3190,7 @@ func (x *AdvanceLogStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceLogStart.ProtoReflect.Descriptor instead.
 func (*AdvanceLogStart) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{33}
+	return file_meta_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AdvanceLogStart) GetTopicId() []byte {
@@ -3153,7 +3222,7 @@ type Noop struct {
 
 func (x *Noop) Reset() {
 	*x = Noop{}
-	mi := &file_meta_proto_msgTypes[34]
+	mi := &file_meta_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3165,7 +3234,7 @@ func (x *Noop) String() string {
 func (*Noop) ProtoMessage() {}
 
 func (x *Noop) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[34]
+	mi := &file_meta_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3178,7 +3247,7 @@ func (x *Noop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Noop.ProtoReflect.Descriptor instead.
 func (*Noop) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{34}
+	return file_meta_proto_rawDescGZIP(), []int{35}
 }
 
 // Manifest lists the parts of one snapshot; a part is stored under the hash of its content.
@@ -3199,7 +3268,7 @@ type Manifest struct {
 
 func (x *Manifest) Reset() {
 	*x = Manifest{}
-	mi := &file_meta_proto_msgTypes[35]
+	mi := &file_meta_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3211,7 +3280,7 @@ func (x *Manifest) String() string {
 func (*Manifest) ProtoMessage() {}
 
 func (x *Manifest) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[35]
+	mi := &file_meta_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3224,7 +3293,7 @@ func (x *Manifest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Manifest.ProtoReflect.Descriptor instead.
 func (*Manifest) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{35}
+	return file_meta_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Manifest) GetFormat() uint32 {
@@ -3308,7 +3377,7 @@ type SnapshotPart struct {
 
 func (x *SnapshotPart) Reset() {
 	*x = SnapshotPart{}
-	mi := &file_meta_proto_msgTypes[36]
+	mi := &file_meta_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3320,7 +3389,7 @@ func (x *SnapshotPart) String() string {
 func (*SnapshotPart) ProtoMessage() {}
 
 func (x *SnapshotPart) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[36]
+	mi := &file_meta_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3333,7 +3402,7 @@ func (x *SnapshotPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotPart.ProtoReflect.Descriptor instead.
 func (*SnapshotPart) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{36}
+	return file_meta_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SnapshotPart) GetFormat() uint32 {
@@ -3476,7 +3545,7 @@ type SnapshotCore struct {
 
 func (x *SnapshotCore) Reset() {
 	*x = SnapshotCore{}
-	mi := &file_meta_proto_msgTypes[37]
+	mi := &file_meta_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3488,7 +3557,7 @@ func (x *SnapshotCore) String() string {
 func (*SnapshotCore) ProtoMessage() {}
 
 func (x *SnapshotCore) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[37]
+	mi := &file_meta_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3501,7 +3570,7 @@ func (x *SnapshotCore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotCore.ProtoReflect.Descriptor instead.
 func (*SnapshotCore) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{37}
+	return file_meta_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SnapshotCore) GetNextProducerId() uint64 {
@@ -3683,6 +3752,7 @@ type SnapshotNode struct {
 	ZoneListeners    []*ZoneListener        `protobuf:"bytes,100,rep,name=zone_listeners,json=zoneListeners,proto3" json:"zone_listeners,omitempty"`
 	Draining         bool                   `protobuf:"varint,101,opt,name=draining,proto3" json:"draining,omitempty"`
 	FeatureLevel     uint32                 `protobuf:"varint,150,opt,name=feature_level,json=featureLevel,proto3" json:"feature_level,omitempty"`
+	Closed           bool                   `protobuf:"varint,102,opt,name=closed,proto3" json:"closed,omitempty"`
 	Forgotten        bool                   `protobuf:"varint,110,opt,name=forgotten,proto3" json:"forgotten,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -3690,7 +3760,7 @@ type SnapshotNode struct {
 
 func (x *SnapshotNode) Reset() {
 	*x = SnapshotNode{}
-	mi := &file_meta_proto_msgTypes[38]
+	mi := &file_meta_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3702,7 +3772,7 @@ func (x *SnapshotNode) String() string {
 func (*SnapshotNode) ProtoMessage() {}
 
 func (x *SnapshotNode) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[38]
+	mi := &file_meta_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3715,7 +3785,7 @@ func (x *SnapshotNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotNode.ProtoReflect.Descriptor instead.
 func (*SnapshotNode) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{38}
+	return file_meta_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SnapshotNode) GetId() int32 {
@@ -3830,6 +3900,13 @@ func (x *SnapshotNode) GetFeatureLevel() uint32 {
 	return 0
 }
 
+func (x *SnapshotNode) GetClosed() bool {
+	if x != nil {
+		return x.Closed
+	}
+	return false
+}
+
 func (x *SnapshotNode) GetForgotten() bool {
 	if x != nil {
 		return x.Forgotten
@@ -3850,7 +3927,7 @@ type SnapshotJob struct {
 
 func (x *SnapshotJob) Reset() {
 	*x = SnapshotJob{}
-	mi := &file_meta_proto_msgTypes[39]
+	mi := &file_meta_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3862,7 +3939,7 @@ func (x *SnapshotJob) String() string {
 func (*SnapshotJob) ProtoMessage() {}
 
 func (x *SnapshotJob) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[39]
+	mi := &file_meta_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3875,7 +3952,7 @@ func (x *SnapshotJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotJob.ProtoReflect.Descriptor instead.
 func (*SnapshotJob) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{39}
+	return file_meta_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SnapshotJob) GetId() uint64 {
@@ -3924,7 +4001,7 @@ type SnapshotConfig struct {
 
 func (x *SnapshotConfig) Reset() {
 	*x = SnapshotConfig{}
-	mi := &file_meta_proto_msgTypes[40]
+	mi := &file_meta_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3936,7 +4013,7 @@ func (x *SnapshotConfig) String() string {
 func (*SnapshotConfig) ProtoMessage() {}
 
 func (x *SnapshotConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[40]
+	mi := &file_meta_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3949,7 +4026,7 @@ func (x *SnapshotConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotConfig.ProtoReflect.Descriptor instead.
 func (*SnapshotConfig) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{40}
+	return file_meta_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SnapshotConfig) GetResource() int32 {
@@ -3982,7 +4059,7 @@ type SnapshotTopics struct {
 
 func (x *SnapshotTopics) Reset() {
 	*x = SnapshotTopics{}
-	mi := &file_meta_proto_msgTypes[41]
+	mi := &file_meta_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3994,7 +4071,7 @@ func (x *SnapshotTopics) String() string {
 func (*SnapshotTopics) ProtoMessage() {}
 
 func (x *SnapshotTopics) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[41]
+	mi := &file_meta_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4007,7 +4084,7 @@ func (x *SnapshotTopics) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTopics.ProtoReflect.Descriptor instead.
 func (*SnapshotTopics) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{41}
+	return file_meta_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SnapshotTopics) GetTopics() []*SnapshotTopic {
@@ -4030,7 +4107,7 @@ type SnapshotTopic struct {
 
 func (x *SnapshotTopic) Reset() {
 	*x = SnapshotTopic{}
-	mi := &file_meta_proto_msgTypes[42]
+	mi := &file_meta_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4042,7 +4119,7 @@ func (x *SnapshotTopic) String() string {
 func (*SnapshotTopic) ProtoMessage() {}
 
 func (x *SnapshotTopic) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[42]
+	mi := &file_meta_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4055,7 +4132,7 @@ func (x *SnapshotTopic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTopic.ProtoReflect.Descriptor instead.
 func (*SnapshotTopic) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{42}
+	return file_meta_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SnapshotTopic) GetName() string {
@@ -4114,7 +4191,7 @@ type SnapshotPartition struct {
 
 func (x *SnapshotPartition) Reset() {
 	*x = SnapshotPartition{}
-	mi := &file_meta_proto_msgTypes[43]
+	mi := &file_meta_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4126,7 +4203,7 @@ func (x *SnapshotPartition) String() string {
 func (*SnapshotPartition) ProtoMessage() {}
 
 func (x *SnapshotPartition) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[43]
+	mi := &file_meta_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4139,7 +4216,7 @@ func (x *SnapshotPartition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotPartition.ProtoReflect.Descriptor instead.
 func (*SnapshotPartition) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{43}
+	return file_meta_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SnapshotPartition) GetIndex() int32 {
@@ -4242,7 +4319,7 @@ type SnapshotGroups struct {
 
 func (x *SnapshotGroups) Reset() {
 	*x = SnapshotGroups{}
-	mi := &file_meta_proto_msgTypes[44]
+	mi := &file_meta_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4254,7 +4331,7 @@ func (x *SnapshotGroups) String() string {
 func (*SnapshotGroups) ProtoMessage() {}
 
 func (x *SnapshotGroups) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[44]
+	mi := &file_meta_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4267,7 +4344,7 @@ func (x *SnapshotGroups) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotGroups.ProtoReflect.Descriptor instead.
 func (*SnapshotGroups) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{44}
+	return file_meta_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SnapshotGroups) GetGroups() []*SnapshotGroup {
@@ -4290,7 +4367,7 @@ type SnapshotGroup struct {
 
 func (x *SnapshotGroup) Reset() {
 	*x = SnapshotGroup{}
-	mi := &file_meta_proto_msgTypes[45]
+	mi := &file_meta_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4302,7 +4379,7 @@ func (x *SnapshotGroup) String() string {
 func (*SnapshotGroup) ProtoMessage() {}
 
 func (x *SnapshotGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[45]
+	mi := &file_meta_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4315,7 +4392,7 @@ func (x *SnapshotGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotGroup.ProtoReflect.Descriptor instead.
 func (*SnapshotGroup) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{45}
+	return file_meta_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SnapshotGroup) GetGroup() *StoreGroup {
@@ -4363,7 +4440,7 @@ type SnapshotContainers struct {
 
 func (x *SnapshotContainers) Reset() {
 	*x = SnapshotContainers{}
-	mi := &file_meta_proto_msgTypes[46]
+	mi := &file_meta_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4375,7 +4452,7 @@ func (x *SnapshotContainers) String() string {
 func (*SnapshotContainers) ProtoMessage() {}
 
 func (x *SnapshotContainers) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[46]
+	mi := &file_meta_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4388,7 +4465,7 @@ func (x *SnapshotContainers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotContainers.ProtoReflect.Descriptor instead.
 func (*SnapshotContainers) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{46}
+	return file_meta_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SnapshotContainers) GetContainers() []byte {
@@ -4414,7 +4491,7 @@ type SnapshotObjects struct {
 
 func (x *SnapshotObjects) Reset() {
 	*x = SnapshotObjects{}
-	mi := &file_meta_proto_msgTypes[47]
+	mi := &file_meta_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4426,7 +4503,7 @@ func (x *SnapshotObjects) String() string {
 func (*SnapshotObjects) ProtoMessage() {}
 
 func (x *SnapshotObjects) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[47]
+	mi := &file_meta_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4439,7 +4516,7 @@ func (x *SnapshotObjects) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotObjects.ProtoReflect.Descriptor instead.
 func (*SnapshotObjects) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{47}
+	return file_meta_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SnapshotObjects) GetObjects() []byte {
@@ -4458,7 +4535,7 @@ type SnapshotTransactions struct {
 
 func (x *SnapshotTransactions) Reset() {
 	*x = SnapshotTransactions{}
-	mi := &file_meta_proto_msgTypes[48]
+	mi := &file_meta_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4470,7 +4547,7 @@ func (x *SnapshotTransactions) String() string {
 func (*SnapshotTransactions) ProtoMessage() {}
 
 func (x *SnapshotTransactions) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[48]
+	mi := &file_meta_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4483,7 +4560,7 @@ func (x *SnapshotTransactions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTransactions.ProtoReflect.Descriptor instead.
 func (*SnapshotTransactions) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{48}
+	return file_meta_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SnapshotTransactions) GetTransactions() []*SnapshotTransaction {
@@ -4513,7 +4590,7 @@ type SnapshotTransaction struct {
 
 func (x *SnapshotTransaction) Reset() {
 	*x = SnapshotTransaction{}
-	mi := &file_meta_proto_msgTypes[49]
+	mi := &file_meta_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4525,7 +4602,7 @@ func (x *SnapshotTransaction) String() string {
 func (*SnapshotTransaction) ProtoMessage() {}
 
 func (x *SnapshotTransaction) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[49]
+	mi := &file_meta_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4538,7 +4615,7 @@ func (x *SnapshotTransaction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTransaction.ProtoReflect.Descriptor instead.
 func (*SnapshotTransaction) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{49}
+	return file_meta_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SnapshotTransaction) GetTransactionalId() string {
@@ -4636,7 +4713,7 @@ type SnapshotTransactionPartition struct {
 
 func (x *SnapshotTransactionPartition) Reset() {
 	*x = SnapshotTransactionPartition{}
-	mi := &file_meta_proto_msgTypes[50]
+	mi := &file_meta_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4648,7 +4725,7 @@ func (x *SnapshotTransactionPartition) String() string {
 func (*SnapshotTransactionPartition) ProtoMessage() {}
 
 func (x *SnapshotTransactionPartition) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[50]
+	mi := &file_meta_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4661,7 +4738,7 @@ func (x *SnapshotTransactionPartition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTransactionPartition.ProtoReflect.Descriptor instead.
 func (*SnapshotTransactionPartition) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{50}
+	return file_meta_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SnapshotTransactionPartition) GetTopicId() []byte {
@@ -4695,7 +4772,7 @@ type SnapshotTransactionGroup struct {
 
 func (x *SnapshotTransactionGroup) Reset() {
 	*x = SnapshotTransactionGroup{}
-	mi := &file_meta_proto_msgTypes[51]
+	mi := &file_meta_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4707,7 +4784,7 @@ func (x *SnapshotTransactionGroup) String() string {
 func (*SnapshotTransactionGroup) ProtoMessage() {}
 
 func (x *SnapshotTransactionGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[51]
+	mi := &file_meta_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4720,7 +4797,7 @@ func (x *SnapshotTransactionGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTransactionGroup.ProtoReflect.Descriptor instead.
 func (*SnapshotTransactionGroup) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{51}
+	return file_meta_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SnapshotTransactionGroup) GetGroup() string {
@@ -4752,7 +4829,7 @@ const file_meta_proto_rawDesc = "" +
 	"timeMillis\x122\n" +
 	"\bcommands\x18\x06 \x03(\v2\x16.varve.meta.v1.CommandR\bcommands\x12\x1f\n" +
 	"\ventry_nonce\x18\a \x01(\x04R\n" +
-	"entryNonce\"\x86\x15\n" +
+	"entryNonce\"\xbe\x15\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12?\n" +
 	"\fleader_start\x18\x02 \x01(\v2\x1a.varve.meta.v1.LeaderStartH\x00R\vleaderStart\x12B\n" +
@@ -4791,7 +4868,8 @@ const file_meta_proto_rawDesc = "" +
 	"\x10lease_compaction\x18P \x01(\v2\x1e.varve.meta.v1.LeaseCompactionH\x00R\x0fleaseCompaction\x12B\n" +
 	"\rcompact_range\x18Q \x01(\v2\x1b.varve.meta.v1.CompactRangeH\x00R\fcompactRange\x129\n" +
 	"\n" +
-	"drain_node\x18d \x01(\v2\x18.varve.meta.v1.DrainNodeH\x00R\tdrainNode\x129\n" +
+	"drain_node\x18d \x01(\v2\x18.varve.meta.v1.DrainNodeH\x00R\tdrainNode\x126\n" +
+	"\trenew_job\x18x \x01(\v2\x17.varve.meta.v1.RenewJobH\x00R\brenewJob\x129\n" +
 	"\trecovered\x18\x8c\x01 \x01(\v2\x18.varve.meta.v1.RecoveredH\x00R\trecovered\x12<\n" +
 	"\vforget_node\x18n \x01(\v2\x19.varve.meta.v1.ForgetNodeH\x00R\n" +
 	"forgetNode\x12S\n" +
@@ -4969,7 +5047,10 @@ const file_meta_proto_rawDesc = "" +
 	"\x06worker\x18\x01 \x01(\tR\x06worker\x12!\n" +
 	"\flease_millis\x18\x02 \x01(\x03R\vleaseMillis\x12%\n" +
 	"\x0emax_containers\x18\x03 \x01(\rR\rmaxContainers\x12\x1b\n" +
-	"\tmax_bytes\x18\x04 \x01(\x04R\bmaxBytes\"\x95\x03\n" +
+	"\tmax_bytes\x18\x04 \x01(\x04R\bmaxBytes\"D\n" +
+	"\bRenewJob\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\x04R\x05jobId\x12!\n" +
+	"\flease_millis\x18\x02 \x01(\x03R\vleaseMillis\"\x95\x03\n" +
 	"\x04Part\x12\x19\n" +
 	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x1f\n" +
@@ -5060,7 +5141,7 @@ const file_meta_proto_rawDesc = "" +
 	"\fpending_next\x18\x14 \x01(\rR\vpendingNext\x12#\n" +
 	"\rpending_count\x18\x15 \x01(\rR\fpendingCount\x12\x18\n" +
 	"\apending\x18\x16 \x01(\fR\apending\x12)\n" +
-	"\x10node_epoch_floor\x18\x8d\x01 \x01(\x04R\x0enodeEpochFloor\"\xbf\x04\n" +
+	"\x10node_epoch_floor\x18\x8d\x01 \x01(\x04R\x0enodeEpochFloor\"\xd7\x04\n" +
 	"\fSnapshotNode\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x05R\x02id\x12\x17\n" +
 	"\adisk_id\x18\x02 \x01(\fR\x06diskId\x12\x14\n" +
@@ -5080,7 +5161,8 @@ const file_meta_proto_rawDesc = "" +
 	"\fhigh_segment\x18\f \x01(\x04R\vhighSegment\x12B\n" +
 	"\x0ezone_listeners\x18d \x03(\v2\x1b.varve.meta.v1.ZoneListenerR\rzoneListeners\x12\x1a\n" +
 	"\bdraining\x18e \x01(\bR\bdraining\x12$\n" +
-	"\rfeature_level\x18\x96\x01 \x01(\rR\ffeatureLevel\x12\x1c\n" +
+	"\rfeature_level\x18\x96\x01 \x01(\rR\ffeatureLevel\x12\x16\n" +
+	"\x06closed\x18f \x01(\bR\x06closed\x12\x1c\n" +
 	"\tforgotten\x18n \x01(\bR\tforgotten\"\xb7\x01\n" +
 	"\vSnapshotJob\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
@@ -5182,7 +5264,7 @@ func file_meta_proto_rawDescGZIP() []byte {
 }
 
 var file_meta_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_meta_proto_goTypes = []any{
 	(Durability)(0),                      // 0: varve.meta.v1.Durability
 	(AlterConfig_Resource)(0),            // 1: varve.meta.v1.AlterConfig.Resource
@@ -5213,49 +5295,50 @@ var file_meta_proto_goTypes = []any{
 	(*CommitTransactionOffsets)(nil),     // 26: varve.meta.v1.CommitTransactionOffsets
 	(*EndTransaction)(nil),               // 27: varve.meta.v1.EndTransaction
 	(*LeaseJob)(nil),                     // 28: varve.meta.v1.LeaseJob
-	(*Part)(nil),                         // 29: varve.meta.v1.Part
-	(*SegmentObject)(nil),                // 30: varve.meta.v1.SegmentObject
-	(*FinishJob)(nil),                    // 31: varve.meta.v1.FinishJob
-	(*Tick)(nil),                         // 32: varve.meta.v1.Tick
-	(*LocalReleased)(nil),                // 33: varve.meta.v1.LocalReleased
-	(*ForgetGarbage)(nil),                // 34: varve.meta.v1.ForgetGarbage
-	(*AdvanceLogStart)(nil),              // 35: varve.meta.v1.AdvanceLogStart
-	(*Noop)(nil),                         // 36: varve.meta.v1.Noop
-	(*Manifest)(nil),                     // 37: varve.meta.v1.Manifest
-	(*SnapshotPart)(nil),                 // 38: varve.meta.v1.SnapshotPart
-	(*SnapshotCore)(nil),                 // 39: varve.meta.v1.SnapshotCore
-	(*SnapshotNode)(nil),                 // 40: varve.meta.v1.SnapshotNode
-	(*SnapshotJob)(nil),                  // 41: varve.meta.v1.SnapshotJob
-	(*SnapshotConfig)(nil),               // 42: varve.meta.v1.SnapshotConfig
-	(*SnapshotTopics)(nil),               // 43: varve.meta.v1.SnapshotTopics
-	(*SnapshotTopic)(nil),                // 44: varve.meta.v1.SnapshotTopic
-	(*SnapshotPartition)(nil),            // 45: varve.meta.v1.SnapshotPartition
-	(*SnapshotGroups)(nil),               // 46: varve.meta.v1.SnapshotGroups
-	(*SnapshotGroup)(nil),                // 47: varve.meta.v1.SnapshotGroup
-	(*SnapshotContainers)(nil),           // 48: varve.meta.v1.SnapshotContainers
-	(*SnapshotObjects)(nil),              // 49: varve.meta.v1.SnapshotObjects
-	(*SnapshotTransactions)(nil),         // 50: varve.meta.v1.SnapshotTransactions
-	(*SnapshotTransaction)(nil),          // 51: varve.meta.v1.SnapshotTransaction
-	(*SnapshotTransactionPartition)(nil), // 52: varve.meta.v1.SnapshotTransactionPartition
-	(*SnapshotTransactionGroup)(nil),     // 53: varve.meta.v1.SnapshotTransactionGroup
-	(*StoreConsumerGroup)(nil),           // 54: varve.meta.v1.StoreConsumerGroup
-	(*StoreStreamsGroup)(nil),            // 55: varve.meta.v1.StoreStreamsGroup
-	(*StoreShareGroup)(nil),              // 56: varve.meta.v1.StoreShareGroup
-	(*StoreShareState)(nil),              // 57: varve.meta.v1.StoreShareState
-	(*ResetShareOffsets)(nil),            // 58: varve.meta.v1.ResetShareOffsets
-	(*LeaseCompaction)(nil),              // 59: varve.meta.v1.LeaseCompaction
-	(*CompactRange)(nil),                 // 60: varve.meta.v1.CompactRange
-	(*DrainNode)(nil),                    // 61: varve.meta.v1.DrainNode
-	(*Recovered)(nil),                    // 62: varve.meta.v1.Recovered
-	(*ForgetNode)(nil),                   // 63: varve.meta.v1.ForgetNode
-	(*ZoneListener)(nil),                 // 64: varve.meta.v1.ZoneListener
-	(*ChunkCopy)(nil),                    // 65: varve.meta.v1.ChunkCopy
-	(*SnapshotRound)(nil),                // 66: varve.meta.v1.SnapshotRound
-	(*SnapshotCleaning)(nil),             // 67: varve.meta.v1.SnapshotCleaning
-	(*SnapshotLeaderEpoch)(nil),          // 68: varve.meta.v1.SnapshotLeaderEpoch
-	(*StoredConsumerGroup)(nil),          // 69: varve.meta.v1.StoredConsumerGroup
-	(*StoredStreamsGroup)(nil),           // 70: varve.meta.v1.StoredStreamsGroup
-	(*StoredShareGroup)(nil),             // 71: varve.meta.v1.StoredShareGroup
+	(*RenewJob)(nil),                     // 29: varve.meta.v1.RenewJob
+	(*Part)(nil),                         // 30: varve.meta.v1.Part
+	(*SegmentObject)(nil),                // 31: varve.meta.v1.SegmentObject
+	(*FinishJob)(nil),                    // 32: varve.meta.v1.FinishJob
+	(*Tick)(nil),                         // 33: varve.meta.v1.Tick
+	(*LocalReleased)(nil),                // 34: varve.meta.v1.LocalReleased
+	(*ForgetGarbage)(nil),                // 35: varve.meta.v1.ForgetGarbage
+	(*AdvanceLogStart)(nil),              // 36: varve.meta.v1.AdvanceLogStart
+	(*Noop)(nil),                         // 37: varve.meta.v1.Noop
+	(*Manifest)(nil),                     // 38: varve.meta.v1.Manifest
+	(*SnapshotPart)(nil),                 // 39: varve.meta.v1.SnapshotPart
+	(*SnapshotCore)(nil),                 // 40: varve.meta.v1.SnapshotCore
+	(*SnapshotNode)(nil),                 // 41: varve.meta.v1.SnapshotNode
+	(*SnapshotJob)(nil),                  // 42: varve.meta.v1.SnapshotJob
+	(*SnapshotConfig)(nil),               // 43: varve.meta.v1.SnapshotConfig
+	(*SnapshotTopics)(nil),               // 44: varve.meta.v1.SnapshotTopics
+	(*SnapshotTopic)(nil),                // 45: varve.meta.v1.SnapshotTopic
+	(*SnapshotPartition)(nil),            // 46: varve.meta.v1.SnapshotPartition
+	(*SnapshotGroups)(nil),               // 47: varve.meta.v1.SnapshotGroups
+	(*SnapshotGroup)(nil),                // 48: varve.meta.v1.SnapshotGroup
+	(*SnapshotContainers)(nil),           // 49: varve.meta.v1.SnapshotContainers
+	(*SnapshotObjects)(nil),              // 50: varve.meta.v1.SnapshotObjects
+	(*SnapshotTransactions)(nil),         // 51: varve.meta.v1.SnapshotTransactions
+	(*SnapshotTransaction)(nil),          // 52: varve.meta.v1.SnapshotTransaction
+	(*SnapshotTransactionPartition)(nil), // 53: varve.meta.v1.SnapshotTransactionPartition
+	(*SnapshotTransactionGroup)(nil),     // 54: varve.meta.v1.SnapshotTransactionGroup
+	(*StoreConsumerGroup)(nil),           // 55: varve.meta.v1.StoreConsumerGroup
+	(*StoreStreamsGroup)(nil),            // 56: varve.meta.v1.StoreStreamsGroup
+	(*StoreShareGroup)(nil),              // 57: varve.meta.v1.StoreShareGroup
+	(*StoreShareState)(nil),              // 58: varve.meta.v1.StoreShareState
+	(*ResetShareOffsets)(nil),            // 59: varve.meta.v1.ResetShareOffsets
+	(*LeaseCompaction)(nil),              // 60: varve.meta.v1.LeaseCompaction
+	(*CompactRange)(nil),                 // 61: varve.meta.v1.CompactRange
+	(*DrainNode)(nil),                    // 62: varve.meta.v1.DrainNode
+	(*Recovered)(nil),                    // 63: varve.meta.v1.Recovered
+	(*ForgetNode)(nil),                   // 64: varve.meta.v1.ForgetNode
+	(*ZoneListener)(nil),                 // 65: varve.meta.v1.ZoneListener
+	(*ChunkCopy)(nil),                    // 66: varve.meta.v1.ChunkCopy
+	(*SnapshotRound)(nil),                // 67: varve.meta.v1.SnapshotRound
+	(*SnapshotCleaning)(nil),             // 68: varve.meta.v1.SnapshotCleaning
+	(*SnapshotLeaderEpoch)(nil),          // 69: varve.meta.v1.SnapshotLeaderEpoch
+	(*StoredConsumerGroup)(nil),          // 70: varve.meta.v1.StoredConsumerGroup
+	(*StoredStreamsGroup)(nil),           // 71: varve.meta.v1.StoredStreamsGroup
+	(*StoredShareGroup)(nil),             // 72: varve.meta.v1.StoredShareGroup
 }
 var file_meta_proto_depIdxs = []int32{
 	3,  // 0: varve.meta.v1.Entry.commands:type_name -> varve.meta.v1.Command
@@ -5273,74 +5356,75 @@ var file_meta_proto_depIdxs = []int32{
 	20, // 12: varve.meta.v1.Command.commit_offsets:type_name -> varve.meta.v1.CommitOffsets
 	22, // 13: varve.meta.v1.Command.delete_groups:type_name -> varve.meta.v1.DeleteGroups
 	28, // 14: varve.meta.v1.Command.lease_job:type_name -> varve.meta.v1.LeaseJob
-	31, // 15: varve.meta.v1.Command.finish_job:type_name -> varve.meta.v1.FinishJob
-	32, // 16: varve.meta.v1.Command.tick:type_name -> varve.meta.v1.Tick
-	34, // 17: varve.meta.v1.Command.forget_garbage:type_name -> varve.meta.v1.ForgetGarbage
-	35, // 18: varve.meta.v1.Command.advance_log_start:type_name -> varve.meta.v1.AdvanceLogStart
-	36, // 19: varve.meta.v1.Command.noop:type_name -> varve.meta.v1.Noop
+	32, // 15: varve.meta.v1.Command.finish_job:type_name -> varve.meta.v1.FinishJob
+	33, // 16: varve.meta.v1.Command.tick:type_name -> varve.meta.v1.Tick
+	35, // 17: varve.meta.v1.Command.forget_garbage:type_name -> varve.meta.v1.ForgetGarbage
+	36, // 18: varve.meta.v1.Command.advance_log_start:type_name -> varve.meta.v1.AdvanceLogStart
+	37, // 19: varve.meta.v1.Command.noop:type_name -> varve.meta.v1.Noop
 	21, // 20: varve.meta.v1.Command.delete_offsets:type_name -> varve.meta.v1.DeleteOffsets
-	33, // 21: varve.meta.v1.Command.local_released:type_name -> varve.meta.v1.LocalReleased
-	54, // 22: varve.meta.v1.Command.store_consumer_group:type_name -> varve.meta.v1.StoreConsumerGroup
-	55, // 23: varve.meta.v1.Command.store_streams_group:type_name -> varve.meta.v1.StoreStreamsGroup
-	56, // 24: varve.meta.v1.Command.store_share_group:type_name -> varve.meta.v1.StoreShareGroup
-	57, // 25: varve.meta.v1.Command.store_share_state:type_name -> varve.meta.v1.StoreShareState
-	58, // 26: varve.meta.v1.Command.reset_share_offsets:type_name -> varve.meta.v1.ResetShareOffsets
+	34, // 21: varve.meta.v1.Command.local_released:type_name -> varve.meta.v1.LocalReleased
+	55, // 22: varve.meta.v1.Command.store_consumer_group:type_name -> varve.meta.v1.StoreConsumerGroup
+	56, // 23: varve.meta.v1.Command.store_streams_group:type_name -> varve.meta.v1.StoreStreamsGroup
+	57, // 24: varve.meta.v1.Command.store_share_group:type_name -> varve.meta.v1.StoreShareGroup
+	58, // 25: varve.meta.v1.Command.store_share_state:type_name -> varve.meta.v1.StoreShareState
+	59, // 26: varve.meta.v1.Command.reset_share_offsets:type_name -> varve.meta.v1.ResetShareOffsets
 	23, // 27: varve.meta.v1.Command.init_transactional_producer:type_name -> varve.meta.v1.InitTransactionalProducer
 	24, // 28: varve.meta.v1.Command.add_to_transaction:type_name -> varve.meta.v1.AddToTransaction
 	26, // 29: varve.meta.v1.Command.commit_transaction_offsets:type_name -> varve.meta.v1.CommitTransactionOffsets
 	27, // 30: varve.meta.v1.Command.end_transaction:type_name -> varve.meta.v1.EndTransaction
-	59, // 31: varve.meta.v1.Command.lease_compaction:type_name -> varve.meta.v1.LeaseCompaction
-	60, // 32: varve.meta.v1.Command.compact_range:type_name -> varve.meta.v1.CompactRange
-	61, // 33: varve.meta.v1.Command.drain_node:type_name -> varve.meta.v1.DrainNode
-	62, // 34: varve.meta.v1.Command.recovered:type_name -> varve.meta.v1.Recovered
-	63, // 35: varve.meta.v1.Command.forget_node:type_name -> varve.meta.v1.ForgetNode
-	5,  // 36: varve.meta.v1.Command.raise_feature_level:type_name -> varve.meta.v1.RaiseFeatureLevel
-	64, // 37: varve.meta.v1.RegisterNode.zone_listeners:type_name -> varve.meta.v1.ZoneListener
-	0,  // 38: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
-	65, // 39: varve.meta.v1.CommitChunk.copy:type_name -> varve.meta.v1.ChunkCopy
-	10, // 40: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	1,  // 41: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
-	10, // 42: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	17, // 43: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
-	16, // 44: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
-	19, // 45: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	19, // 46: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	25, // 47: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
-	19, // 48: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	29, // 49: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
-	30, // 50: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
-	39, // 51: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
-	43, // 52: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
-	46, // 53: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
-	48, // 54: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
-	49, // 55: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
-	50, // 56: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
-	40, // 57: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
-	41, // 58: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
-	42, // 59: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
-	64, // 60: varve.meta.v1.SnapshotNode.zone_listeners:type_name -> varve.meta.v1.ZoneListener
-	66, // 61: varve.meta.v1.SnapshotJob.round:type_name -> varve.meta.v1.SnapshotRound
-	10, // 62: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	44, // 63: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
-	10, // 64: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	45, // 65: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
-	67, // 66: varve.meta.v1.SnapshotPartition.cleaning:type_name -> varve.meta.v1.SnapshotCleaning
-	68, // 67: varve.meta.v1.SnapshotPartition.epochs:type_name -> varve.meta.v1.SnapshotLeaderEpoch
-	47, // 68: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
-	18, // 69: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
-	19, // 70: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	69, // 71: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
-	70, // 72: varve.meta.v1.SnapshotGroup.streams:type_name -> varve.meta.v1.StoredStreamsGroup
-	71, // 73: varve.meta.v1.SnapshotGroup.share:type_name -> varve.meta.v1.StoredShareGroup
-	51, // 74: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
-	52, // 75: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
-	53, // 76: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
-	19, // 77: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	78, // [78:78] is the sub-list for method output_type
-	78, // [78:78] is the sub-list for method input_type
-	78, // [78:78] is the sub-list for extension type_name
-	78, // [78:78] is the sub-list for extension extendee
-	0,  // [0:78] is the sub-list for field type_name
+	60, // 31: varve.meta.v1.Command.lease_compaction:type_name -> varve.meta.v1.LeaseCompaction
+	61, // 32: varve.meta.v1.Command.compact_range:type_name -> varve.meta.v1.CompactRange
+	62, // 33: varve.meta.v1.Command.drain_node:type_name -> varve.meta.v1.DrainNode
+	29, // 34: varve.meta.v1.Command.renew_job:type_name -> varve.meta.v1.RenewJob
+	63, // 35: varve.meta.v1.Command.recovered:type_name -> varve.meta.v1.Recovered
+	64, // 36: varve.meta.v1.Command.forget_node:type_name -> varve.meta.v1.ForgetNode
+	5,  // 37: varve.meta.v1.Command.raise_feature_level:type_name -> varve.meta.v1.RaiseFeatureLevel
+	65, // 38: varve.meta.v1.RegisterNode.zone_listeners:type_name -> varve.meta.v1.ZoneListener
+	0,  // 39: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
+	66, // 40: varve.meta.v1.CommitChunk.copy:type_name -> varve.meta.v1.ChunkCopy
+	10, // 41: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	1,  // 42: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
+	10, // 43: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	17, // 44: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
+	16, // 45: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
+	19, // 46: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	19, // 47: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	25, // 48: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
+	19, // 49: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	30, // 50: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
+	31, // 51: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
+	40, // 52: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
+	44, // 53: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
+	47, // 54: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
+	49, // 55: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
+	50, // 56: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
+	51, // 57: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
+	41, // 58: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
+	42, // 59: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
+	43, // 60: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
+	65, // 61: varve.meta.v1.SnapshotNode.zone_listeners:type_name -> varve.meta.v1.ZoneListener
+	67, // 62: varve.meta.v1.SnapshotJob.round:type_name -> varve.meta.v1.SnapshotRound
+	10, // 63: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	45, // 64: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
+	10, // 65: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	46, // 66: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
+	68, // 67: varve.meta.v1.SnapshotPartition.cleaning:type_name -> varve.meta.v1.SnapshotCleaning
+	69, // 68: varve.meta.v1.SnapshotPartition.epochs:type_name -> varve.meta.v1.SnapshotLeaderEpoch
+	48, // 69: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
+	18, // 70: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
+	19, // 71: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	70, // 72: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
+	71, // 73: varve.meta.v1.SnapshotGroup.streams:type_name -> varve.meta.v1.StoredStreamsGroup
+	72, // 74: varve.meta.v1.SnapshotGroup.share:type_name -> varve.meta.v1.StoredShareGroup
+	52, // 75: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
+	53, // 76: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
+	54, // 77: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
+	19, // 78: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	79, // [79:79] is the sub-list for method output_type
+	79, // [79:79] is the sub-list for method input_type
+	79, // [79:79] is the sub-list for extension type_name
+	79, // [79:79] is the sub-list for extension extendee
+	0,  // [0:79] is the sub-list for field type_name
 }
 
 func init() { file_meta_proto_init() }
@@ -5389,11 +5473,12 @@ func file_meta_proto_init() {
 		(*Command_LeaseCompaction)(nil),
 		(*Command_CompactRange)(nil),
 		(*Command_DrainNode)(nil),
+		(*Command_RenewJob)(nil),
 		(*Command_Recovered)(nil),
 		(*Command_ForgetNode)(nil),
 		(*Command_RaiseFeatureLevel)(nil),
 	}
-	file_meta_proto_msgTypes[36].OneofWrappers = []any{
+	file_meta_proto_msgTypes[37].OneofWrappers = []any{
 		(*SnapshotPart_Core)(nil),
 		(*SnapshotPart_Topics)(nil),
 		(*SnapshotPart_Groups)(nil),
@@ -5407,7 +5492,7 @@ func file_meta_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meta_proto_rawDesc), len(file_meta_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   52,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

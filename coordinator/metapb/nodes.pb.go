@@ -23,12 +23,13 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// DrainNode says that a node is about to leave: clients are told other nodes, and its hot segments are shipped before those of others.
+// DrainNode says that a node is about to leave: clients are told that it leads nothing, and its hot segments are shipped before those of others.
 // What it still holds can be read until it is gone. Its next registration ends it.
 type DrainNode struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	NodeId        int32                  `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	NodeEpoch     uint64                 `protobuf:"varint,2,opt,name=node_epoch,json=nodeEpoch,proto3" json:"node_epoch,omitempty"` // judged only against this epoch
+	Closed        bool                   `protobuf:"varint,3,opt,name=closed,proto3" json:"closed,omitempty"`                        // clients cannot reach it any more, and are not told of it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -75,6 +76,13 @@ func (x *DrainNode) GetNodeEpoch() uint64 {
 		return x.NodeEpoch
 	}
 	return 0
+}
+
+func (x *DrainNode) GetClosed() bool {
+	if x != nil {
+		return x.Closed
+	}
+	return false
 }
 
 // ZoneListener is an address of a node for clients of one zone.
@@ -142,11 +150,12 @@ var File_nodes_proto protoreflect.FileDescriptor
 
 const file_nodes_proto_rawDesc = "" +
 	"\n" +
-	"\vnodes.proto\x12\rvarve.meta.v1\"C\n" +
+	"\vnodes.proto\x12\rvarve.meta.v1\"[\n" +
 	"\tDrainNode\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x1d\n" +
 	"\n" +
-	"node_epoch\x18\x02 \x01(\x04R\tnodeEpoch\"`\n" +
+	"node_epoch\x18\x02 \x01(\x04R\tnodeEpoch\x12\x16\n" +
+	"\x06closed\x18\x03 \x01(\bR\x06closed\"`\n" +
 	"\fZoneListener\x12\x12\n" +
 	"\x04zone\x18\x01 \x01(\tR\x04zone\x12\x1d\n" +
 	"\n" +

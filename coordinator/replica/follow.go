@@ -100,7 +100,7 @@ func (f *follower) catchUp(ctx context.Context) error {
 	if ctx.Err() != nil || r.Seq() >= r.heard.Load() {
 		return nil
 	}
-	err := r.catchUpOrRestore(ctx)
+	err := r.CatchUpOrRestore(ctx)
 	if ctx.Err() != nil {
 		return nil
 	}

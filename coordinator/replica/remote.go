@@ -22,6 +22,7 @@ const (
 	MethodBarrier          = "barrier"
 	MethodPing             = "ping"
 	MethodJobLease         = "job/lease"
+	MethodJobRenew         = "job/renew"
 	MethodJobFinish        = "job/finish"
 	MethodCompactionLease  = "compaction/lease"
 	MethodCompactionReport = "compaction/report"

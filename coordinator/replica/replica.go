@@ -117,15 +117,15 @@ func (r *Replica) load(ctx context.Context) error {
 	if err := r.restore(ctx); err != nil {
 		return r.refuse(err)
 	}
-	if err := r.catchUpOrRestore(ctx); err != nil {
+	if err := r.CatchUpOrRestore(ctx); err != nil {
 		return r.refuse(err)
 	}
 	return nil
 }
 
-// catchUpOrRestore catches up. A log that was cut before this replica came so far has a snapshot that stands for what is missing,
+// CatchUpOrRestore catches up. A log that was cut before this replica came so far has a snapshot that stands for what is missing,
 // unless that leads no further.
-func (r *Replica) catchUpOrRestore(ctx context.Context) error {
+func (r *Replica) CatchUpOrRestore(ctx context.Context) error {
 	for {
 		err := r.CatchUp(ctx)
 		if !errors.Is(err, metalog.ErrTruncated) {

@@ -19,6 +19,9 @@ const (
 	partGrace = time.Hour
 )
 
+// errPruneLate: what a snapshot's names are held against is not the newest any more.
+var errPruneLate = errors.New("pruning comes too late")
+
 // Saved describes a snapshot that was written.
 type Saved struct {
 	Seq uint64
@@ -95,14 +98,16 @@ func (r *Replica) PruneSnapshots(ctx context.Context) (truncate uint64, err erro
 			return 0, fmt.Errorf("delete %s: %w", SnapshotKey(seq), err)
 		}
 	}
-	if err := r.pruneParts(ctx, named); err != nil {
+	if err := r.pruneParts(ctx, named, kept[len(kept)-1]); err != nil {
 		return 0, err
 	}
 	return kept[0] + 1, nil
 }
 
-func (r *Replica) pruneParts(ctx context.Context, named map[string]bool) error {
+// pruneParts deletes old parts that are not named by the snapshots up to newest, the last one.
+func (r *Replica) pruneParts(ctx context.Context, named map[string]bool, newest uint64) error {
 	store := r.cfg.Store
+	var unnamed []string
 	now, err := store.Now(ctx)
 	if err != nil {
 		return fmt.Errorf("ask %s for its time: %w", store, err)
@@ -114,8 +119,17 @@ func (r *Replica) pruneParts(ctx context.Context, named map[string]bool) error {
 		if named[info.Key] || !strings.HasPrefix(info.Key, partPrefix) || now.Sub(info.Modified) < partGrace {
 			continue
 		}
-		if err := store.Delete(ctx, info.Key); err != nil {
-			return fmt.Errorf("delete %s: %w", info.Key, err)
+		unnamed = append(unnamed, info.Key)
+	}
+	// Whoever has slept meanwhile may have been succeeded: what was young when it looked for names is old now, and named.
+	if seqs, err := ListManifests(ctx, store); err != nil {
+		return err
+	} else if n := len(seqs); n == 0 || seqs[n-1] != newest {
+		return fmt.Errorf("another has written snapshots since that of %d: %w", newest, errPruneLate)
+	}
+	for _, key := range unnamed {
+		if err := store.Delete(ctx, key); err != nil {
+			return fmt.Errorf("delete %s: %w", key, err)
 		}
 	}
 	return nil

@@ -37,12 +37,13 @@ func ListManifests(ctx context.Context, store objstore.Store) ([]uint64, error) 
 		if err != nil {
 			return nil, fmt.Errorf("list snapshots in %s: %w", store, err)
 		}
-		digits := strings.TrimPrefix(info.Key, snapshotPrefix)
-		seq, err := strconv.ParseUint(digits, 10, 64)
-		if err != nil || SnapshotKey(seq) != info.Key {
-			break // the parts, which sort behind
+		if strings.HasPrefix(info.Key, partPrefix) {
+			break // they sort behind
 		}
-		seqs = append(seqs, seq)
+		seq, err := strconv.ParseUint(strings.TrimPrefix(info.Key, snapshotPrefix), 10, 64)
+		if err == nil && SnapshotKey(seq) == info.Key { // else it is somebody else's
+			seqs = append(seqs, seq)
+		}
 	}
 	return seqs, nil
 }
@@ -172,13 +173,17 @@ func (r *Replica) restoreFrom(ctx context.Context, seq uint64) error {
 	return nil
 }
 
-// replace puts a restored state in place of the present one, and wakes whoever waits.
+// replace puts a restored state in place of the present one, and wakes whoever waits. Where hints have brought as much while the snapshot was read,
+// the present one stays: it must not go back.
 func (r *Replica) replace(state *meta.State, hash [32]byte) {
 	r.applying.Lock()
 	defer r.applying.Unlock()
+	seq := state.Seq()
+	if seq <= r.Seq() {
+		return
+	}
 	r.mu.Lock()
 	r.mu.state, r.mu.lastHash = state, hash
-	seq := state.Seq()
 	r.applied.Store(seq)
 	r.mu.Unlock()
 	r.Hear(seq)

@@ -169,7 +169,8 @@ type namer struct {
 	callees map[string]*callee // by address
 }
 
-// callee is what a caller knows of one address.
+// callee is what a caller knows of one address. Numbers go on from one incarnation to the next: an answer of a former one that comes late is
+// believed until the next call, and no name may be given twice after that.
 type callee struct{ incarnation, last uint64 }
 
 func newNamer() *namer { return &namer{caller: newID(), callees: map[string]*callee{}} }
@@ -191,7 +192,7 @@ func (n *namer) next(addr string) callName {
 func (n *namer) learn(addr string, incarnation uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if to := n.callees[addr]; to != nil && incarnation != to.incarnation {
-		*to = callee{incarnation: incarnation}
+	if to := n.callees[addr]; to != nil {
+		to.incarnation = incarnation
 	}
 }

@@ -138,3 +138,18 @@ func TestWindowAdmitsEachNumberOnce(t *testing.T) {
 		}
 	})
 }
+
+// An answer of a former incarnation that came late had the numbers of the present one begin anew, and all calls until they were used up break off.
+func TestNamesAreGivenOnceAlsoAfterALateAnswer(t *testing.T) {
+	n, given := newNamer(), map[callName]bool{}
+	for _, incarnation := range []uint64{3, 5, 3, 5, 5, 3} {
+		n.learn("a", incarnation)
+		for range 4 {
+			if name := n.next("a"); given[name] {
+				t.Fatalf("name %v was given twice", name)
+			} else {
+				given[name] = true
+			}
+		}
+	}
+}

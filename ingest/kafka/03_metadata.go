@@ -27,8 +27,8 @@ func handleMetadata(ctx context.Context, call *call, r *kmsg.MetadataRequest) (k
 	}
 	response := kmsg.NewPtrMetadataResponse()
 	call.server().config.CheckNodes(ctx)
-	nodes := call.nodes()
-	for _, n := range nodes {
+	nodes, named := call.brokers()
+	for _, n := range named {
 		broker := kmsg.MetadataResponseBroker{NodeID: n.id, Host: n.host, Port: n.port}
 		if n.zone != "" {
 			broker.Rack = kmsg.StringPtr(n.zone)

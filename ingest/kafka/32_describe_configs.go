@@ -136,7 +136,8 @@ func (c *call) configResource(kind kmsg.ConfigResourceType, name string) (meta.S
 }
 
 func (c *call) isNode(name string) bool {
-	return slices.ContainsFunc(c.nodes(), func(n node) bool { return fmt.Sprint(n.id) == name })
+	_, named := c.brokers()
+	return slices.ContainsFunc(named, func(n node) bool { return fmt.Sprint(n.id) == name })
 }
 
 // staticConfigs are what a node was given when it started, as far as the others know it.

@@ -34,16 +34,15 @@ func handleDescribeCluster(_ context.Context, call *call, r *kmsg.DescribeCluste
 	if r.IncludeClusterAuthorizedOperations {
 		response.ClusterAuthorizedOperations = clusterOperations
 	}
+	nodes, named := call.brokers()
+	response.ControllerID = controllerOf(nodes)
 	shown := map[int32]bool{}
-	for _, n := range call.nodes() {
+	for _, n := range named {
 		shown[n.id] = true
 	}
 	call.domain().Metadata.View(func(s *meta.State) {
 		for _, n := range s.Nodes() {
 			live := shown[int32(n.ID)]
-			if live && response.ControllerID < 0 {
-				response.ControllerID = int32(n.ID)
-			}
 			if live || r.IncludeFencedBrokers {
 				response.Brokers = append(response.Brokers, kmsg.DescribeClusterResponseBroker{
 					NodeID: int32(n.ID), Host: n.KafkaHost, Port: n.KafkaPort, Rack: nilIfEmpty(n.Zone), IsFenced: !live,

@@ -53,7 +53,8 @@ func handleListConfigResources(_ context.Context, call *call, r *kmsg.ListConfig
 // configResources names the resources of a type that can be described.
 func (c *call) configResources(kind kmsg.ConfigResourceType) (names []string) {
 	if kind == kmsg.ConfigResourceTypeBroker || kind == kmsg.ConfigResourceTypeBrokerLogger {
-		for _, n := range c.nodes() {
+		_, named := c.brokers()
+		for _, n := range named {
 			names = append(names, strconv.Itoa(int(n.id)))
 		}
 		return names

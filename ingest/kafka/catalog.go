@@ -139,18 +139,40 @@ func newTopicView(t *meta.Topic) *topic {
 // Where there is none this node names itself: it is there, since it answers. Of several at one address only the newest is named: a node that
 // came back with an empty disk is another node, and until the old one is given up clients would take the two for one, and wait.
 func (c *catalog) nodes(listener string) (serving []node) {
+	c.metadata.View(func(s *meta.State) { serving = c.serving(s, listener) })
+	return serving
+}
+
+// brokers are the nodes, and behind them those that drain and still answer.
+func (c *catalog) brokers(listener string) (serving, all []node) {
 	c.metadata.View(func(s *meta.State) {
+		serving = c.serving(s, listener)
+		all = slices.Clip(serving)
 		for _, n := range s.Nodes() {
-			if n.Serves() && !c.gone(n.ID, n.Epoch) {
-				serving = slices.DeleteFunc(serving, func(older node) bool { return older.general == n.KafkaHost && older.generalPort == n.KafkaPort })
-				serving = append(serving, newNodeView(n, listener))
+			if n.Answers() && !n.Serves() && !c.gone(n.ID, n.Epoch) && !slices.ContainsFunc(all, func(other node) bool { return other.isAt(n) }) {
+				all = append(all, newNodeView(n, listener))
 			}
 		}
-		if own := s.Node(c.self); len(serving) == 0 && own != nil {
-			serving = append(serving, newNodeView(own, listener))
-		}
 	})
+	return serving, all
+}
+
+func (c *catalog) serving(s *meta.State, listener string) (serving []node) {
+	for _, n := range s.Nodes() {
+		if n.Serves() && !c.gone(n.ID, n.Epoch) {
+			serving = slices.DeleteFunc(serving, func(older node) bool { return older.isAt(n) })
+			serving = append(serving, newNodeView(n, listener))
+		}
+	}
+	if own := s.Node(c.self); len(serving) == 0 && own != nil {
+		serving = append(serving, newNodeView(own, listener))
+	}
 	return serving
+}
+
+// isAt says whether clients reach the node where they reach another.
+func (n node) isAt(other *meta.Node) bool {
+	return n.general == other.KafkaHost && n.generalPort == other.KafkaPort
 }
 
 func newNodeView(n *meta.Node, listener string) node {

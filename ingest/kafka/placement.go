@@ -77,6 +77,25 @@ func mix(x uint64) uint64 {
 // nodes are those that the client can be sent to.
 func (c *call) nodes() []node { return c.server().catalog.nodes(c.conn.listener) }
 
+// brokers are the nodes, and all that Metadata names to the client, which it should leave where they are not among the nodes.
+//
+// librdkafka ends its thread for a broker that Metadata names no more, together with the partitions that the same answer gives to other leaders, and looks
+// for their leaders again when it next looks after all topics, up to a second later. Away from a broker that merely leads nothing they move at once. Most
+// other clients should not hear of a node that drains: franz-go would keep the connections that the node ends, and find out with the first request to
+// the process that follows.
+func (c *call) brokers() (nodes, named []node) {
+	if c.conn.isLibrdkafka() {
+		return c.server().catalog.brokers(c.conn.listener)
+	}
+	nodes = c.nodes()
+	return nodes, nodes
+}
+
+// isLibrdkafka tells librdkafka and the clients around it, which have a name of their own and say in their version what is inside.
+func (c *conn) isLibrdkafka() bool {
+	return c.softwareName == "librdkafka" || strings.Contains(c.softwareVersion, "rdkafka")
+}
+
 // zone is the client's: that of the listener it came through, or what its client id says, or what it has fetched with.
 func (c *call) zone() string {
 	return cmp.Or(c.conn.listener, c.server().config.ZoneOf(c.clientID()), c.conn.rack)

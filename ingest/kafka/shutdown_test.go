@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -173,6 +174,53 @@ func TestAServerThatTurnsAwaySendsClientsToOthers(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// TestLibrdkafkaIsToldOfANodeThatDrains while that answers it, and that it leads nothing. librdkafka loses partitions of a broker that it is not told of.
+func TestLibrdkafkaIsToldOfANodeThatDrains(t *testing.T) {
+	c := newCluster(t)
+	s, addr := start(t, c, Config{})
+	other := int32(c.addNode("other", 9092, ""))
+	id := c.createTopic(t, "topic", 8)
+	bare, around, plain := dial(t, addr), dial(t, addr), dial(t, addr)
+	introduceAs := func(client *rawClient, name, version string) {
+		r := kmsg.NewPtrApiVersionsRequest()
+		r.Version, r.ClientSoftwareName, r.ClientSoftwareVersion = 3, name, version
+		if code := client.request(r).(*kmsg.ApiVersionsResponse).ErrorCode; code != 0 {
+			t.Fatal(kerr.ErrorForCode(code))
+		}
+	}
+	introduceAs(bare, "librdkafka", "2.16.0")
+	introduceAs(around, "confluent-kafka-python", "2.16.1-rdkafka-2.16.0")
+	introduceAs(plain, "apache-kafka-java", "4.1.0")
+	metadata := func(client *rawClient, want ...int32) {
+		t.Helper()
+		r := kmsg.NewPtrMetadataRequest()
+		r.Version = 12
+		r.Topics = []kmsg.MetadataRequestTopic{{TopicID: id}}
+		answer := client.request(r).(*kmsg.MetadataResponse)
+		var named []int32
+		for _, b := range answer.Brokers {
+			named = append(named, b.NodeID)
+		}
+		if !slices.Equal(named, want) || answer.ControllerID != other {
+			t.Errorf("metadata name %d, controller %d; want %d, controller %d", named, answer.ControllerID, want, other)
+		}
+		for _, p := range answer.Topics[0].Partitions {
+			if p.Leader != other {
+				t.Errorf("partition %d is led by %d, want %d", p.Partition, p.Leader, other)
+			}
+		}
+	}
+	self := int32(s.config.NodeID)
+	drain := &metapb.DrainNode{NodeId: self, NodeEpoch: 1}
+	c.apply(&metapb.Command{Kind: &metapb.Command_DrainNode{DrainNode: drain}})
+	metadata(bare, other, self)
+	metadata(around, other, self)
+	metadata(plain, other)
+	drain = &metapb.DrainNode{NodeId: self, NodeEpoch: 1, Closed: true}
+	c.apply(&metapb.Command{Kind: &metapb.Command_DrainNode{DrainNode: drain}})
+	metadata(bare, other)
 }
 
 func TestTheLastNodeGoesOnNamingItself(t *testing.T) {

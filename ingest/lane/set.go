@@ -10,6 +10,7 @@ import (
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/infra/objstore"
+	"github.com/varvelog/varve/infra/objstore/hedge"
 	"github.com/varvelog/varve/ingest/chunk"
 )
 
@@ -40,7 +41,7 @@ type Set struct {
 	cache    ObjectCache
 	budget   *budget
 	puts     *tokens
-	hedging  *hedging
+	hedging  *hedge.Policy
 	pressure *pressure
 	queues   [laneCount]*queue
 	pendings sync.Pool
@@ -76,7 +77,7 @@ func New(config Config, with Dependencies) (*Set, error) {
 	s := &Set{
 		config: config, log: with.Log, store: with.Store, replica: with.Replica, epochs: with.Epochs, peers: with.Peers, observer: with.Observer,
 		cache:  with.Cache,
-		budget: newBudget(config.BudgetBytes), puts: newTokens(config.PutsPerSecond, config.PutBurst), hedging: newHedging(&config),
+		budget: newBudget(config.BudgetBytes), puts: newTokens(config.PutsPerSecond, config.PutBurst), hedging: hedge.New(config.HedgeMin, config.HedgeShare),
 		pressure: newPressure(config.BudgetBytes),
 		drained:  make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
 	}

@@ -64,7 +64,7 @@ func (l *objectLane) upload(ctx context.Context, id meta.ChunkID, body []byte, s
 // race returns the first success, or why there is none.
 func (u *upload) race(ctx context.Context) outcome {
 	hedging := u.lane.set.hedging
-	delay := hedging.begin(len(u.body))
+	delay := hedging.Begin(len(u.body))
 	slow := time.NewTimer(delay)
 	defer slow.Stop()
 	u.began = time.Now()
@@ -72,7 +72,7 @@ func (u *upload) race(ctx context.Context) outcome {
 	for {
 		select {
 		case <-slow.C:
-			if !hedging.take() {
+			if !hedging.Take() {
 				slow.Reset(delay)
 				continue
 			}
@@ -83,7 +83,7 @@ func (u *upload) race(ctx context.Context) outcome {
 			switch {
 			case o.err == nil:
 				if o.hedge > 0 {
-					hedging.took(len(u.body), time.Since(u.began))
+					hedging.Took(len(u.body), time.Since(u.began))
 				}
 				return o
 			case u.racing == 0 || !objstore.Ambiguous(o.err) || errors.Is(o.err, errForeignObject):
@@ -135,9 +135,9 @@ func (l *objectLane) putOnce(ctx context.Context, key string, body []byte, hedge
 	l.set.observer.ObjectPut(hedge, len(body), took, err)
 	switch {
 	case err == nil:
-		l.set.hedging.took(len(body), took)
+		l.set.hedging.Took(len(body), took)
 	case errors.Is(err, objstore.ErrThrottled):
-		l.set.hedging.throttled()
+		l.set.hedging.Throttled()
 	}
 	return err
 }

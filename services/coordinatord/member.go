@@ -16,13 +16,18 @@ import (
 	"github.com/varvelog/varve/coordinator/leader"
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metalog"
+	"github.com/varvelog/varve/coordinator/metalog/jetstream"
 	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/infra/rpc"
 	"github.com/varvelog/varve/services/process"
 )
 
-// handoverTimeout bounds how long a leader that is told to end waits for its successor.
-const handoverTimeout = 3 * time.Second
+const (
+	// handoverTimeout bounds how long a leader that is told to end waits for its successor.
+	handoverTimeout = 3 * time.Second
+	// leaveLogTimeout bounds how long a member that is told to end waits until others serve the log.
+	leaveLogTimeout = time.Second
+)
 
 // MemberConfig says which coordinator of a group a member is, and what it needs of the process around it.
 type MemberConfig struct {
@@ -36,7 +41,9 @@ type MemberConfig struct {
 	Open func(ctx context.Context) (*replica.Replica, metalog.Log, error)
 	// Leader is how to lead; LeaderAlive is the member's.
 	Leader func(r *replica.Replica, log metalog.Log) leader.Config
-	Log    *slog.Logger
+	// LeaveLog has others serve the log where this process does, which is about to end; nil where it does not.
+	LeaveLog func(ctx context.Context, log metalog.Log) error
+	Log      *slog.Logger
 }
 
 // Member is one coordinator of a group: it stands by, leads, and stands by again.
@@ -57,6 +64,12 @@ func RunMember(ctx context.Context, p *process.Process, serving func()) error {
 		Caller: p.Client, Bus: p.Bus, Log: p.Log,
 		Open:   func(ctx context.Context) (*replica.Replica, metalog.Log, error) { return OpenReplica(ctx, p, true) },
 		Leader: func(r *replica.Replica, log metalog.Log) leader.Config { return leaderConfig(p, r, log, observer) },
+		LeaveLog: func(ctx context.Context, log metalog.Log) error {
+			if l, ok := log.(*jetstream.Log); ok && p.RunsNATS() {
+				return l.StepAside(ctx)
+			}
+			return nil
+		},
 	})
 	if err != nil {
 		return err
@@ -105,6 +118,7 @@ func (m *Member) Run(ctx context.Context, serving func()) (err error) {
 	serving()
 	err = m.run(ctx)
 	if ctx.Err() != nil {
+		m.leaveLog()
 		return nil
 	}
 	return err
@@ -191,6 +205,7 @@ func (m *Member) handOver(ctx context.Context, epoch uint64) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handoverTimeout)
 	defer cancel()
 	m.election.Leave()
+	m.leaveLog() // now, while nobody appends
 	if err := m.election.Yield(ctx, epoch); err != nil {
 		m.cfg.Log.Warn("leader stops without a successor", "error", err)
 		return stopping
@@ -207,6 +222,18 @@ func (m *Member) handOver(ctx context.Context, epoch uint64) error {
 	}
 	m.cfg.Log.Info("another coordinator leads", "epoch", r.LeaderEpoch())
 	return stopping
+}
+
+// leaveLog has others serve the log before this process ends: whoever appends would notice otherwise.
+func (m *Member) leaveLog() {
+	if m.cfg.LeaveLog == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), leaveLogTimeout)
+	defer cancel()
+	if err := m.cfg.LeaveLog(ctx, m.log); err != nil {
+		m.cfg.Log.Warn("nobody else serves the metadata log yet: appends will wait", "error", err)
+	}
 }
 
 // self is what the election needs to know of this process.

@@ -36,13 +36,21 @@ type Reign struct {
 	ended    chan struct{} // closed when the leader has stopped sequencing; err is set then
 	err      error
 	over     atomic.Bool // nobody but the log is told anything any more
+	life     context.Context
+	die      context.CancelFunc // ends requests: what was decided in this reign is not proposed in another of the same process
 	running  sync.WaitGroup
+}
+
+func newReign(stop func()) *Reign {
+	n := &Reign{stop: stop, ended: make(chan struct{}), handlers: map[string]rpc.Handler{}}
+	n.life, n.die = context.WithCancel(context.Background())
+	return n
 }
 
 // Begin takes over with config's replica, and returns when this process leads or cannot. Who asks on the bus is told so.
 func Begin(ctx context.Context, b Bus, config leader.Config) (_ *Reign, err error) {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	n := &Reign{stop: stop, ended: make(chan struct{}), handlers: map[string]rpc.Handler{}}
+	n := newReign(stop)
 	defer func() {
 		if err != nil {
 			n.End()
@@ -81,6 +89,9 @@ func Begin(ctx context.Context, b Bus, config leader.Config) (_ *Reign, err erro
 func (n *Reign) Handle(method string, h rpc.Handler) {
 	ofGroups := strings.HasPrefix(method, "group/")
 	n.handlers[method] = func(ctx context.Context, body []byte) (proto.Message, error) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(n.life, cancel)()
 		answer, err := h(ctx, body)
 		if n.over.Load() && (ofGroups || errors.Is(err, group.ErrClosed)) {
 			return nil, replica.ErrNotLeader
@@ -98,7 +109,7 @@ func (n *Reign) Ended() <-chan struct{} { return n.ended }
 // Err is why the leader has stopped.
 func (n *Reign) Err() error { return n.err }
 
-// End stops leading: what is being appended is settled, and nobody is answered anything after that.
+// End stops leading: what is being appended is settled, nobody is answered anything after that, and no request goes on.
 func (n *Reign) End() {
 	n.over.Store(true)
 	if n.cancel != nil {
@@ -112,4 +123,5 @@ func (n *Reign) End() {
 	if n.shares != nil {
 		n.shares.Close()
 	}
+	n.die()
 }

@@ -101,23 +101,3 @@ func TestMetadataFollowNodesWithinASecond(t *testing.T) {
 	within("a node that goes on", 5*time.Second, r.Ingest[2].Thaw, r.Ingest...)
 	within("a node that has drained", time.Second, r.Ingest[2].Stop, r.Ingest[:2]...)
 }
-
-// TestAKilledNodesClientsGoOnWithinThreeSeconds kills an ingest node under load, with clients of default settings.
-func TestAKilledNodesClientsGoOnWithinThreeSeconds(t *testing.T) {
-	t.Parallel()
-	r := cluster.StartRoles(t, cluster.RolesConfig{Ingest: 3, Flags: []string{"--object-puts-per-second=100"}})
-	createTopic(t, r.Ingest[0], "killed", 6, "varve.durability", "object")
-	awaitNodes(t, r.Ingest[0], r.Ingest...)
-	s := startSteady(t, r.Ingest, "killed", 6)
-	for _, victim := range r.Ingest {
-		from := s.rest(t)
-		victim.Kill()
-		acknowledged, read := s.around(t, from, from.Add(time.Second))
-		t.Logf("killed %s: the longest acknowledgement took %v, the longest way to a reader %v", victim, acknowledged, read)
-		if acknowledged > 3*time.Second || read > 3*time.Second {
-			t.Errorf("clients did not go on within 3 s")
-		}
-		victim.Start()
-	}
-	s.finish(t)
-}

@@ -207,3 +207,34 @@ func TestShareConsumersWhileProcessesAreKilled(t *testing.T) {
 	awaitShareEnd(t, r.Ingest[0], "workers", records)
 	ledger.await("nothing is lost", records)
 }
+
+// TestShareConsumersWhenTheLeaderChanges: what a member has is memory of the leader's, and free again at the next one; what was acknowledged is not, also
+// where a leader that was succeeded in its sleep goes on giving out records until it notices.
+func TestShareConsumersWhenTheLeaderChanges(t *testing.T) {
+	t.Parallel()
+	r := cluster.StartRoles(t, cluster.RolesConfig{Coordinators: 3, Flags: []string{"--metalog=bucket"}})
+	const partitions, records = 3, 500
+	createTopic(t, r.Ingest[0], "tasks", partitions, "varve.durability", "local")
+	awaitNodes(t, r.Ingest[0], r.Ingest...)
+	configureGroup(t, r.Ingest[0], "workers", "share.auto.offset.reset", "earliest")
+	configureGroup(t, r.Ingest[0], "workers", "share.record.lock.duration.ms", "15000")
+	producer := dial(t, r.Ingest[0], kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchMaxBytes(1<<10))
+	ledger := newShareLedger(t)
+	joinShare(t, r.Ingest[0], "workers", "tasks", ledger)
+	joinShare(t, r.Ingest[1], "workers", "tasks", ledger)
+	ends := []func(*cluster.Node){(*cluster.Node).Kill, (*cluster.Node).Freeze, (*cluster.Node).Stop}
+	for round, end := range ends {
+		produce(t, producer, shareRecords("tasks", partitions, records)...)
+		ledger.await(fmt.Sprintf("half of round %d is given", round), round*records+records/2)
+		leader, others := cluster.AwaitLeader(t, patience, r.Coordinators...)
+		end(leader)
+		cluster.AwaitLeader(t, patience, others...)
+		if leader.Running() {
+			leader.Thaw()
+		} else {
+			leader.Start()
+		}
+	}
+	awaitShareEnd(t, r.Ingest[0], "workers", int64(len(ends)*records))
+	ledger.await("nothing is lost", len(ends)*records)
+}

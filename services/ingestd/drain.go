@@ -43,9 +43,9 @@ func (n *Node) Drain(ctx context.Context) error {
 
 // Drain leaves the cluster so that nobody notices, as far as ctx allows:
 //
-//  1. The state says that the node leaves: Metadata answers of all nodes name others.
+//  1. The state says that the node leaves: in Metadata answers of all nodes others lead every partition.
 //  2. Where there are others, clients are told to ask for them. What is in flight is answered; then connections end, one by one, when nothing
-//     is in flight on them.
+//     is in flight on them, and Metadata answers do not name the node any more.
 //  3. The active hot segment is sealed, and tiering workers ship what this disk alone holds before they ship anything else.
 //
 // What is not shipped in time is said in one line: the disk must return then.
@@ -62,6 +62,7 @@ func (l *Leaving) Drain(ctx context.Context) error {
 	clients, cancel := within(ctx, 2)
 	err := errors.Join(l.Server.Shutdown(clients), l.Lanes.Close(clients))
 	cancel()
+	l.Registrar.Closed(ctx)
 	l.Log.Debug("clients have left", "took", time.Since(began))
 	if sealed := l.Registrar.Seal(ctx); sealed != nil {
 		l.Log.Warn("seal the active hot segment", "error", sealed)
@@ -146,10 +147,23 @@ func (r *Registrar) Leave(ctx context.Context) error {
 	r.leaves.Store(true)
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
+	return r.drain(ctx, false)
+}
+
+// Closed says that no client can reach the node any more. Nothing depends on it.
+func (r *Registrar) Closed(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	if err := r.drain(ctx, true); err != nil {
+		r.Log.Debug("the coordinator did not hear that the node takes no connections", "error", err)
+	}
+}
+
+func (r *Registrar) drain(ctx context.Context, closed bool) error {
 	for {
 		last := r.Registration()
 		verdict, err := r.Replica.Propose(ctx, &metapb.Command{Kind: &metapb.Command_DrainNode{DrainNode: &metapb.DrainNode{
-			NodeId: int32(last.Node), NodeEpoch: last.Epoch,
+			NodeId: int32(last.Node), NodeEpoch: last.Epoch, Closed: closed,
 		}}})
 		switch {
 		case err != nil:

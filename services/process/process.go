@@ -344,6 +344,9 @@ func (p *Process) HasOwnLog() bool {
 	return p.server != nil && len(p.Config.Peers) == 0 && p.Cluster.Metalog == identity.MetalogJetStream
 }
 
+// RunsNATS tells whether the NATS server that this process is connected to is its own, and ends with it.
+func (p *Process) RunsNATS() bool { return p.server != nil }
+
 // StatusAddr is where the status listener listens.
 func (p *Process) StatusAddr() string { return p.status.Addr() }
 

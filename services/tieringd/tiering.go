@@ -141,6 +141,11 @@ func (r *Remote) LeaseJob(ctx context.Context, q *metapb.JobLeaseRequest) (*meta
 	return ask[metapb.JobLeaseResponse](ctx, r, replica.MethodJobLease, q)
 }
 
+// RenewJob implements ship.Leader.
+func (r *Remote) RenewJob(ctx context.Context, q *metapb.JobRenewRequest) (*metapb.JobRenewResponse, error) {
+	return ask[metapb.JobRenewResponse](ctx, r, replica.MethodJobRenew, q)
+}
+
 // FinishJob implements ship.Leader.
 func (r *Remote) FinishJob(ctx context.Context, q *metapb.JobFinishRequest) (*metapb.JobFinishResponse, error) {
 	return ask[metapb.JobFinishResponse](ctx, r, replica.MethodJobFinish, q)

@@ -252,6 +252,10 @@ func (o office) LeaseJob(ctx context.Context, q *metapb.JobLeaseRequest) (*metap
 	return o.w.c.leading.Load().leader.LeaseJob(ctx, q)
 }
 
+func (o office) RenewJob(ctx context.Context, q *metapb.JobRenewRequest) (*metapb.JobRenewResponse, error) {
+	return o.w.c.leading.Load().leader.RenewJob(ctx, q)
+}
+
 // FinishJob implements ship.Leader. Now and then the result comes when the lease is long over, or twice.
 func (o office) FinishJob(_ context.Context, q *metapb.JobFinishRequest) (*metapb.JobFinishResponse, error) {
 	c := o.w.c

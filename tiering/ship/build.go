@@ -14,6 +14,7 @@ import (
 // builder turns a job's sorted runs into segment objects. Objects end between runs, so that every part covers whole runs.
 type builder struct {
 	worker     *Worker
+	held       *lease
 	job        *metapb.Job
 	topics     topics
 	containers []Container
@@ -26,7 +27,8 @@ type builder struct {
 	last      run  // the run added last
 	buf       []byte
 	undecoded int
-	named     int // damaged places that were logged
+	named     int   // damaged places that were logged
+	remaining int64 // bytes of the runs that are not read yet
 	left      left
 }
 
@@ -66,6 +68,7 @@ func (b *builder) build(ctx context.Context, runs []run) error {
 
 // addRun adds the run, unless its bytes cannot be had.
 func (b *builder) addRun(ctx context.Context, r run) error {
+	b.remaining -= int64(r.Length)
 	data, err := b.read(ctx, r)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -89,7 +92,7 @@ func (b *builder) addRun(ctx context.Context, r run) error {
 		}
 	}
 	if b.encoder == nil {
-		b.encoder = segment.NewEncoder(segment.Header{JobID: b.job.Id, Ordinal: b.ordinal, CreatedMillis: time.Now().UnixMilli()}, b.worker.config.ObjectBytes)
+		b.encoder = segment.NewEncoder(segment.Header{JobID: b.job.Id, Ordinal: b.ordinal, CreatedMillis: time.Now().UnixMilli()}, b.sizeHint(r))
 	}
 	if !b.open {
 		id := [16]byte(r.TopicId)
@@ -100,8 +103,16 @@ func (b *builder) addRun(ctx context.Context, r run) error {
 	if c, ok := meta.ParseChunkKey(b.job.Containers[r.container].ObjectKey); ok && r.Marker == nil {
 		b.encoder.From(segment.Source{Node: int32(c.Node), Lane: c.Lane, Epoch: c.Epoch, Seq: c.Seq})
 	}
+	b.held.progress()
 	b.last = r
 	return b.rebatcher.Add(data)
+}
+
+// sizeHint is how large the object that begins with r is likely to become: most of a worker's memory is objects, and a job whose object will have
+// a few megabytes should not take room for the largest there can be.
+func (b *builder) sizeHint(r run) int {
+	const slack = 64 << 10
+	return min(b.worker.config.ObjectBytes, slack+int(1.125*b.worker.ratio*float64(b.remaining+int64(r.Length))))
 }
 
 // isFull tells whether the object should end before r. An object is cut earlier between topics, so that one topic's

@@ -31,6 +31,8 @@ type fixture struct {
 	refusals   int // of results, before one is taken
 	// Damaged places of runs that were left, and of runs that another place had.
 	left, repaired int
+	renewals       int
+	renew          func(*metapb.JobRenewRequest) (*metapb.JobRenewResponse, error) // nil: the lease is renewed
 }
 
 func newFixture() *fixture {
@@ -79,6 +81,14 @@ func (f *fixture) LeaseJob(context.Context, *metapb.JobLeaseRequest) (*metapb.Jo
 	job := f.job
 	f.job = nil
 	return &metapb.JobLeaseResponse{Job: job}, nil
+}
+
+func (f *fixture) RenewJob(_ context.Context, r *metapb.JobRenewRequest) (*metapb.JobRenewResponse, error) {
+	f.renewals++
+	if f.renew == nil {
+		return &metapb.JobRenewResponse{}, nil
+	}
+	return f.renew(r)
 }
 
 func (f *fixture) FinishJob(_ context.Context, r *metapb.JobFinishRequest) (*metapb.JobFinishResponse, error) {
@@ -379,6 +389,34 @@ func TestAPutWhoseAnswerWasLostIsRecognised(t *testing.T) {
 		t.Fatal(shipped, err)
 	}
 	expect(t, readBack(t, store, f.finished[0])["orders-0"], 0, 5)
+}
+
+// roomy notes how much memory the objects took that it was given.
+type roomy struct {
+	objstore.Store
+	roomBytes []int
+}
+
+func (s *roomy) PutIfAbsent(ctx context.Context, key string, body []byte) (objstore.Version, error) {
+	s.roomBytes = append(s.roomBytes, cap(body))
+	return s.Store.PutIfAbsent(ctx, key, body)
+}
+
+// Every object took the memory of the largest there may be, 64 MiB, whatever was in it.
+func TestAnObjectTakesTheMemoryOfWhatItHolds(t *testing.T) {
+	f := newFixture()
+	f.add(t, 1, orders, 0, 0, 50)
+	store := &roomy{Store: mem.New("ship")}
+	w := f.worker(t, Config{}, store)
+	if shipped, err := w.Once(t.Context()); err != nil || !shipped {
+		t.Fatal(shipped, err)
+	}
+	if len(store.roomBytes) != 1 || store.roomBytes[0] > 256<<10 {
+		t.Errorf("objects of %d bytes took %v", f.finished[0].Objects[0].SizeBytes, store.roomBytes)
+	}
+	if w.ratio <= 0 || w.ratio >= 1 {
+		t.Errorf("the ratio of objects to runs is %v", w.ratio)
+	}
 }
 
 func TestAForeignObjectUnderTheKeyFailsTheJob(t *testing.T) {

@@ -69,9 +69,10 @@ func (missingContainer) Close() error { return nil }
 
 // openAll opens the job's containers; reading from one that cannot be opened tells why. The caller closes those returned, even
 // with an error, which means that ctx has ended.
-func (w *Worker) openAll(ctx context.Context, job *metapb.Job) ([]Container, error) {
+func (w *Worker) openAll(ctx context.Context, held *lease, job *metapb.Job) ([]Container, error) {
 	opened := make([]Container, 0, len(job.Containers))
 	for _, c := range job.Containers {
+		held.progress()
 		container, err := w.open(ctx, c)
 		if err != nil {
 			if ctx.Err() != nil {

@@ -23,6 +23,7 @@ import (
 // Leader hands out jobs and judges their results.
 type Leader interface {
 	LeaseJob(ctx context.Context, r *metapb.JobLeaseRequest) (*metapb.JobLeaseResponse, error)
+	RenewJob(ctx context.Context, r *metapb.JobRenewRequest) (*metapb.JobRenewResponse, error)
 	FinishJob(ctx context.Context, r *metapb.JobFinishRequest) (*metapb.JobFinishResponse, error)
 }
 
@@ -34,8 +35,10 @@ type Config struct {
 	JobBytes uint64
 	// ObjectBytes is the size up to which runs are gathered into one object; default 64 MiB.
 	ObjectBytes int
-	// Lease is how long a job is this worker's alone; default 2 min.
-	Lease time.Duration
+	// Lease is how long a job is this worker's alone after it was last seen to make progress; default 2 min. LeaseMax bounds how long it is
+	// altogether; default 1 h.
+	Lease    time.Duration
+	LeaseMax time.Duration
 	// Poll is how often the worker asks for work where no hint reaches it; default 2 s.
 	Poll time.Duration
 	// Uploads is how many objects of one job are uploaded at once; default 2.
@@ -49,8 +52,8 @@ func (c Config) Validate() error {
 	switch {
 	case c.ObjectBytes < 0 || c.ObjectBytes > 1<<30:
 		return fmt.Errorf("ObjectBytes %d: want 0 to 1 GiB", c.ObjectBytes)
-	case c.Lease < 0 || c.Poll < 0:
-		return errors.New("Lease and Poll must not be negative")
+	case c.Lease < 0 || c.LeaseMax < 0 || c.Poll < 0:
+		return errors.New("Lease, LeaseMax and Poll must not be negative")
 	case c.Uploads < 0:
 		return fmt.Errorf("Uploads %d is negative", c.Uploads)
 	}
@@ -76,6 +79,7 @@ func (c Config) withDefaults() Config {
 		c.Uploads = 2
 	}
 	orDefault(&c.Lease, 2*time.Minute)
+	orDefault(&c.LeaseMax, time.Hour)
 	orDefault(&c.Poll, 2*time.Second)
 	return c
 }
@@ -89,6 +93,8 @@ type Worker struct {
 	log     *slog.Logger
 	hints   <-chan struct{}
 	observe Observer
+	// ratio is what became of a byte in the last job, used by one job at a time.
+	ratio float64
 }
 
 // Observer is told of what was shipped.
@@ -104,7 +110,7 @@ func New(config Config, leader Leader, hot HotSource, store objstore.Store, hint
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("configure shipping: %w", err)
 	}
-	return &Worker{config: config.withDefaults(), leader: leader, hot: hot, store: store, hints: hints, observe: observe, log: log}, nil
+	return &Worker{config: config.withDefaults(), leader: leader, hot: hot, store: store, hints: hints, observe: observe, log: log, ratio: 1}, nil
 }
 
 // Run ships until ctx ends. Failures are logged and tried again, with back-off.
@@ -150,9 +156,9 @@ func (w *Worker) Once(ctx context.Context) (shipped bool, err error) {
 		return false, nil
 	}
 	started := time.Now()
-	leased, cancel := context.WithTimeoutCause(ctx, w.config.Lease, fmt.Errorf("the lease of %s ended", w.config.Lease))
-	defer cancel()
-	finish, sizes, err := w.ship(leased, answer.Job)
+	held, leased := w.hold(ctx, answer.Job.Id)
+	defer held.end()
+	finish, sizes, err := w.ship(leased, held, answer.Job)
 	if err != nil {
 		err = fmt.Errorf("ship job %d: %w", answer.Job.Id, errors.Join(err, context.Cause(leased)))
 		return false, errors.Join(err, w.giveBack(ctx, answer.Job.Id))
@@ -195,13 +201,13 @@ func (w *Worker) giveBack(ctx context.Context, job uint64) error {
 type shippedBytes struct{ in, out int64 }
 
 // ship stores the job's runs, as far as they can be read, and returns what the leader is to be told.
-func (w *Worker) ship(ctx context.Context, job *metapb.Job) (*metapb.FinishJob, shippedBytes, error) {
+func (w *Worker) ship(ctx context.Context, held *lease, job *metapb.Job) (*metapb.FinishJob, shippedBytes, error) {
 	var sizes shippedBytes
 	described, err := newTopics(job)
 	if err != nil {
 		return nil, sizes, err
 	}
-	containers, err := w.openAll(ctx, job)
+	containers, err := w.openAll(ctx, held, job)
 	defer func() {
 		for _, c := range containers {
 			if err := c.Close(); err != nil {
@@ -216,8 +222,8 @@ func (w *Worker) ship(ctx context.Context, job *metapb.Job) (*metapb.FinishJob, 
 	for _, r := range runs {
 		sizes.in += int64(r.Length)
 	}
-	uploads := newUploads(ctx, w)
-	b := &builder{worker: w, job: job, topics: described, containers: containers, emit: uploads.start}
+	uploads := newUploads(ctx, w, held)
+	b := &builder{worker: w, held: held, job: job, topics: described, containers: containers, emit: uploads.start, remaining: sizes.in}
 	err = b.build(uploads.ctx, runs)
 	objects, uploadErr := uploads.wait()
 	if err := errors.Join(uploadErr, err); err != nil {
@@ -225,6 +231,9 @@ func (w *Worker) ship(ctx context.Context, job *metapb.Job) (*metapb.FinishJob, 
 	}
 	for _, o := range objects {
 		sizes.out += int64(o.SizeBytes)
+	}
+	if sizes.in > 0 && b.left.runs == 0 {
+		w.ratio = min(1, float64(sizes.out)/float64(sizes.in))
 	}
 	if b.left.runs > 0 {
 		if len(objects) == 0 {
@@ -239,6 +248,7 @@ func (w *Worker) ship(ctx context.Context, job *metapb.Job) (*metapb.FinishJob, 
 // uploads puts finished objects while the next one is built, a bounded number at once.
 type uploads struct {
 	worker *Worker
+	held   *lease
 	group  *errgroup.Group
 	ctx    context.Context
 
@@ -248,8 +258,8 @@ type uploads struct {
 	}
 }
 
-func newUploads(ctx context.Context, w *Worker) *uploads {
-	u := &uploads{worker: w}
+func newUploads(ctx context.Context, w *Worker, held *lease) *uploads {
+	u := &uploads{worker: w, held: held}
 	u.group, u.ctx = errgroup.WithContext(ctx)
 	u.group.SetLimit(w.config.Uploads)
 	u.mu.objects = map[uint32]*metapb.SegmentObject{}
@@ -267,6 +277,7 @@ func (u *uploads) start(_ context.Context, ordinal uint32, body []byte, parts []
 		if err := upload.Put(u.ctx, u.worker.store, key, body, u.worker.log); err != nil {
 			return err
 		}
+		u.held.progress()
 		u.mu.Lock()
 		defer u.mu.Unlock()
 		u.mu.objects[ordinal] = describeObject(header.JobID, ordinal, len(body), parts)

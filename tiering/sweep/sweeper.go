@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -68,7 +69,9 @@ func (c Config) withDefaults() Config {
 }
 
 const (
-	// pageKeys is how many keys travel in one request.
+	// garbageKeys is how much garbage is waited for at once: so much can be deleted in each delay, and every object chunk becomes garbage.
+	garbageKeys = 10_000
+	// pageKeys is how many keys are deleted before the leader is told.
 	pageKeys = 1000
 	// callTimeout bounds a question to the leader and a deletion, so that nothing that hangs ends the sweep.
 	callTimeout = 30 * time.Second
@@ -117,7 +120,7 @@ func (s *Sweeper) Run(ctx context.Context) {
 
 // Garbage deletes what the state says is garbage and has been for the delay.
 func (s *Sweeper) Garbage(ctx context.Context) error {
-	answer, err := ask(ctx, s.leader.Garbage, &metapb.GarbageRequest{Max: pageKeys})
+	answer, err := ask(ctx, s.leader.Garbage, &metapb.GarbageRequest{Max: garbageKeys})
 	if err != nil {
 		return fmt.Errorf("ask for garbage: %w", err)
 	}
@@ -135,18 +138,23 @@ func (s *Sweeper) Garbage(ctx context.Context) error {
 		waiting[key] = since
 	}
 	s.seen = waiting
-	if err := s.guard(ctx, due); err != nil {
-		return err
+	var failed error
+	for page := range slices.Chunk(due, pageKeys) {
+		if err := s.guard(ctx, page); err != nil {
+			return errors.Join(failed, err)
+		}
+		// What cannot be deleted keeps none of what is behind it.
+		deleted, err := s.deleteAll(ctx, page)
+		failed = errors.Join(failed, err)
+		if len(deleted) == 0 {
+			continue
+		}
+		if _, err := ask(ctx, s.leader.ForgetGarbage, &metapb.GarbageForgetRequest{Keys: deleted}); err != nil {
+			return errors.Join(failed, fmt.Errorf("forget %d deleted objects: %w", len(deleted), err))
+		}
+		s.observe.Deleted(len(deleted), 0)
+		s.log.Debug("deleted garbage", "objects", len(deleted))
 	}
-	deleted, failed := s.deleteAll(ctx, due)
-	if len(deleted) == 0 {
-		return failed
-	}
-	if _, err := ask(ctx, s.leader.ForgetGarbage, &metapb.GarbageForgetRequest{Keys: deleted}); err != nil {
-		return errors.Join(failed, fmt.Errorf("forget %d deleted objects: %w", len(deleted), err))
-	}
-	s.observe.Deleted(len(deleted), 0)
-	s.log.Debug("deleted garbage", "objects", len(deleted))
 	return failed
 }
 

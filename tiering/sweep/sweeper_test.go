@@ -92,6 +92,45 @@ func TestGarbageIsDeletedAfterItsDelayAndForgotten(t *testing.T) {
 	})
 }
 
+// steadyLeader has garbage that comes steadily, oldest first, until it is forgotten.
+type steadyLeader struct {
+	fakeLeader
+}
+
+func (f *steadyLeader) Garbage(_ context.Context, r *metapb.GarbageRequest) (*metapb.GarbageResponse, error) {
+	return &metapb.GarbageResponse{Keys: slices.Clone(f.garbage[:min(len(f.garbage), int(r.Max))])}, nil
+}
+
+func (f *steadyLeader) ForgetGarbage(ctx context.Context, r *metapb.GarbageForgetRequest) (*metapb.GarbageForgetResponse, error) {
+	gone := make(map[string]bool, len(r.Keys))
+	for _, key := range r.Keys {
+		gone[key] = true
+	}
+	f.garbage = slices.DeleteFunc(f.garbage, func(key string) bool { return gone[key] })
+	return f.fakeLeader.ForgetGarbage(ctx, r)
+}
+
+// Two nodes with the default budget of PUTs make 20 chunks a second, each of which becomes garbage. With the default delay 15 a second were deleted: a
+// thousand were waited for at a time, a minute long, and the state's list of garbage grew for ever.
+func TestGarbageIsDeletedAsFastAsItComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		leader := &steadyLeader{}
+		s, _, _ := newSweeper(t, Config{DeleteDelay: time.Minute}, leader)
+		for round := range uint64(6 * 60 / 5) {
+			for i := range uint64(40 * 5) {
+				leader.garbage = append(leader.garbage, meta.ChunkKey(1, 1, 1, round*200+i+1))
+			}
+			if err := s.Garbage(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(5 * time.Second) // virtual
+		}
+		if left := len(leader.garbage); left > 2*40*60 {
+			t.Errorf("%d objects of 14,400 wait, of which 2,400 are younger than the delay", left)
+		}
+	})
+}
+
 func TestOnlyOldObjectsThatNothingRefersToAreOrphans(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		live, orphan := meta.SegmentKey(1, 0), meta.SegmentKey(2, 0)

@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/varvelog/varve/coordinator/metalog"
 	"github.com/varvelog/varve/infra/objstore"
+	"github.com/varvelog/varve/infra/objstore/hedge"
 )
 
 const (
@@ -21,12 +23,15 @@ const (
 
 // Log is a handle on the bucket's log. It does not own the store.
 type Log struct {
-	store objstore.Store
-	mu    struct {
+	store   objstore.Store
+	hedging *hedge.Policy
+	puts    sync.WaitGroup
+	mu      struct {
 		sync.Mutex
 		first uint64 // nothing below is part of the log
 		next  uint64 // every sequence in [first, next) is known to be taken; the log may be longer
 		owned uint64 // the sequence behind this handle's last append, 0 before the first
+		cut   uint64 // below it there are but fences, as this handle has seen; 0 before its first truncation
 	}
 }
 
@@ -48,7 +53,7 @@ const listAttempts = 10
 
 // list lists the log; whole is false where the listing, during which a leader may have appended, has missed an entry within it.
 func list(ctx context.Context, store objstore.Store) (l *Log, whole bool, err error) {
-	l = &Log{store: store}
+	l = &Log{store: store, hedging: hedge.New(hedgeMin, hedgeShare)}
 	l.mu.first, l.mu.next = 1, 1
 	for info, err := range store.List(ctx, keyPrefix, "") {
 		if err != nil {
@@ -116,12 +121,10 @@ func (l *Log) Append(ctx context.Context, seq uint64, entry []byte, kind metalog
 	case seq > next:
 		return fmt.Errorf("append at %d, log ends at %d: %w", seq, next, metalog.ErrGap)
 	}
-	_, err := l.store.PutIfAbsent(ctx, Key(seq), encode(seq, entry, kind))
-	switch {
-	case errors.Is(err, objstore.ErrExists):
-		l.advance(seq + 1)
-		return fmt.Errorf("append at %d: %w", seq, metalog.ErrConflict)
-	case err != nil:
+	if err := l.put(ctx, seq, encode(seq, entry, kind)); err != nil {
+		if errors.Is(err, metalog.ErrConflict) {
+			l.advance(seq + 1)
+		}
 		return fmt.Errorf("append at %d: %w", seq, err)
 	}
 	l.mu.Lock()
@@ -190,9 +193,12 @@ func (l *Log) endsAt(ctx context.Context, next uint64) (bool, error) {
 	if owned == next {
 		return true, nil
 	}
-	for _, err := range l.store.List(ctx, keyPrefix, Key(next)) {
+	for info, err := range l.store.List(ctx, keyPrefix, Key(next)) {
 		if err != nil {
 			return false, fmt.Errorf("list metalog in %s: %w", l.store, err)
+		}
+		if _, ok := parseKey(info.Key); !ok {
+			continue // somebody else's
 		}
 		fresh, err := Open(ctx, l.store)
 		if err != nil {
@@ -313,7 +319,8 @@ func (l *Log) readObject(ctx context.Context, seq uint64) (entry []byte, err err
 	return entry, err
 }
 
-// Truncate implements metalog.Log. The last entry stays: it carries the numbering.
+// Truncate implements metalog.Log. The last entry stays: it carries the numbering. What is there is listed, since others may have truncated before,
+// or begun to.
 func (l *Log) Truncate(ctx context.Context, before uint64) error {
 	first, next, err := l.Bounds(ctx)
 	if err != nil {
@@ -325,15 +332,41 @@ func (l *Log) Truncate(ctx context.Context, before uint64) error {
 	}
 	// Readers are told before anything goes.
 	l.raiseFirst(before)
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(parallelDeletes)
-	for seq := first; seq < before; seq++ {
-		group.Go(func() error { return l.remove(ctx, seq) })
-	}
-	if err := group.Wait(); err != nil {
+	if err := l.removeBelow(ctx, before); err != nil {
 		return fmt.Errorf("truncate before %d: %w", before, err)
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.cut = max(l.mu.cut, before)
 	return nil
+}
+
+// removeBelow removes the entries below before that are there and no fences.
+func (l *Log) removeBelow(ctx context.Context, before uint64) error {
+	l.mu.Lock()
+	cut, after := l.mu.cut, ""
+	l.mu.Unlock()
+	if cut > 0 {
+		after = Key(cut - 1)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallelDeletes)
+	var listed error
+	for info, err := range l.store.List(ctx, keyPrefix, after) {
+		if err != nil {
+			listed = fmt.Errorf("list metalog in %s: %w", l.store, err)
+			break
+		}
+		seq, ok := parseKey(info.Key)
+		if !ok {
+			continue
+		}
+		if seq >= before {
+			break
+		}
+		group.Go(func() error { return l.remove(ctx, seq) })
+	}
+	return cmp.Or(group.Wait(), listed)
 }
 
 // remove deletes the entry at seq unless it is a fence.
@@ -359,5 +392,8 @@ func (l *Log) remove(ctx context.Context, seq uint64) error {
 // Verify implements metalog.Log. Whose log it is says the log id in its entries, which is the replica's to check.
 func (l *Log) Verify(ctx context.Context) error { return ctx.Err() }
 
-// Close implements metalog.Log.
-func (l *Log) Close() error { return nil }
+// Close implements metalog.Log. It waits for PUTs that were given up.
+func (l *Log) Close() error {
+	l.puts.Wait()
+	return nil
+}

@@ -7,10 +7,12 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/varvelog/varve/coordinator/metalog"
 	"github.com/varvelog/varve/coordinator/metalog/metalogtest"
 	"github.com/varvelog/varve/infra/objstore"
+	"github.com/varvelog/varve/infra/objstore/faulty"
 	"github.com/varvelog/varve/infra/objstore/mem"
 )
 
@@ -190,4 +192,66 @@ func FuzzDecode(f *testing.F) {
 			t.Fatal("what decodes does not encode to the same bytes")
 		}
 	})
+}
+
+// Whoever was not the last to append asked for the log's end without end where something else stood behind it.
+func TestStrangeObjectsBehindTheLogAreLeftAlone(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	store := mem.New("metalog")
+	log := open(t, store)
+	for seq := uint64(1); seq <= 3; seq++ {
+		if err := log.Append(ctx, seq, []byte("x"), metalog.Ordinary); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, key := range []string{"meta/log/README", "meta/log/00000000000000000001.bak", "meta/log/99999999999999999999", "meta/log/.keep"} {
+		if _, err := store.Put(ctx, key, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if first, next, err := open(t, store).Bounds(ctx); err != nil || first != 1 || next != 4 {
+		t.Fatalf("bounds = [%d, %d), %v; want [1, 4)", first, next, err)
+	}
+}
+
+// A standby that takes over has seen the log begin long ago. It asked for every entry since, one by one, before it deleted any; and what an
+// interrupted truncation had left stayed for ever.
+func TestTruncationAsksForWhatIsThereAlone(t *testing.T) {
+	ctx, store := context.Background(), faulty.New(mem.New("metalog"), faulty.Config{})
+	log := open(t, store)
+	standby := open(t, store)
+	for seq := uint64(1); seq <= 300; seq++ {
+		kind := metalog.Ordinary
+		if seq == 100 {
+			kind = metalog.Fence
+		}
+		if err := log.Append(ctx, seq, []byte("x"), kind); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, err := range standby.Read(ctx, 1) { // it follows
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := log.Truncate(ctx, 280); err != nil {
+		t.Fatal(err)
+	}
+	for seq := uint64(10); seq < 13; seq++ { // an interrupted truncation of former times
+		if _, err := store.Put(ctx, Key(seq), encode(seq, []byte("x"), metalog.Ordinary)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := store.Calls(faulty.Get)
+	if err := standby.Truncate(ctx, 290); err != nil {
+		t.Fatal(err)
+	}
+	if gets := store.Calls(faulty.Get) - before; gets > 20 {
+		t.Errorf("%d objects were asked for, to delete 13", gets)
+	}
+	seqs, err := Sequences(ctx, store)
+	if err != nil || len(seqs) != 12 || seqs[0] != 100 || seqs[1] != 290 {
+		t.Errorf("left are %v, %v; want the fence of 100, and [290, 300]", seqs, err)
+	}
 }

@@ -11,6 +11,7 @@
 // In a cluster the stream has as many replicas as there are coordinators, at most five. While its servers elect a leader nobody answers: questions are
 // repeated, and so are appends, by coordinator/leader. A server that was cut off, and does not know yet that it leads the stream no more, may say that the
 // stream ends earlier than it does; so what Bounds says of a replicated stream is not the last word (Log.Replicated).
+// Before a server ends as it was told, the process that runs it has another lead the stream (Log.StepAside).
 //
 // After a crash a server of a cluster trusts its stream's files only up to the last snapshot of its Raft log, cuts them there and applies the rest again from the
 // Raft log, every append to which was synced. Where the log has been truncated beyond that snapshot the cut leaves a first sequence above the last, of which

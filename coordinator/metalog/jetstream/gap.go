@@ -13,10 +13,14 @@ import (
 // others, and does not know yet that it leads the stream no more, says so, too.
 const gapPatience = 15 * time.Second
 
+// gapMemory is after how long without one a gap is not the same any more: nobody was asked, or nobody answered.
+const gapMemory = 3 * time.Second
+
 // gaps remembers since when appends find that the stream ends before their predecessor.
 type gaps struct {
 	sync.Mutex
 	since time.Time // zero where the last answer was another
+	last  time.Time
 }
 
 func (g *gaps) forget() {
@@ -29,9 +33,10 @@ func (g *gaps) forget() {
 func (g *gaps) seen(now time.Time) time.Duration {
 	g.Lock()
 	defer g.Unlock()
-	if g.since.IsZero() {
+	if g.since.IsZero() || now.Sub(g.last) > gapMemory {
 		g.since = now
 	}
+	g.last = now
 	return now.Sub(g.since)
 }
 

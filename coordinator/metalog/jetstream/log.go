@@ -25,6 +25,8 @@ const codeWrongLastSequence = 10071
 
 const (
 	infoTimeout = 5 * time.Second
+	// infoFirst and infoAttempt bound the first question to the leader of a stream that several servers keep, and any.
+	infoFirst   = 50 * time.Millisecond
 	infoAttempt = 700 * time.Millisecond
 	infoPause   = 100 * time.Millisecond
 )
@@ -185,18 +187,23 @@ func (l *Log) info(ctx context.Context) (*jetstream.StreamInfo, error) {
 }
 
 // lookUp asks the stream's leader. While there is none nobody answers, not later either: so the question is repeated, where several servers keep the stream or
-// may do so.
+// may do so. It is repeated soon at first, since a leader that leaves the lead to another is followed within milliseconds.
 func (l *Log) lookUp(ctx context.Context, repeat bool) (jetstream.Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, infoTimeout)
 	defer cancel()
+	patience := infoAttempt
+	if repeat {
+		patience = infoFirst
+	}
 	for {
-		once, cancel := context.WithTimeout(ctx, infoAttempt)
+		once, cancel := context.WithTimeout(ctx, patience)
 		stream, err := l.js.Stream(once, l.stream)
 		cancel()
 		if err == nil || !repeat || errors.Is(err, jetstream.ErrStreamNotFound) {
 			return stream, err
 		}
-		timer := time.NewTimer(infoPause)
+		timer := time.NewTimer(min(infoPause, patience/5))
+		patience = min(2*patience, infoAttempt)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():

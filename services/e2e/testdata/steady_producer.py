@@ -6,6 +6,8 @@ import time
 
 from confluent_kafka import Producer
 
+from client_log import logged
+
 brokers, topic, partitions = sys.argv[1], sys.argv[2], int(sys.argv[3])
 acknowledged = 0
 
@@ -23,7 +25,7 @@ def delivered(began):
     return call
 
 
-p = Producer({'bootstrap.servers': brokers, 'enable.idempotence': True})
+p = Producer(logged('producer', {'bootstrap.servers': brokers, 'enable.idempotence': True}))
 p.list_topics(topic, timeout=30)
 print('begins', flush=True)
 sent = 0

@@ -46,9 +46,9 @@ var Faults = []Fault{
 		Name: "the metadata log is acknowledged before it is durable",
 		Changes: []Change{{
 			File: "coordinator/metalog/bucket/log.go",
-			Old:  "	_, err := l.store.PutIfAbsent(ctx, Key(seq), encode(seq, entry, kind))\n",
+			Old:  "	if err := l.put(ctx, seq, encode(seq, entry, kind)); err != nil {\n",
 			New: "	late := encode(seq, append([]byte{}, entry...), kind)\n	go func() {\n		<-ctx.Done()\n		_, _ = l.store.PutIfAbsent(context.WithoutCancel(ctx), Key(seq), late)\n	}()\n" +
-				"	var err error\n",
+				"	if err := ctx.Err(); err != nil {\n",
 		}},
 		Faults: "kill role,kill all", Metalog: "bucket",
 		Wants: []history.Anomaly{history.LostWrite, history.UnseenWrite, history.InconsistentOffset, history.WatermarkWentBack},
