@@ -87,7 +87,6 @@ type Sender struct {
 		nextID   uint64
 		sleeping bool
 		closed   bool
-		peer     Peer // whose connection is open; the zero value is none
 	}
 	health health
 }
@@ -124,13 +123,6 @@ func (s *Sender) Send(c Chunk) {
 func (s *Sender) Close() {
 	s.cancel()
 	<-s.done
-}
-
-// Peer is the node that has the chunks at the moment; false for none.
-func (s *Sender) Peer() (meta.NodeID, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.mu.peer.Node, s.mu.peer.Node != 0
 }
 
 func signal(ch chan<- struct{}) {
@@ -265,7 +257,7 @@ func (s *Sender) serve(ctx context.Context, peer Peer) {
 		s.abandon(ctx, peer, fmt.Errorf("connect: %w", err))
 		return
 	}
-	s.begin(peer)
+	s.begin()
 	failed := make(chan error, 2)
 	stopped := make(chan struct{})
 	var running sync.WaitGroup
@@ -275,17 +267,15 @@ func (s *Sender) serve(ctx context.Context, peer Peer) {
 	close(stopped)
 	_ = conn.Close()
 	running.Wait()
-	s.begin(Peer{})
 	if err != nil {
 		s.abandon(ctx, peer, err)
 	}
 }
 
 // begin counts everything as not sent: a new connection has seen none of it.
-func (s *Sender) begin(peer Peer) {
+func (s *Sender) begin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mu.peer = peer
 	for _, p := range s.mu.pending {
 		p.sent = false
 	}

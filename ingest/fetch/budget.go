@@ -38,6 +38,12 @@ func (b *budget) acquire(ctx context.Context, bytes int64) (int64, error) {
 	return bytes, nil
 }
 
+// leastShare is what a response may take however little is left: as much as a batch has by default.
+const leastShare = 1 << 20
+
+// share is what one response may take of what is left, so that a few whose clients do not read them leave something to all others.
+func (b *budget) share() int { return int(max(leastShare, (b.limit-b.used.Load())/4)) }
+
 func (b *budget) release(bytes int64) {
 	b.used.Add(-bytes)
 	b.sem.Release(bytes)

@@ -7,9 +7,9 @@ import (
 
 // Config says how a Reader works. The zero value is the default.
 type Config struct {
-	// BudgetBytes bounds the memory of all responses that are not released. Default 256 MiB.
+	// BudgetBytes bounds the memory of all responses that are not released. One takes a quarter of what is left at most, or 1 MiB. Default 256 MiB.
 	BudgetBytes int64
-	// RemoteReads bounds the concurrent reads from peers and the bucket. Default 64.
+	// RemoteReads bounds the concurrent reads from the bucket, and those from each other node. Default 64.
 	RemoteReads int
 	// RemoteGrace is how long hot data waits for remote data that may be in the cache. Default 3 ms.
 	RemoteGrace time.Duration

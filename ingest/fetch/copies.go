@@ -70,7 +70,8 @@ func (r *Reader) readPeer(ctx context.Context, e *extent, position uint64, buf [
 		address, disk, segment = e.otherAddress, e.loc.Copy.DiskID, e.loc.Copy.Segment
 		position = position - e.loc.Position + e.loc.Copy.Position
 	}
-	if err := r.peer.ReadHot(ctx, address, disk, segment, uint32(position), buf); err != nil {
+	err := r.nodes.through(ctx, address, func() error { return r.peer.ReadHot(ctx, address, disk, segment, uint32(position), buf) })
+	if err != nil {
 		return fmt.Errorf("read segment %d of node at %s: %w", segment, address, err)
 	}
 	return nil

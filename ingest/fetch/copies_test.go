@@ -3,14 +3,17 @@ package fetch_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/ingest/chunk"
 	"github.com/varvelog/varve/ingest/fetch"
+	"github.com/varvelog/varve/ingest/hotlog"
 	"github.com/varvelog/varve/ingest/lane/lanetest"
 )
 
@@ -119,5 +122,74 @@ func TestOfTwoCopiesTheOneWhoseNodeLivesIsReadFirst(t *testing.T) {
 	w.expect(w.readAll(tp, 0, 1<<20), []string{"0"})
 	if slices.Contains(disks.wasAsked(), sourceAddress) {
 		t.Error("a dead node was asked first")
+	}
+}
+
+// oneDisk is a node's hot log as other nodes read it.
+type oneDisk struct {
+	log   *hotlog.Log
+	reads atomic.Int64
+	mute  atomic.Bool // it does not answer
+}
+
+// ReadHot implements fetch.Peer.
+func (d *oneDisk) ReadHot(ctx context.Context, _ string, _ [16]byte, segment uint64, position uint32, buf []byte) error {
+	d.reads.Add(1)
+	if d.mute.Load() {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return d.log.ReadAt(segment, position, buf)
+}
+
+func TestABatchInTheMiddleOfALargeRunElsewhereIsFoundWithFewRequests(t *testing.T) {
+	w := newWorld(t, fetch.Config{})
+	tp := partition(w.cluster.CreateTopic(t, "a", "local", 1), 0)
+	batches, values := make([]batchOf, 3000), make([]string, 3000)
+	for i := range batches {
+		values[i] = fmt.Sprintf("%0900d", i)
+		batches[i] = batchOf{tp, 1000, values[i : i+1]}
+	}
+	w.produceAll(batches...)
+	disk := &oneDisk{log: w.log}
+	w.reader = w.newReader(fetch.Config{}, [16]byte{0xff}, disk)
+	r := w.read(tp, 2900, 1<<20)
+	defer r.Release()
+	got, _ := records(t, &r.Partitions[0], 2900)
+	w.expect(got, values[2900:])
+	if reads := disk.reads.Load(); reads > 30 {
+		t.Errorf("%d requests to the other node", reads)
+	}
+}
+
+func TestANodeThatDoesNotAnswerKeepsNobodyFromTheBucketAndIsTold(t *testing.T) {
+	w := newWorld(t, fetch.Config{})
+	stored, hot := partition(w.cluster.CreateTopic(t, "stored", "local", 1), 0), partition(w.cluster.CreateTopic(t, "hot", "local", 1), 0)
+	w.produce(stored, 1000, "stored")
+	w.ship()
+	w.produce(hot, 1000, "hot")
+	disk := &oneDisk{log: w.log}
+	disk.mute.Store(true)
+	w.reader = w.newReader(fetch.Config{RemoteReads: 1}, [16]byte{0xff}, disk)
+	waits := make(chan fetch.Code)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		r := w.reader.Read(ctx, &fetch.Request{
+			Partitions: []fetch.PartitionRead{{TopicPartition: hot, MaxBytes: 1 << 20, LeaderEpoch: -1}}, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: patience,
+		})
+		defer r.Release()
+		waits <- r.Partitions[0].Code
+	}()
+	w.await("the node is asked", func() bool { return disk.reads.Load() == 1 })
+	w.expect(w.readAll(stored, 0, 1<<20), []string{"stored"})
+	cancel()
+	if code := <-waits; code != fetch.OK {
+		t.Errorf("a client that has gone: %v", code)
+	}
+	r := w.read(hot, 0, 1<<20)
+	defer r.Release()
+	if code := r.Partitions[0].Code; code != fetch.StorageError {
+		t.Errorf("a client that has waited in vain: %v", code)
 	}
 }

@@ -28,8 +28,12 @@ func damaged(position uint64, format string, args ...any) error {
 	return &damageError{position, recordbatch.HeaderBytes, fmt.Errorf(format, args...)}
 }
 
-// searchWindowBytes is how much is read at a time to look for a batch: some small batches, or the header of a large one.
-const searchWindowBytes = 4 << 10
+const (
+	// searchWindowBytes is how much is read at first to look for a batch: some small batches, or the header of a large one.
+	searchWindowBytes = 4 << 10
+	// maxSearchWindowBytes is how much is read at once after several windows full of small ones.
+	maxSearchWindowBytes = 256 << 10
+)
 
 // extent is the part of one run or stored part that a read wants, and what became of it.
 type extent struct {
@@ -136,20 +140,22 @@ func (e *extent) seek(ctx context.Context, r *Reader) error {
 }
 
 // search moves start and base on to the first batch that found accepts, given its header and the offset after it. It
-// reads headers only. errMissing where none is accepted. Since the offsets of a run's batches follow from the headers before them, which no
-// checksum is held against here, those of the whole run have to add up.
+// reads headers only, of small batches many at once: each window is a request to another node where the run is there. errMissing where none is
+// accepted. Since the offsets of a run's batches follow from the headers before them, which no checksum is held against here, those of the whole run
+// have to add up.
 func (e *extent) search(ctx context.Context, r *Reader, found func(h *recordbatch.Header, next int64) bool) error {
 	window := getBuffer(searchWindowBytes)
-	defer window.free()
+	defer func() { window.free() }()
 	position, offset := e.start, e.base
 	start, base := e.end(), e.loc.NextOffset
 	isFound := false
 	for position < e.end() {
-		buf := window.data[:min(searchWindowBytes, e.end()-position)]
+		buf := window.data[:min(uint64(len(window.data)), e.end()-position)]
 		if err := r.readAt(ctx, e, position, buf); err != nil {
 			return err
 		}
-		for at := 0; at < len(buf); {
+		headers := 0
+		for at := 0; at < len(buf); headers++ {
 			if len(buf)-at < recordbatch.HeaderBytes {
 				if at == 0 {
 					return damaged(position, "half a header")
@@ -172,6 +178,10 @@ func (e *extent) search(ctx context.Context, r *Reader, found func(h *recordbatc
 			position += uint64(h.SizeBytes())
 			offset = next
 		}
+		if size := searchWindow(len(window.data), headers); size != len(window.data) {
+			window.free()
+			window = getBuffer(size)
+		}
 	}
 	if !e.stored() && offset != e.loc.NextOffset {
 		return damaged(e.loc.Position, "the run ends at offset %d, not %d", offset, e.loc.NextOffset)
@@ -181,6 +191,14 @@ func (e *extent) search(ctx context.Context, r *Reader, found func(h *recordbatc
 		return fmt.Errorf("%w: no such batch before %d", errMissing, e.end())
 	}
 	return nil
+}
+
+// searchWindow is how much to read after a window of size bytes that had headers.
+func searchWindow(size, headers int) int {
+	if headers < 2 {
+		return searchWindowBytes // of a large batch only the header is wanted
+	}
+	return min(2*size, maxSearchWindowBytes)
 }
 
 // header decodes a header at position and checks what reading further relies on.

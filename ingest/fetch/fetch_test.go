@@ -467,3 +467,19 @@ func TestAReadGoesOnUntilItHasEnough(t *testing.T) {
 		})
 	}
 }
+
+func TestResponsesThatAreNotReleasedLeaveRoomForOthers(t *testing.T) {
+	w := newWorld(t, fetch.Config{BudgetBytes: 8 << 20})
+	tp := partition(w.cluster.CreateTopic(t, "a", "local", 1), 0)
+	large := strings.Repeat("x", 900<<10)
+	for range 9 {
+		w.produce(tp, 1000, large)
+	}
+	for held := range 4 {
+		r := w.read(tp, 0, 64<<20)
+		defer r.Release()
+		if r.Partitions[0].Bytes == 0 {
+			t.Fatalf("while %d responses are held there is nothing for another", held)
+		}
+	}
+}

@@ -24,6 +24,8 @@ type cursor struct {
 	final bool
 	// failures counts reads that missed bytes. After one, copies in the bucket are preferred.
 	failures int
+	// silent: the node that has what comes next has not answered in all the time there was.
+	silent bool
 	// abortedTo: the aborted transactions with records below it are in the answer.
 	abortedTo int64
 	extents   []extent

@@ -34,7 +34,8 @@ type Reader struct {
 	index   PartIndex
 	damaged func(Damage)
 	budget  *budget
-	remote  *semaphore.Weighted
+	stored  *semaphore.Weighted // reads from the bucket
+	nodes   *gates
 	hints   hints
 	// readings are pooled for their memory, for each Reader by itself since they hold channels.
 	readings sync.Pool
@@ -48,8 +49,8 @@ func New(config Config, with Dependencies) (*Reader, error) {
 	config = config.withDefaults()
 	r := &Reader{
 		config: config, replica: with.Replica, log: with.Log, diskID: with.DiskID, peer: with.Peer, objects: with.Objects, index: with.Index,
-		damaged: with.Damaged,
-		budget:  newBudget(config.BudgetBytes), remote: semaphore.NewWeighted(int64(config.RemoteReads)),
+		damaged: with.Damaged, budget: newBudget(config.BudgetBytes),
+		stored: semaphore.NewWeighted(int64(config.RemoteReads)), nodes: newGates(config.RemoteReads),
 	}
 	if r.peer == nil {
 		r.peer = noSource{}

@@ -16,6 +16,7 @@ type reading struct {
 	response *Response
 	cursors  []cursor
 	deadline time.Time
+	maxBytes int // the request's, or less where memory is short
 	bytes    int // read so far
 	planned  int // bytes that this round's extents may take
 	// behindBarrier: a barrier was passed since the request came, and since bytes were last missed.
@@ -34,7 +35,7 @@ func newReading(r *Reader, request *Request) *reading {
 	}
 	f.reader, f.request = r, request
 	f.response = newResponse(len(request.Partitions), r.budget)
-	f.deadline = time.Now().Add(request.MaxWait)
+	f.deadline, f.maxBytes = time.Now().Add(request.MaxWait), min(request.MaxBytes, r.budget.share())
 	f.bytes, f.planned, f.behindBarrier = 0, 0, false
 	if cap(f.cursors) < len(request.Partitions) {
 		f.cursors = make([]cursor, len(request.Partitions))
@@ -68,7 +69,10 @@ func (f *reading) close() {
 	pool.Put(f)
 }
 
-func (f *reading) left() int { return max(0, f.request.MaxBytes-f.bytes) }
+// wanted is how many bytes are worth an answer before the request's time is over.
+func (f *reading) wanted() int { return max(1, min(f.request.MinBytes, f.maxBytes)) }
+
+func (f *reading) left() int { return max(0, f.maxBytes-f.bytes) }
 
 // run goes round until there is an answer.
 func (f *reading) run(ctx context.Context) {
@@ -220,7 +224,7 @@ func (f *reading) enough() bool {
 	if f.failing() == 1 {
 		return false // missing bytes are looked for once more, whatever else there is
 	}
-	if f.bytes >= max(1, min(f.request.MinBytes, f.request.MaxBytes)) || f.request.MinBytes <= 0 && f.failing() == 0 && !f.doubtful() {
+	if f.bytes >= f.wanted() || f.request.MinBytes <= 0 && f.failing() == 0 && !f.doubtful() {
 		return true
 	}
 	for i := range f.cursors {
@@ -306,7 +310,7 @@ func (f *reading) conclude() {
 		case c.data.Bytes > 0 || c.data.Code != OK:
 		case c.doubt != OK:
 			c.data.Code = OffsetNotAvailable
-		case c.missing():
+		case c.missing(), c.silent:
 			c.data.Code = StorageError
 		}
 	}

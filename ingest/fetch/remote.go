@@ -3,6 +3,8 @@ package fetch
 import (
 	"context"
 	"time"
+
+	"github.com/varvelog/varve/coordinator/meta"
 )
 
 // readRemote reads all extents of the plan that are not local, concurrently, and takes over what comes in time. The
@@ -32,7 +34,7 @@ func (f *reading) readRemote(ctx context.Context) {
 			}
 		}
 	}
-	f.awaitRemote(ctx, finished, &running)
+	inTime := f.awaitRemote(ctx, finished, &running)
 	cancel()
 	for ; running > 0; running-- {
 		f.settleRemote(<-finished)
@@ -40,8 +42,19 @@ func (f *reading) readRemote(ctx context.Context) {
 	for i := range f.cursors {
 		if c := &f.cursors[i]; c.remote() {
 			f.take(c)
+			c.silent = !inTime && c.awaitsNode()
 		}
 	}
+}
+
+// awaitsNode: the next the partition needs was asked of another node, which has not answered.
+func (c *cursor) awaitsNode() bool {
+	for k := range c.extents {
+		if e := &c.extents[k]; !e.made() && !e.done {
+			return e.loc.Tier == meta.TierHot
+		}
+	}
+	return false
 }
 
 // remote: the partition's extents of this round come from elsewhere.
@@ -50,11 +63,11 @@ func (c *cursor) remote() bool {
 	return first != nil && !first.local
 }
 
-// awaitRemote waits until all have finished, or there is enough and a grace has passed, or time is over.
-func (f *reading) awaitRemote(ctx context.Context, finished <-chan *extent, running *int) {
+// awaitRemote waits until all have finished, or there is enough and a grace has passed, or time is over, of which it returns false.
+func (f *reading) awaitRemote(ctx context.Context, finished <-chan *extent, running *int) (inTime bool) {
 	wait := max(time.Until(f.deadline), f.reader.config.RemoteWait)
 	arrived := f.bytes
-	hasEnough := func() bool { return arrived >= max(1, min(f.request.MinBytes, f.request.MaxBytes)) }
+	hasEnough := func() bool { return arrived >= f.wanted() }
 	if hasEnough() {
 		wait = f.reader.config.RemoteGrace
 	}
@@ -71,11 +84,12 @@ func (f *reading) awaitRemote(ctx context.Context, finished <-chan *extent, runn
 				timer.Reset(f.reader.config.RemoteGrace)
 			}
 		case <-timer.C:
-			return
+			return hasEnough()
 		case <-ctx.Done():
-			return
+			return true
 		}
 	}
+	return true
 }
 
 // settleRemote takes over an extent from its goroutine.
@@ -83,10 +97,12 @@ func (f *reading) settleRemote(e *extent) { f.own(e) }
 
 // readRemoteExtent reads one extent. One that ctx ended is not done: it has neither failed nor brought anything.
 func (r *Reader) readRemoteExtent(ctx context.Context, e *extent) {
-	if r.remote.Acquire(ctx, 1) != nil {
-		return
+	if e.stored() { // what is on nodes is bounded for each of them
+		if r.stored.Acquire(ctx, 1) != nil {
+			return
+		}
+		defer r.stored.Release(1)
 	}
-	defer r.remote.Release(1)
 	err := e.read(ctx, r)
 	if err != nil && ctx.Err() != nil {
 		return

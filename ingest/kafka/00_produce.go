@@ -30,18 +30,16 @@ import (
 
 // produceRequest is a Produce request between its decoding and its answer. They are pooled.
 type produceRequest struct {
-	version int16
-	acks    int16
-	// transactional: the request names a transactional id.
-	transactional bool
-	timeout       time.Duration
-	topics        []produceTopic
-	partitions    []producePartition // of all topics, in order of the request
-	batches       []lane.Batch       // those that may be appended; producePartition.batch refers to them
-	pending       Pending            // nil where no batch was appended
-	ready         chan struct{}      // closed once pending is set; nil where it was set from the start
-	presses       []press            // batches to be compressed
-	throttle      time.Duration      // how long the client has to wait
+	version    int16
+	acks       int16
+	timeout    time.Duration
+	topics     []produceTopic
+	partitions []producePartition // of all topics, in order of the request
+	batches    []lane.Batch       // those that may be appended; producePartition.batch refers to them
+	pending    Pending            // nil where no batch was appended
+	ready      chan struct{}      // closed once pending is set; nil where it was set from the start
+	presses    []press            // batches to be compressed
+	throttle   time.Duration      // how long the client has to wait
 }
 
 type produceTopic struct {
@@ -68,6 +66,9 @@ var produceRequests = sync.Pool{New: func() any { return new(produceRequest) }}
 
 // zstdSince is the version of Produce whose clients know zstd.
 const zstdSince = 7
+
+// maxProduceElements bounds the topics, and the partitions, of one request: an empty one has a few bytes, and takes a hundred when it is decoded.
+const maxProduceElements = 1 << 17
 
 // keepPartitions is how many partitions a pooled request keeps room for.
 const keepPartitions = 4096
@@ -142,9 +143,10 @@ func (c *conn) decodeProduce(p *produceRequest, version int16, body []byte) erro
 	transactionalID := r.nullableString(flexible)
 	p.version, p.acks = version, r.int16()
 	p.timeout = time.Duration(max(r.int32(), 0)) * time.Millisecond
-	p.transactional = transactionalID != nil
 	for n := r.arrayLen(flexible, 3); n > 0 && !r.failed; n-- {
-		c.decodeProduceTopic(p, &r, version)
+		if c.decodeProduceTopic(p, &r, version); len(p.topics) > maxProduceElements || len(p.partitions) > maxProduceElements {
+			return fmt.Errorf("more than %d topics or partitions", maxProduceElements)
+		}
 	}
 	if flexible {
 		r.tags()
@@ -191,6 +193,9 @@ func (c *conn) decodeProduceTopic(p *produceRequest, r *wireReader, version int1
 	mayWrite := found != nil && c.allowed(Write, TopicResource, found.name)
 	named.partitions = r.arrayLen(flexible, 6)
 	for range named.partitions {
+		if len(p.partitions) > maxProduceElements {
+			return
+		}
 		part := producePartition{index: r.int32(), batch: -1, baseOffset: -1, logAppendTime: -1, logStartOffset: -1}
 		part.data = r.nullableBytes(flexible)
 		if flexible {

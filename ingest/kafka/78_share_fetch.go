@@ -41,7 +41,7 @@ func answerShareFetch(ctx context.Context, call *call, request kmsg.Request) err
 	}
 	f.encode(nil, f.throttle(planned))
 	if r.ShareSessionEpoch == finalShareEpoch {
-		call.conn.releaseShares(ctx, f.key)
+		call.conn.closeShareSession(ctx, f.key)
 	}
 	return nil
 }

@@ -69,7 +69,7 @@ func handleShareAcknowledge(ctx context.Context, call *call, r *kmsg.ShareAcknow
 		t.Partitions = append(t.Partitions, p)
 	}
 	if r.ShareSessionEpoch == finalShareEpoch {
-		call.conn.releaseShares(ctx, key)
+		call.conn.closeShareSession(ctx, key)
 	}
 	return response, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"runtime/debug"
 	"time"
 
@@ -102,12 +103,16 @@ func (c *conn) handle(x *exchange) error {
 	return c.complete(call, x, response, busy)
 }
 
+// decode decodes a request's body, and charges one that may wait for no more than what it is now.
 func (c *conn) decode(x *exchange) (kmsg.Request, error) {
 	request := kmsg.RequestForKey(x.header.key)
 	request.SetVersion(x.header.version)
 	if err := request.ReadFrom(x.body); err != nil {
 		c.server.config.Metrics.Refused("malformed body")
 		return nil, fmt.Errorf("decode %s v%d: %w", x.api.name, x.header.version, err)
+	}
+	if x.api.mayWait {
+		x.frame.chargeOnly(int64(len(x.frame.bytes)) + decodedBytes(request))
 	}
 	return request, nil
 }
@@ -154,10 +159,7 @@ func (c *conn) flush() error {
 	if c.out.size() == 0 {
 		return nil
 	}
-	if err := c.nc.SetWriteDeadline(time.Now().Add(c.server.config.ConnectionsMaxIdle)); err != nil {
-		return fmt.Errorf("write answers: %w", err)
-	}
-	if err := c.out.writeTo(c.nc); err != nil {
+	if err := c.out.writeTo(c.nc, c.server.config.StallTimeout); err != nil {
 		return fmt.Errorf("write answers: %w", err)
 	}
 	return nil
@@ -207,12 +209,17 @@ func (o *outbox) then(memory lane.Releaser) { o.releases = append(o.releases, me
 
 func (o *outbox) size() int { return len(o.buf) + o.spliced }
 
-// writeTo writes everything gathered with as few system calls as there can be, and forgets it.
-func (o *outbox) writeTo(nc net.Conn) error {
+// writeTo writes everything gathered with as few system calls as there can be, and forgets it. It gives up where the client takes nothing for as
+// long as stall: what the answers refer to is memory that others wait for.
+func (o *outbox) writeTo(nc net.Conn, stall time.Duration) error {
 	defer o.reset()
 	if len(o.splices) == 0 {
-		_, err := nc.Write(o.buf)
-		return err
+		left := o.buf
+		return writePatiently(nc, stall, func() (int64, error) {
+			n, err := nc.Write(left)
+			left = left[n:]
+			return int64(n), err
+		})
 	}
 	vec, at := o.vec[:0], 0
 	for _, s := range o.splices {
@@ -226,8 +233,19 @@ func (o *outbox) writeTo(nc net.Conn) error {
 		vec = append(vec, o.buf[at:])
 	}
 	o.vec = vec
-	_, err := vec.WriteTo(nc)
-	return err
+	return writePatiently(nc, stall, func() (int64, error) { return vec.WriteTo(nc) })
+}
+
+// writePatiently has write go on as long as something is written.
+func writePatiently(nc net.Conn, stall time.Duration, write func() (int64, error)) error {
+	for {
+		if err := nc.SetWriteDeadline(time.Now().Add(stall)); err != nil {
+			return err
+		}
+		if n, err := write(); n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+	}
 }
 
 func (o *outbox) reset() {

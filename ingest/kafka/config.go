@@ -25,12 +25,12 @@ type Config struct {
 	MaxConnections int
 	// MaxPipelined bounds the requests of one connection that are read and not answered. Default 64.
 	MaxPipelined int
-	// ConnectionsMaxIdle closes a connection without requests (connections.max.idle.ms), and one that does not take its answer.
-	// Default 10 minutes.
+	// ConnectionsMaxIdle closes a connection without requests (connections.max.idle.ms). Default 10 minutes.
 	ConnectionsMaxIdle time.Duration
 	// ParkAfter is how long a connection has nothing in flight until its goroutines and buffers are given to others. Default 500 milliseconds.
 	ParkAfter time.Duration
-	// StallTimeout is how long the next mebibyte of a frame that has begun may take. Default 30 seconds.
+	// StallTimeout is how long the next mebibyte of a frame that has begun may take, and how long a client may take nothing of an answer.
+	// Default 30 seconds.
 	StallTimeout time.Duration
 
 	// FetchMaxBytes bounds one Fetch answer whatever the client asks for (fetch.max.bytes). Default 55 MiB.

@@ -41,7 +41,7 @@ type conn struct {
 	asked     atomic.Bool  // something has come on it
 	stage     pressStage
 
-	mutedUntil atomic.Int64 // unix nanoseconds: until then no further request is read
+	mutedUntil atomic.Int64 // by the server's clock: until then no further request is read
 	readQuota  quotaClient  // of the reading goroutine
 
 	// Of the answering goroutine, or of the reading one while nothing is in flight.
@@ -329,7 +329,7 @@ func noEOF(err error) error {
 }
 
 // decodeFactor is how many times its bytes a request that kmsg decodes may take in memory: it makes room for as many elements of an
-// array as bytes are left, and the largest elements have some 80 bytes.
+// array as bytes are left, and the largest elements have some 80 bytes. Once it is decoded it is known; see decoded.go.
 const decodeFactor = 80
 
 // readBody takes the length prefix off, then reads a frame, expecting each mebibyte of it within StallTimeout.

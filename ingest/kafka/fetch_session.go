@@ -3,6 +3,7 @@ package kafka
 import (
 	"bytes"
 	"cmp"
+	"container/list"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -59,6 +60,7 @@ type fetchSession struct {
 
 	// Of the cache, under its lock.
 	lastUsed time.Time
+	byUse    *list.Element
 	charged  int // partitions counted
 }
 
@@ -163,6 +165,7 @@ type sessionCache struct {
 	mu struct {
 		sync.Mutex
 		sessions   map[int32]*fetchSession
+		byUse      list.List // of *fetchSession, the longest unused first
 		partitions int
 	}
 }
@@ -232,13 +235,12 @@ func (c *sessionCache) add(s *fetchSession, partitions int, now time.Time) {
 		return
 	}
 	if len(c.mu.sessions) >= c.maxSessions || c.mu.partitions+partitions > c.maxPartitions {
-		var oldest *fetchSession
-		for _, other := range c.mu.sessions {
-			if oldest == nil || other.lastUsed.Before(oldest.lastUsed) {
-				oldest = other
-			}
+		front := c.mu.byUse.Front()
+		if front == nil {
+			return
 		}
-		if oldest == nil || now.Sub(oldest.lastUsed) < minSessionIdle {
+		oldest := front.Value.(*fetchSession) //nolint:forcetypeassert // nothing else is in the list
+		if now.Sub(oldest.lastUsed) < minSessionIdle {
 			return
 		}
 		c.drop(oldest)
@@ -250,7 +252,7 @@ func (c *sessionCache) add(s *fetchSession, partitions int, now time.Time) {
 		s.id = rand.Int32N(1<<31-1) + 1
 	}
 	s.lastUsed, s.charged = now, partitions
-	c.mu.sessions[s.id] = s
+	c.mu.sessions[s.id], s.byUse = s, c.mu.byUse.PushBack(s)
 	c.mu.partitions += partitions
 }
 
@@ -260,6 +262,7 @@ func (c *sessionCache) get(id int32, now time.Time) *fetchSession {
 	s := c.mu.sessions[id]
 	if s != nil {
 		s.lastUsed = now
+		c.mu.byUse.MoveToBack(s.byUse)
 	}
 	return s
 }
@@ -287,5 +290,6 @@ func (c *sessionCache) remove(id int32) {
 // drop is called under the lock.
 func (c *sessionCache) drop(s *fetchSession) {
 	delete(c.mu.sessions, s.id)
+	c.mu.byUse.Remove(s.byUse)
 	c.mu.partitions -= s.charged
 }

@@ -44,6 +44,14 @@ func frameOfClass(class, size int) *frame {
 	return &frame{bytes: make([]byte, 1<<(class+minFrameClassBits)), class: int8(class)}
 }
 
+// chargeOnly gives back what of the charge is above charge. The only holder calls it.
+func (f *frame) chargeOnly(charge int64) {
+	if f.budget != nil && charge < f.charge {
+		f.budget.release(f.charge - charge)
+		f.charge = charge
+	}
+}
+
 // retain adds a holder, who calls release once too.
 func (f *frame) retain() { f.refs.Add(1) }
 

@@ -3,11 +3,16 @@ package kafka
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"log/slog"
+	"net"
+	"os"
+	"reflect"
 	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -74,6 +79,7 @@ func TestBadFramesCloseTheConnection(t *testing.T) {
 		{"client id beyond the frame", rawFrame(3, 1, []byte{0x7f, 0xff}), "read header of request 3"},
 		{"header tags beyond the frame", rawFrame(3, 9, append(bytes.Clone(noClientID), 5)), "read header of request 3"},
 		{"body beyond the frame", rawFrame(3, 9, append(bytes.Clone(noClientID), 0, 0xff, 0xff, 0xff, 0xff, 0x0f)), "decode Metadata v9"},
+		{"more tagged fields than bytes", rawFrame(3, 9, append(bytes.Clone(noClientID), 0, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f)), "decode Metadata v9"},
 		{"produce body beyond the frame", rawFrame(0, 9, append(bytes.Clone(noClientID), 0, 0, 0, 0)), "decode Produce v9"},
 		{"produce with more topics than bytes", rawFrame(0, 8, append(bytes.Clone(noClientID), 0xff, 0xff, 0, 1, 0, 0, 0, 1, 0x7f, 0xff, 0xff, 0xff)), "decode Produce v8"},
 	} {
@@ -242,6 +248,115 @@ func TestBytesInFlightAreBounded(t *testing.T) {
 	}
 	other.frame()
 	<-done
+}
+
+func TestLongPollsHoldNoRoomForWhatTheyMightHaveBeen(t *testing.T) {
+	c := newCluster(t)
+	id := c.createTopic(t, "topic", 100)
+	_, addr := start(t, c, Config{InFlightBytes: 1 << 20})
+	everything := make([]int32, 100)
+	for i := range everything {
+		everything[i] = int32(i)
+	}
+	poll := fetchRequestOf(12, "topic", [16]byte{}, everything...)
+	poll.MaxWaitMillis = 10_000
+	const consumers = 50
+	for range consumers {
+		dial(t, addr).send(poll)
+	}
+	eventually(t, "all consumers wait for records", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.mu.polls >= consumers
+	})
+	producer := dial(t, addr)
+	producer.request(produceRequestOf(13, "", id, testBatch("record")))
+}
+
+func TestRequestsAreChargedForWhatTheyDecodeInto(t *testing.T) {
+	join := kmsg.NewPtrJoinGroupRequest()
+	join.Group, join.InstanceID = "group", kmsg.StringPtr("instance")
+	join.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: make([]byte, 1000)}, {Name: "sticky", Metadata: make([]byte, 500)}}
+	if size := decodedBytes(join); size < 1500 || size > 2500 {
+		t.Errorf("JoinGroup with 1500 bytes of metadata: %d", size)
+	}
+	fetch := fetchRequestOf(13, "", [16]byte{1}, 0, 1, 2)
+	fetch.Topics[0].Partitions[1].UnknownTags.Set(77, nil)
+	v := reflect.ValueOf(fetch).Elem()
+	if size, walked := decodedBytes(fetch), int64(v.Type().Size())+pointedBytes(v); size != walked {
+		t.Errorf("Fetch: %d bytes reckoned, %d found", size, walked)
+	}
+}
+
+func TestAProduceOfEmptyPartitionsTakesNoMoreMemoryThanItMay(t *testing.T) {
+	for name, elements := range map[string]func(n int) []byte{
+		"topics": func(n int) []byte {
+			return append(appendUvarint(nil, uint32(n)+1), bytes.Repeat([]byte{1, 1, 0}, n)...)
+		},
+		"partitions": func(n int) []byte {
+			return append(appendUvarint([]byte{2, 1}, uint32(n)+1), append(bytes.Repeat([]byte{0, 0, 0, 0, 0, 0}, n), 0)...)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var lines logLines
+			_, addr := start(t, newCluster(t), Config{Logger: lines.logger()})
+			body := append(bytes.Clone(noClientID), 0, 0, 0xff, 0xff, 0, 0, 0, 1) // header tags, no transactional id, acks, timeout
+			client := dial(t, addr)
+			client.write(rawFrame(0, 9, append(append(body, elements(1<<20)...), 0)))
+			client.closed()
+			eventually(t, "the request is refused", func() bool { return strings.Contains(lines.String(), "more than 131072 topics or partitions") })
+		})
+	}
+}
+
+func TestAClientThatHasToWaitForLongerThanItMayBeIdleIsLetGo(t *testing.T) {
+	c := newCluster(t)
+	c.delay.Store(int64(time.Hour))
+	id := c.createTopic(t, "topic", 1)
+	_, addr := start(t, c, Config{ConnectionsMaxIdle: 200 * time.Millisecond})
+	client := dial(t, addr)
+	first := produceRequestOf(13, "", id, testBatch("record"))
+	both := client.formatter.AppendRequest(nil, first, 1)
+	client.write(client.formatter.AppendRequest(both, first, 2))
+	client.frame()
+	client.closed()
+}
+
+func TestAnswersAreWrittenAsLongAsTheClientTakesSomething(t *testing.T) {
+	synctest.Test(t, answersAreWrittenAsLongAsTheClientTakesSomething)
+}
+
+func answersAreWrittenAsLongAsTheClientTakesSomething(t *testing.T) {
+	server, client := net.Pipe()
+	defer closeQuietly(server)
+	defer closeQuietly(client)
+	const stall = time.Minute
+	for _, spliced := range []bool{false, true} {
+		var o outbox
+		piece := bytes.Repeat([]byte("x"), directMinBytes)
+		for range 4 {
+			if o.buf = append(o.buf, piece...); spliced {
+				o.splice(piece)
+			}
+		}
+		size, written := o.size(), make(chan error, 1)
+		go func() { written <- o.writeTo(server, stall) }()
+		for took := 0; took < size; { // a part in each half of the stall, for several stalls
+			time.Sleep(stall / 2)
+			n, err := client.Read(make([]byte, size/8))
+			if err != nil {
+				t.Fatal(err)
+			}
+			took += n
+		}
+		if err := <-written; err != nil {
+			t.Errorf("a slow client: %v", err)
+		}
+	}
+	o := outbox{buf: []byte("answer")}
+	if err := o.writeTo(server, stall); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a client that takes nothing: %v", err)
+	}
 }
 
 func TestAPanicClosesOnlyItsConnection(t *testing.T) {

@@ -61,7 +61,7 @@ func (k *parker) read(p *parkedConn) {
 
 // briefRequest makes a request of b where that is a whole brief one and nothing else, and nothing keeps it waiting; else it returns nil.
 func (c *conn) briefRequest(b []byte, now time.Time) *parkedRequest {
-	if len(b) < 12 || uint64(len(b)-4) != uint64(binary.BigEndian.Uint32(b)) || now.UnixNano() < c.mutedUntil.Load() {
+	if len(b) < 12 || uint64(len(b)-4) != uint64(binary.BigEndian.Uint32(b)) || c.muted() > 0 {
 		return nil
 	}
 	b = b[4:]

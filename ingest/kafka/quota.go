@@ -37,17 +37,21 @@ const (
 	quotaRefresh = 100 * time.Millisecond
 	// maxQuotaBuckets bounds the buckets kept; at the bound those that are full, which hold nothing worth remembering, go.
 	maxQuotaBuckets = 10_000
+	// bucketSweep is how often those are looked for at most: whoever has another name for every request waits for nobody's buckets.
+	bucketSweep = time.Second
 )
 
 // quotas is a node's quotas.
 type quotas struct {
 	metadata Metadata
 	table    atomic.Pointer[quotaTable]
-	due      atomic.Int64 // when the table is looked at again, unix nanoseconds
+	began    time.Time
+	due      atomic.Int64 // when the table is looked at again, nanoseconds after began
 
 	mu struct {
 		sync.Mutex
 		buckets map[bucketKey]*tokenBucket
+		swept   time.Time // when full ones were looked for last
 	}
 }
 
@@ -65,7 +69,7 @@ type bucketKey struct {
 }
 
 func newQuotas(metadata Metadata) *quotas {
-	q := &quotas{metadata: metadata}
+	q := &quotas{metadata: metadata, began: time.Now()}
 	q.table.Store(&quotaTable{clients: &meta.ClientQuotas{}})
 	q.mu.buckets = make(map[bucketKey]*tokenBucket)
 	return q
@@ -76,7 +80,7 @@ func (q *quotas) stale() { q.due.Store(0) }
 
 // current returns the quotas as of at most quotaRefresh ago. It allocates only when they have changed.
 func (q *quotas) current(now time.Time) *quotaTable {
-	due, nanos := q.due.Load(), now.UnixNano()
+	due, nanos := q.due.Load(), int64(now.Sub(q.began)) // the time of day may be put back
 	if nanos < due || !q.due.CompareAndSwap(due, nanos+int64(quotaRefresh)) {
 		return q.table.Load()
 	}
@@ -96,7 +100,8 @@ func (q *quotas) bucket(key bucketKey, rate float64, now time.Time) *tokenBucket
 	defer q.mu.Unlock()
 	b := q.mu.buckets[key]
 	if b == nil {
-		if len(q.mu.buckets) >= maxQuotaBuckets {
+		if len(q.mu.buckets) >= maxQuotaBuckets && now.Sub(q.mu.swept) >= bucketSweep {
+			q.mu.swept = now
 			for k, b := range q.mu.buckets {
 				if b.full(now) {
 					delete(q.mu.buckets, k)

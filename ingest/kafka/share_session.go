@@ -131,16 +131,17 @@ func (s *shareSessions) remove(key shareSessionKey) []meta.TopicPartition {
 	return session.partitions
 }
 
-// of are the sessions of a connection.
-func (s *shareSessions) of(c *conn) (keys []shareSessionKey) {
+// closeAll ends the sessions of a connection, and returns their partitions. A member that has come back on another has another session.
+func (s *shareSessions) closeAll(c *conn) map[shareSessionKey][]meta.TopicPartition {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	closed := map[shareSessionKey][]meta.TopicPartition{}
 	for key, session := range s.mu.sessions {
 		if session.conn == c {
-			keys = append(keys, key)
+			closed[key] = s.remove(key)
 		}
 	}
-	return keys
+	return closed
 }
 
 // releaseTimeout bounds giving back what a member has. Where it fails the locks run out.
@@ -151,14 +152,18 @@ func (c *conn) endShareSessions() {
 	if !c.opensShares {
 		return
 	}
-	for _, key := range c.server.shareSessions.of(c) {
-		c.releaseShares(context.Background(), key)
+	for key, partitions := range c.server.shareSessions.closeAll(c) {
+		c.releaseShares(context.Background(), key, partitions)
 	}
 }
 
-// releaseShares ends a session, and gives back what its member has.
-func (c *conn) releaseShares(ctx context.Context, key shareSessionKey) {
-	partitions := c.server.shareSessions.close(key)
+// closeShareSession ends a session, and gives back what its member has.
+func (c *conn) closeShareSession(ctx context.Context, key shareSessionKey) {
+	c.releaseShares(ctx, key, c.server.shareSessions.close(key))
+}
+
+// releaseShares gives back what a member has of partitions.
+func (c *conn) releaseShares(ctx context.Context, key shareSessionKey, partitions []meta.TopicPartition) {
 	if len(partitions) == 0 {
 		return
 	}

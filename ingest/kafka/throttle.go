@@ -12,7 +12,7 @@ func (c *conn) mute(d time.Duration) {
 	if d <= 0 {
 		return
 	}
-	until := time.Now().Add(d).UnixNano()
+	until := int64(c.server.uptime() + d)
 	for {
 		was := c.mutedUntil.Load()
 		if was >= until || c.mutedUntil.CompareAndSwap(was, until) {
@@ -21,14 +21,23 @@ func (c *conn) mute(d time.Duration) {
 	}
 }
 
-// awaitUnmuted waits until the connection may be read; false where it is not to be read any more.
+// muted is how long the connection is not to be read yet.
+func (c *conn) muted() time.Duration { return time.Duration(c.mutedUntil.Load()) - c.server.uptime() }
+
+// awaitUnmuted waits until the connection may be read; false where it is not to be read any more. It waits no longer than a connection may be
+// idle: whoever has to wait for hours has gone long before, and nobody would notice.
 func (c *conn) awaitUnmuted() bool {
+	ends := time.Now().Add(c.server.config.ConnectionsMaxIdle)
 	for {
-		left := time.Until(time.Unix(0, c.mutedUntil.Load()))
+		left := c.muted()
 		if left <= 0 {
 			return true
 		}
-		timer := time.NewTimer(left)
+		idle := time.Until(ends)
+		if idle <= 0 {
+			return false
+		}
+		timer := time.NewTimer(min(left, idle))
 		select {
 		case <-timer.C:
 		case <-c.poll.Done():

@@ -32,6 +32,7 @@ type step struct {
 	state   stepState
 	chunk   *flight // nil for a seal
 	command *metapb.Command
+	logged  time.Time // of a step that has been in the log
 }
 
 // committer brings the steps of the lanes to the log and their verdicts to the producers, for one epoch.
@@ -39,6 +40,7 @@ type committer struct {
 	set      *Set
 	wake     chan struct{}
 	commands []*metapb.Command
+	turn     int // the lane that is first in the next submission
 	// emptied receives a value whenever the last step goes.
 	emptied chan struct{}
 
@@ -49,7 +51,8 @@ type committer struct {
 		sent        int
 		cancel      context.CancelFunc
 		cancelTimer *time.Timer
-		// voided: state has dropped an entry of a leader that had been succeeded. What is in it has to go again.
+		// voided: state has dropped what is in the submission in flight, since the leader that logged it had been succeeded, or since what
+		// comes before it is not there. It has to go again, whatever its submitter is told.
 		voided bool
 	}
 }
@@ -114,19 +117,40 @@ func (c *committer) run(ctx context.Context) {
 // awaitWork waits for something to submit, and for verdicts that stay away.
 func (c *committer) awaitWork(ctx context.Context) bool {
 	var late <-chan time.Time
-	if c.awaitsVerdicts() {
-		timer := time.NewTimer(c.set.config.VerdictTimeout)
+	if due, some := c.verdictsDue(); some {
+		timer := time.NewTimer(time.Until(due))
 		defer timer.Stop()
 		late = timer.C
 	}
 	select {
 	case <-c.wake:
 	case <-late:
-		c.resubmitLogged()
 	case <-ctx.Done():
 		return false
 	}
 	return true
+}
+
+// verdictsDue is when what is in the log without a verdict is taken as not submitted; false where nothing is.
+func (c *committer) verdictsDue() (due time.Time, some bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for lane := range c.mu.steps {
+		if first := firstLogged(c.mu.steps[lane]); !first.IsZero() && (!some || first.Before(due)) {
+			due, some = first, true
+		}
+	}
+	return due.Add(c.set.config.VerdictTimeout), some
+}
+
+// firstLogged is when the first step that waits for its verdict was in the log; zero for none.
+func firstLogged(steps []*step) time.Time {
+	for _, s := range steps {
+		if s.state == stepLogged {
+			return s.logged
+		}
+	}
+	return time.Time{}
 }
 
 func (c *committer) awaitsVerdicts() bool {
@@ -145,15 +169,6 @@ func (c *committer) isEmpty() bool {
 	return true
 }
 
-// resubmitLogged takes what has no verdict as not submitted: the log knows best, and a repeat changes nothing.
-func (c *committer) resubmitLogged() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for lane := range c.mu.steps {
-		rewind(c.mu.steps[lane], stepLogged)
-	}
-}
-
 func rewind(steps []*step, state stepState) {
 	for _, s := range steps {
 		if s.state == state {
@@ -162,15 +177,22 @@ func rewind(steps []*step, state stepState) {
 	}
 }
 
-// gather collects the next submission: of each lane what is ready, up to the first step that is not durable.
+// gather collects the next submission: of each lane what is ready, up to the first step that is not durable. The lanes take turns in being first,
+// so that none fills every submission by itself. What has been in the log for too long without a verdict is taken as not submitted: the log knows
+// best, and a repeat changes nothing.
 func (c *committer) gather() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	clear(c.commands)
 	c.commands = c.commands[:0]
-	tableBytes := 0
-	for lane := range c.mu.steps {
-		for _, s := range c.mu.steps[lane] {
+	tableBytes, now := 0, time.Now()
+	c.turn = (c.turn + 1) % laneCount
+	for i := range laneCount {
+		steps := c.mu.steps[(c.turn+i)%laneCount]
+		if first := firstLogged(steps); !first.IsZero() && now.Sub(first) >= c.set.config.VerdictTimeout {
+			rewind(steps, stepLogged)
+		}
+		for _, s := range steps {
 			if s.state == stepFilling || len(c.commands) == maxSubmission || tableBytes > maxSubmissionBytes {
 				break
 			}
@@ -224,7 +246,7 @@ func (c *committer) logged(lane Lane) {
 	kept := steps[:0]
 	for _, s := range steps {
 		if s.state == stepSent {
-			s.state = stepLogged
+			s.state, s.logged = stepLogged, time.Now()
 			if s.chunk == nil {
 				continue
 			}
@@ -322,9 +344,7 @@ func (c *committer) verdict(command *metapb.CommitChunk, v *meta.ChunkVerdict) (
 	case meta.WrongSeq:
 		c.missing(lane, v.Expected)
 	case meta.StaleLeader:
-		c.mu.voided = true
-		rewind(c.mu.steps[lane], stepLogged)
-		c.signal()
+		c.again(lane)
 	default:
 		// Fenced; or state will never take this chunk, and so nothing behind it in this epoch.
 		return true
@@ -347,6 +367,12 @@ func (c *committer) committed(lane Lane, seq uint64, v *meta.ChunkVerdict) {
 // missing: state expects a chunk that is not in the log, though a later one is. It is submitted again. With mu held.
 func (c *committer) missing(lane Lane, expected uint64) {
 	c.forgetBefore(lane, expected)
+	c.again(lane)
+}
+
+// again submits what the lane has in the log, or on its way there, once more. With mu held.
+func (c *committer) again(lane Lane) {
+	c.mu.voided = c.mu.cancel != nil
 	rewind(c.mu.steps[lane], stepLogged)
 	c.signal()
 }

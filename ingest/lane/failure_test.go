@@ -7,12 +7,16 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/infra/objstore/mem"
 	"github.com/varvelog/varve/infra/vfs"
+	"github.com/varvelog/varve/ingest/hotlog"
 	"github.com/varvelog/varve/ingest/lane"
+	"github.com/varvelog/varve/ingest/lane/lanetest"
 )
 
 func TestFencedEpochFailsWhatHasNoVerdict(t *testing.T) {
@@ -157,6 +161,45 @@ func TestOldSegmentIsSealedBehindItsLastChunk(t *testing.T) {
 	w.await("seal by age", func() bool { return sealed() == 1 })
 	w.mustCommit([]int64{1}, w.local(topic, 0, "y"))
 	w.await("seal of the next", func() bool { return sealed() == 2 })
+}
+
+// lingeringLog takes its time between making a chunk durable and saying so.
+type lingeringLog struct {
+	*hotlog.Log
+	linger time.Duration
+}
+
+func (l lingeringLog) Append(places []hotlog.Place, chunks ...[][]byte) ([]hotlog.Place, error) {
+	places, err := l.Log.Append(places, chunks...)
+	time.Sleep(l.linger)
+	return places, err
+}
+
+func TestASegmentIsNotSealedBeforeAChunkThatIsDurableInIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster, told := lanetest.NewCluster(), &events{}
+		log, _, err := hotlog.Open(vfs.NewMem(), "hot", hotlog.Config{SegmentBytes: 1 << 20, NoSpare: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		set, err := lane.New(lane.Config{SealAge: 3 * time.Second}, lane.Dependencies{
+			Log: lingeringLog{log, 2 * time.Second}, Store: mem.New("test"), Replica: cluster, Epochs: cluster, Observer: told,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &world{t: t, cluster: cluster, log: log, set: set, events: told}
+		topic := cluster.CreateTopic(t, "a", "local", 1)
+		w.mustCommit([]int64{0}, w.local(topic, 0, "first in its segment"))
+		time.Sleep(2 * time.Second)
+		w.mustCommit([]int64{1}, w.local(topic, 0, "durable when the segment comes of age"))
+		if err := errors.Join(set.Close(t.Context()), log.Close()); err != nil {
+			t.Error(err)
+		}
+		if epochs := told.epochs.Load(); epochs != 1 {
+			t.Errorf("%d epochs", epochs)
+		}
+	})
 }
 
 func TestSegmentsRolledBySizeAreSealedInOrder(t *testing.T) {

@@ -32,6 +32,8 @@ type hotAppend struct {
 	chunk [][]byte
 	// copyOf is the chunk that this is a copy of; nil where it is the node's own.
 	copyOf *copies.Header
+	// between, if not nil, is called in the place of an append.
+	between func()
 
 	place hotlog.Place
 	err   error
@@ -49,6 +51,19 @@ func (w *hotWriter) append(a *hotAppend) (hotlog.Place, error) {
 	if limit := w.session.set.log.MaxChunkBytes(); size > limit {
 		return hotlog.Place{}, &hotlog.ChunkTooLargeError{SizeBytes: size, MaxBytes: limit}
 	}
+	w.enter(a)
+	return a.place, a.err
+}
+
+// between calls f while nothing is being appended and everything that was is counted in the segments.
+func (w *hotWriter) between(f func()) {
+	a := newHotAppend()
+	a.between = f
+	w.enter(&a)
+}
+
+// enter returns when it was a's turn.
+func (w *hotWriter) enter(a *hotAppend) {
 	w.mu.Lock()
 	w.mu.queue = append(w.mu.queue, a)
 	lead := !w.mu.busy
@@ -57,7 +72,6 @@ func (w *hotWriter) append(a *hotAppend) (hotlog.Place, error) {
 	if lead || <-a.turn {
 		w.write(a)
 	}
-	return a.place, a.err
 }
 
 // write appends what is queued, which own is part of, as one group, and passes the log on.
@@ -86,23 +100,36 @@ func (w *hotWriter) write(own *hotAppend) {
 	}
 }
 
-// appendGroup makes the group durable, as far as that goes. An epoch begins with a segment of its own, since state seals those of earlier
-// epochs.
+// appendGroup makes the group's chunks durable, as far as that goes, and then does what else is in it. An epoch begins with a segment of its own,
+// since state seals those of earlier epochs.
 func (w *hotWriter) appendGroup() {
-	w.chunks = w.chunks[:0]
+	w.chunks, w.places = w.chunks[:0], w.places[:0]
 	for _, a := range w.group {
-		w.chunks = append(w.chunks, a.chunk)
+		if a.between == nil {
+			w.chunks = append(w.chunks, a.chunk)
+		}
 	}
 	defer clear(w.chunks)
-	err := w.begin()
-	w.places = w.places[:0]
-	if err == nil {
-		w.places, err = w.session.set.log.Append(w.places, w.chunks...)
+	var err error
+	if len(w.chunks) > 0 {
+		if err = w.begin(); err == nil {
+			w.places, err = w.session.set.log.Append(w.places, w.chunks...)
+		}
 	}
-	for i, a := range w.group {
-		if a.err = err; i < len(w.places) {
-			a.place, a.err = w.places[i], nil
+	next := 0
+	for _, a := range w.group {
+		if a.between != nil {
+			continue
+		}
+		if a.err = err; next < len(w.places) {
+			a.place, a.err = w.places[next], nil
 			w.session.segments.appended(a.place, a.copyOf)
+		}
+		next++
+	}
+	for _, a := range w.group {
+		if a.between != nil {
+			a.between()
 		}
 	}
 }

@@ -136,16 +136,29 @@ func (s *segments) nextLook() time.Duration {
 	return wait
 }
 
-// rollOld ends the active segment when it has reached its age.
+// rollOld ends the active segment when it has reached its age. A chunk that is durable and not counted yet would be forgotten by the seal that
+// may follow at once; so it is done between appends.
 func (s *segments) rollOld() {
-	s.mu.Lock()
-	var last *hotSegment
-	if n := len(s.mu.list); n > 0 && !s.mu.list[n-1].isFull && time.Since(s.mu.list[n-1].since) >= s.session.set.sealAge() {
-		last = s.mu.list[n-1]
+	if s.old() != nil {
+		s.session.hot.between(s.roll)
 	}
-	s.mu.Unlock()
+}
+
+// old is the active segment if it has reached its age, or nil.
+func (s *segments) old() *hotSegment {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.mu.list); n > 0 && !s.mu.list[n-1].isFull && time.Since(s.mu.list[n-1].since) >= s.session.set.sealAge() {
+		return s.mu.list[n-1]
+	}
+	return nil
+}
+
+// roll is called between appends.
+func (s *segments) roll() {
+	last := s.old()
 	if last == nil {
-		return
+		return // it was full meanwhile
 	}
 	err := s.session.set.log.Roll()
 	if errors.Is(err, hotlog.ErrPoisoned) || errors.Is(err, hotlog.ErrClosed) {

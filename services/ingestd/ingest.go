@@ -186,6 +186,7 @@ func (n *Node) openReader(p *process.Process) (*fetch.Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure reads: %w", err)
 	}
+	n.metrics.observeReader(reader)
 	return reader, nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/varvelog/varve/ingest/fetch"
 	"github.com/varvelog/varve/ingest/hotlog"
 	"github.com/varvelog/varve/ingest/lane"
 )
@@ -133,6 +134,11 @@ func (m *metrics) observeLanes(lanes *lane.Set) {
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "varve_produce_throttle_seconds_total", Help: "How long producers were told to wait since the node cannot keep up."},
 			func() float64 { return lanes.Delayed().Seconds() }),
 	)
+}
+
+func (m *metrics) observeReader(reader *fetch.Reader) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "varve_fetch_bytes", Help: "Memory of Fetch answers that clients have not taken yet."},
+		func() float64 { return float64(reader.HeldBytes()) }))
 }
 
 // Connections implements kafka.Metrics.
