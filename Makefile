@@ -11,7 +11,7 @@ FUZZTIME ?= 10s
 ROLLING_ROUNDS ?= 20
 ARGS ?=
 
-.PHONY: help build run test test-packages lint simulate simulate-nightly simulate-planted fuzz bench bench-quick demo demo-cluster rolling conformance differential torture nemesis nemesis-planted stack stack-down terraform-check compose-check generate tools kcat clean
+.PHONY: help build minio run test test-packages lint simulate simulate-nightly simulate-planted fuzz bench bench-quick demo demo-cluster rolling conformance differential torture nemesis nemesis-planted stack stack-down terraform-check compose-check generate tools kcat clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,9 +28,11 @@ test-packages: build
 	VARVE_BIN=$(abspath $(VARVE)) go test -race -timeout 9m ./...
 	cd infra/objstore/versitytest && go test -timeout 5m ./...
 
-tools: kcat $(BIN)/nats-server ## get what tests and demos need: kcat, MinIO, NATS, Python's client
-	localstack/minio/build.sh
+tools: kcat minio $(BIN)/nats-server ## get what tests need: kcat, MinIO, NATS, Python's client
 	services/e2e/python.sh
+
+minio:
+	localstack/minio/build.sh
 
 kcat:
 	@command -v kcat >/dev/null || { if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq kcat; else sudo apt-get update -qq && sudo apt-get install -y -qq kcat; fi; }
@@ -73,7 +75,7 @@ simulate-planted: ## break Varve in a way for each invariant, and count the seed
 demo: build kcat ## the whole path on real input, with a SIGKILL in the middle, checked
 	go run ./localstack/demo $(ARGS)
 
-demo-cluster: build tools ## the same with a process for each role, on MinIO
+demo-cluster: build kcat minio ## the same with a process for each role, on MinIO
 	go run ./localstack/demo -cluster $(ARGS)
 
 rolling: build ## restart process after process under load (ROLLING_ROUNDS=20, ROLLING_KINDS="ingest leader standby tiering", ROLLING_METALOG=jetstream|bucket), and measure what clients see
@@ -96,7 +98,7 @@ nemesis: ## a cluster of processes in network namespaces under real clients whil
 nemesis-planted: ## the same with deliberately broken builds, one of each kind: every fault must be found
 	services/nemesis/nemesis.sh planted $(ARGS)
 
-stack: build tools ## run a cluster on this machine: MinIO, three coordinators, two ingest nodes, tiering worker
+stack: build minio ## run a cluster on this machine: MinIO, three coordinators, two ingest nodes, tiering worker
 	go run ./localstack/stack up
 
 stack-down: ## stop it
@@ -107,8 +109,8 @@ terraform-check: ## check the AWS modules against the provider's schema, and sta
 	$(MAKE) build kcat
 	terraform/userdata_test.sh $(abspath $(VARVE))
 
-compose-check: ## check that the compose file loads
-	infra/compose/check.sh
+compose-check: build kcat ## check that the compose file loads, and start what it says as processes
+	infra/compose/check.sh $(abspath $(VARVE))
 
 generate: ## regenerate code from the .proto files (needs protoc)
 	GOBIN=$(abspath $(BIN)) go install google.golang.org/protobuf/cmd/protoc-gen-go

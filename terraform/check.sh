@@ -132,6 +132,34 @@ check_the_check() {
   }'
 }
 
+# A new binary must stop no coordinator by itself, and reach the one that is replaced by name.
+check_replacement() {
+  local dir=$work/tests/render run=$work/replacement
+  rm -rf "$run"
+  cp -r "$dir" "$run"
+  sed -i "s|\.\./\.\./modules|$work/modules|" "$run/main.tf"
+  (
+    export SCHEMACHECK_KNOWN=1
+    cd "$run"
+    "$tf" init -backend=false >/dev/null
+    "$tf" apply -auto-approve -refresh=false >/dev/null
+    sed -i 's/varve_binary_sha256\( *\)= "0000/varve_binary_sha256\1= "1111/' main.tf
+    "$tf" plan -no-color -refresh=false >plain.txt
+    "$tf" plan -no-color -refresh=false -replace='module.varve.aws_instance.coordinator["2"]' -out=named.bin >named.txt
+    "$tf" show -json named.bin >named.json
+  )
+  if grep -q 'aws_instance.coordinator' "$run/plain.txt"; then
+    echo "a new binary touches coordinators that nobody named:" >&2
+    grep 'aws_instance.coordinator' "$run/plain.txt" >&2
+    exit 1
+  fi
+  [ "$(grep -c '^  # module.varve.aws_instance.coordinator' "$run/named.txt")" = 1 ] && grep -q 'coordinator\["2"\] will be replaced' "$run/named.txt" ||
+    { echo "naming coordinator 2 does not replace it and it alone:" >&2; cat "$run/named.txt" >&2; exit 1; }
+  local given
+  given=$(grep -o '"user_data_base64":"[^"]*"' "$run/named.json" | cut -d'"' -f4 | while read -r data; do base64 -d <<<"$data"; done)
+  grep -q '^: "${VARVE_BINARY_SHA256:=1111' <<<"$given" || { echo "the replaced coordinator is not given the new binary" >&2; exit 1; }
+}
+
 render() {
   "$tf" -chdir="$work/tests/render" init -backend=false >/dev/null
   (
@@ -149,7 +177,7 @@ main() {
   fi
   say "$("$tf" version | head -1), schema of hashicorp/aws $provider_version served by a stub"
   say "the checker's own tests"
-  (cd "$here/schemacheck" && go vet -tags userdata ./... && go test ./cdktf ./stub)
+  (cd "$here/schemacheck" && go vet -tags deploy ./... && go test ./cdktf ./stub)
   check_the_check
   say fmt
   "$tf" fmt -check -recursive -diff "$here"
@@ -164,6 +192,8 @@ main() {
     say "plan $dir"
     "$tf" -chdir="$work/$dir" plan -no-color -refresh=false -var-file=terraform.tfvars.example | grep -E '^(Plan|No changes)'
   done
+  say "coordinators are replaced one by one, by name"
+  check_replacement
   say "test modules/varve"
   SCHEMACHECK_KNOWN=1 "$tf" -chdir="$work/modules/varve" test -no-color
   say "passed, against the provider's schema; nothing here was validated against AWS"

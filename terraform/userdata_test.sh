@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Runs the module's rendered user data here: what it writes is compared with
-# what is expected, and given a varve binary the three roles are started with it
-# as processes and kcat sends records through them. Linux only: the instances'
-# addresses are 127.0.31.1 to 127.0.31.3.
+# what is expected, and given a varve binary three coordinators, two ingest nodes and
+# a tiering worker are started with it as processes, kcat sends records through
+# them, and the coordinator that leads is killed meanwhile. Linux only: the
+# instances' addresses are 127.0.31.1 and on.
 #
 #   userdata_test.sh [path of a varve binary]
 #
@@ -21,4 +22,4 @@ export VARVE_BIN USERDATA_PLAN
 
 "$here/check.sh" render "$USERDATA_PLAN"
 cd "$here/schemacheck"
-go test -tags userdata -count=1 -v ./userdatatest
+go test -tags deploy -count=1 -v -skip Compose ./deploytest

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"syscall"
 	"time"
@@ -82,6 +83,8 @@ type Config struct {
 	Caller Caller
 	// Self is asked often, and must be quick.
 	Self func() Self
+	// FeatureLevel is the highest that this process knows.
+	FeatureLevel uint32
 	// Heard is told how far the leader says that its log is; nil for nobody.
 	Heard func(seq uint64)
 	// LogAnswers asks the log whether it answers this process. It is asked rarely.
@@ -181,6 +184,7 @@ func (m *Member) status(_ context.Context, request *metapb.PeerStatusRequest) (*
 	answer := &metapb.PeerStatusResponse{
 		NodeId: int32(m.cfg.NodeID), Peers: m.cfg.Peers.String(), Instance: m.instance, KnownEpoch: self.Epoch, Leading: self.Leading,
 		Contending: m.mu.contending, Leaving: m.mu.leaving, Seq: self.Seq, HeardMillis: -1, StalledMillis: self.Stalled.Milliseconds(),
+		FeatureLevel: m.cfg.FeatureLevel,
 	}
 	if heard := m.heardLeader(self); !heard.IsZero() {
 		answer.HeardMillis = now.Sub(heard).Milliseconds()
@@ -221,6 +225,20 @@ func (m *Member) Leave() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.mu.leaving = true
+}
+
+// PeersSupport is the highest feature level that every peer has said it knows: 0 while one of them is not heard.
+func (m *Member) PeersSupport() uint32 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	level, now := uint32(math.MaxUint32), time.Now()
+	for _, s := range m.mu.seen {
+		if !m.isFresh(s, now) {
+			return 0
+		}
+		level = min(level, s.status.FeatureLevel)
+	}
+	return level
 }
 
 // Contend says whether this process is taking over.

@@ -91,6 +91,11 @@ type Config struct {
 	NodeReturn time.Duration
 	// LivenessInterval is how often nodes are looked after: 100 ms.
 	LivenessInterval time.Duration
+	// PeersSupport is the highest feature level that all other coordinators know, 0 while one of them is not heard; nil where there is no other.
+	PeersSupport func() uint32
+	// FeatureHold is for how long everybody must know a higher feature level before the log is raised to it: 30 s. Whoever was away for a
+	// moment has come back by then.
+	FeatureHold time.Duration
 	// SnapshotEntries and SnapshotBytes are how much log calls for a new snapshot: 10,000 and 16 MiB.
 	SnapshotEntries uint64
 	SnapshotBytes   int64
@@ -117,8 +122,8 @@ func (c *Config) Validate() error {
 	case c.MaxQueuedCommands < 0, c.MaxQueuedBytes < 0, c.MaxUnshippedRuns < 0:
 		return errors.New("fields MaxQueuedCommands, MaxQueuedBytes and MaxUnshippedRuns must not be negative")
 	case c.AppendTimeout < 0, c.FirstAppendTimeout < 0, c.MaxRetryInterval < 0, c.UpkeepInterval < 0, c.NodeTimeout < 0, c.NodeReturn < 0, c.LivenessInterval < 0,
-		c.NotifyInterval < 0:
-		return errors.New("fields AppendTimeout, FirstAppendTimeout, MaxRetryInterval, UpkeepInterval, NodeTimeout, NodeReturn, LivenessInterval and NotifyInterval must not be negative")
+		c.FeatureHold < 0, c.NotifyInterval < 0:
+		return errors.New("fields AppendTimeout, FirstAppendTimeout, MaxRetryInterval, UpkeepInterval, NodeTimeout, NodeReturn, LivenessInterval, FeatureHold and NotifyInterval must not be negative")
 	}
 	return nil
 }
@@ -135,6 +140,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.NodeTimeout, time.Second)
 	setDefault(&c.NodeReturn, time.Second)
 	setDefault(&c.LivenessInterval, 100*time.Millisecond)
+	setDefault(&c.FeatureHold, 30*time.Second)
 	setDefault(&c.SnapshotEntries, 10_000)
 	setDefault(&c.SnapshotBytes, 16<<20)
 	setDefault(&c.NotifyInterval, 10*time.Millisecond)

@@ -136,11 +136,12 @@ func (l *Leader) NodeGone(id meta.NodeID, epoch uint64) {
 	}
 }
 
-// runLiveness submits which nodes have fallen silent and which are back.
+// runLiveness submits which nodes have fallen silent and which are back, and a feature level that everybody knows.
 func (l *Leader) runLiveness(ctx context.Context) {
 	tick := time.NewTicker(l.cfg.LivenessInterval)
 	defer tick.Stop()
 	last := l.cfg.Now()
+	var raise raising
 	for {
 		select {
 		case <-ctx.Done():
@@ -149,7 +150,7 @@ func (l *Leader) runLiveness(ctx context.Context) {
 		case <-l.liveness.wake:
 		}
 		now := l.cfg.Now()
-		commands := l.judgeNodes(now.Sub(last))
+		commands := append(l.judgeNodes(now.Sub(last)), l.judgeLevel(&raise, now)...)
 		last = now
 		if len(commands) == 0 {
 			continue
@@ -158,7 +159,7 @@ func (l *Leader) runLiveness(ctx context.Context) {
 		_, err := l.queue.submit(bounded, commands)
 		cancel()
 		if err != nil && !errors.Is(err, replica.ErrNotLeader) {
-			l.complain("liveness of nodes was not logged, trying again", err)
+			l.complain("liveness of nodes, or a feature level, was not logged, trying again", err)
 		}
 	}
 }

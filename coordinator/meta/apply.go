@@ -10,12 +10,18 @@ func (a *applier) apply(c *metapb.Command, first bool) {
 		return
 	}
 	if c.PartCount > 0 {
-		if whole := a.assemble(c); whole != nil {
+		if whole := a.assemble(c); whole.GetRaiseFeatureLevel() != nil {
+			a.verdict(whole.Id, refuse(Malformed, "a feature level is not raised in parts"))
+		} else if whole != nil {
 			a.apply(whole, false)
 		}
 		return
 	}
 	a.dropPending()
+	if level := needs(c); level > a.usable() {
+		a.verdict(c.Id, refuse(Malformed, "no such command at feature level %d", a.usable()))
+		return
+	}
 	if chunk := c.GetCommitChunk(); chunk != nil {
 		v := a.commitChunk(chunk)
 		a.chunkVerdict(chunk, v)
@@ -33,6 +39,9 @@ func (a *applier) decide(c *metapb.Command, first bool) Verdict {
 			return refuse(Malformed, "a leader starts with the first command of an entry")
 		}
 		return a.leaderStart(k.LeaderStart)
+	case *metapb.Command_RaiseFeatureLevel:
+		a.leader.featureLevel = max(a.leader.featureLevel, k.RaiseFeatureLevel.GetLevel())
+		return Verdict{}
 	case *metapb.Command_RegisterNode:
 		return a.registerNode(k.RegisterNode)
 	case *metapb.Command_SetNodeLive:
@@ -106,9 +115,11 @@ func (a *applier) decide(c *metapb.Command, first bool) Verdict {
 
 // leaderStart begins an epoch; State.current has judged it.
 func (a *applier) leaderStart(c *metapb.LeaderStart) Verdict {
-	a.leader = leaderInfo{
-		epoch: c.Epoch, address: c.InternalAddress, name: c.Name, featureLevel: max(a.leader.featureLevel, c.FeatureLevel),
+	level := a.leader.featureLevel
+	if a.leader.epoch == 0 {
+		level = max(level, c.FeatureLevel)
 	}
+	a.leader = leaderInfo{epoch: c.Epoch, address: c.InternalAddress, name: c.Name, featureLevel: level}
 	a.changed(ChangedLeader)
 	return Verdict{}
 }

@@ -27,6 +27,8 @@ type Node struct {
 	// ZoneListeners are its addresses for clients of certain zones, in the order in which they are set.
 	ZoneListeners []ZoneListener
 	Forgotten     bool // its disk has been given up, and it has not come back since
+	// FeatureLevel is the highest that its process knows.
+	FeatureLevel uint32
 
 	incarnation []byte
 	past        [][]byte // incarnations that were succeeded, the last ones; a late repeat of their registration is void
@@ -142,7 +144,7 @@ func (a *applier) registerNode(c *metapb.RegisterNode) Verdict {
 	}
 	n.Zone, n.KafkaHost, n.KafkaPort, n.InternalAddress, n.Live = c.Zone, c.KafkaHost, c.KafkaPort, c.InternalAddress, true
 	n.ZoneListeners, n.Draining, n.Closed = zoneListeners(c.ZoneListeners), c.Draining, false
-	n.Forgotten = false
+	n.Forgotten, n.FeatureLevel = false, c.FeatureLevel
 	a.changed(ChangedNodes)
 
 	v := Verdict{NodeID: n.ID, NodeEpoch: n.Epoch}

@@ -145,7 +145,7 @@ func (r *restorer) core(c *metapb.SnapshotCore) error {
 			ID: NodeID(n.Id), DiskID: [16]byte(n.DiskId), Epoch: n.Epoch, Zone: n.Zone, KafkaHost: n.KafkaHost, KafkaPort: n.KafkaPort,
 			InternalAddress: n.InternalAddress, Live: n.Live, incarnation: n.Incarnation, past: n.PastIncarnations, lanes: n.LaneSeqs,
 			released: n.ReleasedSegments, highSegment: n.HighSegment,
-			Forgotten: n.Forgotten, Draining: n.Draining, Closed: n.Closed, ZoneListeners: zoneListeners(n.ZoneListeners),
+			Forgotten: n.Forgotten, Draining: n.Draining, Closed: n.Closed, ZoneListeners: zoneListeners(n.ZoneListeners), FeatureLevel: n.FeatureLevel,
 		}
 		s.nodes = append(s.nodes, node)
 		s.nodeByDisk[node.DiskID] = node

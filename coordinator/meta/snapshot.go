@@ -164,7 +164,7 @@ func (s *State) snapshotCore() *metapb.SnapshotCore {
 			Id: int32(n.ID), DiskId: n.DiskID[:], Epoch: n.Epoch, Zone: n.Zone, KafkaHost: n.KafkaHost, KafkaPort: n.KafkaPort,
 			InternalAddress: n.InternalAddress, Incarnation: n.incarnation, PastIncarnations: n.past, Live: n.Live, LaneSeqs: n.lanes,
 			ReleasedSegments: n.released, HighSegment: n.highSegment,
-			Forgotten: n.Forgotten, Draining: n.Draining, Closed: n.Closed, ZoneListeners: zoneListenersToProto(n.ZoneListeners),
+			Forgotten: n.Forgotten, Draining: n.Draining, Closed: n.Closed, ZoneListeners: zoneListenersToProto(n.ZoneListeners), FeatureLevel: n.FeatureLevel,
 		})
 	}
 	for _, j := range s.Jobs() {

@@ -8,9 +8,6 @@ import (
 	"github.com/varvelog/varve/coordinator/metapb"
 )
 
-// FeatureLevel is the highest level of behaviour this build knows. A log at a higher level is refused.
-const FeatureLevel = 1
-
 // EntryFormat is the format of entries this build reads and writes.
 const EntryFormat = 1
 
@@ -161,11 +158,8 @@ func (s *State) admit(seq uint64, e *metapb.Entry) error {
 		if c.GetRecovered() != nil {
 			return fmt.Errorf("%w: the log begins with a recovery, whose result is in the snapshot of this entry alone", ErrRecovered)
 		}
-		if l := c.GetLeaderStart(); l != nil && l.FeatureLevel > FeatureLevel {
-			return fmt.Errorf("%w: %d, this build knows %d", ErrFeatureLevel, l.FeatureLevel, FeatureLevel)
-		}
 	}
-	return nil
+	return s.admitLevel(e)
 }
 
 // current says whether the entry's leader is the present one, or begins its epoch with this entry.

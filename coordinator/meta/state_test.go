@@ -68,7 +68,7 @@ func TestEntriesThisBuildCannotFollow(t *testing.T) {
 		{"another log", 2, func(e *metapb.Entry) { e.LogId = make([]byte, 16) }, ErrForeignLog},
 		{"another format", 2, func(e *metapb.Entry) { e.Format = 9 }, ErrFormat},
 		{"a later feature level", 2, func(e *metapb.Entry) {
-			e.Commands = []*metapb.Command{command(&metapb.LeaderStart{Epoch: 2, FeatureLevel: FeatureLevel + 1})}
+			e.Commands = []*metapb.Command{command(&metapb.RaiseFeatureLevel{Level: FeatureLevel + 1})}
 		}, ErrFeatureLevel},
 	} {
 		t.Run(test.name, func(t *testing.T) {

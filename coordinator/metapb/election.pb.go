@@ -88,6 +88,7 @@ type PeerStatusResponse struct {
 	Seq           uint64                 `protobuf:"varint,8,opt,name=seq,proto3" json:"seq,omitempty"`
 	HeardMillis   int64                  `protobuf:"varint,9,opt,name=heard_millis,json=heardMillis,proto3" json:"heard_millis,omitempty"`        // how long ago it heard from the leader of known_epoch itself; -1: not at all
 	StalledMillis int64                  `protobuf:"varint,10,opt,name=stalled_millis,json=stalledMillis,proto3" json:"stalled_millis,omitempty"` // leading: for how long its append has not been answered
+	FeatureLevel  uint32                 `protobuf:"varint,150,opt,name=feature_level,json=featureLevel,proto3" json:"feature_level,omitempty"`   // the highest that this coordinator knows
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -192,6 +193,13 @@ func (x *PeerStatusResponse) GetStalledMillis() int64 {
 	return 0
 }
 
+func (x *PeerStatusResponse) GetFeatureLevel() uint32 {
+	if x != nil {
+		return x.FeatureLevel
+	}
+	return 0
+}
+
 // peer/yield: the leader of this epoch has stopped, and whoever is asked is to take over at once.
 type PeerYieldRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -281,7 +289,7 @@ const file_election_proto_rawDesc = "" +
 	"\x11PeerStatusRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x1f\n" +
 	"\vknown_epoch\x18\x02 \x01(\x04R\n" +
-	"knownEpoch\"\xb0\x02\n" +
+	"knownEpoch\"\xd6\x02\n" +
 	"\x12PeerStatusResponse\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x14\n" +
 	"\x05peers\x18\x02 \x01(\tR\x05peers\x12\x1a\n" +
@@ -296,7 +304,8 @@ const file_election_proto_rawDesc = "" +
 	"\x03seq\x18\b \x01(\x04R\x03seq\x12!\n" +
 	"\fheard_millis\x18\t \x01(\x03R\vheardMillis\x12%\n" +
 	"\x0estalled_millis\x18\n" +
-	" \x01(\x03R\rstalledMillis\"(\n" +
+	" \x01(\x03R\rstalledMillis\x12$\n" +
+	"\rfeature_level\x18\x96\x01 \x01(\rR\ffeatureLevel\"(\n" +
 	"\x10PeerYieldRequest\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\"\x13\n" +
 	"\x11PeerYieldResponseB.Z,github.com/varvelog/varve/coordinator/metapbb\x06proto3"

@@ -127,7 +127,7 @@ func (x AlterConfig_Resource) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AlterConfig_Resource.Descriptor instead.
 func (AlterConfig_Resource) EnumDescriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{11, 0}
+	return file_meta_proto_rawDescGZIP(), []int{12, 0}
 }
 
 // Entry is one record of the metalog: commands that were decided together by one leader. Its sequence number is its
@@ -266,6 +266,7 @@ type Command struct {
 	//	*Command_RenewJob
 	//	*Command_Recovered
 	//	*Command_ForgetNode
+	//	*Command_RaiseFeatureLevel
 	Kind isCommand_Kind `protobuf_oneof:"kind"`
 	// Continuation frames: a command above the frame limit travels as parts in consecutive commands with the same id,
 	// applied with the last, void after a LeaderStart. part_count 0: the command is whole and kind is set.
@@ -644,6 +645,15 @@ func (x *Command) GetForgetNode() *ForgetNode {
 	return nil
 }
 
+func (x *Command) GetRaiseFeatureLevel() *RaiseFeatureLevel {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_RaiseFeatureLevel); ok {
+			return x.RaiseFeatureLevel
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetPartCount() uint32 {
 	if x != nil {
 		return x.PartCount
@@ -813,6 +823,10 @@ type Command_ForgetNode struct {
 	ForgetNode *ForgetNode `protobuf:"bytes,110,opt,name=forget_node,json=forgetNode,proto3,oneof"`
 }
 
+type Command_RaiseFeatureLevel struct {
+	RaiseFeatureLevel *RaiseFeatureLevel `protobuf:"bytes,150,opt,name=raise_feature_level,json=raiseFeatureLevel,proto3,oneof"`
+}
+
 func (*Command_LeaderStart) isCommand_Kind() {}
 
 func (*Command_RegisterNode) isCommand_Kind() {}
@@ -885,12 +899,14 @@ func (*Command_Recovered) isCommand_Kind() {}
 
 func (*Command_ForgetNode) isCommand_Kind() {}
 
+func (*Command_RaiseFeatureLevel) isCommand_Kind() {}
+
 type LeaderStart struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	Epoch           uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`                                           // above every earlier leader epoch
 	InternalAddress string                 `protobuf:"bytes,2,opt,name=internal_address,json=internalAddress,proto3" json:"internal_address,omitempty"` // host:port of the internal HTTP listener
 	Name            string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`                                              // for people
-	FeatureLevel    uint32                 `protobuf:"varint,4,opt,name=feature_level,json=featureLevel,proto3" json:"feature_level,omitempty"`
+	FeatureLevel    uint32                 `protobuf:"varint,4,opt,name=feature_level,json=featureLevel,proto3" json:"feature_level,omitempty"`         // the highest that this leader knows; the first leader of a log begins it at that level
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -953,6 +969,52 @@ func (x *LeaderStart) GetFeatureLevel() uint32 {
 	return 0
 }
 
+// RaiseFeatureLevel: all that follows in the log may be of this level. A build that does not know the level refuses the log from here on. Never
+// in continuation frames.
+type RaiseFeatureLevel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Level         uint32                 `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaiseFeatureLevel) Reset() {
+	*x = RaiseFeatureLevel{}
+	mi := &file_meta_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaiseFeatureLevel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaiseFeatureLevel) ProtoMessage() {}
+
+func (x *RaiseFeatureLevel) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaiseFeatureLevel.ProtoReflect.Descriptor instead.
+func (*RaiseFeatureLevel) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *RaiseFeatureLevel) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
 // RegisterNode gives an ingest node a new epoch and fences its old one: chunks of the old epoch that are not committed never will be,
 // and all containers of old epochs are sealed.
 type RegisterNode struct {
@@ -966,13 +1028,14 @@ type RegisterNode struct {
 	Segments        []uint64               `protobuf:"varint,7,rep,packed,name=segments,proto3" json:"segments,omitempty"`                          // hot segments present on the disk; those the state knows and the disk lacks are reported
 	ZoneListeners   []*ZoneListener        `protobuf:"bytes,100,rep,name=zone_listeners,json=zoneListeners,proto3" json:"zone_listeners,omitempty"` // in the order in which they are set
 	Draining        bool                   `protobuf:"varint,101,opt,name=draining,proto3" json:"draining,omitempty"`                               // it registers while it drains: see DrainNode
+	FeatureLevel    uint32                 `protobuf:"varint,150,opt,name=feature_level,json=featureLevel,proto3" json:"feature_level,omitempty"`   // the highest that this node knows
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
 
 func (x *RegisterNode) Reset() {
 	*x = RegisterNode{}
-	mi := &file_meta_proto_msgTypes[3]
+	mi := &file_meta_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -984,7 +1047,7 @@ func (x *RegisterNode) String() string {
 func (*RegisterNode) ProtoMessage() {}
 
 func (x *RegisterNode) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[3]
+	mi := &file_meta_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -997,7 +1060,7 @@ func (x *RegisterNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterNode.ProtoReflect.Descriptor instead.
 func (*RegisterNode) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{3}
+	return file_meta_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RegisterNode) GetDiskId() []byte {
@@ -1063,6 +1126,13 @@ func (x *RegisterNode) GetDraining() bool {
 	return false
 }
 
+func (x *RegisterNode) GetFeatureLevel() uint32 {
+	if x != nil {
+		return x.FeatureLevel
+	}
+	return 0
+}
+
 type SetNodeLive struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	NodeId        int32                  `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
@@ -1074,7 +1144,7 @@ type SetNodeLive struct {
 
 func (x *SetNodeLive) Reset() {
 	*x = SetNodeLive{}
-	mi := &file_meta_proto_msgTypes[4]
+	mi := &file_meta_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1086,7 +1156,7 @@ func (x *SetNodeLive) String() string {
 func (*SetNodeLive) ProtoMessage() {}
 
 func (x *SetNodeLive) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[4]
+	mi := &file_meta_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1099,7 +1169,7 @@ func (x *SetNodeLive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetNodeLive.ProtoReflect.Descriptor instead.
 func (*SetNodeLive) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{4}
+	return file_meta_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SetNodeLive) GetNodeId() int32 {
@@ -1145,7 +1215,7 @@ type CommitChunk struct {
 
 func (x *CommitChunk) Reset() {
 	*x = CommitChunk{}
-	mi := &file_meta_proto_msgTypes[5]
+	mi := &file_meta_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1157,7 +1227,7 @@ func (x *CommitChunk) String() string {
 func (*CommitChunk) ProtoMessage() {}
 
 func (x *CommitChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[5]
+	mi := &file_meta_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1170,7 +1240,7 @@ func (x *CommitChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitChunk.ProtoReflect.Descriptor instead.
 func (*CommitChunk) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{5}
+	return file_meta_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CommitChunk) GetNodeId() int32 {
@@ -1277,7 +1347,7 @@ type SealContainer struct {
 
 func (x *SealContainer) Reset() {
 	*x = SealContainer{}
-	mi := &file_meta_proto_msgTypes[6]
+	mi := &file_meta_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1289,7 +1359,7 @@ func (x *SealContainer) String() string {
 func (*SealContainer) ProtoMessage() {}
 
 func (x *SealContainer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[6]
+	mi := &file_meta_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1302,7 +1372,7 @@ func (x *SealContainer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealContainer.ProtoReflect.Descriptor instead.
 func (*SealContainer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{6}
+	return file_meta_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SealContainer) GetNodeId() int32 {
@@ -1344,7 +1414,7 @@ type ConfigEntry struct {
 
 func (x *ConfigEntry) Reset() {
 	*x = ConfigEntry{}
-	mi := &file_meta_proto_msgTypes[7]
+	mi := &file_meta_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1356,7 +1426,7 @@ func (x *ConfigEntry) String() string {
 func (*ConfigEntry) ProtoMessage() {}
 
 func (x *ConfigEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[7]
+	mi := &file_meta_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1369,7 +1439,7 @@ func (x *ConfigEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigEntry.ProtoReflect.Descriptor instead.
 func (*ConfigEntry) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{7}
+	return file_meta_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ConfigEntry) GetName() string {
@@ -1406,7 +1476,7 @@ type CreateTopic struct {
 
 func (x *CreateTopic) Reset() {
 	*x = CreateTopic{}
-	mi := &file_meta_proto_msgTypes[8]
+	mi := &file_meta_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1418,7 +1488,7 @@ func (x *CreateTopic) String() string {
 func (*CreateTopic) ProtoMessage() {}
 
 func (x *CreateTopic) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[8]
+	mi := &file_meta_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1431,7 +1501,7 @@ func (x *CreateTopic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTopic.ProtoReflect.Descriptor instead.
 func (*CreateTopic) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{8}
+	return file_meta_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CreateTopic) GetName() string {
@@ -1478,7 +1548,7 @@ type DeleteTopic struct {
 
 func (x *DeleteTopic) Reset() {
 	*x = DeleteTopic{}
-	mi := &file_meta_proto_msgTypes[9]
+	mi := &file_meta_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1490,7 +1560,7 @@ func (x *DeleteTopic) String() string {
 func (*DeleteTopic) ProtoMessage() {}
 
 func (x *DeleteTopic) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[9]
+	mi := &file_meta_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1503,7 +1573,7 @@ func (x *DeleteTopic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTopic.ProtoReflect.Descriptor instead.
 func (*DeleteTopic) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{9}
+	return file_meta_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DeleteTopic) GetTopicId() []byte {
@@ -1524,7 +1594,7 @@ type CreatePartitions struct {
 
 func (x *CreatePartitions) Reset() {
 	*x = CreatePartitions{}
-	mi := &file_meta_proto_msgTypes[10]
+	mi := &file_meta_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1536,7 +1606,7 @@ func (x *CreatePartitions) String() string {
 func (*CreatePartitions) ProtoMessage() {}
 
 func (x *CreatePartitions) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[10]
+	mi := &file_meta_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1549,7 +1619,7 @@ func (x *CreatePartitions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePartitions.ProtoReflect.Descriptor instead.
 func (*CreatePartitions) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{10}
+	return file_meta_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CreatePartitions) GetTopicId() []byte {
@@ -1587,7 +1657,7 @@ type AlterConfig struct {
 
 func (x *AlterConfig) Reset() {
 	*x = AlterConfig{}
-	mi := &file_meta_proto_msgTypes[11]
+	mi := &file_meta_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1599,7 +1669,7 @@ func (x *AlterConfig) String() string {
 func (*AlterConfig) ProtoMessage() {}
 
 func (x *AlterConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[11]
+	mi := &file_meta_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1612,7 +1682,7 @@ func (x *AlterConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlterConfig.ProtoReflect.Descriptor instead.
 func (*AlterConfig) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{11}
+	return file_meta_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AlterConfig) GetResource() AlterConfig_Resource {
@@ -1651,7 +1721,7 @@ type AllocateProducerId struct {
 
 func (x *AllocateProducerId) Reset() {
 	*x = AllocateProducerId{}
-	mi := &file_meta_proto_msgTypes[12]
+	mi := &file_meta_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1663,7 +1733,7 @@ func (x *AllocateProducerId) String() string {
 func (*AllocateProducerId) ProtoMessage() {}
 
 func (x *AllocateProducerId) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[12]
+	mi := &file_meta_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1676,7 +1746,7 @@ func (x *AllocateProducerId) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllocateProducerId.ProtoReflect.Descriptor instead.
 func (*AllocateProducerId) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{12}
+	return file_meta_proto_rawDescGZIP(), []int{13}
 }
 
 type GroupMember struct {
@@ -1695,7 +1765,7 @@ type GroupMember struct {
 
 func (x *GroupMember) Reset() {
 	*x = GroupMember{}
-	mi := &file_meta_proto_msgTypes[13]
+	mi := &file_meta_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1707,7 +1777,7 @@ func (x *GroupMember) String() string {
 func (*GroupMember) ProtoMessage() {}
 
 func (x *GroupMember) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[13]
+	mi := &file_meta_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1720,7 +1790,7 @@ func (x *GroupMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupMember.ProtoReflect.Descriptor instead.
 func (*GroupMember) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{13}
+	return file_meta_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GroupMember) GetMemberId() string {
@@ -1789,7 +1859,7 @@ type GroupProtocol struct {
 
 func (x *GroupProtocol) Reset() {
 	*x = GroupProtocol{}
-	mi := &file_meta_proto_msgTypes[14]
+	mi := &file_meta_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1801,7 +1871,7 @@ func (x *GroupProtocol) String() string {
 func (*GroupProtocol) ProtoMessage() {}
 
 func (x *GroupProtocol) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[14]
+	mi := &file_meta_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1814,7 +1884,7 @@ func (x *GroupProtocol) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupProtocol.ProtoReflect.Descriptor instead.
 func (*GroupProtocol) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{14}
+	return file_meta_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GroupProtocol) GetName() string {
@@ -1850,7 +1920,7 @@ type StoreGroup struct {
 
 func (x *StoreGroup) Reset() {
 	*x = StoreGroup{}
-	mi := &file_meta_proto_msgTypes[15]
+	mi := &file_meta_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1862,7 +1932,7 @@ func (x *StoreGroup) String() string {
 func (*StoreGroup) ProtoMessage() {}
 
 func (x *StoreGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[15]
+	mi := &file_meta_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1875,7 +1945,7 @@ func (x *StoreGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreGroup.ProtoReflect.Descriptor instead.
 func (*StoreGroup) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{15}
+	return file_meta_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StoreGroup) GetGroup() string {
@@ -1963,7 +2033,7 @@ type CommittedOffset struct {
 
 func (x *CommittedOffset) Reset() {
 	*x = CommittedOffset{}
-	mi := &file_meta_proto_msgTypes[16]
+	mi := &file_meta_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1975,7 +2045,7 @@ func (x *CommittedOffset) String() string {
 func (*CommittedOffset) ProtoMessage() {}
 
 func (x *CommittedOffset) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[16]
+	mi := &file_meta_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1988,7 +2058,7 @@ func (x *CommittedOffset) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommittedOffset.ProtoReflect.Descriptor instead.
 func (*CommittedOffset) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{16}
+	return file_meta_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CommittedOffset) GetTopicId() []byte {
@@ -2050,7 +2120,7 @@ type CommitOffsets struct {
 
 func (x *CommitOffsets) Reset() {
 	*x = CommitOffsets{}
-	mi := &file_meta_proto_msgTypes[17]
+	mi := &file_meta_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2062,7 +2132,7 @@ func (x *CommitOffsets) String() string {
 func (*CommitOffsets) ProtoMessage() {}
 
 func (x *CommitOffsets) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[17]
+	mi := &file_meta_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2075,7 +2145,7 @@ func (x *CommitOffsets) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitOffsets.ProtoReflect.Descriptor instead.
 func (*CommitOffsets) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{17}
+	return file_meta_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CommitOffsets) GetGroup() string {
@@ -2102,7 +2172,7 @@ type DeleteOffsets struct {
 
 func (x *DeleteOffsets) Reset() {
 	*x = DeleteOffsets{}
-	mi := &file_meta_proto_msgTypes[18]
+	mi := &file_meta_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2114,7 +2184,7 @@ func (x *DeleteOffsets) String() string {
 func (*DeleteOffsets) ProtoMessage() {}
 
 func (x *DeleteOffsets) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[18]
+	mi := &file_meta_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2127,7 +2197,7 @@ func (x *DeleteOffsets) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteOffsets.ProtoReflect.Descriptor instead.
 func (*DeleteOffsets) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{18}
+	return file_meta_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DeleteOffsets) GetGroup() string {
@@ -2153,7 +2223,7 @@ type DeleteGroups struct {
 
 func (x *DeleteGroups) Reset() {
 	*x = DeleteGroups{}
-	mi := &file_meta_proto_msgTypes[19]
+	mi := &file_meta_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2165,7 +2235,7 @@ func (x *DeleteGroups) String() string {
 func (*DeleteGroups) ProtoMessage() {}
 
 func (x *DeleteGroups) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[19]
+	mi := &file_meta_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2178,7 +2248,7 @@ func (x *DeleteGroups) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteGroups.ProtoReflect.Descriptor instead.
 func (*DeleteGroups) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{19}
+	return file_meta_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DeleteGroups) GetGroups() []string {
@@ -2202,7 +2272,7 @@ type InitTransactionalProducer struct {
 
 func (x *InitTransactionalProducer) Reset() {
 	*x = InitTransactionalProducer{}
-	mi := &file_meta_proto_msgTypes[20]
+	mi := &file_meta_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2214,7 +2284,7 @@ func (x *InitTransactionalProducer) String() string {
 func (*InitTransactionalProducer) ProtoMessage() {}
 
 func (x *InitTransactionalProducer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[20]
+	mi := &file_meta_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2227,7 +2297,7 @@ func (x *InitTransactionalProducer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InitTransactionalProducer.ProtoReflect.Descriptor instead.
 func (*InitTransactionalProducer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{20}
+	return file_meta_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *InitTransactionalProducer) GetTransactionalId() string {
@@ -2272,7 +2342,7 @@ type AddToTransaction struct {
 
 func (x *AddToTransaction) Reset() {
 	*x = AddToTransaction{}
-	mi := &file_meta_proto_msgTypes[21]
+	mi := &file_meta_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2284,7 +2354,7 @@ func (x *AddToTransaction) String() string {
 func (*AddToTransaction) ProtoMessage() {}
 
 func (x *AddToTransaction) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[21]
+	mi := &file_meta_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2297,7 +2367,7 @@ func (x *AddToTransaction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddToTransaction.ProtoReflect.Descriptor instead.
 func (*AddToTransaction) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{21}
+	return file_meta_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AddToTransaction) GetTransactionalId() string {
@@ -2345,7 +2415,7 @@ type TransactionTopic struct {
 
 func (x *TransactionTopic) Reset() {
 	*x = TransactionTopic{}
-	mi := &file_meta_proto_msgTypes[22]
+	mi := &file_meta_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2357,7 +2427,7 @@ func (x *TransactionTopic) String() string {
 func (*TransactionTopic) ProtoMessage() {}
 
 func (x *TransactionTopic) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[22]
+	mi := &file_meta_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2370,7 +2440,7 @@ func (x *TransactionTopic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransactionTopic.ProtoReflect.Descriptor instead.
 func (*TransactionTopic) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{22}
+	return file_meta_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TransactionTopic) GetTopicId() []byte {
@@ -2402,7 +2472,7 @@ type CommitTransactionOffsets struct {
 
 func (x *CommitTransactionOffsets) Reset() {
 	*x = CommitTransactionOffsets{}
-	mi := &file_meta_proto_msgTypes[23]
+	mi := &file_meta_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2414,7 +2484,7 @@ func (x *CommitTransactionOffsets) String() string {
 func (*CommitTransactionOffsets) ProtoMessage() {}
 
 func (x *CommitTransactionOffsets) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[23]
+	mi := &file_meta_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2427,7 +2497,7 @@ func (x *CommitTransactionOffsets) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitTransactionOffsets.ProtoReflect.Descriptor instead.
 func (*CommitTransactionOffsets) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{23}
+	return file_meta_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CommitTransactionOffsets) GetTransactionalId() string {
@@ -2487,7 +2557,7 @@ type EndTransaction struct {
 
 func (x *EndTransaction) Reset() {
 	*x = EndTransaction{}
-	mi := &file_meta_proto_msgTypes[24]
+	mi := &file_meta_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2499,7 +2569,7 @@ func (x *EndTransaction) String() string {
 func (*EndTransaction) ProtoMessage() {}
 
 func (x *EndTransaction) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[24]
+	mi := &file_meta_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2512,7 +2582,7 @@ func (x *EndTransaction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndTransaction.ProtoReflect.Descriptor instead.
 func (*EndTransaction) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{24}
+	return file_meta_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *EndTransaction) GetTransactionalId() string {
@@ -2570,7 +2640,7 @@ type LeaseJob struct {
 
 func (x *LeaseJob) Reset() {
 	*x = LeaseJob{}
-	mi := &file_meta_proto_msgTypes[25]
+	mi := &file_meta_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2582,7 +2652,7 @@ func (x *LeaseJob) String() string {
 func (*LeaseJob) ProtoMessage() {}
 
 func (x *LeaseJob) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[25]
+	mi := &file_meta_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2595,7 +2665,7 @@ func (x *LeaseJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseJob.ProtoReflect.Descriptor instead.
 func (*LeaseJob) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{25}
+	return file_meta_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *LeaseJob) GetWorker() string {
@@ -2637,7 +2707,7 @@ type RenewJob struct {
 
 func (x *RenewJob) Reset() {
 	*x = RenewJob{}
-	mi := &file_meta_proto_msgTypes[26]
+	mi := &file_meta_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2649,7 +2719,7 @@ func (x *RenewJob) String() string {
 func (*RenewJob) ProtoMessage() {}
 
 func (x *RenewJob) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[26]
+	mi := &file_meta_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2662,7 +2732,7 @@ func (x *RenewJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewJob.ProtoReflect.Descriptor instead.
 func (*RenewJob) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{26}
+	return file_meta_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RenewJob) GetJobId() uint64 {
@@ -2700,7 +2770,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_meta_proto_msgTypes[27]
+	mi := &file_meta_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2712,7 +2782,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[27]
+	mi := &file_meta_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2725,7 +2795,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{27}
+	return file_meta_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Part) GetTopicId() []byte {
@@ -2824,7 +2894,7 @@ type SegmentObject struct {
 
 func (x *SegmentObject) Reset() {
 	*x = SegmentObject{}
-	mi := &file_meta_proto_msgTypes[28]
+	mi := &file_meta_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2836,7 +2906,7 @@ func (x *SegmentObject) String() string {
 func (*SegmentObject) ProtoMessage() {}
 
 func (x *SegmentObject) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[28]
+	mi := &file_meta_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2849,7 +2919,7 @@ func (x *SegmentObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SegmentObject.ProtoReflect.Descriptor instead.
 func (*SegmentObject) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{28}
+	return file_meta_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SegmentObject) GetJobId() uint64 {
@@ -2892,7 +2962,7 @@ type FinishJob struct {
 
 func (x *FinishJob) Reset() {
 	*x = FinishJob{}
-	mi := &file_meta_proto_msgTypes[29]
+	mi := &file_meta_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2904,7 +2974,7 @@ func (x *FinishJob) String() string {
 func (*FinishJob) ProtoMessage() {}
 
 func (x *FinishJob) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[29]
+	mi := &file_meta_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2917,7 +2987,7 @@ func (x *FinishJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishJob.ProtoReflect.Descriptor instead.
 func (*FinishJob) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{29}
+	return file_meta_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *FinishJob) GetJobId() uint64 {
@@ -2951,7 +3021,7 @@ type Tick struct {
 
 func (x *Tick) Reset() {
 	*x = Tick{}
-	mi := &file_meta_proto_msgTypes[30]
+	mi := &file_meta_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2963,7 +3033,7 @@ func (x *Tick) String() string {
 func (*Tick) ProtoMessage() {}
 
 func (x *Tick) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[30]
+	mi := &file_meta_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2976,7 +3046,7 @@ func (x *Tick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tick.ProtoReflect.Descriptor instead.
 func (*Tick) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{30}
+	return file_meta_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Tick) GetRetention() bool {
@@ -2997,7 +3067,7 @@ type LocalReleased struct {
 
 func (x *LocalReleased) Reset() {
 	*x = LocalReleased{}
-	mi := &file_meta_proto_msgTypes[31]
+	mi := &file_meta_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3009,7 +3079,7 @@ func (x *LocalReleased) String() string {
 func (*LocalReleased) ProtoMessage() {}
 
 func (x *LocalReleased) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[31]
+	mi := &file_meta_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3022,7 +3092,7 @@ func (x *LocalReleased) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalReleased.ProtoReflect.Descriptor instead.
 func (*LocalReleased) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{31}
+	return file_meta_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *LocalReleased) GetNodeId() int32 {
@@ -3049,7 +3119,7 @@ type ForgetGarbage struct {
 
 func (x *ForgetGarbage) Reset() {
 	*x = ForgetGarbage{}
-	mi := &file_meta_proto_msgTypes[32]
+	mi := &file_meta_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3061,7 +3131,7 @@ func (x *ForgetGarbage) String() string {
 func (*ForgetGarbage) ProtoMessage() {}
 
 func (x *ForgetGarbage) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[32]
+	mi := &file_meta_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3074,7 +3144,7 @@ func (x *ForgetGarbage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetGarbage.ProtoReflect.Descriptor instead.
 func (*ForgetGarbage) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{32}
+	return file_meta_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ForgetGarbage) GetKeys() []string {
@@ -3095,7 +3165,7 @@ type AdvanceLogStart struct {
 
 func (x *AdvanceLogStart) Reset() {
 	*x = AdvanceLogStart{}
-	mi := &file_meta_proto_msgTypes[33]
+	mi := &file_meta_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3107,7 +3177,7 @@ func (x *AdvanceLogStart) String() string {
 func (*AdvanceLogStart) ProtoMessage() {}
 
 func (x *AdvanceLogStart) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[33]
+	mi := &file_meta_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3120,7 +3190,7 @@ func (x *AdvanceLogStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceLogStart.ProtoReflect.Descriptor instead.
 func (*AdvanceLogStart) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{33}
+	return file_meta_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AdvanceLogStart) GetTopicId() []byte {
@@ -3152,7 +3222,7 @@ type Noop struct {
 
 func (x *Noop) Reset() {
 	*x = Noop{}
-	mi := &file_meta_proto_msgTypes[34]
+	mi := &file_meta_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3164,7 +3234,7 @@ func (x *Noop) String() string {
 func (*Noop) ProtoMessage() {}
 
 func (x *Noop) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[34]
+	mi := &file_meta_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3177,7 +3247,7 @@ func (x *Noop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Noop.ProtoReflect.Descriptor instead.
 func (*Noop) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{34}
+	return file_meta_proto_rawDescGZIP(), []int{35}
 }
 
 // Manifest lists the parts of one snapshot; a part is stored under the hash of its content.
@@ -3198,7 +3268,7 @@ type Manifest struct {
 
 func (x *Manifest) Reset() {
 	*x = Manifest{}
-	mi := &file_meta_proto_msgTypes[35]
+	mi := &file_meta_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3210,7 +3280,7 @@ func (x *Manifest) String() string {
 func (*Manifest) ProtoMessage() {}
 
 func (x *Manifest) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[35]
+	mi := &file_meta_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3223,7 +3293,7 @@ func (x *Manifest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Manifest.ProtoReflect.Descriptor instead.
 func (*Manifest) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{35}
+	return file_meta_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Manifest) GetFormat() uint32 {
@@ -3307,7 +3377,7 @@ type SnapshotPart struct {
 
 func (x *SnapshotPart) Reset() {
 	*x = SnapshotPart{}
-	mi := &file_meta_proto_msgTypes[36]
+	mi := &file_meta_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3319,7 +3389,7 @@ func (x *SnapshotPart) String() string {
 func (*SnapshotPart) ProtoMessage() {}
 
 func (x *SnapshotPart) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[36]
+	mi := &file_meta_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3332,7 +3402,7 @@ func (x *SnapshotPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotPart.ProtoReflect.Descriptor instead.
 func (*SnapshotPart) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{36}
+	return file_meta_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SnapshotPart) GetFormat() uint32 {
@@ -3475,7 +3545,7 @@ type SnapshotCore struct {
 
 func (x *SnapshotCore) Reset() {
 	*x = SnapshotCore{}
-	mi := &file_meta_proto_msgTypes[37]
+	mi := &file_meta_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3487,7 +3557,7 @@ func (x *SnapshotCore) String() string {
 func (*SnapshotCore) ProtoMessage() {}
 
 func (x *SnapshotCore) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[37]
+	mi := &file_meta_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3500,7 +3570,7 @@ func (x *SnapshotCore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotCore.ProtoReflect.Descriptor instead.
 func (*SnapshotCore) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{37}
+	return file_meta_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SnapshotCore) GetNextProducerId() uint64 {
@@ -3681,6 +3751,7 @@ type SnapshotNode struct {
 	HighSegment      uint64                 `protobuf:"varint,12,opt,name=high_segment,json=highSegment,proto3" json:"high_segment,omitempty"`                // no hot segment at or below it is ever opened again
 	ZoneListeners    []*ZoneListener        `protobuf:"bytes,100,rep,name=zone_listeners,json=zoneListeners,proto3" json:"zone_listeners,omitempty"`
 	Draining         bool                   `protobuf:"varint,101,opt,name=draining,proto3" json:"draining,omitempty"`
+	FeatureLevel     uint32                 `protobuf:"varint,150,opt,name=feature_level,json=featureLevel,proto3" json:"feature_level,omitempty"`
 	Closed           bool                   `protobuf:"varint,102,opt,name=closed,proto3" json:"closed,omitempty"`
 	Forgotten        bool                   `protobuf:"varint,110,opt,name=forgotten,proto3" json:"forgotten,omitempty"`
 	unknownFields    protoimpl.UnknownFields
@@ -3689,7 +3760,7 @@ type SnapshotNode struct {
 
 func (x *SnapshotNode) Reset() {
 	*x = SnapshotNode{}
-	mi := &file_meta_proto_msgTypes[38]
+	mi := &file_meta_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3701,7 +3772,7 @@ func (x *SnapshotNode) String() string {
 func (*SnapshotNode) ProtoMessage() {}
 
 func (x *SnapshotNode) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[38]
+	mi := &file_meta_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3714,7 +3785,7 @@ func (x *SnapshotNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotNode.ProtoReflect.Descriptor instead.
 func (*SnapshotNode) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{38}
+	return file_meta_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SnapshotNode) GetId() int32 {
@@ -3822,6 +3893,13 @@ func (x *SnapshotNode) GetDraining() bool {
 	return false
 }
 
+func (x *SnapshotNode) GetFeatureLevel() uint32 {
+	if x != nil {
+		return x.FeatureLevel
+	}
+	return 0
+}
+
 func (x *SnapshotNode) GetClosed() bool {
 	if x != nil {
 		return x.Closed
@@ -3849,7 +3927,7 @@ type SnapshotJob struct {
 
 func (x *SnapshotJob) Reset() {
 	*x = SnapshotJob{}
-	mi := &file_meta_proto_msgTypes[39]
+	mi := &file_meta_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3861,7 +3939,7 @@ func (x *SnapshotJob) String() string {
 func (*SnapshotJob) ProtoMessage() {}
 
 func (x *SnapshotJob) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[39]
+	mi := &file_meta_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3874,7 +3952,7 @@ func (x *SnapshotJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotJob.ProtoReflect.Descriptor instead.
 func (*SnapshotJob) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{39}
+	return file_meta_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SnapshotJob) GetId() uint64 {
@@ -3923,7 +4001,7 @@ type SnapshotConfig struct {
 
 func (x *SnapshotConfig) Reset() {
 	*x = SnapshotConfig{}
-	mi := &file_meta_proto_msgTypes[40]
+	mi := &file_meta_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3935,7 +4013,7 @@ func (x *SnapshotConfig) String() string {
 func (*SnapshotConfig) ProtoMessage() {}
 
 func (x *SnapshotConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[40]
+	mi := &file_meta_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3948,7 +4026,7 @@ func (x *SnapshotConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotConfig.ProtoReflect.Descriptor instead.
 func (*SnapshotConfig) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{40}
+	return file_meta_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SnapshotConfig) GetResource() int32 {
@@ -3981,7 +4059,7 @@ type SnapshotTopics struct {
 
 func (x *SnapshotTopics) Reset() {
 	*x = SnapshotTopics{}
-	mi := &file_meta_proto_msgTypes[41]
+	mi := &file_meta_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3993,7 +4071,7 @@ func (x *SnapshotTopics) String() string {
 func (*SnapshotTopics) ProtoMessage() {}
 
 func (x *SnapshotTopics) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[41]
+	mi := &file_meta_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4006,7 +4084,7 @@ func (x *SnapshotTopics) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTopics.ProtoReflect.Descriptor instead.
 func (*SnapshotTopics) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{41}
+	return file_meta_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SnapshotTopics) GetTopics() []*SnapshotTopic {
@@ -4029,7 +4107,7 @@ type SnapshotTopic struct {
 
 func (x *SnapshotTopic) Reset() {
 	*x = SnapshotTopic{}
-	mi := &file_meta_proto_msgTypes[42]
+	mi := &file_meta_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4041,7 +4119,7 @@ func (x *SnapshotTopic) String() string {
 func (*SnapshotTopic) ProtoMessage() {}
 
 func (x *SnapshotTopic) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[42]
+	mi := &file_meta_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4054,7 +4132,7 @@ func (x *SnapshotTopic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTopic.ProtoReflect.Descriptor instead.
 func (*SnapshotTopic) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{42}
+	return file_meta_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SnapshotTopic) GetName() string {
@@ -4113,7 +4191,7 @@ type SnapshotPartition struct {
 
 func (x *SnapshotPartition) Reset() {
 	*x = SnapshotPartition{}
-	mi := &file_meta_proto_msgTypes[43]
+	mi := &file_meta_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4125,7 +4203,7 @@ func (x *SnapshotPartition) String() string {
 func (*SnapshotPartition) ProtoMessage() {}
 
 func (x *SnapshotPartition) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[43]
+	mi := &file_meta_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4138,7 +4216,7 @@ func (x *SnapshotPartition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotPartition.ProtoReflect.Descriptor instead.
 func (*SnapshotPartition) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{43}
+	return file_meta_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SnapshotPartition) GetIndex() int32 {
@@ -4241,7 +4319,7 @@ type SnapshotGroups struct {
 
 func (x *SnapshotGroups) Reset() {
 	*x = SnapshotGroups{}
-	mi := &file_meta_proto_msgTypes[44]
+	mi := &file_meta_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4253,7 +4331,7 @@ func (x *SnapshotGroups) String() string {
 func (*SnapshotGroups) ProtoMessage() {}
 
 func (x *SnapshotGroups) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[44]
+	mi := &file_meta_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4266,7 +4344,7 @@ func (x *SnapshotGroups) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotGroups.ProtoReflect.Descriptor instead.
 func (*SnapshotGroups) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{44}
+	return file_meta_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SnapshotGroups) GetGroups() []*SnapshotGroup {
@@ -4289,7 +4367,7 @@ type SnapshotGroup struct {
 
 func (x *SnapshotGroup) Reset() {
 	*x = SnapshotGroup{}
-	mi := &file_meta_proto_msgTypes[45]
+	mi := &file_meta_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4301,7 +4379,7 @@ func (x *SnapshotGroup) String() string {
 func (*SnapshotGroup) ProtoMessage() {}
 
 func (x *SnapshotGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[45]
+	mi := &file_meta_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4314,7 +4392,7 @@ func (x *SnapshotGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotGroup.ProtoReflect.Descriptor instead.
 func (*SnapshotGroup) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{45}
+	return file_meta_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SnapshotGroup) GetGroup() *StoreGroup {
@@ -4362,7 +4440,7 @@ type SnapshotContainers struct {
 
 func (x *SnapshotContainers) Reset() {
 	*x = SnapshotContainers{}
-	mi := &file_meta_proto_msgTypes[46]
+	mi := &file_meta_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4374,7 +4452,7 @@ func (x *SnapshotContainers) String() string {
 func (*SnapshotContainers) ProtoMessage() {}
 
 func (x *SnapshotContainers) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[46]
+	mi := &file_meta_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4387,7 +4465,7 @@ func (x *SnapshotContainers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotContainers.ProtoReflect.Descriptor instead.
 func (*SnapshotContainers) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{46}
+	return file_meta_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SnapshotContainers) GetContainers() []byte {
@@ -4413,7 +4491,7 @@ type SnapshotObjects struct {
 
 func (x *SnapshotObjects) Reset() {
 	*x = SnapshotObjects{}
-	mi := &file_meta_proto_msgTypes[47]
+	mi := &file_meta_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4425,7 +4503,7 @@ func (x *SnapshotObjects) String() string {
 func (*SnapshotObjects) ProtoMessage() {}
 
 func (x *SnapshotObjects) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[47]
+	mi := &file_meta_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4438,7 +4516,7 @@ func (x *SnapshotObjects) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotObjects.ProtoReflect.Descriptor instead.
 func (*SnapshotObjects) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{47}
+	return file_meta_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SnapshotObjects) GetObjects() []byte {
@@ -4457,7 +4535,7 @@ type SnapshotTransactions struct {
 
 func (x *SnapshotTransactions) Reset() {
 	*x = SnapshotTransactions{}
-	mi := &file_meta_proto_msgTypes[48]
+	mi := &file_meta_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4469,7 +4547,7 @@ func (x *SnapshotTransactions) String() string {
 func (*SnapshotTransactions) ProtoMessage() {}
 
 func (x *SnapshotTransactions) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[48]
+	mi := &file_meta_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4482,7 +4560,7 @@ func (x *SnapshotTransactions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTransactions.ProtoReflect.Descriptor instead.
 func (*SnapshotTransactions) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{48}
+	return file_meta_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SnapshotTransactions) GetTransactions() []*SnapshotTransaction {
@@ -4512,7 +4590,7 @@ type SnapshotTransaction struct {
 
 func (x *SnapshotTransaction) Reset() {
 	*x = SnapshotTransaction{}
-	mi := &file_meta_proto_msgTypes[49]
+	mi := &file_meta_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4524,7 +4602,7 @@ func (x *SnapshotTransaction) String() string {
 func (*SnapshotTransaction) ProtoMessage() {}
 
 func (x *SnapshotTransaction) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[49]
+	mi := &file_meta_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4537,7 +4615,7 @@ func (x *SnapshotTransaction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTransaction.ProtoReflect.Descriptor instead.
 func (*SnapshotTransaction) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{49}
+	return file_meta_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SnapshotTransaction) GetTransactionalId() string {
@@ -4635,7 +4713,7 @@ type SnapshotTransactionPartition struct {
 
 func (x *SnapshotTransactionPartition) Reset() {
 	*x = SnapshotTransactionPartition{}
-	mi := &file_meta_proto_msgTypes[50]
+	mi := &file_meta_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4647,7 +4725,7 @@ func (x *SnapshotTransactionPartition) String() string {
 func (*SnapshotTransactionPartition) ProtoMessage() {}
 
 func (x *SnapshotTransactionPartition) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[50]
+	mi := &file_meta_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4660,7 +4738,7 @@ func (x *SnapshotTransactionPartition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTransactionPartition.ProtoReflect.Descriptor instead.
 func (*SnapshotTransactionPartition) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{50}
+	return file_meta_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SnapshotTransactionPartition) GetTopicId() []byte {
@@ -4694,7 +4772,7 @@ type SnapshotTransactionGroup struct {
 
 func (x *SnapshotTransactionGroup) Reset() {
 	*x = SnapshotTransactionGroup{}
-	mi := &file_meta_proto_msgTypes[51]
+	mi := &file_meta_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4706,7 +4784,7 @@ func (x *SnapshotTransactionGroup) String() string {
 func (*SnapshotTransactionGroup) ProtoMessage() {}
 
 func (x *SnapshotTransactionGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[51]
+	mi := &file_meta_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4719,7 +4797,7 @@ func (x *SnapshotTransactionGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTransactionGroup.ProtoReflect.Descriptor instead.
 func (*SnapshotTransactionGroup) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{51}
+	return file_meta_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SnapshotTransactionGroup) GetGroup() string {
@@ -4751,7 +4829,7 @@ const file_meta_proto_rawDesc = "" +
 	"timeMillis\x122\n" +
 	"\bcommands\x18\x06 \x03(\v2\x16.varve.meta.v1.CommandR\bcommands\x12\x1f\n" +
 	"\ventry_nonce\x18\a \x01(\x04R\n" +
-	"entryNonce\"\xe9\x14\n" +
+	"entryNonce\"\xbe\x15\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12?\n" +
 	"\fleader_start\x18\x02 \x01(\v2\x1a.varve.meta.v1.LeaderStartH\x00R\vleaderStart\x12B\n" +
@@ -4794,7 +4872,8 @@ const file_meta_proto_rawDesc = "" +
 	"\trenew_job\x18x \x01(\v2\x17.varve.meta.v1.RenewJobH\x00R\brenewJob\x129\n" +
 	"\trecovered\x18\x8c\x01 \x01(\v2\x18.varve.meta.v1.RecoveredH\x00R\trecovered\x12<\n" +
 	"\vforget_node\x18n \x01(\v2\x19.varve.meta.v1.ForgetNodeH\x00R\n" +
-	"forgetNode\x12\x1d\n" +
+	"forgetNode\x12S\n" +
+	"\x13raise_feature_level\x18\x96\x01 \x01(\v2 .varve.meta.v1.RaiseFeatureLevelH\x00R\x11raiseFeatureLevel\x12\x1d\n" +
 	"\n" +
 	"part_count\x18\x1e \x01(\rR\tpartCount\x12\x1d\n" +
 	"\n" +
@@ -4805,7 +4884,9 @@ const file_meta_proto_rawDesc = "" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12)\n" +
 	"\x10internal_address\x18\x02 \x01(\tR\x0finternalAddress\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12#\n" +
-	"\rfeature_level\x18\x04 \x01(\rR\ffeatureLevel\"\xc2\x02\n" +
+	"\rfeature_level\x18\x04 \x01(\rR\ffeatureLevel\")\n" +
+	"\x11RaiseFeatureLevel\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\rR\x05level\"\xe8\x02\n" +
 	"\fRegisterNode\x12\x17\n" +
 	"\adisk_id\x18\x01 \x01(\fR\x06diskId\x12\x12\n" +
 	"\x04zone\x18\x02 \x01(\tR\x04zone\x12\x1d\n" +
@@ -4817,7 +4898,8 @@ const file_meta_proto_rawDesc = "" +
 	"\vincarnation\x18\x06 \x01(\fR\vincarnation\x12\x1a\n" +
 	"\bsegments\x18\a \x03(\x04R\bsegments\x12B\n" +
 	"\x0ezone_listeners\x18d \x03(\v2\x1b.varve.meta.v1.ZoneListenerR\rzoneListeners\x12\x1a\n" +
-	"\bdraining\x18e \x01(\bR\bdraining\"Y\n" +
+	"\bdraining\x18e \x01(\bR\bdraining\x12$\n" +
+	"\rfeature_level\x18\x96\x01 \x01(\rR\ffeatureLevel\"Y\n" +
 	"\vSetNodeLive\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x1d\n" +
 	"\n" +
@@ -5059,7 +5141,7 @@ const file_meta_proto_rawDesc = "" +
 	"\fpending_next\x18\x14 \x01(\rR\vpendingNext\x12#\n" +
 	"\rpending_count\x18\x15 \x01(\rR\fpendingCount\x12\x18\n" +
 	"\apending\x18\x16 \x01(\fR\apending\x12)\n" +
-	"\x10node_epoch_floor\x18\x8d\x01 \x01(\x04R\x0enodeEpochFloor\"\xb1\x04\n" +
+	"\x10node_epoch_floor\x18\x8d\x01 \x01(\x04R\x0enodeEpochFloor\"\xd7\x04\n" +
 	"\fSnapshotNode\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x05R\x02id\x12\x17\n" +
 	"\adisk_id\x18\x02 \x01(\fR\x06diskId\x12\x14\n" +
@@ -5078,7 +5160,8 @@ const file_meta_proto_rawDesc = "" +
 	"\x11past_incarnations\x18\x8c\x01 \x03(\fR\x10pastIncarnations\x12!\n" +
 	"\fhigh_segment\x18\f \x01(\x04R\vhighSegment\x12B\n" +
 	"\x0ezone_listeners\x18d \x03(\v2\x1b.varve.meta.v1.ZoneListenerR\rzoneListeners\x12\x1a\n" +
-	"\bdraining\x18e \x01(\bR\bdraining\x12\x16\n" +
+	"\bdraining\x18e \x01(\bR\bdraining\x12$\n" +
+	"\rfeature_level\x18\x96\x01 \x01(\rR\ffeatureLevel\x12\x16\n" +
 	"\x06closed\x18f \x01(\bR\x06closed\x12\x1c\n" +
 	"\tforgotten\x18n \x01(\bR\tforgotten\"\xb7\x01\n" +
 	"\vSnapshotJob\x12\x0e\n" +
@@ -5181,165 +5264,167 @@ func file_meta_proto_rawDescGZIP() []byte {
 }
 
 var file_meta_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_meta_proto_goTypes = []any{
 	(Durability)(0),                      // 0: varve.meta.v1.Durability
 	(AlterConfig_Resource)(0),            // 1: varve.meta.v1.AlterConfig.Resource
 	(*Entry)(nil),                        // 2: varve.meta.v1.Entry
 	(*Command)(nil),                      // 3: varve.meta.v1.Command
 	(*LeaderStart)(nil),                  // 4: varve.meta.v1.LeaderStart
-	(*RegisterNode)(nil),                 // 5: varve.meta.v1.RegisterNode
-	(*SetNodeLive)(nil),                  // 6: varve.meta.v1.SetNodeLive
-	(*CommitChunk)(nil),                  // 7: varve.meta.v1.CommitChunk
-	(*SealContainer)(nil),                // 8: varve.meta.v1.SealContainer
-	(*ConfigEntry)(nil),                  // 9: varve.meta.v1.ConfigEntry
-	(*CreateTopic)(nil),                  // 10: varve.meta.v1.CreateTopic
-	(*DeleteTopic)(nil),                  // 11: varve.meta.v1.DeleteTopic
-	(*CreatePartitions)(nil),             // 12: varve.meta.v1.CreatePartitions
-	(*AlterConfig)(nil),                  // 13: varve.meta.v1.AlterConfig
-	(*AllocateProducerId)(nil),           // 14: varve.meta.v1.AllocateProducerId
-	(*GroupMember)(nil),                  // 15: varve.meta.v1.GroupMember
-	(*GroupProtocol)(nil),                // 16: varve.meta.v1.GroupProtocol
-	(*StoreGroup)(nil),                   // 17: varve.meta.v1.StoreGroup
-	(*CommittedOffset)(nil),              // 18: varve.meta.v1.CommittedOffset
-	(*CommitOffsets)(nil),                // 19: varve.meta.v1.CommitOffsets
-	(*DeleteOffsets)(nil),                // 20: varve.meta.v1.DeleteOffsets
-	(*DeleteGroups)(nil),                 // 21: varve.meta.v1.DeleteGroups
-	(*InitTransactionalProducer)(nil),    // 22: varve.meta.v1.InitTransactionalProducer
-	(*AddToTransaction)(nil),             // 23: varve.meta.v1.AddToTransaction
-	(*TransactionTopic)(nil),             // 24: varve.meta.v1.TransactionTopic
-	(*CommitTransactionOffsets)(nil),     // 25: varve.meta.v1.CommitTransactionOffsets
-	(*EndTransaction)(nil),               // 26: varve.meta.v1.EndTransaction
-	(*LeaseJob)(nil),                     // 27: varve.meta.v1.LeaseJob
-	(*RenewJob)(nil),                     // 28: varve.meta.v1.RenewJob
-	(*Part)(nil),                         // 29: varve.meta.v1.Part
-	(*SegmentObject)(nil),                // 30: varve.meta.v1.SegmentObject
-	(*FinishJob)(nil),                    // 31: varve.meta.v1.FinishJob
-	(*Tick)(nil),                         // 32: varve.meta.v1.Tick
-	(*LocalReleased)(nil),                // 33: varve.meta.v1.LocalReleased
-	(*ForgetGarbage)(nil),                // 34: varve.meta.v1.ForgetGarbage
-	(*AdvanceLogStart)(nil),              // 35: varve.meta.v1.AdvanceLogStart
-	(*Noop)(nil),                         // 36: varve.meta.v1.Noop
-	(*Manifest)(nil),                     // 37: varve.meta.v1.Manifest
-	(*SnapshotPart)(nil),                 // 38: varve.meta.v1.SnapshotPart
-	(*SnapshotCore)(nil),                 // 39: varve.meta.v1.SnapshotCore
-	(*SnapshotNode)(nil),                 // 40: varve.meta.v1.SnapshotNode
-	(*SnapshotJob)(nil),                  // 41: varve.meta.v1.SnapshotJob
-	(*SnapshotConfig)(nil),               // 42: varve.meta.v1.SnapshotConfig
-	(*SnapshotTopics)(nil),               // 43: varve.meta.v1.SnapshotTopics
-	(*SnapshotTopic)(nil),                // 44: varve.meta.v1.SnapshotTopic
-	(*SnapshotPartition)(nil),            // 45: varve.meta.v1.SnapshotPartition
-	(*SnapshotGroups)(nil),               // 46: varve.meta.v1.SnapshotGroups
-	(*SnapshotGroup)(nil),                // 47: varve.meta.v1.SnapshotGroup
-	(*SnapshotContainers)(nil),           // 48: varve.meta.v1.SnapshotContainers
-	(*SnapshotObjects)(nil),              // 49: varve.meta.v1.SnapshotObjects
-	(*SnapshotTransactions)(nil),         // 50: varve.meta.v1.SnapshotTransactions
-	(*SnapshotTransaction)(nil),          // 51: varve.meta.v1.SnapshotTransaction
-	(*SnapshotTransactionPartition)(nil), // 52: varve.meta.v1.SnapshotTransactionPartition
-	(*SnapshotTransactionGroup)(nil),     // 53: varve.meta.v1.SnapshotTransactionGroup
-	(*StoreConsumerGroup)(nil),           // 54: varve.meta.v1.StoreConsumerGroup
-	(*StoreStreamsGroup)(nil),            // 55: varve.meta.v1.StoreStreamsGroup
-	(*StoreShareGroup)(nil),              // 56: varve.meta.v1.StoreShareGroup
-	(*StoreShareState)(nil),              // 57: varve.meta.v1.StoreShareState
-	(*ResetShareOffsets)(nil),            // 58: varve.meta.v1.ResetShareOffsets
-	(*LeaseCompaction)(nil),              // 59: varve.meta.v1.LeaseCompaction
-	(*CompactRange)(nil),                 // 60: varve.meta.v1.CompactRange
-	(*DrainNode)(nil),                    // 61: varve.meta.v1.DrainNode
-	(*Recovered)(nil),                    // 62: varve.meta.v1.Recovered
-	(*ForgetNode)(nil),                   // 63: varve.meta.v1.ForgetNode
-	(*ZoneListener)(nil),                 // 64: varve.meta.v1.ZoneListener
-	(*ChunkCopy)(nil),                    // 65: varve.meta.v1.ChunkCopy
-	(*SnapshotRound)(nil),                // 66: varve.meta.v1.SnapshotRound
-	(*SnapshotCleaning)(nil),             // 67: varve.meta.v1.SnapshotCleaning
-	(*SnapshotLeaderEpoch)(nil),          // 68: varve.meta.v1.SnapshotLeaderEpoch
-	(*StoredConsumerGroup)(nil),          // 69: varve.meta.v1.StoredConsumerGroup
-	(*StoredStreamsGroup)(nil),           // 70: varve.meta.v1.StoredStreamsGroup
-	(*StoredShareGroup)(nil),             // 71: varve.meta.v1.StoredShareGroup
+	(*RaiseFeatureLevel)(nil),            // 5: varve.meta.v1.RaiseFeatureLevel
+	(*RegisterNode)(nil),                 // 6: varve.meta.v1.RegisterNode
+	(*SetNodeLive)(nil),                  // 7: varve.meta.v1.SetNodeLive
+	(*CommitChunk)(nil),                  // 8: varve.meta.v1.CommitChunk
+	(*SealContainer)(nil),                // 9: varve.meta.v1.SealContainer
+	(*ConfigEntry)(nil),                  // 10: varve.meta.v1.ConfigEntry
+	(*CreateTopic)(nil),                  // 11: varve.meta.v1.CreateTopic
+	(*DeleteTopic)(nil),                  // 12: varve.meta.v1.DeleteTopic
+	(*CreatePartitions)(nil),             // 13: varve.meta.v1.CreatePartitions
+	(*AlterConfig)(nil),                  // 14: varve.meta.v1.AlterConfig
+	(*AllocateProducerId)(nil),           // 15: varve.meta.v1.AllocateProducerId
+	(*GroupMember)(nil),                  // 16: varve.meta.v1.GroupMember
+	(*GroupProtocol)(nil),                // 17: varve.meta.v1.GroupProtocol
+	(*StoreGroup)(nil),                   // 18: varve.meta.v1.StoreGroup
+	(*CommittedOffset)(nil),              // 19: varve.meta.v1.CommittedOffset
+	(*CommitOffsets)(nil),                // 20: varve.meta.v1.CommitOffsets
+	(*DeleteOffsets)(nil),                // 21: varve.meta.v1.DeleteOffsets
+	(*DeleteGroups)(nil),                 // 22: varve.meta.v1.DeleteGroups
+	(*InitTransactionalProducer)(nil),    // 23: varve.meta.v1.InitTransactionalProducer
+	(*AddToTransaction)(nil),             // 24: varve.meta.v1.AddToTransaction
+	(*TransactionTopic)(nil),             // 25: varve.meta.v1.TransactionTopic
+	(*CommitTransactionOffsets)(nil),     // 26: varve.meta.v1.CommitTransactionOffsets
+	(*EndTransaction)(nil),               // 27: varve.meta.v1.EndTransaction
+	(*LeaseJob)(nil),                     // 28: varve.meta.v1.LeaseJob
+	(*RenewJob)(nil),                     // 29: varve.meta.v1.RenewJob
+	(*Part)(nil),                         // 30: varve.meta.v1.Part
+	(*SegmentObject)(nil),                // 31: varve.meta.v1.SegmentObject
+	(*FinishJob)(nil),                    // 32: varve.meta.v1.FinishJob
+	(*Tick)(nil),                         // 33: varve.meta.v1.Tick
+	(*LocalReleased)(nil),                // 34: varve.meta.v1.LocalReleased
+	(*ForgetGarbage)(nil),                // 35: varve.meta.v1.ForgetGarbage
+	(*AdvanceLogStart)(nil),              // 36: varve.meta.v1.AdvanceLogStart
+	(*Noop)(nil),                         // 37: varve.meta.v1.Noop
+	(*Manifest)(nil),                     // 38: varve.meta.v1.Manifest
+	(*SnapshotPart)(nil),                 // 39: varve.meta.v1.SnapshotPart
+	(*SnapshotCore)(nil),                 // 40: varve.meta.v1.SnapshotCore
+	(*SnapshotNode)(nil),                 // 41: varve.meta.v1.SnapshotNode
+	(*SnapshotJob)(nil),                  // 42: varve.meta.v1.SnapshotJob
+	(*SnapshotConfig)(nil),               // 43: varve.meta.v1.SnapshotConfig
+	(*SnapshotTopics)(nil),               // 44: varve.meta.v1.SnapshotTopics
+	(*SnapshotTopic)(nil),                // 45: varve.meta.v1.SnapshotTopic
+	(*SnapshotPartition)(nil),            // 46: varve.meta.v1.SnapshotPartition
+	(*SnapshotGroups)(nil),               // 47: varve.meta.v1.SnapshotGroups
+	(*SnapshotGroup)(nil),                // 48: varve.meta.v1.SnapshotGroup
+	(*SnapshotContainers)(nil),           // 49: varve.meta.v1.SnapshotContainers
+	(*SnapshotObjects)(nil),              // 50: varve.meta.v1.SnapshotObjects
+	(*SnapshotTransactions)(nil),         // 51: varve.meta.v1.SnapshotTransactions
+	(*SnapshotTransaction)(nil),          // 52: varve.meta.v1.SnapshotTransaction
+	(*SnapshotTransactionPartition)(nil), // 53: varve.meta.v1.SnapshotTransactionPartition
+	(*SnapshotTransactionGroup)(nil),     // 54: varve.meta.v1.SnapshotTransactionGroup
+	(*StoreConsumerGroup)(nil),           // 55: varve.meta.v1.StoreConsumerGroup
+	(*StoreStreamsGroup)(nil),            // 56: varve.meta.v1.StoreStreamsGroup
+	(*StoreShareGroup)(nil),              // 57: varve.meta.v1.StoreShareGroup
+	(*StoreShareState)(nil),              // 58: varve.meta.v1.StoreShareState
+	(*ResetShareOffsets)(nil),            // 59: varve.meta.v1.ResetShareOffsets
+	(*LeaseCompaction)(nil),              // 60: varve.meta.v1.LeaseCompaction
+	(*CompactRange)(nil),                 // 61: varve.meta.v1.CompactRange
+	(*DrainNode)(nil),                    // 62: varve.meta.v1.DrainNode
+	(*Recovered)(nil),                    // 63: varve.meta.v1.Recovered
+	(*ForgetNode)(nil),                   // 64: varve.meta.v1.ForgetNode
+	(*ZoneListener)(nil),                 // 65: varve.meta.v1.ZoneListener
+	(*ChunkCopy)(nil),                    // 66: varve.meta.v1.ChunkCopy
+	(*SnapshotRound)(nil),                // 67: varve.meta.v1.SnapshotRound
+	(*SnapshotCleaning)(nil),             // 68: varve.meta.v1.SnapshotCleaning
+	(*SnapshotLeaderEpoch)(nil),          // 69: varve.meta.v1.SnapshotLeaderEpoch
+	(*StoredConsumerGroup)(nil),          // 70: varve.meta.v1.StoredConsumerGroup
+	(*StoredStreamsGroup)(nil),           // 71: varve.meta.v1.StoredStreamsGroup
+	(*StoredShareGroup)(nil),             // 72: varve.meta.v1.StoredShareGroup
 }
 var file_meta_proto_depIdxs = []int32{
 	3,  // 0: varve.meta.v1.Entry.commands:type_name -> varve.meta.v1.Command
 	4,  // 1: varve.meta.v1.Command.leader_start:type_name -> varve.meta.v1.LeaderStart
-	5,  // 2: varve.meta.v1.Command.register_node:type_name -> varve.meta.v1.RegisterNode
-	6,  // 3: varve.meta.v1.Command.set_node_live:type_name -> varve.meta.v1.SetNodeLive
-	7,  // 4: varve.meta.v1.Command.commit_chunk:type_name -> varve.meta.v1.CommitChunk
-	8,  // 5: varve.meta.v1.Command.seal_container:type_name -> varve.meta.v1.SealContainer
-	10, // 6: varve.meta.v1.Command.create_topic:type_name -> varve.meta.v1.CreateTopic
-	11, // 7: varve.meta.v1.Command.delete_topic:type_name -> varve.meta.v1.DeleteTopic
-	12, // 8: varve.meta.v1.Command.create_partitions:type_name -> varve.meta.v1.CreatePartitions
-	13, // 9: varve.meta.v1.Command.alter_config:type_name -> varve.meta.v1.AlterConfig
-	14, // 10: varve.meta.v1.Command.allocate_producer_id:type_name -> varve.meta.v1.AllocateProducerId
-	17, // 11: varve.meta.v1.Command.store_group:type_name -> varve.meta.v1.StoreGroup
-	19, // 12: varve.meta.v1.Command.commit_offsets:type_name -> varve.meta.v1.CommitOffsets
-	21, // 13: varve.meta.v1.Command.delete_groups:type_name -> varve.meta.v1.DeleteGroups
-	27, // 14: varve.meta.v1.Command.lease_job:type_name -> varve.meta.v1.LeaseJob
-	31, // 15: varve.meta.v1.Command.finish_job:type_name -> varve.meta.v1.FinishJob
-	32, // 16: varve.meta.v1.Command.tick:type_name -> varve.meta.v1.Tick
-	34, // 17: varve.meta.v1.Command.forget_garbage:type_name -> varve.meta.v1.ForgetGarbage
-	35, // 18: varve.meta.v1.Command.advance_log_start:type_name -> varve.meta.v1.AdvanceLogStart
-	36, // 19: varve.meta.v1.Command.noop:type_name -> varve.meta.v1.Noop
-	20, // 20: varve.meta.v1.Command.delete_offsets:type_name -> varve.meta.v1.DeleteOffsets
-	33, // 21: varve.meta.v1.Command.local_released:type_name -> varve.meta.v1.LocalReleased
-	54, // 22: varve.meta.v1.Command.store_consumer_group:type_name -> varve.meta.v1.StoreConsumerGroup
-	55, // 23: varve.meta.v1.Command.store_streams_group:type_name -> varve.meta.v1.StoreStreamsGroup
-	56, // 24: varve.meta.v1.Command.store_share_group:type_name -> varve.meta.v1.StoreShareGroup
-	57, // 25: varve.meta.v1.Command.store_share_state:type_name -> varve.meta.v1.StoreShareState
-	58, // 26: varve.meta.v1.Command.reset_share_offsets:type_name -> varve.meta.v1.ResetShareOffsets
-	22, // 27: varve.meta.v1.Command.init_transactional_producer:type_name -> varve.meta.v1.InitTransactionalProducer
-	23, // 28: varve.meta.v1.Command.add_to_transaction:type_name -> varve.meta.v1.AddToTransaction
-	25, // 29: varve.meta.v1.Command.commit_transaction_offsets:type_name -> varve.meta.v1.CommitTransactionOffsets
-	26, // 30: varve.meta.v1.Command.end_transaction:type_name -> varve.meta.v1.EndTransaction
-	59, // 31: varve.meta.v1.Command.lease_compaction:type_name -> varve.meta.v1.LeaseCompaction
-	60, // 32: varve.meta.v1.Command.compact_range:type_name -> varve.meta.v1.CompactRange
-	61, // 33: varve.meta.v1.Command.drain_node:type_name -> varve.meta.v1.DrainNode
-	28, // 34: varve.meta.v1.Command.renew_job:type_name -> varve.meta.v1.RenewJob
-	62, // 35: varve.meta.v1.Command.recovered:type_name -> varve.meta.v1.Recovered
-	63, // 36: varve.meta.v1.Command.forget_node:type_name -> varve.meta.v1.ForgetNode
-	64, // 37: varve.meta.v1.RegisterNode.zone_listeners:type_name -> varve.meta.v1.ZoneListener
-	0,  // 38: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
-	65, // 39: varve.meta.v1.CommitChunk.copy:type_name -> varve.meta.v1.ChunkCopy
-	9,  // 40: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	1,  // 41: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
-	9,  // 42: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	16, // 43: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
-	15, // 44: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
-	18, // 45: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	18, // 46: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	24, // 47: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
-	18, // 48: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
-	29, // 49: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
-	30, // 50: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
-	39, // 51: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
-	43, // 52: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
-	46, // 53: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
-	48, // 54: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
-	49, // 55: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
-	50, // 56: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
-	40, // 57: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
-	41, // 58: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
-	42, // 59: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
-	64, // 60: varve.meta.v1.SnapshotNode.zone_listeners:type_name -> varve.meta.v1.ZoneListener
-	66, // 61: varve.meta.v1.SnapshotJob.round:type_name -> varve.meta.v1.SnapshotRound
-	9,  // 62: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
-	44, // 63: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
-	9,  // 64: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
-	45, // 65: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
-	67, // 66: varve.meta.v1.SnapshotPartition.cleaning:type_name -> varve.meta.v1.SnapshotCleaning
-	68, // 67: varve.meta.v1.SnapshotPartition.epochs:type_name -> varve.meta.v1.SnapshotLeaderEpoch
-	47, // 68: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
-	17, // 69: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
-	18, // 70: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	69, // 71: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
-	70, // 72: varve.meta.v1.SnapshotGroup.streams:type_name -> varve.meta.v1.StoredStreamsGroup
-	71, // 73: varve.meta.v1.SnapshotGroup.share:type_name -> varve.meta.v1.StoredShareGroup
-	51, // 74: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
-	52, // 75: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
-	53, // 76: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
-	18, // 77: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
-	78, // [78:78] is the sub-list for method output_type
-	78, // [78:78] is the sub-list for method input_type
-	78, // [78:78] is the sub-list for extension type_name
-	78, // [78:78] is the sub-list for extension extendee
-	0,  // [0:78] is the sub-list for field type_name
+	6,  // 2: varve.meta.v1.Command.register_node:type_name -> varve.meta.v1.RegisterNode
+	7,  // 3: varve.meta.v1.Command.set_node_live:type_name -> varve.meta.v1.SetNodeLive
+	8,  // 4: varve.meta.v1.Command.commit_chunk:type_name -> varve.meta.v1.CommitChunk
+	9,  // 5: varve.meta.v1.Command.seal_container:type_name -> varve.meta.v1.SealContainer
+	11, // 6: varve.meta.v1.Command.create_topic:type_name -> varve.meta.v1.CreateTopic
+	12, // 7: varve.meta.v1.Command.delete_topic:type_name -> varve.meta.v1.DeleteTopic
+	13, // 8: varve.meta.v1.Command.create_partitions:type_name -> varve.meta.v1.CreatePartitions
+	14, // 9: varve.meta.v1.Command.alter_config:type_name -> varve.meta.v1.AlterConfig
+	15, // 10: varve.meta.v1.Command.allocate_producer_id:type_name -> varve.meta.v1.AllocateProducerId
+	18, // 11: varve.meta.v1.Command.store_group:type_name -> varve.meta.v1.StoreGroup
+	20, // 12: varve.meta.v1.Command.commit_offsets:type_name -> varve.meta.v1.CommitOffsets
+	22, // 13: varve.meta.v1.Command.delete_groups:type_name -> varve.meta.v1.DeleteGroups
+	28, // 14: varve.meta.v1.Command.lease_job:type_name -> varve.meta.v1.LeaseJob
+	32, // 15: varve.meta.v1.Command.finish_job:type_name -> varve.meta.v1.FinishJob
+	33, // 16: varve.meta.v1.Command.tick:type_name -> varve.meta.v1.Tick
+	35, // 17: varve.meta.v1.Command.forget_garbage:type_name -> varve.meta.v1.ForgetGarbage
+	36, // 18: varve.meta.v1.Command.advance_log_start:type_name -> varve.meta.v1.AdvanceLogStart
+	37, // 19: varve.meta.v1.Command.noop:type_name -> varve.meta.v1.Noop
+	21, // 20: varve.meta.v1.Command.delete_offsets:type_name -> varve.meta.v1.DeleteOffsets
+	34, // 21: varve.meta.v1.Command.local_released:type_name -> varve.meta.v1.LocalReleased
+	55, // 22: varve.meta.v1.Command.store_consumer_group:type_name -> varve.meta.v1.StoreConsumerGroup
+	56, // 23: varve.meta.v1.Command.store_streams_group:type_name -> varve.meta.v1.StoreStreamsGroup
+	57, // 24: varve.meta.v1.Command.store_share_group:type_name -> varve.meta.v1.StoreShareGroup
+	58, // 25: varve.meta.v1.Command.store_share_state:type_name -> varve.meta.v1.StoreShareState
+	59, // 26: varve.meta.v1.Command.reset_share_offsets:type_name -> varve.meta.v1.ResetShareOffsets
+	23, // 27: varve.meta.v1.Command.init_transactional_producer:type_name -> varve.meta.v1.InitTransactionalProducer
+	24, // 28: varve.meta.v1.Command.add_to_transaction:type_name -> varve.meta.v1.AddToTransaction
+	26, // 29: varve.meta.v1.Command.commit_transaction_offsets:type_name -> varve.meta.v1.CommitTransactionOffsets
+	27, // 30: varve.meta.v1.Command.end_transaction:type_name -> varve.meta.v1.EndTransaction
+	60, // 31: varve.meta.v1.Command.lease_compaction:type_name -> varve.meta.v1.LeaseCompaction
+	61, // 32: varve.meta.v1.Command.compact_range:type_name -> varve.meta.v1.CompactRange
+	62, // 33: varve.meta.v1.Command.drain_node:type_name -> varve.meta.v1.DrainNode
+	29, // 34: varve.meta.v1.Command.renew_job:type_name -> varve.meta.v1.RenewJob
+	63, // 35: varve.meta.v1.Command.recovered:type_name -> varve.meta.v1.Recovered
+	64, // 36: varve.meta.v1.Command.forget_node:type_name -> varve.meta.v1.ForgetNode
+	5,  // 37: varve.meta.v1.Command.raise_feature_level:type_name -> varve.meta.v1.RaiseFeatureLevel
+	65, // 38: varve.meta.v1.RegisterNode.zone_listeners:type_name -> varve.meta.v1.ZoneListener
+	0,  // 39: varve.meta.v1.CommitChunk.durability:type_name -> varve.meta.v1.Durability
+	66, // 40: varve.meta.v1.CommitChunk.copy:type_name -> varve.meta.v1.ChunkCopy
+	10, // 41: varve.meta.v1.CreateTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	1,  // 42: varve.meta.v1.AlterConfig.resource:type_name -> varve.meta.v1.AlterConfig.Resource
+	10, // 43: varve.meta.v1.AlterConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	17, // 44: varve.meta.v1.GroupMember.protocols:type_name -> varve.meta.v1.GroupProtocol
+	16, // 45: varve.meta.v1.StoreGroup.members:type_name -> varve.meta.v1.GroupMember
+	19, // 46: varve.meta.v1.CommitOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	19, // 47: varve.meta.v1.DeleteOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	25, // 48: varve.meta.v1.AddToTransaction.topics:type_name -> varve.meta.v1.TransactionTopic
+	19, // 49: varve.meta.v1.CommitTransactionOffsets.offsets:type_name -> varve.meta.v1.CommittedOffset
+	30, // 50: varve.meta.v1.SegmentObject.parts:type_name -> varve.meta.v1.Part
+	31, // 51: varve.meta.v1.FinishJob.objects:type_name -> varve.meta.v1.SegmentObject
+	40, // 52: varve.meta.v1.SnapshotPart.core:type_name -> varve.meta.v1.SnapshotCore
+	44, // 53: varve.meta.v1.SnapshotPart.topics:type_name -> varve.meta.v1.SnapshotTopics
+	47, // 54: varve.meta.v1.SnapshotPart.groups:type_name -> varve.meta.v1.SnapshotGroups
+	49, // 55: varve.meta.v1.SnapshotPart.containers:type_name -> varve.meta.v1.SnapshotContainers
+	50, // 56: varve.meta.v1.SnapshotPart.objects:type_name -> varve.meta.v1.SnapshotObjects
+	51, // 57: varve.meta.v1.SnapshotPart.transactions:type_name -> varve.meta.v1.SnapshotTransactions
+	41, // 58: varve.meta.v1.SnapshotCore.nodes:type_name -> varve.meta.v1.SnapshotNode
+	42, // 59: varve.meta.v1.SnapshotCore.jobs:type_name -> varve.meta.v1.SnapshotJob
+	43, // 60: varve.meta.v1.SnapshotCore.configs:type_name -> varve.meta.v1.SnapshotConfig
+	65, // 61: varve.meta.v1.SnapshotNode.zone_listeners:type_name -> varve.meta.v1.ZoneListener
+	67, // 62: varve.meta.v1.SnapshotJob.round:type_name -> varve.meta.v1.SnapshotRound
+	10, // 63: varve.meta.v1.SnapshotConfig.entries:type_name -> varve.meta.v1.ConfigEntry
+	45, // 64: varve.meta.v1.SnapshotTopics.topics:type_name -> varve.meta.v1.SnapshotTopic
+	10, // 65: varve.meta.v1.SnapshotTopic.configs:type_name -> varve.meta.v1.ConfigEntry
+	46, // 66: varve.meta.v1.SnapshotTopic.partitions:type_name -> varve.meta.v1.SnapshotPartition
+	68, // 67: varve.meta.v1.SnapshotPartition.cleaning:type_name -> varve.meta.v1.SnapshotCleaning
+	69, // 68: varve.meta.v1.SnapshotPartition.epochs:type_name -> varve.meta.v1.SnapshotLeaderEpoch
+	48, // 69: varve.meta.v1.SnapshotGroups.groups:type_name -> varve.meta.v1.SnapshotGroup
+	18, // 70: varve.meta.v1.SnapshotGroup.group:type_name -> varve.meta.v1.StoreGroup
+	19, // 71: varve.meta.v1.SnapshotGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	70, // 72: varve.meta.v1.SnapshotGroup.consumer:type_name -> varve.meta.v1.StoredConsumerGroup
+	71, // 73: varve.meta.v1.SnapshotGroup.streams:type_name -> varve.meta.v1.StoredStreamsGroup
+	72, // 74: varve.meta.v1.SnapshotGroup.share:type_name -> varve.meta.v1.StoredShareGroup
+	52, // 75: varve.meta.v1.SnapshotTransactions.transactions:type_name -> varve.meta.v1.SnapshotTransaction
+	53, // 76: varve.meta.v1.SnapshotTransaction.partitions:type_name -> varve.meta.v1.SnapshotTransactionPartition
+	54, // 77: varve.meta.v1.SnapshotTransaction.groups:type_name -> varve.meta.v1.SnapshotTransactionGroup
+	19, // 78: varve.meta.v1.SnapshotTransactionGroup.offsets:type_name -> varve.meta.v1.CommittedOffset
+	79, // [79:79] is the sub-list for method output_type
+	79, // [79:79] is the sub-list for method input_type
+	79, // [79:79] is the sub-list for extension type_name
+	79, // [79:79] is the sub-list for extension extendee
+	0,  // [0:79] is the sub-list for field type_name
 }
 
 func init() { file_meta_proto_init() }
@@ -5391,8 +5476,9 @@ func file_meta_proto_init() {
 		(*Command_RenewJob)(nil),
 		(*Command_Recovered)(nil),
 		(*Command_ForgetNode)(nil),
+		(*Command_RaiseFeatureLevel)(nil),
 	}
-	file_meta_proto_msgTypes[36].OneofWrappers = []any{
+	file_meta_proto_msgTypes[37].OneofWrappers = []any{
 		(*SnapshotPart_Core)(nil),
 		(*SnapshotPart_Topics)(nil),
 		(*SnapshotPart_Groups)(nil),
@@ -5406,7 +5492,7 @@ func file_meta_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meta_proto_rawDesc), len(file_meta_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   52,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

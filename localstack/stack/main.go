@@ -1,5 +1,5 @@
-// Command stack runs a small Varve cluster on this machine as native processes: a MinIO store, three coordinators, two
-// ingest nodes in two zones, and a tiering worker. It starts them in order, each when those before it are ready, starts a process
+// Command stack runs a small Varve cluster on this machine as native processes: a MinIO store, three coordinators, a
+// tiering worker, and two ingest nodes in two zones. It starts them in order, each when those before it are ready, starts a process
 // again that ends by itself, and stops them in reverse on SIGTERM.
 //
 //	stack up     run until told to stop (make stack)

@@ -21,6 +21,18 @@ type stack struct {
 
 func (s *stack) pidFile() string { return filepath.Join(s.cluster.Dir, "stack.pid") }
 
+func (s *stack) environmentFile() string { return filepath.Join(s.cluster.Dir, "env") }
+
+// writeEnvironment leaves a file for shells that says where the cluster is.
+func (s *stack) writeEnvironment() error {
+	var text strings.Builder
+	for _, setting := range s.cluster.Environment {
+		name, value, _ := strings.Cut(setting, "=")
+		fmt.Fprintf(&text, "export %s='%s'\n", name, value)
+	}
+	return os.WriteFile(s.environmentFile(), []byte(text.String()), 0o600)
+}
+
 // up runs the cluster until ctx ends.
 func (s *stack) up(ctx context.Context) error {
 	if pid, running := s.running(); running {
@@ -37,9 +49,13 @@ func (s *stack) up(ctx context.Context) error {
 	if err := s.cluster.Up(ctx); err != nil {
 		return err
 	}
+	if err := s.writeEnvironment(); err != nil {
+		return err
+	}
 	ports := s.cluster.Ports
-	fmt.Printf("\nKafka at 127.0.0.1:%d and 127.0.0.1:%d, the bucket at http://127.0.0.1:%d (user %s, password %s).\nEnd it with ctrl-C or make stack-down.\n",
-		ports.KafkaA, ports.KafkaB, ports.MinIO, supervise.MinIOUser, supervise.MinIOPassword)
+	fmt.Printf("\nKafka at 127.0.0.1:%d and 127.0.0.1:%d, the bucket at http://127.0.0.1:%d (user %s, password %s).\n"+
+		"For varve's own commands, such as varve node list, in another terminal: source %s\nEnd it with ctrl-C or make stack-down.\n",
+		ports.KafkaA, ports.KafkaB, ports.MinIO, supervise.MinIOUser, supervise.MinIOPassword, s.environmentFile())
 	<-ctx.Done()
 	fmt.Println("stopping")
 	return nil
@@ -89,7 +105,7 @@ func (s *stack) status(ctx context.Context) error {
 		if err := p.Ready(ctx); err != nil {
 			state = err.Error()
 		}
-		fmt.Printf("%-12s %s\n", p.Name, state)
+		fmt.Printf("%-14s %s\n", p.Name, state)
 	}
 	return nil
 }

@@ -30,6 +30,9 @@ type Cluster struct {
 	Flags []string
 	Tell  io.Writer
 
+	// Environment is how tools and further processes find the cluster, NAME=value each; Prepare sets it.
+	Environment []string
+
 	MinIO, IngestA, IngestB, Tiering *Process
 	Coordinators                     []*Process
 }
@@ -53,9 +56,10 @@ func (c *Cluster) Processes() []*Process {
 	return slices.Concat(c.stages()...)
 }
 
-// stages are what is started together: a new metadata log begins when all coordinators are there.
+// stages are what is started together: a new metadata log begins when all coordinators are there. What is stopped last is started first: ingest
+// nodes that stop have the worker ship what they hold.
 func (c *Cluster) stages() [][]*Process {
-	return [][]*Process{{c.MinIO}, c.Coordinators, {c.IngestA}, {c.IngestB}, {c.Tiering}}
+	return [][]*Process{{c.MinIO}, c.Coordinators, {c.Tiering}, {c.IngestA}, {c.IngestB}}
 }
 
 // Prepare makes the directories and the processes; nothing is started.
@@ -85,6 +89,10 @@ func (c *Cluster) Prepare() error {
 	c.IngestA = c.role("ingest-a", "ingest", 3, 3, append([]string{"--kafka-addr", loopback(c.Ports.KafkaA), "--zone", "a"}, outside...)...)
 	c.IngestB = c.role("ingest-b", "ingest", 4, 4, append([]string{"--kafka-addr", loopback(c.Ports.KafkaB), "--zone", "b"}, outside...)...)
 	c.Tiering = c.role("tiering", "tiering", 5, -1, outside...)
+	c.Environment = []string{
+		"VARVE_BROKERS=" + loopback(c.Ports.KafkaA) + "," + loopback(c.Ports.KafkaB), "VARVE_BUCKET=" + c.bucket(), "VARVE_PEERS=" + strings.Join(peers, ","),
+		"VARVE_NATS_URL=" + strings.Join(urls, ","), "MINIO_ROOT_USER=" + MinIOUser, "MINIO_ROOT_PASSWORD=" + MinIOPassword,
+	}
 	for _, p := range c.Processes() {
 		p.Env = append(p.Env, "MINIO_ROOT_USER="+MinIOUser, "MINIO_ROOT_PASSWORD="+MinIOPassword)
 		p.Log, p.Tell = filepath.Join(c.Dir, "logs", p.Name+".log"), c.Tell
@@ -97,13 +105,17 @@ func (c *Cluster) role(name, role string, http, internal int, more ...string) *P
 	command := []string{
 		c.Binaries.Varve, role, "--data-dir", filepath.Join(c.Dir, name), "--http-addr", loopback(c.Ports.HTTP + http),
 		"--metalog", c.Metalog,
-		"--bucket", "minio://" + loopback(c.Ports.MinIO) + "/varve?secure=false&create=true",
+		"--bucket", c.bucket() + "&create=true",
 	}
 	if internal >= 0 {
 		command = append(command, "--internal-addr", loopback(c.Ports.Internal+internal))
 	}
 	command = append(append(command, more...), c.Flags...)
 	return &Process{Name: name, Command: command, Ready: HTTPReady("http://" + loopback(c.Ports.HTTP+http) + "/readyz")}
+}
+
+func (c *Cluster) bucket() string {
+	return "minio://" + loopback(c.Ports.MinIO) + "/varve?secure=false"
 }
 
 // Up starts the processes, each when those before it are ready.
@@ -117,7 +129,7 @@ func (c *Cluster) Up(ctx context.Context) error {
 				return err
 			}
 			if c.Tell != nil {
-				fmt.Fprintf(c.Tell, "%-12s ready, log in %s\n", p.Name, p.Log)
+				fmt.Fprintf(c.Tell, "%-14s ready, log in %s\n", p.Name, p.Log)
 			}
 		}
 	}

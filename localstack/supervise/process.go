@@ -55,7 +55,7 @@ func (p *Process) Start() {
 				return
 			}
 			if p.Tell != nil {
-				fmt.Fprintf(p.Tell, "%-12s ended: %v; see %s\n", p.Name, err, p.Log)
+				fmt.Fprintf(p.Tell, "%-14s ended: %v, and is started again; see %s\n", p.Name, err, p.Log)
 			}
 			if time.Since(began) > restartMax {
 				delay = restartMin

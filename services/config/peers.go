@@ -60,6 +60,18 @@ func (c *Config) validatePeers(role Role) error {
 	return nil
 }
 
+// Coordinators are the internal addresses where a tool asks for the leader: those of --peers, else the listener of a coordinator that is alone.
+func (c *Config) Coordinators() ([]string, error) {
+	if c.PeerList == "" {
+		return []string{c.InternalAddr}, nil
+	}
+	peers, err := election.ParsePeers(c.PeerList)
+	if err != nil {
+		return nil, &FieldError{Field: "peers", Value: c.PeerList, Reason: err.Error()}
+	}
+	return peers.Addresses(), nil
+}
+
 func isLoopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	ip := net.ParseIP(host)

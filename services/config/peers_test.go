@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
@@ -43,5 +44,23 @@ func TestPeersThatCannotBeAreNamed(t *testing.T) {
 	}
 	if err := (&Config{PeerList: three}).validatePeers(RoleServe); err == nil || !strings.Contains(err.Error(), "single node") {
 		t.Errorf("varve serve with peers: %v", err)
+	}
+}
+
+func TestToolsAskAllCoordinatorsOfTheList(t *testing.T) {
+	for _, row := range []struct{ peers, want string }{
+		{"", "127.0.0.1:9644"},
+		{"2=b:9644:6222,1=a:9644:6222", "a:9644 b:9644"},
+	} {
+		c := Config{InternalAddr: "127.0.0.1:9644", PeerList: row.peers}
+		got, err := c.Coordinators()
+		if err != nil || strings.Join(got, " ") != row.want {
+			t.Errorf("with --peers %q: %v, %v, want %s", row.peers, got, err, row.want)
+		}
+	}
+	c := Config{PeerList: "nonsense"}
+	var field *FieldError
+	if _, err := c.Coordinators(); !errors.As(err, &field) || field.Field != "peers" {
+		t.Errorf("got %v", err)
 	}
 }

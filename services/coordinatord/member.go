@@ -85,6 +85,7 @@ func NewMember(cfg MemberConfig) (m *Member, err error) {
 	m = &Member{cfg: cfg}
 	m.election, err = election.New(election.Config{
 		NodeID: cfg.NodeID, Peers: cfg.Peers, Caller: cfg.Caller, Self: m.self, Heard: m.heard, LogAnswers: m.logAnswers, Logger: cfg.Log,
+		FeatureLevel: meta.FeatureLevel,
 	})
 	return m, err
 }
@@ -280,6 +281,7 @@ func (m *Member) find(method string) rpc.Handler {
 // leaderConfig is that of a leader that takes over from whom the log names now. Whoever is named later was first.
 func (m *Member) leaderConfig() leader.Config {
 	c := m.cfg.Leader(m.replica.Load(), m.log)
+	c.PeersSupport = m.election.PeersSupport
 	former := m.self().Leader
 	c.LeaderAlive = func(_ context.Context, address string) bool { return address != former }
 	return c

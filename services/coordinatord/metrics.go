@@ -22,6 +22,7 @@ func observe(registry *prometheus.Registry, r *replica.Replica) {
 		gauge("varve_metadata_seq", "Sequence of the last metadata entry applied.", func(s *meta.State) float64 { return float64(s.Seq()) }),
 		gauge("varve_partitions", "Partitions of all topics.", func(s *meta.State) float64 { return float64(s.PartitionCount()) }),
 		gauge("varve_leader_epoch", "Epoch of the coordinator that leads.", func(s *meta.State) float64 { return float64(s.LeaderEpoch()) }),
+		gauge("varve_feature_level", "Level of what the metadata log may hold; it rises when everybody knows a higher one.", func(s *meta.State) float64 { return float64(s.FeatureLevel()) }),
 		gauge("varve_unshipped_bytes", "Bytes of sealed containers that wait to be shipped.", func(s *meta.State) float64 {
 			_, bytes := s.Waiting(s.TimeMillis())
 			return float64(bytes)

@@ -55,7 +55,7 @@ func (r *Registrar) propose(ctx context.Context, command *metapb.Command) (meta.
 func (r *Registrar) Renew(ctx context.Context) (lane.Registration, error) {
 	r.rollLog()
 	request := proto.CloneOf(r.Template)
-	request.Draining = r.leaves.Load()
+	request.Draining, request.FeatureLevel = r.leaves.Load(), meta.FeatureLevel
 	request.Incarnation = make([]byte, 16)
 	rand.Read(request.Incarnation)
 	for _, s := range r.HotLog.Segments() {

@@ -41,7 +41,7 @@ func newNode() *cobra.Command {
 func (f *nodeFlags) register(command *cobra.Command) {
 	registerBucket(&f.config, command)
 	flags := command.Flags()
-	flags.StringSliceVar(&f.coordinators, "coordinator", nil, "internal addresses of coordinators (default: --internal-addr)")
+	flags.StringSliceVar(&f.coordinators, "coordinator", nil, "internal addresses of coordinators (default: those of VARVE_PEERS, else --internal-addr)")
 	flags.BoolVar(&f.json, "json", false, "print JSON, one document a line")
 	flags.DurationVar(&f.timeout, "timeout", 15*time.Second, "how long to wait for the coordinator's answers")
 }
@@ -65,7 +65,9 @@ func (f *nodeFlags) ask(command *cobra.Command, do func(ctx context.Context, lea
 	client := rpc.NewClient(rpc.ClientConfig{Secret: cluster.Secret, ClusterID: cluster.ClusterID})
 	defer client.Close()
 	if len(f.coordinators) == 0 {
-		f.coordinators = []string{f.config.InternalAddr}
+		if f.coordinators, err = f.config.Coordinators(); err != nil {
+			return err
+		}
 	}
 	return do(ctx, replica.NewRemote(replica.RemoteConfig{Client: client, ClusterID: cluster.ClusterID, Addresses: f.coordinators}))
 }

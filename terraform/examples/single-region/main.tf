@@ -1,5 +1,5 @@
-# One cluster in one region: a VPC of its own over three zones, a bucket, one
-# coordinator, three ingest nodes, one tiering worker.
+# One cluster in one region: a VPC of its own over three zones, a bucket,
+# three coordinators, three ingest nodes, one tiering worker.
 
 terraform {
   required_version = ">= 1.9"
@@ -47,6 +47,11 @@ module "varve" {
   client_cidr_blocks  = ["10.20.0.0/16"] # the VPC itself; add the networks it is peered with
 
   tags = { service = "varve" }
+}
+
+output "coordinator_addresses" {
+  description = "Addresses of the coordinators, by their numbers."
+  value       = module.varve.coordinator_addresses
 }
 
 output "bootstrap_address" {

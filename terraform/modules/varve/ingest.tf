@@ -57,14 +57,16 @@ resource "aws_launch_template" "ingest" {
 }
 
 resource "aws_autoscaling_group" "ingest" {
-  name                      = "${var.name}-ingest"
-  min_size                  = var.ingest_count.min
-  desired_capacity          = var.ingest_count.desired
-  max_size                  = var.ingest_count.max
-  vpc_zone_identifier       = local.subnet_ids
-  target_group_arns         = [aws_lb_target_group.kafka.arn]
-  health_check_type         = "ELB"
-  health_check_grace_period = 180
+  name                = "${var.name}-ingest"
+  min_size            = var.ingest_count.min
+  desired_capacity    = var.ingest_count.desired
+  max_size            = var.ingest_count.max
+  vpc_zone_identifier = local.subnet_ids
+  target_group_arns   = [aws_lb_target_group.kafka.arn]
+
+  # A node that is not ready gets no new clients from the balancer, and that is all: nodes are also not ready while
+  # coordinators are away, and a group that replaced them for it would throw away their disks with what waits there.
+  health_check_type = "EC2"
 
   launch_template {
     id      = aws_launch_template.ingest.id
@@ -78,6 +80,7 @@ resource "aws_autoscaling_group" "ingest" {
     preferences {
       min_healthy_percentage = 100
       max_healthy_percentage = 150
+      instance_warmup        = 180 # to be ready: the group itself does not ask
     }
   }
 
@@ -97,6 +100,16 @@ resource "aws_autoscaling_group" "ingest" {
   }
 
   depends_on = [aws_iam_role_policy.bucket, aws_volume_attachment.coordinator]
+}
+
+# An instance that is to go waits in Terminating:Wait; it finds that out by itself (varve-drain in files/bootstrap.sh), stops Varve,
+# which drains, and is terminated when the time is over. Nothing has to be called for that, so no right and no way out are needed.
+resource "aws_autoscaling_lifecycle_hook" "drain" {
+  name                   = "drain"
+  autoscaling_group_name = aws_autoscaling_group.ingest.name
+  lifecycle_transition   = "autoscaling:EC2_INSTANCE_TERMINATING"
+  heartbeat_timeout      = var.ingest_drain_seconds + 90
+  default_result         = "CONTINUE"
 }
 
 resource "aws_lb" "kafka" {

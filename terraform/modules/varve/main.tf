@@ -13,6 +13,7 @@ locals {
   http_port     = 8080
   internal_port = 9644
   nats_port     = 4222
+  route_port    = 6222 # of the coordinators' NATS servers among themselves
 
   roles  = ["coordinator", "ingest", "tiering"]
   region = data.aws_region.current.region

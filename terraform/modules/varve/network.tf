@@ -7,17 +7,17 @@ data "aws_availability_zones" "available" {
 }
 
 data "aws_subnet" "coordinator" {
-  count = local.create_vpc ? 0 : 1
-  id    = var.subnet_ids[0]
+  count = local.create_vpc ? 0 : var.coordinator_count
+  id    = var.subnet_ids[count.index]
 }
 
 locals {
   create_vpc = var.vpc_id == null
   zones      = local.create_vpc ? slice(data.aws_availability_zones.available[0].names, 0, var.zone_count) : []
 
-  vpc_id           = local.create_vpc ? aws_vpc.this[0].id : var.vpc_id
-  subnet_ids       = local.create_vpc ? aws_subnet.private[*].id : var.subnet_ids
-  coordinator_zone = local.create_vpc ? local.zones[0] : data.aws_subnet.coordinator[0].availability_zone
+  vpc_id            = local.create_vpc ? aws_vpc.this[0].id : var.vpc_id
+  subnet_ids        = local.create_vpc ? aws_subnet.private[*].id : var.subnet_ids
+  coordinator_zones = local.create_vpc ? local.zones : data.aws_subnet.coordinator[*].availability_zone
 }
 
 resource "aws_vpc" "this" {

@@ -8,9 +8,14 @@ output "bucket" {
   value       = local.bucket_url
 }
 
-output "coordinator_address" {
-  description = "Fixed private address of the coordinator."
-  value       = aws_network_interface.coordinator.private_ip
+output "coordinator_addresses" {
+  description = "Fixed private addresses of the coordinators, by their numbers."
+  value       = { for number, n in aws_network_interface.coordinator : number => n.private_ip }
+}
+
+output "peers" {
+  description = "The coordinators, as --peers takes them; empty where there is one."
+  value       = local.peers
 }
 
 output "role_arns" {
@@ -34,6 +39,6 @@ output "subnet_ids" {
 }
 
 output "user_data" {
-  description = "User data of each role, for inspection and tests."
+  description = "User data of each coordinator and of the other roles, for inspection and tests."
   value       = local.user_data
 }

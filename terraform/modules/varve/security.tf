@@ -2,7 +2,9 @@
 #
 #   clients ───9092──▶ balancer ──9092, 8080 (health)──▶ ingest
 #   clients ───9092──────────────────────────────────▶ ingest      (advertised addresses are the nodes')
-#   ingest, tiering ──9644, 4222──▶ coordinator
+#   ingest, tiering ──9644, 4222──▶ coordinators
+#   coordinators ──9644, 6222 (NATS routes)──▶ coordinators
+#   coordinators ──9644──▶ ingest                                  (who has died, at once)
 #   ingest, tiering ──9644──▶ ingest                                (hot log reads)
 #   monitoring ──8080──▶ all roles
 #   all roles ──443──▶ S3 and whatever the binary comes from
@@ -16,7 +18,13 @@ resource "aws_security_group" "role" {
 }
 
 locals {
-  between_roles = {
+  between_coordinators = var.coordinator_count == 1 ? {} : {
+    coordinator-coordinator-internal = { from = "coordinator", to = "coordinator", port = local.internal_port }
+    coordinator-coordinator-routes   = { from = "coordinator", to = "coordinator", port = local.route_port }
+  }
+
+  between_roles = merge(local.between_coordinators, {
+    coordinator-ingest-internal  = { from = "coordinator", to = "ingest", port = local.internal_port }
     ingest-coordinator-internal  = { from = "ingest", to = "coordinator", port = local.internal_port }
     ingest-coordinator-nats      = { from = "ingest", to = "coordinator", port = local.nats_port }
     tiering-coordinator-internal = { from = "tiering", to = "coordinator", port = local.internal_port }
@@ -25,7 +33,7 @@ locals {
     tiering-ingest-internal      = { from = "tiering", to = "ingest", port = local.internal_port }
     balancer-ingest-kafka        = { from = "balancer", to = "ingest", port = local.kafka_port }
     balancer-ingest-health       = { from = "balancer", to = "ingest", port = local.http_port }
-  }
+  })
 
   client_networks = { for pair in setproduct(["ingest", "balancer"], var.client_cidr_blocks) : "${pair[0]}-${pair[1]}" => { to = pair[0], cidr = pair[1] } }
   # Keyed by place: a group's id may be unknown until it is created.

@@ -24,7 +24,7 @@ variable "vpc_id" {
 }
 
 variable "subnet_ids" {
-  description = "Private subnets of the existing VPC, one a zone, with a route to S3. The coordinator lives in the first and cannot move to another zone, as its volume cannot."
+  description = "Private subnets of the existing VPC, one a zone, with a route to S3. Coordinators live in the first of them, one in each, and cannot move to other zones, as their volumes cannot."
   type        = list(string)
   default     = []
 
@@ -167,7 +167,7 @@ variable "enable_session_manager" {
 }
 
 variable "metalog" {
-  description = "Where the metadata log lives: jetstream (the coordinator's volume) or bucket (a PUT per commit, no disk)."
+  description = "Where the metadata log lives: jetstream (a volume of each coordinator) or bucket (a PUT per commit, no disk)."
   type        = string
   default     = "jetstream"
 
@@ -179,14 +179,30 @@ variable "metalog" {
 
 # ---- sizes
 
+variable "coordinator_count" {
+  description = "Coordinators: 3, in three zones, of which any one may be lost, or 1. It is decided when the cluster is made: their list is part of every process's configuration and, with metalog jetstream, of where the log is."
+  type        = number
+  default     = 3
+
+  validation {
+    condition     = contains([1, 3], var.coordinator_count)
+    error_message = "coordinator_count must be 1 or 3."
+  }
+
+  validation {
+    condition     = (var.vpc_id == null ? var.zone_count : length(var.subnet_ids)) >= var.coordinator_count
+    error_message = "three coordinators need three zones: zone_count, or subnet_ids, of at least 3."
+  }
+}
+
 variable "coordinator_instance_type" {
-  description = "Instance type of the coordinator."
+  description = "Instance type of coordinators."
   type        = string
   default     = "m7g.large"
 }
 
 variable "coordinator_volume_size_gib" {
-  description = "Size of the coordinator's persistent volume."
+  description = "Size of each coordinator's persistent volume. With metalog bucket there is none."
   type        = number
   default     = 20
 
@@ -196,10 +212,20 @@ variable "coordinator_volume_size_gib" {
   }
 }
 
-variable "coordinator_private_ip" {
-  description = "Address of the coordinator in its subnet. Null lets AWS choose; it stays the same for the life of the cluster either way."
-  type        = string
-  default     = null
+variable "coordinator_private_ips" {
+  description = "Addresses of the coordinators in their subnets, in order. Empty lets AWS choose; they stay the same for the life of the cluster either way."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = contains([0, var.coordinator_count], length(var.coordinator_private_ips))
+    error_message = "coordinator_private_ips must be empty or name one address for each coordinator."
+  }
+
+  validation {
+    condition     = alltrue([for a in var.coordinator_private_ips : can(cidrnetmask("${a}/32"))]) && length(distinct(var.coordinator_private_ips)) == length(var.coordinator_private_ips)
+    error_message = "coordinator_private_ips must be IPv4 addresses, each once."
+  }
 }
 
 variable "ingest_instance_type" {
@@ -227,6 +253,17 @@ variable "ingest_volume" {
   validation {
     condition     = var.ingest_volume.size_gib >= 8 && var.ingest_volume.iops >= 3000 && var.ingest_volume.throughput_mib >= 125
     error_message = "ingest_volume must have size_gib >= 8, iops >= 3000 and throughput_mib >= 125, which are gp3's floors."
+  }
+}
+
+variable "ingest_drain_seconds" {
+  description = "How long an ingest node that is to go may take to send its clients elsewhere and to have shipped what its disk alone holds. Its instance is kept that long, and 90 s more, after the autoscaling group has chosen it."
+  type        = number
+  default     = 300
+
+  validation {
+    condition     = var.ingest_drain_seconds >= 10 && var.ingest_drain_seconds <= 7000 && floor(var.ingest_drain_seconds) == var.ingest_drain_seconds
+    error_message = "ingest_drain_seconds must be a whole number from 10 to 7000."
   }
 }
 

@@ -93,11 +93,21 @@ func attributeName(path *tftypes.AttributePath) string {
 }
 
 // A maker invents the computed values of one resource or data source. Label
-// tells resources of one type apart; address is what an interface was given.
+// tells resources of one type apart; address is what an interface was given;
+// zone is where it is, empty for nowhere in particular.
 type maker struct {
 	typeName string
 	label    string
 	address  string
+	zone     string
+}
+
+// subnetZone puts a subnet into the zone that the last letter of its id names.
+func subnetZone(id string) string {
+	if id == "" || !strings.Contains("abcdef", id[len(id)-1:]) {
+		return region + "a"
+	}
+	return region + id[len(id)-1:]
 }
 
 // newMaker takes the label from the attribute that names the resource.
@@ -116,6 +126,9 @@ func newMaker(typeName string, v tftypes.Value) maker {
 			m.label = s
 			break
 		}
+	}
+	if typeName == "aws_subnet" {
+		m.zone = subnetZone(text(fields["id"]))
 	}
 	var addresses []tftypes.Value
 	if a := fields["private_ips"]; a.IsKnown() && !a.IsNull() && a.As(&addresses) == nil && len(addresses) > 0 {
@@ -169,6 +182,8 @@ func (m maker) text(name string) string {
 		return accountID
 	case name == "partition":
 		return "aws"
+	case name == "availability_zone" && m.zone != "":
+		return m.zone
 	case name == "region", name == "availability_zone", short == "region":
 		return region
 	case name == "private_ip":

@@ -1,5 +1,5 @@
-# Renders the module's user data for a machine that plays all three instances:
-# the coordinator's address is on loopback, the others' come from a metadata
+# Renders the module's user data for a machine that plays all instances: the
+# coordinators' addresses are on loopback, the others' come from a metadata
 # server that userdata_test.sh runs.
 
 terraform {
@@ -16,13 +16,14 @@ terraform {
 module "varve" {
   source = "../../modules/varve"
 
-  bucket_name            = "example-varve-log"
-  varve_binary_url       = "s3://example-artifacts/varve"
-  varve_binary_sha256    = "0000000000000000000000000000000000000000000000000000000000000000"
-  coordinator_private_ip = "127.0.31.1"
+  bucket_name             = "example-varve-log"
+  varve_binary_url        = "s3://example-artifacts/varve"
+  varve_binary_sha256     = "0000000000000000000000000000000000000000000000000000000000000000"
+  coordinator_private_ips = ["127.0.31.1", "127.0.31.2", "127.0.31.3"]
+  ingest_drain_seconds    = 20
 }
 
 output "user_data" {
-  description = "User data of each role."
+  description = "User data of each coordinator and of the other roles."
   value       = module.varve.user_data
 }

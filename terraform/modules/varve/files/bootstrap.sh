@@ -10,13 +10,15 @@ umask 022
 
 : "${VARVE_ROOT:=}"
 : "${VARVE_IMDS_ENDPOINT:=http://169.254.169.254}"
-: "${VARVE_STEPS=create_user mount_data fetch_binary write_config write_unit start_service}"
+: "${VARVE_STEPS=create_user mount_data fetch_binary write_config write_unit write_drain start_service}"
 
 # The paths as the service sees them.
 data_dir="$VARVE_ROOT/var/lib/varve"
 binary="$VARVE_ROOT/usr/local/bin/varve"
 config="$VARVE_ROOT/etc/varve/varve.yaml"
 unit="$VARVE_ROOT/etc/systemd/system/varve.service"
+drain="$VARVE_ROOT/usr/local/bin/varve-drain"
+drain_unit="$VARVE_ROOT/etc/systemd/system/varve-drain.service"
 fstab="$VARVE_ROOT/etc/fstab"
 
 say() { echo "varve bootstrap: $*" >&2; }
@@ -95,17 +97,20 @@ write_config() {
     echo "bucket: \"$VARVE_BUCKET_URL\""
     echo "http-addr: \"$address:$VARVE_HTTP_PORT\""
     echo "zone: \"$zone\""
+    [ -z "$VARVE_COORDINATORS" ] || echo "peers: \"$VARVE_COORDINATORS\""
     case "$VARVE_ROLE" in
       coordinator)
         echo "internal-addr: \"$address:$VARVE_INTERNAL_PORT\""
         echo "metalog: \"$VARVE_METALOG_KIND\""
         echo "nats-addr: \"$address:$VARVE_NATS_PORT\""
+        [ -z "$VARVE_COORDINATOR_NUMBER" ] || echo "node-id: $VARVE_COORDINATOR_NUMBER"
         ;;
       ingest)
         echo "internal-addr: \"$address:$VARVE_INTERNAL_PORT\""
         echo "nats-url: \"$VARVE_COORDINATOR_NATS\""
         echo "kafka-addr: \"$address:$VARVE_KAFKA_PORT\""
         echo "advertised-addr: \"$address:$VARVE_KAFKA_PORT\""
+        echo "drain-timeout: ${VARVE_DRAIN_SECONDS}s"
         ;;
       tiering)
         echo "nats-url: \"$VARVE_COORDINATOR_NATS\""
@@ -135,7 +140,7 @@ User=varve
 Group=varve
 Restart=always
 RestartSec=2
-TimeoutStopSec=90
+TimeoutStopSec=$VARVE_STOP_SECONDS
 LimitNOFILE=1048576
 NoNewPrivileges=true
 ProtectSystem=strict
@@ -155,9 +160,48 @@ UNIT
   mv "$unit.partial" "$unit"
 }
 
+# write_drain has an ingest node stop when its autoscaling group has chosen the
+# instance to go. The group's lifecycle hook keeps the instance meanwhile.
+write_drain() {
+  [ "$VARVE_ROLE" = ingest ] || return 0
+  cat >"$drain.partial" <<'DRAIN'
+#!/bin/bash
+# Waits until the instance's autoscaling group wants it to end, and stops Varve, which drains.
+set -u
+imds=${VARVE_IMDS_ENDPOINT:-http://169.254.169.254}
+wanted_state() {
+  local token
+  token=$(curl -fsS --max-time 5 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "$imds/latest/api/token") &&
+    curl -fsS --max-time 5 -H "X-aws-ec2-metadata-token: $token" "$imds/latest/meta-data/autoscaling/target-lifecycle-state"
+}
+until [ "$(wanted_state 2>/dev/null)" = Terminated ]; do
+  sleep "${VARVE_DRAIN_POLL_SECONDS:-5}"
+done
+echo "the autoscaling group ends this instance: stopping Varve"
+exec systemctl stop varve.service
+DRAIN
+  chmod 0755 "$drain.partial"
+  mv "$drain.partial" "$drain"
+  cat >"$drain_unit.partial" <<UNIT
+[Unit]
+Description=Stops Varve before its autoscaling group ends the instance
+After=network-online.target
+
+[Service]
+ExecStart=$drain
+Restart=on-failure
+RestartSec=5
+
+[Install]
+WantedBy=multi-user.target
+UNIT
+  mv "$drain_unit.partial" "$drain_unit"
+}
+
 start_service() {
   systemctl daemon-reload
   systemctl enable --now varve.service
+  [ "$VARVE_ROLE" != ingest ] || systemctl enable --now varve-drain.service
 }
 
 for step in $VARVE_STEPS; do

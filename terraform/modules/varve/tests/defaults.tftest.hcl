@@ -47,8 +47,16 @@ run "no_public_ingress" {
     error_message = "roles reach each other by group, not by address"
   }
   assert {
-    condition     = toset([for r in values(aws_vpc_security_group_ingress_rule.between_roles) : r.from_port if r.security_group_id == aws_security_group.role["coordinator"].id]) == toset([4222, 9644])
-    error_message = "the coordinator listens on NATS and the internal port alone"
+    condition     = toset([for r in values(aws_vpc_security_group_ingress_rule.between_roles) : r.from_port if r.security_group_id == aws_security_group.role["coordinator"].id]) == toset([4222, 6222, 9644])
+    error_message = "coordinators listen on NATS, its routes and the internal port alone"
+  }
+  assert {
+    condition     = [for r in values(aws_vpc_security_group_ingress_rule.between_roles) : r.referenced_security_group_id if r.from_port == 6222] == [aws_security_group.role["coordinator"].id]
+    error_message = "coordinators alone reach each other's NATS routes"
+  }
+  assert {
+    condition     = toset(keys(aws_vpc_security_group_ingress_rule.between_roles)) == toset(keys(aws_vpc_security_group_egress_rule.between_roles))
+    error_message = "what one role may take from another, that one may send"
   }
   assert {
     condition     = length([for r in values(aws_vpc_security_group_ingress_rule.between_roles) : r if r.security_group_id == aws_security_group.role["tiering"].id]) == 0
@@ -68,24 +76,26 @@ run "volumes" {
   command = plan
 
   assert {
-    condition     = aws_ebs_volume.coordinator.encrypted && aws_ebs_volume.coordinator.type == "gp3"
-    error_message = "the coordinator's volume is an encrypted gp3"
+    condition     = alltrue([for v in values(aws_ebs_volume.coordinator) : v.encrypted && v.type == "gp3"]) && keys(aws_ebs_volume.coordinator) == ["1", "2", "3"]
+    error_message = "each coordinator's volume is an encrypted gp3"
   }
   assert {
-    condition     = aws_volume_attachment.coordinator.volume_id == aws_ebs_volume.coordinator.id && aws_volume_attachment.coordinator.instance_id == aws_instance.coordinator.id
-    error_message = "the coordinator's volume is attached to the coordinator"
+    condition     = alltrue([for number, a in aws_volume_attachment.coordinator : a.volume_id == aws_ebs_volume.coordinator[number].id && a.instance_id == aws_instance.coordinator[number].id])
+    error_message = "each coordinator has its own volume attached"
   }
   assert {
-    condition     = aws_ebs_volume.coordinator.availability_zone == aws_subnet.private[0].availability_zone && aws_network_interface.coordinator.subnet_id == aws_subnet.private[0].id
-    error_message = "the coordinator's volume and network interface are in one zone"
+    condition = alltrue([for i, number in ["1", "2", "3"] :
+      aws_ebs_volume.coordinator[number].availability_zone == aws_subnet.private[i].availability_zone && aws_network_interface.coordinator[number].subnet_id == aws_subnet.private[i].id
+    ])
+    error_message = "a coordinator's volume and network interface are in one zone, each coordinator's in another"
   }
   assert {
     condition     = alltrue([for d in concat(aws_launch_template.ingest.block_device_mappings, aws_launch_template.tiering.block_device_mappings) : d.ebs[0].encrypted == "true"])
     error_message = "volumes of ingest and tiering instances are encrypted"
   }
   assert {
-    condition     = aws_instance.coordinator.root_block_device[0].encrypted
-    error_message = "the coordinator's root volume is encrypted"
+    condition     = alltrue([for i in values(aws_instance.coordinator) : i.root_block_device[0].encrypted])
+    error_message = "the coordinators' root volumes are encrypted"
   }
 }
 
@@ -93,28 +103,28 @@ run "instances" {
   command = plan
 
   assert {
-    condition     = alltrue([for m in [aws_instance.coordinator.metadata_options[0], aws_launch_template.ingest.metadata_options[0], aws_launch_template.tiering.metadata_options[0]] : m.http_tokens == "required" && m.http_put_response_hop_limit == 1])
+    condition     = alltrue([for m in concat([for i in values(aws_instance.coordinator) : i.metadata_options[0]], [aws_launch_template.ingest.metadata_options[0], aws_launch_template.tiering.metadata_options[0]]) : m.http_tokens == "required" && m.http_put_response_hop_limit == 1])
     error_message = "metadata needs a session token (IMDSv2) and is not reached through a hop"
   }
   assert {
-    condition     = aws_instance.coordinator.iam_instance_profile == aws_iam_instance_profile.this["coordinator"].name && aws_launch_template.ingest.iam_instance_profile[0].name == aws_iam_instance_profile.this["ingest"].name && aws_launch_template.tiering.iam_instance_profile[0].name == aws_iam_instance_profile.this["tiering"].name
+    condition     = alltrue([for i in values(aws_instance.coordinator) : i.iam_instance_profile == aws_iam_instance_profile.this["coordinator"].name]) && aws_launch_template.ingest.iam_instance_profile[0].name == aws_iam_instance_profile.this["ingest"].name && aws_launch_template.tiering.iam_instance_profile[0].name == aws_iam_instance_profile.this["tiering"].name
     error_message = "each role has its own profile"
   }
   assert {
-    condition     = aws_launch_template.ingest.vpc_security_group_ids == toset([aws_security_group.role["ingest"].id]) && aws_launch_template.tiering.vpc_security_group_ids == toset([aws_security_group.role["tiering"].id]) && aws_network_interface.coordinator.security_groups == toset([aws_security_group.role["coordinator"].id])
+    condition     = aws_launch_template.ingest.vpc_security_group_ids == toset([aws_security_group.role["ingest"].id]) && aws_launch_template.tiering.vpc_security_group_ids == toset([aws_security_group.role["tiering"].id]) && alltrue([for n in values(aws_network_interface.coordinator) : n.security_groups == toset([aws_security_group.role["coordinator"].id])])
     error_message = "each role is in its own security group and no other"
   }
   assert {
-    condition     = aws_autoscaling_group.ingest.min_size == 2 && aws_autoscaling_group.ingest.health_check_type == "ELB" && aws_autoscaling_group.ingest.target_group_arns == toset([aws_lb_target_group.kafka.arn])
-    error_message = "ingest nodes are registered with the balancer and replaced when it finds them unwell"
+    condition     = aws_autoscaling_group.ingest.min_size == 2 && aws_autoscaling_group.ingest.health_check_type == "EC2" && aws_autoscaling_group.ingest.target_group_arns == toset([aws_lb_target_group.kafka.arn])
+    error_message = "ingest nodes are registered with the balancer, and not replaced, with their disks, because they are not ready"
   }
   assert {
     condition     = alltrue([for u in values(output.user_data) : length(u) < 16384])
     error_message = "user data fits EC2's 16 KiB"
   }
   assert {
-    condition     = strcontains(output.user_data["ingest"], "nats://${aws_network_interface.coordinator.private_ip}:4222") && strcontains(output.user_data["tiering"], "nats://${aws_network_interface.coordinator.private_ip}:4222")
-    error_message = "ingest and tiering are told the coordinator's fixed address"
+    condition     = alltrue([for number, a in aws_cloudwatch_metric_alarm.coordinator : a.dimensions.InstanceId == aws_instance.coordinator[number].id && a.alarm_actions == toset(["arn:aws:automate:eu-central-1:ec2:reboot"])])
+    error_message = "a coordinator whose operating system hangs is started again"
   }
   assert {
     condition     = alltrue([for u in values(output.user_data) : strcontains(u, "s3://test-varve-log/varve?region=") && strcontains(u, var.varve_binary_sha256)])

@@ -2,7 +2,7 @@
 
 variables {
   vpc_id                    = "vpc-0123456789abcdef0"
-  subnet_ids                = ["subnet-0aaaaaaaaaaaaaaaa", "subnet-0bbbbbbbbbbbbbbbb"]
+  subnet_ids                = ["subnet-0aaaaaaaaaaaaaaaa", "subnet-0bbbbbbbbbbbbbbbb", "subnet-0cccccccccccccccc"]
   bucket_name               = "shared-bucket"
   create_bucket             = false
   varve_binary_url          = "s3://test-artifacts/varve"
@@ -27,7 +27,7 @@ run "they_are_used" {
   command = plan
 
   assert {
-    condition     = aws_network_interface.coordinator.subnet_id == var.subnet_ids[0] && aws_autoscaling_group.ingest.vpc_zone_identifier == toset(var.subnet_ids) && aws_autoscaling_group.tiering.vpc_zone_identifier == toset(var.subnet_ids) && aws_lb.kafka.subnets == toset(var.subnet_ids)
+    condition     = tolist([for n in values(aws_network_interface.coordinator) : n.subnet_id]) == var.subnet_ids && aws_autoscaling_group.ingest.vpc_zone_identifier == toset(var.subnet_ids) && aws_autoscaling_group.tiering.vpc_zone_identifier == toset(var.subnet_ids) && aws_lb.kafka.subnets == toset(var.subnet_ids)
     error_message = "instances and balancer are in the given subnets"
   }
   assert {
@@ -35,8 +35,8 @@ run "they_are_used" {
     error_message = "security groups and targets are in the given VPC"
   }
   assert {
-    condition     = aws_ebs_volume.coordinator.availability_zone == data.aws_subnet.coordinator[0].availability_zone
-    error_message = "the coordinator's volume is in its subnet's zone"
+    condition     = [for v in values(aws_ebs_volume.coordinator) : v.availability_zone] == ["eu-central-1a", "eu-central-1b", "eu-central-1c"]
+    error_message = "each coordinator's volume is in its subnet's zone"
   }
   assert {
     condition     = toset([for r in values(aws_vpc_security_group_ingress_rule.client_group) : r.security_group_id]) == toset([aws_security_group.role["ingest"].id, aws_security_group.role["balancer"].id]) && alltrue([for r in values(aws_vpc_security_group_ingress_rule.client_group) : r.referenced_security_group_id == "sg-0clients000000000" && r.from_port == 9092])
@@ -49,5 +49,39 @@ run "they_are_used" {
   assert {
     condition     = startswith(output.bucket, "s3://shared-bucket/varve?region=")
     error_message = "the given bucket is used"
+  }
+}
+
+run "two_subnets_of_one_zone" {
+  command = plan
+
+  variables {
+    subnet_ids = ["subnet-0aaaaaaaaaaaaaaaa", "subnet-0bbbbbbbbbbbbbbbb", "subnet-1bbbbbbbbbbbbbbbb"]
+  }
+
+  expect_failures = [aws_network_interface.coordinator]
+}
+
+run "two_subnets_for_three_coordinators" {
+  command = plan
+
+  variables {
+    subnet_ids = ["subnet-0aaaaaaaaaaaaaaaa", "subnet-0bbbbbbbbbbbbbbbb"]
+  }
+
+  expect_failures = [var.coordinator_count]
+}
+
+run "one_coordinator_in_two_subnets" {
+  command = plan
+
+  variables {
+    subnet_ids        = ["subnet-0aaaaaaaaaaaaaaaa", "subnet-0bbbbbbbbbbbbbbbb"]
+    coordinator_count = 1
+  }
+
+  assert {
+    condition     = [for n in values(aws_network_interface.coordinator) : n.subnet_id] == ["subnet-0aaaaaaaaaaaaaaaa"]
+    error_message = "one coordinator lives in the first subnet"
   }
 }

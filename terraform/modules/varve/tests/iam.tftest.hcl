@@ -87,7 +87,7 @@ run "kms_key_and_session_manager" {
     error_message = "roles may use that key and no other"
   }
   assert {
-    condition     = aws_ebs_volume.coordinator.kms_key_id == var.kms_key_arn && one(one(aws_s3_bucket_server_side_encryption_configuration.this[0].rule).apply_server_side_encryption_by_default).sse_algorithm == "aws:kms"
+    condition     = alltrue([for v in values(aws_ebs_volume.coordinator) : v.kms_key_id == var.kms_key_arn]) && one(one(aws_s3_bucket_server_side_encryption_configuration.this[0].rule).apply_server_side_encryption_by_default).sse_algorithm == "aws:kms"
     error_message = "bucket and volume are encrypted with the key"
   }
   assert {

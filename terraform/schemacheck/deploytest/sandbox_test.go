@@ -1,6 +1,6 @@
-//go:build userdata
+//go:build deploy
 
-package userdatatest
+package deploytest
 
 import (
 	"context"
@@ -8,27 +8,38 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
-// The addresses that play the three instances. All of 127.0.0.0/8 is local on
-// Linux; the coordinator's is also in tests/render/main.tf.
-var addresses = map[string]string{
-	"coordinator": "127.0.31.1",
-	"ingest":      "127.0.31.2",
-	"tiering":     "127.0.31.3",
+// An instance is what a script of the user data is run on.
+type instance struct {
+	name, role, address, zone string
 }
 
-const zone = "eu-central-1b"
+// The instances. All of 127.0.0.0/8 is local on Linux; the coordinators'
+// addresses are also in tests/render/main.tf.
+var (
+	coordinators = []instance{
+		{"coordinator-1", "coordinator", "127.0.31.1", "eu-central-1a"},
+		{"coordinator-2", "coordinator", "127.0.31.2", "eu-central-1b"},
+		{"coordinator-3", "coordinator", "127.0.31.3", "eu-central-1c"},
+	}
+	// An autoscaling group makes as many as it likes of one script.
+	ingestA = instance{"ingest", "ingest", "127.0.31.11", "eu-central-1a"}
+	ingestB = instance{"ingest", "ingest", "127.0.31.12", "eu-central-1b"}
+	tiering = instance{"tiering", "tiering", "127.0.31.21", "eu-central-1c"}
+)
 
-// userData returns each role's script as EC2 would get it: out of the planned
-// instance and launch templates, decoded.
+// userData returns the scripts as EC2 would get them, by instances' names: out
+// of the planned instances and launch templates, decoded.
 func userData(t *testing.T) map[string]string {
 	t.Helper()
 	path := os.Getenv("USERDATA_PLAN")
@@ -45,6 +56,7 @@ func userData(t *testing.T) map[string]string {
 				Children []struct {
 					Resources []struct {
 						Type, Name string
+						Index      any
 						Values     map[string]any
 					}
 				} `json:"child_modules"`
@@ -66,23 +78,29 @@ func userData(t *testing.T) map[string]string {
 			if err != nil || len(script) == 0 {
 				t.Fatalf("user data of %s.%s is %q: %v", r.Type, r.Name, coded, err)
 			}
-			scripts[r.Name] = string(script)
+			name := r.Name
+			if r.Index != nil {
+				name += fmt.Sprintf("-%v", r.Index)
+			}
+			scripts[name] = string(script)
 		}
 	}
-	if len(scripts) != len(addresses) {
-		t.Fatalf("plan has user data for %d roles, expected %d", len(scripts), len(addresses))
+	if len(scripts) != len(configs) {
+		t.Fatalf("plan has %d scripts of user data, expected %d", len(scripts), len(configs))
 	}
 	return scripts
 }
 
 // metadataService answers as version 2 of the instance metadata service does:
 // nothing without a session token.
-func metadataService(t *testing.T, address string) string {
+// An instance learns from it where it is, and what its autoscaling group wants of it.
+func metadataService(t *testing.T, at instance, wanted func() string) string {
 	t.Helper()
 	const token = "session-token"
-	values := map[string]string{
-		"/latest/meta-data/local-ipv4":                  address,
-		"/latest/meta-data/placement/availability-zone": zone,
+	values := map[string]func() string{
+		"/latest/meta-data/local-ipv4":                         func() string { return at.address },
+		"/latest/meta-data/placement/availability-zone":        func() string { return at.zone },
+		"/latest/meta-data/autoscaling/target-lifecycle-state": wanted,
 	}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/latest/api/token" {
@@ -100,39 +118,50 @@ func metadataService(t *testing.T, address string) string {
 		case !ok:
 			w.WriteHeader(http.StatusNotFound)
 		default:
-			_, _ = w.Write([]byte(value))
+			_, _ = w.Write([]byte(value()))
 		}
 	}))
 	t.Cleanup(s.Close)
 	return s.URL
 }
 
-// A sandbox is one role's file system root, with the settings that differ from
-// an instance's.
+// A sandbox is one instance's file system root, with the settings that differ
+// from a real one's.
 type sandbox struct {
-	role   string
+	instance
 	root   string
 	script string
 	env    []string
+	wanted atomic.Pointer[string] // by the autoscaling group
+	asked  atomic.Int64           // how often the instance has asked for that
 }
 
-func newSandbox(t *testing.T, role, script, binary string) *sandbox {
+func newSandbox(t *testing.T, at instance, binary string) *sandbox {
 	t.Helper()
+	script := userData(t)[at.name]
+	if script == "" {
+		t.Fatalf("the plan has no user data of %s", at.name)
+	}
 	content, err := os.ReadFile(binary)
 	if err != nil {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256(content)
 	dir := t.TempDir()
-	s := &sandbox{role: role, root: filepath.Join(dir, "root"), script: filepath.Join(dir, "userdata.sh")}
+	s := &sandbox{instance: at, root: filepath.Join(dir, "root"), script: filepath.Join(dir, "userdata.sh")}
+	inService := "InService"
+	s.wanted.Store(&inService)
 	if err := os.WriteFile(s.script, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	s.env = []string{
 		"PATH=" + os.Getenv("PATH"),
 		"VARVE_ROOT=" + s.root,
-		"VARVE_IMDS_ENDPOINT=" + metadataService(t, addresses[role]),
-		"VARVE_STEPS=fetch_binary write_config write_unit",
+		"VARVE_IMDS_ENDPOINT=" + metadataService(t, at, func() string {
+			s.asked.Add(1)
+			return *s.wanted.Load()
+		}),
+		"VARVE_STEPS=fetch_binary write_config write_unit write_drain",
 		"VARVE_BINARY_URL=file://" + binary,
 		"VARVE_BINARY_SHA256=" + hex.EncodeToString(sum[:]),
 	}
@@ -156,16 +185,22 @@ func (s *sandbox) read(t *testing.T, path string) string {
 	return string(content)
 }
 
-// command returns the command line that systemd would run.
-func (s *sandbox) command(t *testing.T) []string {
+// unit returns a setting of a systemd unit.
+func (s *sandbox) unit(t *testing.T, name, setting string) string {
 	t.Helper()
-	for line := range strings.Lines(s.read(t, "etc/systemd/system/varve.service")) {
-		if rest, ok := strings.CutPrefix(line, "ExecStart="); ok {
-			return strings.Fields(rest)
+	for line := range strings.Lines(s.read(t, "etc/systemd/system/"+name+".service")) {
+		if rest, ok := strings.CutPrefix(line, setting+"="); ok {
+			return strings.TrimSpace(rest)
 		}
 	}
-	t.Fatal("the unit has no ExecStart")
-	return nil
+	t.Fatalf("unit %s has no %s", name, setting)
+	return ""
+}
+
+// command returns the command line that systemd would run.
+func (s *sandbox) command(t *testing.T, unit string) []string {
+	t.Helper()
+	return strings.Fields(s.unit(t, unit, "ExecStart"))
 }
 
 // fakeBinary is an executable that prints its arguments and its configuration.
