@@ -91,8 +91,8 @@ func (m *Remote) call(ctx context.Context, method string, request func(epoch uin
 			case err == nil:
 				m.address.Store(&address)
 				return epoch, nil
-			case errors.Is(err, ErrBusy), errors.Is(err, rpc.ErrOverloaded):
-				return epoch, err
+			case errors.Is(err, ErrBusy), errors.Is(err, rpc.ErrOverloaded), errors.Is(err, rpc.ErrTooLarge), errors.Is(err, rpc.ErrBadRequest):
+				return epoch, err // no other leader would say otherwise
 			}
 			// Who did not answer may be asleep, and succeeded meanwhile: the next question goes to whom the log or the bus names.
 			m.address.Store(nil)

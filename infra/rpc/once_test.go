@@ -153,3 +153,13 @@ func TestNamesAreGivenOnceAlsoAfterALateAnswer(t *testing.T) {
 		}
 	}
 }
+
+func TestAFirstCallMayBeLarge(t *testing.T) {
+	s := serve(t, ServerConfig{}, echo)
+	for range 20 {
+		text := strings.Repeat("x", 2<<20)
+		if got, err := call(client(t, "secret"), s.Addr(), "echo", text); err != nil || got != "re: "+text {
+			t.Fatalf("%d bytes, %v", len(got), err)
+		}
+	}
+}

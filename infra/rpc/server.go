@@ -201,15 +201,21 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.Method == http.MethodPost {
-		// Before all else that may refuse it: whoever is refused calls again under another name, and no copy of this call may be
-		// executed then.
+		if r.ContentLength > s.cfg.MaxBodyBytes {
+			s.refuse(w, r, fmt.Errorf("%w: %d bytes, at most %d are taken", ErrTooLarge, r.ContentLength, s.cfg.MaxBodyBytes))
+			return
+		}
+		// Before all else that may refuse it once and not again: whoever is refused calls again under another name, and no copy of this
+		// call may be executed then.
 		name, err := parseCallName(r.Header.Get(callHeader))
 		if err == nil {
 			err = s.once.admit(name)
 		}
 		switch {
 		case errors.Is(err, ErrOtherIncarnation):
-			WriteError(w, err) // as a caller's first call does
+			// As a caller's first call does. It is to read the answer, so its body is taken: a connection with unread bytes is reset.
+			_, _ = io.CopyN(io.Discard, r.Body, s.cfg.MaxBodyBytes)
+			WriteError(w, err)
 			return
 		case err != nil:
 			s.refuse(w, r, err)
@@ -238,12 +244,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) call(w http.ResponseWriter, r *http.Request, h Handler) {
 	length := r.ContentLength
-	switch {
-	case length < 0:
+	if length < 0 {
 		s.refuse(w, r, fmt.Errorf("%w: no Content-Length", ErrBadRequest))
-		return
-	case length > s.cfg.MaxBodyBytes:
-		s.refuse(w, r, fmt.Errorf("%w: %d bytes, at most %d are taken", ErrTooLarge, length, s.cfg.MaxBodyBytes))
 		return
 	}
 	defer s.bytes.Add(-length)
