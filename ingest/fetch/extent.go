@@ -66,6 +66,7 @@ type extent struct {
 	owned   []*buffer
 	err     error
 	done    bool
+	settled bool // its goroutine has ended, and what it brought may be looked at
 }
 
 // end is the position after the extent.

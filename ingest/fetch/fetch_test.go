@@ -483,3 +483,21 @@ func TestResponsesThatAreNotReleasedLeaveRoomForOthers(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatComesBeforeIsWaitedForThoughLaterBytesAreThere(t *testing.T) {
+	w := newWorld(t, fetch.Config{})
+	tp := partition(w.cluster.CreateTopic(t, "a", "local", 1), 0)
+	w.produce(tp, 1000, "first")
+	w.ship()
+	w.produce(tp, 1000, "second")
+	w.ship()
+	first, _ := w.locate(tp, 0)
+	// Much longer than the grace that others get once something has arrived.
+	w.bucket.SetRules(faulty.Rule{Ops: faulty.Get, Key: func(key string) bool { return key == first.Key() }, Latency: faulty.Latency{Median: 50 * time.Millisecond}})
+	r := w.reader.Read(t.Context(), &fetch.Request{
+		Partitions: []fetch.PartitionRead{{TopicPartition: tp, MaxBytes: 1 << 20, LeaderEpoch: -1}}, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: patience,
+	})
+	defer r.Release()
+	values, _ := records(t, &r.Partitions[0], 0)
+	w.expect(values, []string{"first", "second"})
+}

@@ -63,12 +63,11 @@ func (c *cursor) remote() bool {
 	return first != nil && !first.local
 }
 
-// awaitRemote waits until all have finished, or there is enough and a grace has passed, or time is over, of which it returns false.
+// awaitRemote waits until all have finished, or there is enough to answer with and a grace has passed, or time is over, of which it returns false.
 func (f *reading) awaitRemote(ctx context.Context, finished <-chan *extent, running *int) (inTime bool) {
 	wait := max(time.Until(f.deadline), f.reader.config.RemoteWait)
-	arrived := f.bytes
-	hasEnough := func() bool { return arrived >= f.wanted() }
-	if hasEnough() {
+	hasEnough := f.bytes >= f.wanted()
+	if hasEnough {
 		wait = f.reader.config.RemoteGrace
 	}
 	timer := time.NewTimer(wait)
@@ -78,18 +77,36 @@ func (f *reading) awaitRemote(ctx context.Context, finished <-chan *extent, runn
 		case e := <-finished:
 			*running--
 			f.settleRemote(e)
-			before := hasEnough()
-			arrived += len(e.records)
-			if !before && hasEnough() {
+			e.settled = true
+			if !hasEnough && f.bytes+f.arrived() >= f.wanted() {
+				hasEnough = true
 				timer.Reset(f.reader.config.RemoteGrace)
 			}
 		case <-timer.C:
-			return hasEnough()
+			return hasEnough
 		case <-ctx.Done():
 			return true
 		}
 	}
 	return true
+}
+
+// arrived is how many bytes of remote extents can be taken as it is: those behind one that has not come are of no use yet.
+func (f *reading) arrived() (bytes int) {
+	for i := range f.cursors {
+		c := &f.cursors[i]
+		if !c.remote() {
+			continue
+		}
+		for k := range c.extents {
+			e := &c.extents[k]
+			if !e.made() && (!e.settled || !e.done || e.err != nil) {
+				break
+			}
+			bytes += len(e.records)
+		}
+	}
+	return bytes
 }
 
 // settleRemote takes over an extent from its goroutine.
