@@ -217,7 +217,7 @@ func (l *load) checkRecovered(t *testing.T, content map[int32][]*kgo.Record, rep
 				t.Errorf("%s: %q is at %s and at %d@%d", l.topic, r.Value, other, partition, r.Offset)
 			}
 			places[string(r.Value)] = fmt.Sprintf("%d@%d", partition, r.Offset)
-			ends[partition] = max(ends[partition], r.Offset+1)
+			ends[partition] = max(ends[partition], r.Offset) // the last marks the end, and was given the next offset
 		}
 	}
 	lost := func(partition int32, offset int64) bool {
