@@ -133,3 +133,24 @@ func TestTheLeadMovesBeforeAServerEnds(t *testing.T) {
 		t.Error("the others had to elect a leader")
 	}
 }
+
+// TestAReadEndsWhereNobodyAnswers: one server of three does not lead, and does not say so either.
+func TestAReadEndsWhereNobodyAnswers(t *testing.T) {
+	t.Parallel()
+	servers, conns := startCluster(t, 3)
+	log := openReplicated(t, conns[0])
+	if err := log.Append(t.Context(), 1, []byte("entry"), metalog.Ordinary); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := log.StepAside(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, server := range servers[1:] {
+		server.Shutdown()
+	}
+	if _, err := log.readFromLeader(ctx, 1); err == nil || ctx.Err() != nil {
+		t.Errorf("read: %v, context %v", err, ctx.Err())
+	}
+}

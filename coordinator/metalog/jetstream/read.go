@@ -18,7 +18,8 @@ import (
 const (
 	batchEntries = 512
 	batchBytes   = 4 << 20
-	// quietMillis bounds how long a replica may be silent within a batch before the stream's leader is asked instead.
+	// quietMillis bounds how long a replica may be silent within a batch before the stream's leader is asked instead, and how long
+	// that may be silent before the read fails.
 	quietMillis = 2000
 )
 
@@ -95,9 +96,11 @@ func nextMessage(ctx context.Context, inbox *nats.Subscription) (*nats.Msg, erro
 	return inbox.NextMsgWithContext(ctx)
 }
 
-// readFromLeader reads one entry that is known to be in the stream.
+// readFromLeader reads one entry that is known to be in the stream. Where there is no leader nobody answers, not later either.
 func (l *Log) readFromLeader(ctx context.Context, seq uint64) ([]byte, error) {
-	reply, err := l.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+l.stream, fmt.Appendf(nil, `{"seq":%d}`, seq))
+	once, cancel := context.WithTimeout(ctx, quietMillis*time.Millisecond)
+	defer cancel()
+	reply, err := l.nc.RequestWithContext(once, "$JS.API.STREAM.MSG.GET."+l.stream, fmt.Appendf(nil, `{"seq":%d}`, seq))
 	if err != nil {
 		return nil, fmt.Errorf("read %d: %w", seq, err)
 	}
