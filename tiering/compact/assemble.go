@@ -68,9 +68,10 @@ func (a *assembler) gather(r *recordbatch.Record, leaderEpoch int32, horizon int
 	return err
 }
 
-// takes says whether a record may join those gathered. A horizon concerns tombstones alone, so that those without one join any.
+// takes says whether a record may join those gathered. A horizon concerns tombstones alone, so that other records join any; a tombstone that has none
+// yet would be given one that is too early.
 func (a *assembler) takes(r *recordbatch.Record, leaderEpoch int32, horizon int64) bool {
-	return leaderEpoch == a.epoch && (horizon == 0 || horizon == a.horizon) &&
+	return leaderEpoch == a.epoch && (horizon == a.horizon || horizon == 0 && r.Value != nil) &&
 		a.gathered.SizeBytes()+len(r.Key)+len(r.Value)+len(r.Headers) < a.target
 }
 
