@@ -28,7 +28,7 @@ func (s *stack) writeEnvironment() error {
 	var text strings.Builder
 	for _, setting := range s.cluster.Environment {
 		name, value, _ := strings.Cut(setting, "=")
-		fmt.Fprintf(&text, "export %s='%s'\n", name, value)
+		fmt.Fprintf(&text, "export %s='%s'\n", name, strings.ReplaceAll(value, "'", `'\''`))
 	}
 	return os.WriteFile(s.environmentFile(), []byte(text.String()), 0o600)
 }

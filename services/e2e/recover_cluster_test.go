@@ -332,16 +332,7 @@ func (k *keptThings) check(t *testing.T, n *cluster.Node) {
 		t.Errorf("quotas are %s, were %s", quotas, k.quotas)
 	}
 	awaitShareEnd(t, n, "sharers", 50)
-	configs, err := admin(t, n).DescribeTopicConfigs(within(t, patience), "transacted", "replicated")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]string{}
-	for _, c := range configs {
-		for _, entry := range c.Configs {
-			got[c.Name+" "+entry.Key] = entry.MaybeValue()
-		}
-	}
+	got := settingsOf(t, n, "transacted", "replicated")
 	for name, want := range map[string]string{
 		"transacted varve.durability": "object", "transacted retention.ms": "123456789", "replicated varve.durability": "replicated", "replicated max.message.bytes": "123456",
 	} {

@@ -272,16 +272,7 @@ func TestRecoverFromSegmentsWithoutAnyMetadata(t *testing.T) {
 					t.Errorf("%s: %d records after the recovery, %d before\n%.2000q\n%.2000q", topic, len(got), len(want[topic]), got, want[topic])
 				}
 			}
-			configs, err := admin(t, n).DescribeTopicConfigs(within(t, patience), topics...)
-			if err != nil {
-				t.Fatal(err)
-			}
-			settings := map[string]string{}
-			for _, c := range configs {
-				for _, entry := range c.Configs {
-					settings[c.Name+" "+entry.Key] = entry.MaybeValue()
-				}
-			}
+			settings := settingsOf(t, n, topics...)
 			for name, want := range map[string]string{
 				"plain retention.ms": "123456789", "table cleanup.policy": "compact", "direct varve.durability": "object", "plain varve.durability": "local",
 			} {
@@ -297,4 +288,20 @@ func TestRecoverFromSegmentsWithoutAnyMetadata(t *testing.T) {
 			}
 		})
 	}
+}
+
+// settingsOf are topics' settings by "topic name".
+func settingsOf(t *testing.T, n *cluster.Node, topics ...string) map[string]string {
+	t.Helper()
+	configs, err := admin(t, n).DescribeTopicConfigs(within(t, patience), topics...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings := map[string]string{}
+	for _, c := range configs {
+		for _, entry := range c.Configs {
+			settings[c.Name+" "+entry.Key] = entry.MaybeValue()
+		}
+	}
+	return settings
 }
