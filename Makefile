@@ -59,7 +59,7 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 bench: build ## measure what the README claims, against the bare operations of this machine
 	$(VARVE) bench $(ARGS)
 
-bench-quick: build ## the same in under 90 s, less exactly
+bench-quick: build ## the same in under four minutes, less exactly
 	$(VARVE) bench --quick $(ARGS)
 
 SEEDS ?= 100

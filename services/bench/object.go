@@ -79,7 +79,7 @@ func measureObjectBucket(ctx context.Context, e *env, store *slowStore) ([]Resul
 	if err != nil {
 		return nil, err
 	}
-	produced, received, err := sendIdle(ctx, s.kafkaAddr, pick(e, 15*time.Second, 5*time.Second))
+	produced, received, err := sendIdle(ctx, s.kafkaAddr, pick(e, 15*time.Second, 10*time.Second))
 	if err != nil {
 		return nil, s.explain(err)
 	}

@@ -22,7 +22,7 @@ type Config struct {
 	Dir string
 	// Figures are the names to measure; empty means all.
 	Figures []string
-	// Quick measures less of each, in under 90 seconds altogether.
+	// Quick measures less of each, in under four minutes altogether.
 	Quick bool
 	// ServerFlags are added to those of every server.
 	ServerFlags []string

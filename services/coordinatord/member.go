@@ -212,10 +212,10 @@ func (m *Member) handOver(ctx context.Context, epoch uint64) error {
 	}
 	r := m.replica.Load()
 	following, stop := context.WithCancel(ctx)
-	defer stop()
 	var follower sync.WaitGroup
-	follower.Go(func() { _ = r.Follow(following, m.cfg.Bus, m.cfg.ClusterID) }) // it ends with this process
 	defer follower.Wait()
+	defer stop()
+	follower.Go(func() { _ = r.Follow(following, m.cfg.Bus, m.cfg.ClusterID) })
 	if err := r.AwaitLeader(ctx, epoch+1); err != nil {
 		m.cfg.Log.Warn("leader stops without having heard of its successor", "error", err)
 		return stopping

@@ -41,7 +41,7 @@ func newBench() *cobra.Command {
 	}
 	flags := command.Flags()
 	flags.BoolVar(&asJSON, "json", false, "print JSON, one document a line")
-	flags.BoolVar(&config.Quick, "quick", false, "measure less of each figure, in under 90 seconds altogether")
+	flags.BoolVar(&config.Quick, "quick", false, "measure less of each figure, in under four minutes altogether")
 	flags.BoolVarP(&quiet, "quiet", "q", false, "no progress")
 	flags.StringVar(&config.Dir, "dir", "", "directory on the disk to be measured (default .cache/bench)")
 	flags.StringVar(&config.Binary, "binary", "", "another varve to measure (default: this one)")

@@ -95,9 +95,14 @@ func (d *disk) restore() error {
 	return d.mount()
 }
 
-// wipe removes everything, as if the disk were a new one.
+// wipe removes everything, as if the disk were a new one: for good, even if the power is cut next.
 func (d *disk) wipe() error {
-	entries, err := os.ReadDir(d.dir)
+	root, err := os.Open(d.dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	entries, err := root.ReadDir(-1)
 	if err != nil {
 		return err
 	}
@@ -107,7 +112,7 @@ func (d *disk) wipe() error {
 			failed = append(failed, os.RemoveAll(filepath.Join(d.dir, entry.Name())))
 		}
 	}
-	return errors.Join(failed...)
+	return errors.Join(append(failed, unix.Syncfs(int(root.Fd())))...)
 }
 
 // free takes back that the disk was filled; the file is gone where the power was cut.
