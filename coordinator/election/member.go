@@ -25,7 +25,8 @@ const (
 
 // Timing says how patient a member is. The zero value is the defaults named.
 type Timing struct {
-	// Interval is the time between two questions to a peer: 250 ms.
+	// Interval is the time between two questions to a peer: 250 ms. It is three times as long while there is nothing to be learnt soon: in the leader, and
+	// between those who stand by and hear it.
 	Interval time.Duration
 	// Timeout bounds one question: 1 s.
 	Timeout time.Duration
@@ -101,6 +102,7 @@ type Member struct {
 	instance string
 	yielded  chan struct{} // with room for one
 	deposed  chan struct{} // with room for one
+	stirred  chan struct{} // with room for one: a peer has not answered as a leader or its follower does
 
 	mu struct {
 		sync.Mutex
@@ -118,7 +120,7 @@ func New(cfg Config) (*Member, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	m := &Member{cfg: cfg, instance: rand.Text(), yielded: make(chan struct{}, 1), deposed: make(chan struct{}, 1)}
+	m := &Member{cfg: cfg, instance: rand.Text(), yielded: make(chan struct{}, 1), deposed: make(chan struct{}, 1), stirred: make(chan struct{}, 1)}
 	m.mu.seen = map[int]*sight{}
 	found := false
 	if m.own, found = cfg.Peers.Find(cfg.NodeID); !found {
@@ -127,7 +129,7 @@ func New(cfg Config) (*Member, error) {
 	for _, p := range cfg.Peers {
 		if p.ID != cfg.NodeID {
 			m.others = append(m.others, p)
-			m.mu.seen[p.ID] = &sight{}
+			m.mu.seen[p.ID] = &sight{hurry: make(chan struct{}, 1)}
 		}
 	}
 	return m, nil
@@ -148,21 +150,38 @@ func (m *Member) Run(ctx context.Context) {
 	tasks.Wait()
 }
 
+// calmIntervals is how many times longer the time between two questions is to a peer from which nothing is to be learnt soon.
+const calmIntervals = 3
+
 // watch asks one peer again and again.
 func (m *Member) watch(ctx context.Context, p Peer) {
+	m.mu.Lock()
+	hurry := m.mu.seen[p.ID].hurry
+	m.mu.Unlock()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-hurry:
+		}
 		status, err := m.ask(ctx, p.Address)
 		if ctx.Err() != nil {
 			return
 		}
-		m.see(p, status, err, time.Now())
-		timer := time.NewTimer(jitter(m.cfg.Timing.Interval))
+		now := time.Now()
+		m.see(p, status, err, now)
 		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-timer.C:
+		case <-hurry: // it was asked
+		default:
 		}
+		wait := m.cfg.Timing.Interval
+		if m.isCalm(p, now) {
+			wait *= calmIntervals
+		}
+		timer.Reset(jitter(wait))
 	}
 }
 

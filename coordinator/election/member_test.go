@@ -45,6 +45,7 @@ type node struct {
 		cut       map[string]bool
 		stalled   time.Duration
 		logSilent bool
+		asked     int
 	}
 }
 
@@ -156,6 +157,7 @@ func (n *node) Handle(method string, h rpc.Handler) { n.handlers[method] = h }
 func (n *node) Call(ctx context.Context, address, method string, request, response proto.Message) error {
 	there := n.world.nodes[address]
 	n.mu.Lock()
+	n.mu.asked++
 	lost := n.mu.mute || n.mu.cut[address]
 	n.mu.Unlock()
 	there.mu.Lock()
@@ -231,6 +233,29 @@ func TestOneOfAGroupThatStartsLeads(t *testing.T) {
 			t.Errorf("the first leader took %v", took)
 		}
 		w.steady(3 * time.Minute)
+	})
+}
+
+func TestWhoHearsTheLeaderAsksOthersSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3)
+		leader, _ := w.awaitLeader(0)
+		time.Sleep(10 * time.Second)
+		for _, n := range w.nodes {
+			n.set(func() { n.mu.asked = 0 })
+		}
+		time.Sleep(time.Minute)
+		for _, n := range w.nodes {
+			want := 60 * 16 / calmIntervals // the leader, and the other one
+			if n == leader {
+				want = 60 * 8 / calmIntervals
+			}
+			n.set(func() {
+				if n.mu.asked > want*11/10 || n.mu.asked < want*9/10 {
+					t.Errorf("node %d asked %d times in a minute, want about %d", n.id, n.mu.asked, want)
+				}
+			})
+		}
 	})
 }
 

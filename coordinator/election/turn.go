@@ -21,9 +21,10 @@ type sight struct {
 	refused   bool // the last question found nobody listening
 	noLead    int  // outcomes in a row that exclude that it leads, since the log named the leader of noLeadIn
 	noLeadIn  uint64
-	noLeadAt  time.Time // of the first of them
-	contended time.Time // since when it says that it takes over
-	complaint string    // what was last said of it
+	noLeadAt  time.Time     // of the first of them
+	contended time.Time     // since when it says that it takes over
+	complaint string        // what was last said of it
+	hurry     chan struct{} // with room for one: ask it now
 }
 
 // standing is a time of standing by.
@@ -60,6 +61,9 @@ func (m *Member) see(p Peer, status *metapb.PeerStatusResponse, err error, now t
 			m.cfg.Heard(status.Seq)
 		}
 	}
+	if err != nil || status.Contending || (p.Address == self.Leader && !status.Leading) {
+		signal(m.stirred)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.mu.seen[p.ID]
@@ -90,8 +94,8 @@ func (m *Member) see(p Peer, status *metapb.PeerStatusResponse, err error, now t
 func (m *Member) AwaitTurn(ctx context.Context) error {
 	m.standBy(time.Now())
 	defer m.standBy(time.Time{})
-	tick := time.NewTicker(m.cfg.Timing.Interval / 5)
-	defer tick.Stop()
+	timer := time.NewTimer(m.rest(time.Now()))
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -99,10 +103,12 @@ func (m *Member) AwaitTurn(ctx context.Context) error {
 		case <-m.yielded:
 			m.cfg.Logger.Info("the leader has stopped and asks this coordinator to take over")
 			return nil
-		case <-tick.C:
+		case <-timer.C:
+		case <-m.stirred:
 		}
 		why := m.turn(time.Now())
 		if why == "" || (why == stalledLeader && !m.logAnswers(ctx)) {
+			timer.Reset(m.rest(time.Now()))
 			continue
 		}
 		// Another may have been quicker since it was last asked.
@@ -111,7 +117,42 @@ func (m *Member) AwaitTurn(ctx context.Context) error {
 			m.cfg.Logger.Info("taking over: " + why)
 			return nil
 		}
+		timer.Reset(m.rest(time.Now()))
 	}
+}
+
+// rest is how long this member's turn need not be looked at, unless it is stirred. Where the leader is not heard, it has the peers asked.
+func (m *Member) rest(now time.Time) time.Duration {
+	self := m.cfg.Self()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.hearsLeader(self, now) {
+		return m.cfg.Timing.Interval
+	}
+	for _, s := range m.mu.seen {
+		signal(s.hurry)
+	}
+	return m.cfg.Timing.Interval / 5
+}
+
+// hearsLeader tells that the leader which the log names has answered one of the last two questions, and nobody is about to succeed it.
+func (m *Member) hearsLeader(self Self, now time.Time) bool {
+	if _, gone := m.goneSince(self); gone || m.isContended(now) {
+		return false
+	}
+	return now.Sub(m.heardLeader(self)) <= 2*m.cfg.Timing.Interval
+}
+
+// isCalm tells that nothing is to be learnt from p soon: this process leads, or it hears the leader, and p is another.
+func (m *Member) isCalm(p Peer, now time.Time) bool {
+	self := m.cfg.Self()
+	if self.Leading {
+		return true
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.mu.seen[p.ID]
+	return p.Address != self.Leader && (s.status == nil || !s.status.Leading) && m.hearsLeader(self, now)
 }
 
 // askAll asks every peer once more, and does not wait long.

@@ -89,7 +89,8 @@ type Config struct {
 	// NodeReturn is how long a node that had fallen silent must be heard before it is live again: 1 s, and double each time it comes and goes
 	// within a minute, up to 16 times as much. A node that registers is live at once.
 	NodeReturn time.Duration
-	// LivenessInterval is how often nodes are looked after: 100 ms.
+	// LivenessInterval is how often nodes are looked after, where one has not been heard for half of NodeTimeout or is on its way back: 100 ms. Else it is
+	// up to five times as long.
 	LivenessInterval time.Duration
 	// PeersSupport is the highest feature level that all other coordinators know, 0 while one of them is not heard; nil where there is no other.
 	PeersSupport func() uint32

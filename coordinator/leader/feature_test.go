@@ -57,7 +57,7 @@ func TestTheFeatureLevelRisesWhenEverybodyKnowsIt(t *testing.T) {
 	})
 	unraised := func(why string) {
 		t.Helper()
-		looked := asked.Load() + 100
+		looked := asked.Load() + 20
 		await(t, func() bool { return asked.Load() > looked })
 		if level := n.featureLevel(); level != 0 {
 			t.Fatalf("the log is at level %d while %s", level, why)
@@ -71,7 +71,7 @@ func TestTheFeatureLevelRisesWhenEverybodyKnowsIt(t *testing.T) {
 	registerAt(t, n, 2, meta.FeatureLevel+1)
 	await(t, func() bool { return n.featureLevel() == meta.FeatureLevel })
 	seq := n.replica.Seq()
-	looked := asked.Load() + 100
+	looked := asked.Load() + 20
 	await(t, func() bool { return asked.Load() > looked })
 	if now := n.replica.Seq(); now != seq {
 		t.Errorf("the log grew from %d to %d at the level that this build knows", seq, now)

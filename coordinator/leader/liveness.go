@@ -20,14 +20,16 @@ const (
 
 // hearing remembers when each node was last heard of.
 //
-// It reckons in time in which this process was awake: a round of runLiveness that comes late counts for two intervals at most. A leader
-// that was paused therefore finds nobody silent when it goes on. The clock on the wall plays no part.
+// It reckons in time in which this process was awake: where a round of runLiveness comes late, what has passed since it last looked counts for two
+// intervals at most. A leader that was paused therefore finds nobody silent when it goes on. The clock on the wall plays no part.
 //
 // Liveness fences nothing: a node that is taken for silent by mistake goes on committing, and is left out of Metadata answers for a while.
 // So the way out is short. The way back is longer, and doubles for a node that comes and goes: clients are not sent to and fro.
 type hearing struct {
-	awake time.Duration
-	signs map[meta.NodeID]*sign
+	awake  time.Duration
+	looked time.Time // when awake was last reckoned
+	due    time.Time // when the next round is to come
+	signs  map[meta.NodeID]*sign
 }
 
 // sign is what is known of one epoch of a node. Times are of hearing.awake.
@@ -39,19 +41,27 @@ type sign struct {
 	holds  int           // how often, within less than steady
 }
 
-// slept says that so much time has passed since the last round, of which at most longest counts.
-func (h *hearing) slept(elapsed, longest time.Duration) { h.awake += min(max(elapsed, 0), longest) }
+// look reckons the time since the last look.
+func (h *hearing) look(now time.Time, interval time.Duration) {
+	elapsed := max(now.Sub(h.looked), 0)
+	if now.Sub(h.due) > interval {
+		elapsed = min(elapsed, 2*interval) // nobody knows for how much of it the process was paused
+	}
+	h.awake += elapsed
+	h.looked = now
+}
 
-// ping notes a sign of life.
-func (h *hearing) ping(id meta.NodeID, epoch uint64, timeout time.Duration) {
+// ping notes a sign of life. It says whether there is something to judge before the next round.
+func (h *hearing) ping(id meta.NodeID, epoch uint64, timeout time.Duration) (news bool) {
 	s := h.signs[id]
 	if s == nil || s.epoch != epoch {
-		return // the next round gives a new epoch its whole timeout
+		return s == nil || epoch > s.epoch // the next round gives a new epoch its whole timeout
 	}
 	if h.awake-s.heard > timeout {
-		s.since = h.awake
+		s.since, news = h.awake, true
 	}
 	s.heard = h.awake
+	return news
 }
 
 // gone notes that the process of an epoch has died.
@@ -91,6 +101,26 @@ func (h *hearing) judge(s *meta.State, timeout, hold time.Duration, commands []*
 	return commands
 }
 
+// restRounds is how many intervals may lie between two rounds while every live node is heard.
+const restRounds = 5
+
+// rest is how long the next round can wait: an interval where a node is on its way back, or a live one has been silent for half of the timeout.
+func (h *hearing) rest(s *meta.State, timeout, interval time.Duration) time.Duration {
+	rest := restRounds * interval
+	for _, n := range s.Nodes() {
+		known := h.signs[n.ID]
+		switch {
+		case known == nil || known.epoch != n.Epoch:
+			return interval
+		case n.Live:
+			rest = min(rest, known.heard+timeout/2-h.awake)
+		case h.awake-known.heard <= timeout && !n.Draining:
+			return interval
+		}
+	}
+	return max(rest, interval)
+}
+
 // liveness is the leader's hearing.
 type liveness struct {
 	wake chan struct{} // with room for one
@@ -119,9 +149,14 @@ func (l *Leader) Ping(_ context.Context, request *metapb.PingRequest) (*metapb.P
 			answer.Fenced = request.NodeEpoch < n.Epoch
 		}
 	})
+	now := l.cfg.Now()
 	l.liveness.mu.Lock()
-	l.liveness.mu.hearing.ping(id, request.NodeEpoch, l.cfg.NodeTimeout)
+	l.liveness.mu.hearing.look(now, l.cfg.LivenessInterval)
+	news := l.liveness.mu.hearing.ping(id, request.NodeEpoch, l.cfg.NodeTimeout)
 	l.liveness.mu.Unlock()
+	if news {
+		l.wakeLiveness()
+	}
 	return answer, nil
 }
 
@@ -130,6 +165,10 @@ func (l *Leader) NodeGone(id meta.NodeID, epoch uint64) {
 	l.liveness.mu.Lock()
 	l.liveness.mu.hearing.gone(id, epoch, l.cfg.NodeTimeout)
 	l.liveness.mu.Unlock()
+	l.wakeLiveness()
+}
+
+func (l *Leader) wakeLiveness() {
 	select {
 	case l.liveness.wake <- struct{}{}:
 	default:
@@ -138,21 +177,22 @@ func (l *Leader) NodeGone(id meta.NodeID, epoch uint64) {
 
 // runLiveness submits which nodes have fallen silent and which are back, and a feature level that everybody knows.
 func (l *Leader) runLiveness(ctx context.Context) {
-	tick := time.NewTicker(l.cfg.LivenessInterval)
-	defer tick.Stop()
-	last := l.cfg.Now()
+	l.liveness.mu.Lock()
+	l.liveness.mu.hearing.looked, l.liveness.mu.hearing.due = l.cfg.Now(), l.cfg.Now()
+	l.liveness.mu.Unlock()
+	timer := time.NewTimer(l.cfg.LivenessInterval)
+	defer timer.Stop()
 	var raise raising
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-timer.C:
 		case <-l.liveness.wake:
 		}
-		now := l.cfg.Now()
-		commands := append(l.judgeNodes(now.Sub(last)), l.judgeLevel(&raise, now)...)
-		last = now
-		if len(commands) == 0 {
+		commands, rest := l.judgeNodes()
+		timer.Reset(rest)
+		if commands = append(commands, l.judgeLevel(&raise, l.cfg.Now())...); len(commands) == 0 {
 			continue
 		}
 		bounded, cancel := context.WithTimeout(ctx, upkeepTimeout)
@@ -164,11 +204,19 @@ func (l *Leader) runLiveness(ctx context.Context) {
 	}
 }
 
-func (l *Leader) judgeNodes(elapsed time.Duration) (commands []*metapb.Command) {
+// judgeNodes says what is to be logged of nodes, and after how long to judge again.
+func (l *Leader) judgeNodes() (commands []*metapb.Command, rest time.Duration) {
+	now := l.cfg.Now()
 	l.liveness.mu.Lock()
 	defer l.liveness.mu.Unlock()
 	h := &l.liveness.mu.hearing
-	h.slept(elapsed, 2*l.cfg.LivenessInterval)
-	l.cfg.Replica.View(func(s *meta.State) { commands = h.judge(s, l.cfg.NodeTimeout, l.cfg.NodeReturn, nil) })
-	return commands
+	h.look(now, l.cfg.LivenessInterval)
+	l.cfg.Replica.View(func(s *meta.State) {
+		commands, rest = h.judge(s, l.cfg.NodeTimeout, l.cfg.NodeReturn, nil), h.rest(s, l.cfg.NodeTimeout, l.cfg.LivenessInterval)
+	})
+	if len(commands) > 0 {
+		rest = l.cfg.LivenessInterval
+	}
+	h.due = now.Add(rest)
+	return commands, rest
 }

@@ -21,6 +21,8 @@ type hearer struct {
 	hearing
 	t     *testing.T
 	state *meta.State
+	now   time.Time
+	count int // rounds that were judged
 }
 
 func newHearer(t *testing.T) *hearer {
@@ -48,10 +50,27 @@ func (h *hearer) register(incarnation byte) {
 
 func (h *hearer) node() *meta.Node { return h.state.Node(1) }
 
-// round lets a round pass, and applies what is decided.
+// round lets the time of a round pass, and applies what is decided where one was due.
 func (h *hearer) round() {
-	h.slept(testRound, 2*testRound)
+	if h.now = h.now.Add(testRound); h.now.Before(h.due) {
+		return
+	}
+	h.count++
+	h.look(h.now, testRound)
 	h.apply(h.judge(h.state, testTimeout, testHold, nil)...)
+	h.due = h.now.Add(h.rest(h.state, testTimeout, testRound))
+}
+
+// succeed has another leader begin.
+func (h *hearer) succeed() {
+	h.hearing = hearing{signs: map[meta.NodeID]*sign{}, looked: h.now, due: h.now}
+}
+
+func (h *hearer) ping(epoch uint64) {
+	h.look(h.now, testRound)
+	if h.hearing.ping(1, epoch, testTimeout) {
+		h.due = h.now
+	}
 }
 
 // after lets rounds pass, with a ping in every second one or none, and returns after how long the node's liveness became want; -1 for never.
@@ -59,7 +78,7 @@ func (h *hearer) after(d time.Duration, pings, want bool) time.Duration {
 	became := time.Duration(-1)
 	for at := time.Duration(0); at < d; at += testRound {
 		if pings && at%(2*testRound) == 0 {
-			h.hearing.ping(1, h.node().Epoch, testTimeout)
+			h.ping(h.node().Epoch)
 		}
 		h.round()
 		if became < 0 && h.node().Live == want {
@@ -73,6 +92,9 @@ func TestASilentNodeIsNotLiveAfterASecond(t *testing.T) {
 	h := newHearer(t)
 	if h.after(time.Minute, true, false) >= 0 {
 		t.Fatal("a node that pings is not live")
+	}
+	if perSecond := h.count / 60; perSecond > 3 {
+		t.Errorf("%d rounds a second with nothing to judge", perSecond)
 	}
 	if after := h.after(3*time.Second, false, false); after < 800*time.Millisecond || after > 1200*time.Millisecond {
 		t.Errorf("silent after %v", after)
@@ -107,8 +129,8 @@ func TestANodeThatComesAndGoesStaysAwayLonger(t *testing.T) {
 
 func TestALeaderThatWasPausedFindsNobodySilent(t *testing.T) {
 	h := newHearer(t)
-	h.hearing.ping(1, 1, testTimeout)
-	h.slept(time.Hour, 2*testRound)
+	h.ping(1)
+	h.now = h.now.Add(time.Hour)
 	if h.round(); !h.node().Live {
 		t.Error("an hour of sleep counts as a node's silence")
 	}
@@ -116,11 +138,11 @@ func TestALeaderThatWasPausedFindsNobodySilent(t *testing.T) {
 
 func TestANewLeaderGivesNodesTheWholeTimeout(t *testing.T) {
 	h := newHearer(t)
-	h.signs = map[meta.NodeID]*sign{}
+	h.succeed()
 	if after := h.after(3*time.Second, false, false); after < testTimeout || after > testTimeout+3*testRound {
 		t.Errorf("silent after %v", after)
 	}
-	h.signs = map[meta.NodeID]*sign{}
+	h.succeed()
 	if h.after(time.Minute, false, true) >= 0 {
 		t.Error("a new leader takes a dead node for live")
 	}

@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -97,7 +98,7 @@ func Method[Req any, P interface {
 type Server struct {
 	cfg      ServerConfig
 	token    string
-	listener net.Listener
+	listener net.Listener // nil for none
 	http     http.Server
 	mux      *http.ServeMux
 	once     *once
@@ -112,23 +113,28 @@ type Server struct {
 
 // Listen opens the listener; calls wait until Serve. Its error names the flag where the port is taken.
 func Listen(cfg ServerConfig) (*Server, error) {
-	if err := cfg.Validate(); err != nil {
+	s, err := NewServer(cfg)
+	if err != nil {
 		return nil, err
 	}
-	if cfg.Addr == "" {
-		cfg.Addr = "127.0.0.1:0"
+	addr := cmp.Or(cfg.Addr, "127.0.0.1:0")
+	if s.listener, err = net.Listen("tcp", addr); err != nil {
+		return nil, fmt.Errorf("listen for internal calls on %s (set %s to another host:port): %w", addr, cfg.addrFlag(), err)
+	}
+	return s, nil
+}
+
+// NewServer is a server without a listener: requests reach it through ServeHTTP alone. It has no Addr, and neither serves nor shuts down.
+func NewServer(cfg ServerConfig) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
 	}
 	cfg.MaxBodyBytes = orDefault(cfg.MaxBodyBytes, 8<<20)
 	cfg.MaxInFlight = orDefault(cfg.MaxInFlight, 4096)
 	cfg.MaxInFlightBytes = max(orDefault(cfg.MaxInFlightBytes, 128<<20), cfg.MaxBodyBytes)
-	listener, err := net.Listen("tcp", cfg.Addr)
-	if err != nil {
-		return nil, fmt.Errorf("listen for internal calls on %s (set %s to another host:port): %w", cfg.Addr, cfg.addrFlag(), err)
-	}
 	s := &Server{
 		cfg:      cfg,
 		token:    token(cfg.Secret, cfg.ClusterID),
-		listener: listener,
 		mux:      http.NewServeMux(),
 		once:     newOnce(),
 		inFlight: make(chan struct{}, cfg.MaxInFlight),

@@ -4,9 +4,15 @@ import (
 	"context"
 
 	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metapb"
 )
 
 type noShares struct{ Shares }
+
+// Release has nothing to give back: a connection may end with a share session open.
+func (noShares) Release(context.Context, *metapb.DeliveryReleaseRequest) (*metapb.DeliveryReleaseResponse, error) {
+	return &metapb.DeliveryReleaseResponse{}, nil
+}
 
 // Watch implements delivery.Log: every commit wakes everybody.
 func (c *cluster) Watch(_ []meta.TopicPartition, ch chan<- struct{}) (cancel func()) {

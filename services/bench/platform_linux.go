@@ -27,6 +27,16 @@ func threadCPU() (time.Duration, error) { return rusage(unix.RUSAGE_THREAD) }
 // ownCPU is the processor time of this process: what the load itself costs.
 func ownCPU() (time.Duration, error) { return rusage(unix.RUSAGE_SELF) }
 
+// processCPU is the processor time of a process, of all threads that it has or had (clock_getcpuclockid(3)), to the nanosecond.
+func processCPU(pid int) (time.Duration, error) {
+	const scheduler = 2 // CPUCLOCK_SCHED: what the scheduler has counted
+	var spent unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|scheduler), &spent); err != nil {
+		return 0, fmt.Errorf("read processor time of process %d: %w", pid, err)
+	}
+	return time.Duration(spent.Nano()), nil
+}
+
 func rusage(who int) (time.Duration, error) {
 	var usage unix.Rusage
 	if err := unix.Getrusage(who, &usage); err != nil {

@@ -9,13 +9,15 @@ import (
 	"time"
 )
 
-var errPlatform = errors.New("bench reads processor time and memory from /proc, and so runs on Linux only")
+var errPlatform = errors.New("bench reads other processes' processor time and memory, and so runs on Linux only")
 
 func checkPlatform() error { return errPlatform }
 
 func fdatasync(*os.File) error { return errPlatform }
 
 func threadCPU() (time.Duration, error) { return 0, errPlatform }
+
+func processCPU(int) (time.Duration, error) { return 0, errPlatform }
 
 func ownCPU() (time.Duration, error) { return 0, errPlatform }
 

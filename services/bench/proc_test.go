@@ -1,20 +1,36 @@
 package bench
 
 import (
+	"os"
+	"runtime"
 	"testing"
 	"time"
 )
 
-func TestStatOfACommandWithParentheses(t *testing.T) {
-	stat := []byte("42 (a (b) c) S 1 42 42 0 -1 4194560 100 0 0 0 150 25 0 0 20 0 9 0 100 1000 200\n")
-	got, err := parseStatCPU(stat)
-	if err != nil || got != 1750*time.Millisecond {
-		t.Errorf("got %v, %v", got, err)
+func TestProcessorTimeOfAProcessIsWhatItsThreadsUsed(t *testing.T) {
+	if checkPlatform() != nil {
+		t.Skip("not on this platform")
 	}
-	for _, bad := range []string{"", "42 (x) S 1", "42 (x) S 1 2 3 4 5 6 7 8 9 10 x 12 13"} {
-		if _, err := parseStatCPU([]byte(bad)); err == nil {
-			t.Errorf("%q was accepted", bad)
-		}
+	before, err := processCPU(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for sum := 0; sum < 1<<22; sum++ {
+		runtime.KeepAlive(sum)
+	}
+	after, err := processCPU(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := ownCPU()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after <= before || after > own+time.Millisecond {
+		t.Errorf("%v, and %v after some work, while the process knows of %v", before, after, own)
+	}
+	if _, err := processCPU(1<<22 + 1); err == nil {
+		t.Error("a process that is not there has used processor time")
 	}
 }
 

@@ -110,7 +110,6 @@ func TestADrainWithoutWorkersSaysWhatIsLeft(t *testing.T) {
 }
 
 func TestMetadataFollowNodesWithinASecond(t *testing.T) {
-	t.Parallel()
 	r := cluster.StartRoles(t, cluster.RolesConfig{Ingest: 3})
 	awaitNodes(t, r.Ingest[0], r.Ingest...)
 	within := func(what string, bound time.Duration, act func(), want ...*cluster.Node) {

@@ -157,7 +157,6 @@ func TestARollingRestartShowsNothingToClients(t *testing.T) {
 
 // TestAKilledNodesClientsGoOnWithinThreeSeconds kills ingest nodes under load, whose clients have default settings.
 func TestAKilledNodesClientsGoOnWithinThreeSeconds(t *testing.T) {
-	t.Parallel()
 	for _, durability := range rollingKinds(t, "object", "replicated") {
 		t.Run(durability, func(t *testing.T) {
 			t.Parallel()

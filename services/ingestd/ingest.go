@@ -37,6 +37,7 @@ type Node struct {
 	listeners []zoneListener
 	watcher   *presence.Watcher
 	metrics   *metrics
+	filling   filling
 
 	stop    context.CancelFunc // of the background work
 	running sync.WaitGroup
@@ -57,6 +58,7 @@ func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups k
 		}
 	}()
 	n.metrics = newMetrics(p.Registry, p.Log)
+	n.filling = newFilling(n.metrics)
 	if err := n.listen(p.Config); err != nil {
 		return nil, err
 	}
@@ -132,7 +134,7 @@ func (n *Node) openHotLog(p *process.Process) error {
 		return fmt.Errorf("open hot log: %w", err)
 	}
 	started := time.Now()
-	log, recovery, err := hotlog.Open(vfs.OS{}, path.Clean(filepath.ToSlash(dir)), hotlog.Config{SegmentBytes: int64(p.Config.HotSegmentBytes), Observer: n.metrics})
+	log, recovery, err := hotlog.Open(vfs.OS{}, path.Clean(filepath.ToSlash(dir)), hotlog.Config{SegmentBytes: int64(p.Config.HotSegmentBytes), Observer: n.filling})
 	if err != nil {
 		return fmt.Errorf("open hot log %s: %w", dir, err)
 	}

@@ -6,8 +6,10 @@
 //	go run ./services/simulate -planted             how many seeds it takes to find faults that are planted
 //
 // The cluster is services/simulate/guest: the shipping packages, not models of them, wired together in one Go program over the seams of
-// services/simulate/world. It is compiled to WebAssembly (GOOS=wasip1) and run by wazero. There a Go program has one thread and no
-// preemption by signals, and whatever is not determined by the program comes from the host: random numbers, which seed hashes, maps,
-// selects and ids, and the time. Both come from the seed. Time passes when the guest sleeps, at once, and by a little with each look at
-// the clock. So a seed is a whole run: the same trace, byte for byte, on every machine, for one build of the guest.
+// services/simulate/world. The program is compiled natively, with changes to a dozen lines of Go's own runtime (runtime.go, by an overlay:
+// nothing that is installed is touched): it has one thread and no preemption, its random numbers, which seed hashes, maps, selects and ids,
+// come from the seed, and time is a number. Time passes when nothing can run, at once, and by a little with each look at the clock. So a seed
+// is a whole run: the same trace, byte for byte, for one build of the guest.
+//
+// It needs Linux, for waiting is that system's part of the runtime.
 package main

@@ -1,25 +1,24 @@
+//go:build linux
+
 package main
 
 import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
-	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
-	"github.com/tetratelabs/wazero/sys"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -31,34 +30,29 @@ const (
 	// patience is how long one seed may take on this machine, and virtualPatience how much time may pass in it.
 	patience        = 5 * time.Minute
 	virtualPatience = time.Hour
-	// guestGOGC and guestMemoryLimit let a guest's collector run seldom: it has one thread.
+	// guestGOGC and guestMemoryLimit let a guest's collector run seldom.
 	guestGOGC, guestMemoryLimit = "400", "200MiB"
 )
 
-// guest is the compiled cluster, of which each seed is an instance.
+// guest is the compiled cluster, of which each seed is a process.
 type guest struct {
-	runtime wazero.Runtime
-	module  wazero.CompiledModule
-	env     map[string]string
+	program *os.File
+	env     []string
 }
 
-// set gives an environment variable to instances that are started from now on.
-func (g *guest) set(name, value string) {
-	if g.env == nil {
-		g.env = map[string]string{}
-	}
-	g.env[name] = value
-}
+// set gives an environment variable to processes that are started from now on.
+func (g *guest) set(name, value string) { g.env = append(g.env, name+"="+value) }
 
-// openGuest has the guest compiled to WebAssembly, unless file names it, and compiles that to machine code, which is cached.
+// openGuest has the guest compiled, unless file names it, and keeps it in memory: a program sees its own file's name, and is not to run
+// in another way where that is longer.
 func openGuest(ctx context.Context, file string, compile func(ctx context.Context, file string) error) (*guest, error) {
-	cache, err := cacheDir()
-	if err != nil {
-		return nil, err
-	}
 	if file == "" {
-		file = filepath.Join(cache, fmt.Sprintf("guest-%d.wasm", os.Getpid()))
-		defer func() { _ = os.Remove(file) }() // it is in the cache of compiled code from here on
+		dir, err := os.MkdirTemp("", "varve-guest-")
+		if err != nil {
+			return nil, fmt.Errorf("compile guest: %w", err)
+		}
+		defer func() { _ = os.RemoveAll(dir) }()
+		file = filepath.Join(dir, "guest")
 		if err := compile(ctx, file); err != nil {
 			return nil, err
 		}
@@ -67,51 +61,43 @@ func openGuest(ctx context.Context, file string, compile func(ctx context.Contex
 	if err != nil {
 		return nil, fmt.Errorf("read guest: %w", err)
 	}
-	compiled, err := wazero.NewCompilationCacheWithDir(filepath.Join(cache, "wazero"))
+	fd, err := unix.MemfdCreate("guest", unix.MFD_CLOEXEC)
 	if err != nil {
-		return nil, fmt.Errorf("open cache of compiled guests: %w", err)
+		return nil, fmt.Errorf("keep guest in memory: %w", err)
 	}
-	g := &guest{runtime: wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().WithCompilationCache(compiled))}
-	if _, err := wasi_snapshot_preview1.Instantiate(ctx, g.runtime); err != nil {
-		return nil, errors.Join(fmt.Errorf("instantiate WASI: %w", err), g.runtime.Close(ctx))
+	writable := os.NewFile(uintptr(fd), "guest")
+	defer func() { _ = writable.Close() }() // what is open for writing is not executed
+	if _, err := writable.Write(code); err != nil {
+		return nil, fmt.Errorf("keep guest in memory: %w", err)
 	}
-	if g.module, err = g.runtime.CompileModule(ctx, code); err != nil {
-		return nil, errors.Join(fmt.Errorf("compile guest: %w", err), g.runtime.Close(ctx))
+	program, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", fd))
+	if err != nil {
+		return nil, fmt.Errorf("keep guest in memory: %w", err)
 	}
-	return g, nil
+	return &guest{program: program}, nil
 }
 
-func (g *guest) close(ctx context.Context) { _ = g.runtime.Close(ctx) }
-
-// repository is the module's directory, above the working directory.
-func repository() (string, error) {
-	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
-	if err != nil {
-		return "", fmt.Errorf("find the repository: %w", err)
-	}
-	return strings.TrimSpace(string(root)), nil
-}
-
-// cacheDir is where compiled guests are kept.
-func cacheDir() (string, error) {
-	root, err := repository()
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(root, ".cache", "simulate")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("make cache: %w", err)
-	}
-	return dir, nil
-}
+func (g *guest) close() { _ = g.program.Close() }
 
 // build compiles the guest into file.
-func build(ctx context.Context, file string) error { return buildWith(ctx, file) }
+func build(ctx context.Context, file string) error { return compile(ctx, file, sources{}) }
 
-func buildWith(ctx context.Context, file string, flags ...string) error {
-	args := append([]string{"build", "-ldflags=-s -w", "-trimpath", "-o", file}, flags...)
-	command := exec.CommandContext(ctx, "go", append(args, guestPackage)...)
-	command.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
+// compile compiles the guest from sources that differ from the repository's, for a runtime that is a function of its argument.
+func compile(ctx context.Context, file string, changed sources) error {
+	dir, err := os.MkdirTemp("", "varve-sources-")
+	if err != nil {
+		return fmt.Errorf("build guest: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	if err := changed.deterministic(); err != nil {
+		return fmt.Errorf("build guest: %w", err)
+	}
+	overlay, err := changed.write(dir)
+	if err != nil {
+		return fmt.Errorf("build guest: %w", err)
+	}
+	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-overlay", overlay, "-o", file, guestPackage)
+	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOAMD64=v1", "GOEXPERIMENT=norandomizedheapbase64")
 	if out, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("build guest: %w\n%s", err, out)
 	}
@@ -143,27 +129,22 @@ func (r *result) verdict() string {
 // run is one seed from beginning to end; its trace goes to out, if not nil.
 func (g *guest) run(ctx context.Context, seed uint64, out io.Writer) *result {
 	began := time.Now()
-	host := &host{random: rand.NewChaCha8(key(seed)), began: began}
-	stdout := &collector{hash: sha256.New(), out: out}
-	stderr := &tail{}
-	config := wazero.NewModuleConfig().WithName("").WithArgs("guest", fmt.Sprint(seed)).WithStdout(stdout).WithStderr(stderr).
-		WithRandSource(host.random).WithNanotime(host.nanotime, sys.ClockResolution(clockStep)).
-		WithWalltime(host.walltime, sys.ClockResolution(clockStep)).WithNanosleep(host.sleep)
-	config = config.WithEnv("GOGC", guestGOGC).WithEnv("GOMEMLIMIT", guestMemoryLimit)
-	for name, value := range g.env {
-		config = config.WithEnv(name, value)
-	}
-	module, err := g.runtime.InstantiateModule(ctx, g.module, config)
-	if module != nil {
-		_ = module.Close(ctx)
-	}
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it takes longer than %v", patience))
+	defer cancel()
+	stdout, stderr := &collector{hash: sha256.New(), out: out}, &tail{}
+	process := exec.CommandContext(ctx, "/proc/self/fd/3")
+	process.ExtraFiles = []*os.File{g.program}
+	process.Args, process.Dir, process.Stdout, process.Stderr = []string{"guest", fmt.Sprint(seed)}, "/", stdout, stderr
+	// Hashes of maps are computed without instructions that not every machine has, which would be others.
+	process.Env = append([]string{"GOMAXPROCS=1", "GODEBUG=cpu.aes=off", "GOGC=" + guestGOGC, "GOMEMLIMIT=" + guestMemoryLimit, "TZ=UTC"}, g.env...)
+	err := process.Run()
 	r := &result{
 		violations: stdout.violations, ended: stdout.ended, lines: stdout.lines, hash: hex.EncodeToString(stdout.hash.Sum(nil)[:8]),
-		virtual: host.now, took: time.Since(began),
+		virtual: stdout.virtual(), took: time.Since(began),
 	}
-	var exit *sys.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		r.violations = append(r.violations, err.Error())
+	var exit *exec.ExitError
+	if err != nil && (!errors.As(err, &exit) || ctx.Err() != nil) {
+		r.violations = append(r.violations, errors.Join(err, context.Cause(ctx)).Error())
 	}
 	if !r.ended {
 		r.violations = append(r.violations, "the guest has died: "+stderr.String())
@@ -171,48 +152,13 @@ func (g *guest) run(ctx context.Context, seed uint64, out io.Writer) *result {
 	return r
 }
 
-func key(seed uint64) (key [32]byte) {
-	binary.LittleEndian.PutUint64(key[:], seed)
-	return key
-}
-
-// host is what a guest has for chance and time.
-type host struct {
-	random *rand.ChaCha8
-	now    time.Duration // since the guest's beginning
-	began  time.Time
-	looks  int
-}
-
-func (h *host) pass(d time.Duration) {
-	h.now += d
-	if h.looks++; h.looks%4096 == 0 && time.Since(h.began) > patience {
-		panic(fmt.Sprintf("it takes longer than %v", patience))
-	}
-	if h.now > virtualPatience {
-		panic(fmt.Sprintf("more than %v of virtual time have passed", virtualPatience))
-	}
-}
-
-func (h *host) nanotime() int64 {
-	h.pass(clockStep)
-	return int64(time.Second + h.now) // 0 means no time to Go's runtime
-}
-
-func (h *host) walltime() (seconds int64, nanoseconds int32) {
-	h.pass(clockStep)
-	wall := epoch + h.now
-	return int64(wall / time.Second), int32(wall % time.Second)
-}
-
-func (h *host) sleep(nanoseconds int64) { h.pass(time.Duration(nanoseconds)) }
-
 // collector hashes a trace and picks the verdict from it.
 type collector struct {
 	hash       hash.Hash
 	out        io.Writer
 	lines      int
 	part       []byte // of a line
+	latest     string // line with a time
 	violations []string
 	ended      bool
 }
@@ -233,6 +179,8 @@ func (c *collector) Write(p []byte) (int, error) {
 			c.violations, c.ended = append(c.violations, what), true
 		case text == "PASS":
 			c.ended = true
+		default:
+			c.latest = text
 		}
 		if c.out != nil {
 			_, _ = fmt.Fprintln(c.out, text)
@@ -240,6 +188,13 @@ func (c *collector) Write(p []byte) (int, error) {
 		c.part = rest
 	}
 	return len(p), nil
+}
+
+// virtual is the time of the last event.
+func (c *collector) virtual() time.Duration {
+	first, _, _ := strings.Cut(strings.TrimSpace(c.latest), " ")
+	seconds, _ := strconv.ParseFloat(first, 64)
+	return time.Duration(seconds * float64(time.Second))
 }
 
 // tail keeps the beginning of what a guest says as it dies.

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -34,7 +36,8 @@ func run(ctx context.Context) error {
 	trace := flag.Bool("trace", false, "with -seed: print what happens")
 	verbose := flag.Bool("verbose", false, "with -trace: print what clients say, too; the run may become another")
 	workers := flag.Int("workers", runtime.NumCPU(), "seeds run at once")
-	wasm := flag.String("guest", "", "run this compiled guest instead of compiling one")
+	twice := flag.Bool("twice", false, "run each seed twice, and fail those with two traces")
+	program := flag.String("guest", "", "run this compiled guest instead of compiling one")
 	output := flag.String("build", "", "compile the guest, with -planted one with faults, into this file, and end")
 	planted := flag.Bool("planted", false, "build faults into Varve, one for each invariant, and count the seeds until each is found")
 	invariant := flag.String("invariant", "", "with -planted: of this one alone")
@@ -46,11 +49,11 @@ func run(ctx context.Context) error {
 	if *output != "" {
 		return compile(ctx, *output)
 	}
-	guest, err := openGuest(ctx, *wasm, compile)
+	guest, err := openGuest(ctx, *program, compile)
 	if err != nil {
 		return err
 	}
-	defer guest.close(ctx)
+	defer guest.close()
 	if *planted && *seed == 0 {
 		return hunt(ctx, guest, *invariant, *from, cmp.Or(*seeds, 1000), *workers)
 	}
@@ -63,7 +66,7 @@ func run(ctx context.Context) error {
 	if *seed != 0 {
 		return one(ctx, guest, *seed, *trace)
 	}
-	return many(ctx, guest, *from, cmp.Or(*seeds, 100), *workers)
+	return many(ctx, guest, *from, cmp.Or(*seeds, 100), *workers, *twice)
 }
 
 // one runs a seed and prints what came of it.
@@ -92,7 +95,7 @@ func replays(ctx context.Context, guest *guest, seed uint64) error {
 }
 
 // many runs seeds side by side and prints those that fail.
-func many(ctx context.Context, guest *guest, from, count uint64, workers int) error {
+func many(ctx context.Context, guest *guest, from, count uint64, workers int, twice bool) error {
 	var mu sync.Mutex
 	var running sync.WaitGroup
 	next, done, failed, virtual := from, uint64(0), 0, time.Duration(0)
@@ -111,6 +114,11 @@ func many(ctx context.Context, guest *guest, from, count uint64, workers int) er
 					return
 				}
 				r := guest.run(ctx, seed, nil)
+				if twice {
+					if again := guest.run(ctx, seed, nil); again.hash != r.hash {
+						r.violations = append(r.violations, fmt.Sprintf("two runs have traces with hash %s and %s", r.hash, again.hash))
+					}
+				}
 				mu.Lock()
 				done++
 				virtual += r.virtual

@@ -1,10 +1,10 @@
+//go:build linux
+
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -107,61 +107,31 @@ var helperImports = map[string]string{
 	"ingest/lane":         `"slices"`,
 }
 
-// overlay writes the patched files and go build's overlay of them into dir, and returns the latter's name. It fails where a plant does not
-// find its text, or finds it twice.
-func overlay(root, dir string) (string, error) {
-	replace, texts := map[string]string{}, map[string]string{}
+// plant puts all faults into the sources of the repository at root; none of them is awake. It fails where one does not find its text, or
+// finds it twice.
+func (s sources) plant(root string) error {
 	for _, p := range plants {
-		text, known := texts[p.file]
-		if !known {
-			b, err := os.ReadFile(filepath.Join(root, p.file))
-			if err != nil {
-				return "", fmt.Errorf("plant a fault: %w", err)
-			}
-			text = string(b)
+		if err := s.replace(filepath.Join(root, p.file), p.old, p.new); err != nil {
+			return fmt.Errorf("plant a fault for invariant %s: %w", p.invariant, err)
 		}
-		if n := strings.Count(text, p.old); n != 1 {
-			return "", fmt.Errorf("plant a fault for invariant %s in %s: %q stands there %d times, not once", p.invariant, p.file, p.old, n)
-		}
-		texts[p.file] = strings.Replace(text, p.old, p.new, 1)
 		pkg := filepath.Dir(p.file)
-		texts[filepath.Join(pkg, "planted_fault.go")] = fmt.Sprintf("package %s\n\nimport (\"os\"; %s)\n\nvar planted = os.Getenv(\"SIMULATE_PLANTED\")\n%s",
+		s[filepath.Join(root, pkg, "planted_fault.go")] = fmt.Sprintf("package %s\n\nimport (\"os\"; %s)\n\nvar planted = os.Getenv(\"SIMULATE_PLANTED\")\n%s",
 			filepath.Base(pkg), helperImports[pkg], helpers[pkg])
 	}
-	for name, text := range texts {
-		patched := filepath.Join(dir, strings.ReplaceAll(name, "/", "_"))
-		if err := os.WriteFile(patched, []byte(text), 0o644); err != nil {
-			return "", fmt.Errorf("plant faults: %w", err)
-		}
-		replace[filepath.Join(root, name)] = patched
-	}
-	encoded, err := json.Marshal(map[string]any{"Replace": replace})
-	if err != nil {
-		return "", fmt.Errorf("plant faults: %w", err)
-	}
-	file := filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(file, encoded, 0o644); err != nil {
-		return "", fmt.Errorf("plant faults: %w", err)
-	}
-	return file, nil
+	return nil
 }
 
-// buildPlanted compiles a guest with all faults in it, none of which is awake, into a file.
-func buildPlanted(ctx context.Context, output string) error {
+// buildPlanted compiles a guest with all faults in it into a file.
+func buildPlanted(ctx context.Context, file string) error {
 	root, err := repository()
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "varve-planted-")
-	if err != nil {
-		return fmt.Errorf("plant faults: %w", err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	file, err := overlay(root, dir)
-	if err != nil {
+	changed := sources{}
+	if err := changed.plant(root); err != nil {
 		return err
 	}
-	return buildWith(ctx, output, "-overlay", file)
+	return compile(ctx, file, changed)
 }
 
 // hunt runs seeds with each fault awake until one of them fails, at most limit, and prints how many it took.

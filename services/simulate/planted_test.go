@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -10,7 +12,7 @@ func TestEveryPlantFindsItsPlace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := overlay(root, t.TempDir()); err != nil {
+	if err := (sources{}).plant(root); err != nil {
 		t.Fatal(err)
 	}
 	planted := map[string]bool{"12": true} // beside 2, in a helper
@@ -21,5 +23,11 @@ func TestEveryPlantFindsItsPlace(t *testing.T) {
 		if !planted[fmt.Sprint(number)] {
 			t.Errorf("no fault is planted for invariant %d", number)
 		}
+	}
+}
+
+func TestRuntimeIsWhatTheChangesToItExpect(t *testing.T) {
+	if err := (sources{}).deterministic(); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -237,7 +237,7 @@ func (c *cluster) patiently(ctx context.Context, p *world.Process, try func() er
 // network is how a process calls others and is called.
 func (c *cluster) network(p *world.Process) (client *rpc.Client, server *rpc.Server, err error) {
 	client = rpc.NewClient(rpc.ClientConfig{Secret: secret, ClusterID: clusterID, Transport: p.Transport()})
-	server, err = rpc.Listen(rpc.ServerConfig{Secret: secret, ClusterID: clusterID})
+	server, err = rpc.NewServer(rpc.ServerConfig{Secret: secret, ClusterID: clusterID})
 	return client, server, err
 }
 

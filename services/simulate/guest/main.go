@@ -1,5 +1,5 @@
-// Command guest is one simulated cluster, from a seed to a verdict. services/simulate compiles it to WebAssembly and runs it: there its
-// goroutines share one thread, and host functions decide what it takes for time and randomness.
+// Command guest is one simulated cluster, from a seed to a verdict. services/simulate compiles it for a runtime in which its goroutines share
+// one thread, and time and randomness are functions of the seed.
 //
 //	guest SEED
 //

@@ -77,6 +77,25 @@ func (u *workload) watch(ctx context.Context, host *world.Process) {
 	}
 }
 
+// roam asks one node after the other where a partition ends: whatever was acknowledged anywhere before it asked is below.
+func (u *workload) roam(ctx context.Context, host *world.Process) {
+	for ctx.Err() == nil {
+		node, at := u.c.pick(u.c.nodes).name, u.pick()
+		if connection, err := dial(ctx, host, kafkaAddress(node)); err == nil {
+			floor := u.history.floor(at)
+			end, err := connection.end(at)
+			if err == nil && end >= 0 {
+				u.w.Count("asked for the end")
+				if end < floor {
+					u.w.Fail("9 monotonic views", "%s: %v ends at %d, though %d was acknowledged before it was asked", node, at, end, floor)
+				}
+			}
+			connection.close()
+		}
+		_ = world.Sleep(ctx, u.w.Between(0, 300*time.Millisecond))
+	}
+}
+
 // take looks at what a fetch brought, and returns the offset after it. Offsets have no gaps: control batches take one each.
 func (u *workload) take(node string, at partition, from int64, encoded []byte) int64 {
 	var scratch recordbatch.Scratch

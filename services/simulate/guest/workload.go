@@ -112,10 +112,12 @@ func (u *workload) run(long time.Duration) {
 	for i := range 2 {
 		u.running.Go(func() { u.produce(ctx, drained, fmt.Sprintf("p%d", i), u.hosts[i]) })
 	}
+	u.running.Go(func() { u.pipeline(ctx, "q0", u.hosts[0]) })
 	u.running.Go(func() { u.transact(ctx, drained, "t0", u.hosts[2]) })
 	for i := range 2 {
 		u.running.Go(func() { u.watch(ctx, u.hosts[i]) })
 	}
+	u.running.Go(func() { u.roam(ctx, u.hosts[0]) })
 	u.running.Go(func() { u.follow(ctx, u.hosts[2]) })
 	u.running.Go(func() { u.join(ctx, u.hosts[1]) })
 	<-ctx.Done()
