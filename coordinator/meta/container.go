@@ -55,6 +55,14 @@ func (c *container) keys() hotKeys { return hotKeys{hotKey{c.node, c.segment}, c
 func (c *container) isChunk() bool    { return c.segment == 0 }
 func (c *container) chunkID() ChunkID { return ChunkID{c.node, c.epoch, c.lane, c.seq, c.hedge} }
 
+// otherThan is the node that has the container too, 0 where there is none.
+func (c *container) otherThan(id NodeID) NodeID {
+	if c.copy.node == id {
+		return c.node
+	}
+	return c.copy.node
+}
+
 // waits says whether a job may take the container.
 func (c *container) waits(nowMillis int64) bool {
 	return c.sealed && c.job == 0 && c.liveRuns > c.heldRuns && c.notBeforeMillis <= nowMillis

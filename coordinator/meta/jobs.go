@@ -92,14 +92,39 @@ func (s *State) canLease(c *container, nowMillis int64) bool {
 	return c.waits(nowMillis) && (c.isChunk() || s.nodes[c.node-1].Live || c.copy.node != 0 && s.nodes[c.copy.node-1].Live)
 }
 
-// leaves says whether the container is on the disk of a node that is about to leave, and on no other that stays.
-func (s *State) leaves(c *container) bool {
+// haste says what is shipped before other things: the lower, the sooner.
+type haste int
+
+const (
+	// lastPlace is on the disk of a node that is about to leave, and on no other that stays.
+	lastPlace haste = iota
+	// oneStays is in two places, of which one is about to leave, or is not there.
+	oneStays
+	noHaste
+	hastes
+)
+
+// haste of a container that can be leased.
+func (s *State) haste(c *container) haste {
+	if c.isChunk() {
+		return noHaste
+	}
+	places, staying := 0, 0
 	for _, id := range [...]NodeID{c.node, c.copy.node} {
-		if id != 0 && s.nodes[id-1].Draining && s.isAloneOn(c, id) {
-			return true
+		if id == 0 {
+			continue
+		}
+		if places++; s.nodes[id-1].Serves() {
+			staying++
 		}
 	}
-	return false
+	switch staying {
+	case places:
+		return noHaste
+	case 0:
+		return lastPlace // one of the nodes is there, since the container can be leased: so it is about to leave
+	}
+	return oneStays
 }
 
 func (a *applier) leaseJob(c *metapb.LeaseJob) Verdict {
@@ -109,9 +134,9 @@ func (a *applier) leaseJob(c *metapb.LeaseJob) Verdict {
 	bound := int(min(cmp.Or(c.MaxContainers, maxJobContainers), maxJobContainers))
 	var taken []ContainerID
 	var bytes uint64
-	for _, leaving := range []bool{true, false} {
+	for haste := range hastes {
 		for _, held := range a.containerOrder {
-			if !a.canLease(held, a.timeMillis) || a.leaves(held) != leaving {
+			if !a.canLease(held, a.timeMillis) || a.haste(held) != haste {
 				continue
 			}
 			if len(taken) == bound || len(taken) > 0 && c.MaxBytes > 0 && bytes+held.liveBytes > c.MaxBytes {
@@ -121,8 +146,8 @@ func (a *applier) leaseJob(c *metapb.LeaseJob) Verdict {
 			taken = append(taken, held.id)
 			bytes += held.liveBytes
 		}
-		if leaving && len(taken) > 0 {
-			break // a node waits for this, and for nothing else
+		if len(taken) > 0 {
+			break // somebody waits for this, and for nothing with less haste
 		}
 	}
 	if len(taken) == 0 {

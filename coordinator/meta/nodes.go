@@ -235,6 +235,8 @@ type Unshipped struct {
 	Bytes    uint64 // of their runs
 	// ShippableSegments are those that hold more than open transactions.
 	ShippableSegments int
+	// Peers are the nodes that have them too, ascending; nil of what one node alone has.
+	Peers []NodeID
 }
 
 // Unshipped tells what would be lost with a node's disk: what no other node has that will stay.
@@ -249,9 +251,13 @@ func (s *State) UnshippedOn(id NodeID) (alone, copied Unshipped) {
 		if c.isChunk() || c.liveRuns == 0 || c.node != id && c.copy.node != id {
 			continue
 		}
-		u := &copied
-		if s.isAloneOn(c, id) {
-			u = &alone
+		u := &alone
+		if !s.isAloneOn(c, id) {
+			u = &copied
+			peer := c.otherThan(id)
+			if i, there := slices.BinarySearch(u.Peers, peer); !there {
+				u.Peers = slices.Insert(u.Peers, i, peer)
+			}
 		}
 		u.Segments++
 		u.Bytes += c.liveBytes
@@ -264,22 +270,14 @@ func (s *State) UnshippedOn(id NodeID) (alone, copied Unshipped) {
 
 // isAloneOn says whether the container is on the node's disk, and on that of no other node that is there and stays.
 func (s *State) isAloneOn(c *container, id NodeID) bool {
-	other := c.copy.node
-	if other == id {
-		other = c.node
-	}
+	other := c.otherThan(id)
 	return !c.isChunk() && (c.node == id || c.copy.node == id) && (other == 0 || !s.nodes[other-1].Serves())
 }
 
-// OpenSegments are the hot segments of a node that are not sealed yet, ascending, in a slice of the caller's.
-func (s *State) OpenSegments(id NodeID) (segments []uint64) {
-	for file := range s.files {
-		if file.node == id && file.segment > s.nodes[id-1].highSegment {
-			segments = append(segments, file.segment)
-		}
-	}
-	slices.Sort(segments)
-	return segments
+// Sealed says whether nothing is ever committed to a node's hot segment again that is not yet.
+func (s *State) Sealed(id NodeID, segment uint64) bool {
+	n := s.Node(id)
+	return n != nil && segment <= n.highSegment
 }
 
 func (a *applier) sealContainer(c *metapb.SealContainer) Verdict {

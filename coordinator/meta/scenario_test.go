@@ -118,9 +118,13 @@ func (p *player) line(line string) string {
 		n := p.s.Node(NodeID(number(args[0])))
 		return describe(p.do(&metapb.DrainNode{NodeId: int32(n.ID), NodeEpoch: n.Epoch, Closed: len(args) > 1}))
 	case "unshipped": // unshipped NODE
-		u := p.s.Unshipped(NodeID(number(args[0])))
+		alone, copied := p.s.UnshippedOn(NodeID(number(args[0])))
 		n := p.s.Node(NodeID(number(args[0])))
-		return fmt.Sprintf("%d segments, %d bytes; serves %v, answers %v", u.Segments, u.Bytes, n.Serves(), n.Answers())
+		also := ""
+		if copied.Segments > 0 {
+			also = fmt.Sprintf("; %d segments, %d bytes on nodes %v too", copied.Segments, copied.Bytes, copied.Peers)
+		}
+		return fmt.Sprintf("%d segments, %d bytes%s; serves %v, answers %v", alone.Segments, alone.Bytes, also, n.Serves(), n.Answers())
 	case "topic": // topic NAME PARTITIONS [CONFIG=VALUE...]
 		return describe(p.topic(args[0], int32(number(args[1])), entries(args[2:])...))
 	case "delete":
@@ -235,7 +239,7 @@ func (p *player) state() string {
 	return strings.Join(kept, "\n")
 }
 
-// chunk NODE LANE[/SEQ] SEGMENT [epoch=E] RUN...; segment 0 is an object chunk. A run is TOPIC-PARTITION:BATCH[,BATCH...], a batch
+// chunk NODE LANE[/SEQ] SEGMENT [epoch=E] [copy=NODE/SEGMENT] RUN...; segment 0 is an object chunk. A run is TOPIC-PARTITION:BATCH[,BATCH...], a batch
 // RECORDS[@TIMESTAMP] or RECORDS/pPRODUCERsSEQUENCE[eEPOCH][t|j], each of 100 bytes: t is transactional, j joins its transaction too.
 func (p *player) chunk(args []string) string {
 	node, segment := NodeID(number(args[0])), uint64(number(args[2]))
@@ -244,10 +248,16 @@ func (p *player) chunk(args []string) string {
 	lane := number(laneName)
 	var batches []chunk.Batch
 	void := false
+	var copied *metapb.ChunkCopy
 	var hedgeWon, hedges uint32
 	for _, a := range args[3:] {
 		if e, ok := strings.CutPrefix(a, "epoch="); ok {
 			epoch = uint64(number(e))
+			continue
+		}
+		if place, ok := strings.CutPrefix(a, "copy="); ok {
+			peer, in, _ := strings.Cut(place, "/")
+			copied = &metapb.ChunkCopy{NodeId: int32(number(peer)), NodeEpoch: p.s.Node(NodeID(number(peer))).Epoch, Segment: uint64(number(in))}
 			continue
 		}
 		if hedge, ok := strings.CutPrefix(a, "hedge="); ok {
@@ -277,6 +287,12 @@ func (p *player) chunk(args []string) string {
 	c.VoidChunk, c.Hedge, c.Hedges = void, hedgeWon, hedges
 	if segment != 0 {
 		p.positions[[2]uint64{uint64(node), segment}] += uint32(c.ChunkBytes)
+	}
+	if copied != nil {
+		at := [2]uint64{uint64(copied.NodeId), copied.Segment}
+		copied.Position = p.positions[at]
+		p.positions[at] += uint32(c.ChunkBytes)
+		c.Copy, c.Durability = copied, metapb.Durability_DURABILITY_REPLICATED
 	}
 	p.do(c)
 	return describeChunk(p.chunks[0])

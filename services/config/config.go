@@ -60,7 +60,7 @@ type Config struct {
 	CompactInterval time.Duration `name:"compact-interval" default:"15s" usage:"how often a tiering worker looks for partitions to compact"`
 	CompactMemory   Bytes         `name:"compact-memory" default:"128MiB" usage:"memory for the keys of a partition that is compacted, 24 bytes each; where they do not fit, it takes several rounds"`
 	JobLease        time.Duration `name:"job-lease" default:"2m" usage:"how long a tiering job is one worker's alone; what a worker that died had taken waits that long"`
-	DrainTimeout    time.Duration `name:"drain-timeout" default:"10s" usage:"how long a stopping process waits for what is in flight, and for what only its disk holds to be shipped"`
+	DrainTimeout    time.Duration `name:"drain-timeout" default:"10s" usage:"how long a stopping process waits for what is in flight, and for what is on its disk to be shipped"`
 
 	// Peers is PeerList, read by Validate.
 	Peers election.Peers

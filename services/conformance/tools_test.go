@@ -1,12 +1,9 @@
 package conformance
 
 import (
-	"bufio"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,100 +13,21 @@ import (
 	"testing"
 	"time"
 
-	"github.com/varvelog/varve/services/e2e/cluster"
+	"github.com/varvelog/varve/services/conformance/kafkatools"
 )
 
-// toolPatience bounds one command of a tool.
+// toolPatience bounds one command of a tool that runs in a process of its own.
 const toolPatience = 90 * time.Second
 
-// toolRunner runs Kafka's command line tools, all in one process of Java: see clients/java/Tools.java.
-type toolRunner struct {
-	command *exec.Cmd
-	input   io.WriteCloser
-	output  *bufio.Reader
-	// options and everything, a class path, are for a tool in a process of its own.
-	options    []string
-	everything string
-}
-
-func startTools(t *testing.T) *toolRunner {
-	t.Helper()
-	root := cluster.Root()
-	if output, err := exec.Command(filepath.Join(root, "services", "conformance", "clients", "prepare.sh"), "java").CombinedOutput(); err != nil {
-		t.Fatalf("get what the tools need: %v\n%s", err, output)
-	}
-	all, err := filepath.Glob(strings.TrimSuffix(jars(t), "*") + "*.jar")
-	if err != nil {
-		t.Fatal(err)
-	}
-	isTool := func(jar string) bool {
-		return strings.HasPrefix(filepath.Base(jar), "kafka-tools-4") || strings.HasPrefix(filepath.Base(jar), "kafka_2.13")
-	}
-	libraries := append([]string{filepath.Join(root, ".cache", "clients", "java")}, slices.DeleteFunc(slices.Clone(all), isTool)...)
-	tools := slices.DeleteFunc(all, func(jar string) bool { return !isTool(jar) })
-	r := &toolRunner{
-		options:    []string{"-Xmx384m", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"},
-		everything: jars(t),
-	}
-	r.command = exec.Command("java", slices.Concat(r.options, []string{"-cp", strings.Join(libraries, string(filepath.ListSeparator)), "Tools"}, tools)...)
-	r.command.Stderr, r.command.SysProcAttr = os.Stderr, childAttributes()
-	if r.input, err = r.command.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	output, err := r.command.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.output = bufio.NewReader(output)
-	if err := r.command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = r.input.Close() // the process ends by that, or has ended
-		_ = r.command.Wait()
-	})
-	return r
-}
-
-// run runs one tool to its end.
-func (r *toolRunner) run(class, input string, args ...string) (cluster.Result, error) {
-	late := time.AfterFunc(toolPatience, func() { _ = r.command.Process.Kill() }) // then reading fails
-	defer late.Stop()
-	words := append([]string{class}, args...)
-	request := binary.BigEndian.AppendUint32(nil, uint32(len(words)))
-	for _, block := range append(words, input) {
-		request = append(binary.BigEndian.AppendUint32(request, uint32(len(block))), block...)
-	}
-	if _, err := r.input.Write(request); err != nil {
-		return cluster.Result{}, fmt.Errorf("run tool: %w", err)
-	}
-	var head [4]byte
-	if _, err := io.ReadFull(r.output, head[:]); err != nil {
-		return cluster.Result{}, fmt.Errorf("run tool: it did not end: %w", err)
-	}
-	result := cluster.Result{Code: int(int32(binary.BigEndian.Uint32(head[:])))}
-	for _, output := range []*string{&result.Stdout, &result.Stderr} {
-		if _, err := io.ReadFull(r.output, head[:]); err != nil {
-			return cluster.Result{}, fmt.Errorf("run tool: %w", err)
-		}
-		text := make([]byte, binary.BigEndian.Uint32(head[:]))
-		if _, err := io.ReadFull(r.output, text); err != nil {
-			return cluster.Result{}, fmt.Errorf("run tool: %w", err)
-		}
-		*output = string(text)
-	}
-	return result, nil
-}
-
 // runAlone runs one tool to its end in a process of its own.
-func (r *toolRunner) runAlone(class, _ string, args ...string) (result cluster.Result, err error) {
+func runAlone(t *testing.T, class string, args ...string) (result kafkatools.Result, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), toolPatience)
 	defer cancel()
-	command := exec.CommandContext(ctx, "java", slices.Concat(r.options, []string{"-cp", r.everything, class}, args)...)
+	command := exec.CommandContext(ctx, "java", slices.Concat(kafkatools.Options, []string{"-cp", jars(t), class}, args)...)
 	var stdout, stderr strings.Builder
 	command.Stdout, command.Stderr, command.SysProcAttr = &stdout, &stderr, childAttributes()
 	err = command.Run()
-	result = cluster.Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: command.ProcessState.ExitCode()}
+	result = kafkatools.Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: command.ProcessState.ExitCode()}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && ctx.Err() == nil {
 		err = nil // it is in the result
@@ -138,7 +56,7 @@ type toolStep struct {
 func TestKafkaTools(t *testing.T) {
 	needGate(t)
 	// Nothing is shipped meanwhile: get-offsets tells where local and tiered records begin and end, and Kafka tiers none.
-	kafka, varve, tools := startKafka(t), startVarve(t, "--seal-age=1h"), startTools(t)
+	kafka, varve, tools := startKafka(t), startVarve(t, "--seal-age=1h"), kafkatools.Start(t, filepath.Dir(jars(t)))
 	only := os.Getenv("VARVE_CONFORMANCE_ONLY")
 	files := t.TempDir()
 	passed := map[string][2]int{}
@@ -153,7 +71,7 @@ func TestKafkaTools(t *testing.T) {
 			order = append(order, tool)
 		}
 		count[1]++
-		if err := step.compare(tools, kafka, varve); err != nil {
+		if err := step.compare(t, tools, kafka, varve); err != nil {
 			fmt.Printf("DIFFERS   %s: %v\n", step.name, err)
 			t.Errorf("%s: %v", step.name, err)
 		} else {
@@ -169,7 +87,7 @@ func TestKafkaTools(t *testing.T) {
 }
 
 // compare runs the step on both servers.
-func (step *toolStep) compare(tools *toolRunner, kafka, varve *server) error {
+func (step *toolStep) compare(t *testing.T, tools *kafkatools.Runner, kafka, varve *server) error {
 	var printed [2]string
 	for i, s := range []*server{kafka, varve} {
 		if step.before != nil {
@@ -181,11 +99,11 @@ func (step *toolStep) compare(tools *toolRunner, kafka, varve *server) error {
 		if !strings.Contains(step.args, "ADDRESS") {
 			args = append([]string{"--bootstrap-server", s.address}, args...)
 		}
-		run := tools.run
+		run := func() (kafkatools.Result, error) { return tools.Run(step.class, step.input, args...) }
 		if step.alone {
-			run = tools.runAlone
+			run = func() (kafkatools.Result, error) { return runAlone(t, step.class, args...) }
 		}
-		result, err := run(step.class, step.input, args...)
+		result, err := run()
 		if err != nil {
 			return err
 		}

@@ -2,41 +2,41 @@ package e2e
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/varvelog/varve/services/conformance/kafkatools"
 	"github.com/varvelog/varve/services/e2e/cluster"
 )
 
-// adminTool runs one of Apache Kafka's own tools against a node.
-func adminTool(t *testing.T, n *cluster.Node, class string, args ...string) cluster.Result {
-	t.Helper()
-	return javaTool(t, class, append([]string{"--bootstrap-server", n.Kafka}, args...)...)
-}
-
+// javaTool runs one of Apache Kafka's own tools in a process of its own.
 func javaTool(t *testing.T, class string, args ...string) cluster.Result {
 	t.Helper()
-	libraries := filepath.Join(cluster.Root(), ".cache", "kafka", "libs")
-	if _, err := os.Stat(libraries); err != nil {
-		t.Skip("Apache Kafka's jars are not there")
-	}
-	if _, err := exec.LookPath("java"); err != nil {
-		t.Skip("there is no Java")
-	}
-	command := append([]string{
-		"-Xmx256m", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", filepath.Join(libraries, "*"), class,
-	}, args...)
+	command := append([]string{"-Xmx256m", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", kafkaLibs(t), class}, args...)
 	return cluster.Command(t, "", "java", command...)
 }
 
-// adminToolSays fails the test unless the tool prints all of want.
-func adminToolSays(t *testing.T, n *cluster.Node, class string, args []string, want ...string) {
+// adminTools runs Apache Kafka's own tools against a node, all in one process.
+type adminTools struct {
+	*kafkatools.Runner
+	node *cluster.Node
+}
+
+func startAdminTools(t *testing.T, n *cluster.Node) adminTools {
 	t.Helper()
-	result := adminTool(t, n, class, args...)
+	return adminTools{kafkatools.Start(t, filepath.Dir(kafkaLibs(t))), n}
+}
+
+// says fails the test unless the tool prints all of want.
+func (a adminTools) says(t *testing.T, class string, args []string, want ...string) {
+	t.Helper()
+	result, err := a.Run(class, "", append([]string{"--bootstrap-server", a.node.Kafka}, args...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, line := range want {
 		if !strings.Contains(result.Stdout+result.Stderr, line) {
 			t.Errorf("%s %q does not say %q:\n%s%s", class, args, line, result.Stdout, result.Stderr)
@@ -71,6 +71,7 @@ const (
 func TestKafkaConfigsTool(t *testing.T) {
 	t.Parallel()
 	n := cluster.Serve(t)
+	tools := startAdminTools(t, n)
 	createTopic(t, n, "t", 1)
 	for _, step := range []struct {
 		args string
@@ -94,13 +95,14 @@ func TestKafkaConfigsTool(t *testing.T) {
 		{"--describe --entity-type users", []string{"Quota configs for the default user-principal are controller_mutation_rate=5.0"}},
 		{"--describe --entity-type ips", []string{"Quota configs for ip '10.0.0.1' are connection_creation_rate=5.0"}},
 	} {
-		adminToolSays(t, n, toolConfigs, words(step.args), step.want...)
+		tools.says(t, toolConfigs, words(step.args), step.want...)
 	}
 }
 
 func TestKafkaAdministrationTools(t *testing.T) {
 	t.Parallel()
 	n := cluster.Serve(t)
+	tools := startAdminTools(t, n)
 	createTopic(t, n, "t", 1)
 	produce(t, dial(t, n), numbered("t", "r", 0, 10)...)
 	deletion := writeFile(t, `{"version":1,"partitions":[{"topic":"t","partition":0,"offset":4}]}`)
@@ -126,7 +128,7 @@ func TestKafkaAdministrationTools(t *testing.T) {
 		{toolReassign, "--list", []string{"No partition reassignments found."}},
 		{toolQuorum, "describe --status", []string{"LeaderId:               1", `CurrentVoters:          [{"id": 1`}},
 	} {
-		adminToolSays(t, n, step.tool, words(step.args), step.want...)
+		tools.says(t, step.tool, words(step.args), step.want...)
 	}
 }
 
@@ -134,12 +136,13 @@ func TestKafkaAdministrationTools(t *testing.T) {
 func TestKafkaProducerPushesItsMetrics(t *testing.T) {
 	t.Parallel()
 	n := cluster.Serve(t)
+	tools := startAdminTools(t, n)
 	createTopic(t, n, "t", 1)
-	adminToolSays(t, n, toolClientMetrics, words("--alter --name all --metrics * --interval 100"), "Altered")
-	producer := javaTool(t, "org.apache.kafka.tools.ProducerPerformance",
+	tools.says(t, toolClientMetrics, words("--alter --name all --metrics * --interval 100"), "Altered")
+	producer, err := tools.Run("org.apache.kafka.tools.ProducerPerformance", "",
 		words("--topic t --num-records 300 --throughput 100 --record-size 100 --producer-props bootstrap.servers="+n.Kafka)...)
-	if producer.Code != 0 {
-		t.Fatalf("%s%s", producer.Stdout, producer.Stderr)
+	if err != nil || producer.Code != 0 {
+		t.Fatalf("%v\n%s%s", err, producer.Stdout, producer.Stderr)
 	}
 	metrics, err := n.Get("/metrics")
 	if err != nil {

@@ -16,7 +16,6 @@ const resumption = 3 * time.Second
 // TestReplicatedRecordsSurviveANodeAndItsDisk: the node dies under load and its disk with it; producers go on at once, and nothing is
 // lost or doubled, before and after shipping.
 func TestReplicatedRecordsSurviveANodeAndItsDisk(t *testing.T) {
-	t.Parallel()
 	for name, flags := range map[string][]string{"unshipped": {"--seal-age=1h"}, "while it ships": quickTiering} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -58,7 +57,6 @@ func TestReplicatedRecordsSurviveANodeAndItsDisk(t *testing.T) {
 
 // TestReplicatedRecordsSurviveEveryDeath: single nodes die under load and come back, and then everything at once, again and again.
 func TestReplicatedRecordsSurviveEveryDeath(t *testing.T) {
-	t.Parallel()
 	random := crashSeed(t)
 	r := cluster.StartRoles(t, cluster.RolesConfig{Ingest: 3, Flags: append([]string{"--snapshot-entries=200"}, quickTiering...)})
 	awaitNodes(t, r.Ingest[0], r.Ingest...)

@@ -101,7 +101,6 @@ func (p *pulse) finish(t *testing.T) int {
 }
 
 func TestAStandbyTakesOver(t *testing.T) {
-	t.Parallel()
 	for metalog, limit := range map[string]time.Duration{"bucket": 3 * time.Second, "jetstream": 12 * time.Second} {
 		t.Run(metalog, func(t *testing.T) {
 			t.Parallel()

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -364,14 +362,7 @@ func (w *txWriter) run(ctx context.Context) error {
 // java runs a program of testdata with Apache Kafka's client to its end, and returns what it printed.
 func java(t *testing.T, program string, args ...string) string {
 	t.Helper()
-	libs := filepath.Join(cluster.Root(), ".cache", "kafka", "libs")
-	if _, err := os.Stat(libs); err != nil {
-		t.Skip("Apache Kafka's jars are not there: run services/conformance/kafka.sh")
-	}
-	if _, err := exec.LookPath("java"); err != nil {
-		t.Skip("there is no java")
-	}
-	arguments := []string{"-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", filepath.Join(libs, "*"), filepath.Join("testdata", program)}
+	arguments := []string{"-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", kafkaLibs(t), filepath.Join("testdata", program)}
 	return cluster.MustCommand(t, "", "java", append(arguments, args...)...)
 }
 

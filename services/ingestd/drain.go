@@ -22,6 +22,8 @@ const (
 	turnTime = 500 * time.Millisecond
 	// leaveTimeout bounds the attempts to say that the node leaves, and that it has left: there may be no leader.
 	leaveTimeout = 2 * time.Second
+	// sealRetry is how long it takes before the coordinator is told again that nothing more comes.
+	sealRetry = 200 * time.Millisecond
 )
 
 // Leaving is what a node leaves the cluster with.
@@ -35,10 +37,22 @@ type Leaving struct {
 	Gone func(id meta.NodeID, epoch uint64) bool
 }
 
+// Rest is what a node that has drained could not have shipped.
+type Rest struct {
+	// Alone is on its disk only; Copied is on that of one other node too, and of no further one.
+	Alone, Copied meta.Unshipped
+	// Unsealed: the coordinator did not hear that nothing more comes, so there may be more, in both places or here only.
+	Unsealed error
+}
+
+// None says that the disk can go, and that what was on it survives whatever other disk goes later: all of it is in the bucket.
+func (r Rest) None() bool { return r.Unsealed == nil && r.Alone.Segments+r.Copied.Segments == 0 }
+
 // Drain leaves the cluster. The internal listener must be up meanwhile, and for a worker of this process its loop must run. Close follows.
 func (n *Node) Drain(ctx context.Context) error {
 	l := Leaving{Log: n.log, Registrar: n.registrar, Replica: n.replica, Server: n.server, Lanes: n.lanes, Gone: n.watcher.Gone}
-	return l.Drain(ctx)
+	_, err := l.Drain(ctx)
+	return err
 }
 
 // Drain leaves the cluster so that nobody notices, as far as ctx allows:
@@ -46,10 +60,11 @@ func (n *Node) Drain(ctx context.Context) error {
 //  1. The state says that the node leaves: in Metadata answers of all nodes others lead every partition.
 //  2. Where there are others, clients are told to ask for them. What is in flight is answered; then connections end, one by one, when nothing
 //     is in flight on them, and Metadata answers do not name the node any more.
-//  3. The active hot segment is sealed, and tiering workers ship what this disk alone holds before they ship anything else.
+//  3. The hot log is sealed, and with it whatever has copies in it. Tiering workers ship what this disk alone holds before they ship anything
+//     else, and then what one other node holds too: the disk may not come back, and then that would be the only copy.
 //
-// What is not shipped in time is said in one line: the disk must return then.
-func (l *Leaving) Drain(ctx context.Context) error {
+// What is not shipped in time is said in a line or two, and returned.
+func (l *Leaving) Drain(ctx context.Context) (Rest, error) {
 	began := time.Now()
 	if err := l.Registrar.Leave(ctx); err != nil {
 		l.Log.Warn("the coordinator does not hear that this node leaves; clients will find out", "error", err)
@@ -64,13 +79,10 @@ func (l *Leaving) Drain(ctx context.Context) error {
 	cancel()
 	l.Registrar.Closed(ctx)
 	l.Log.Debug("clients have left", "took", time.Since(began))
-	if sealed := l.Registrar.Seal(ctx); sealed != nil {
-		l.Log.Warn("seal the active hot segment", "error", sealed)
-	}
-	l.awaitShipping(ctx)
-	l.tellRest(began)
+	rest := l.empty(ctx)
+	l.tell(rest, time.Since(began))
 	l.Registrar.Left(ctx)
-	return err
+	return rest, err
 }
 
 // within is a part of the time that ctx leaves.
@@ -101,38 +113,51 @@ func (l *Leaving) hasPeers() bool {
 	return others
 }
 
-// awaitShipping returns when nothing that can be shipped is on this disk alone, or ctx ends.
-func (l *Leaving) awaitShipping(ctx context.Context) {
+// empty has everything on the node's disk shipped, as far as that can be and ctx allows. Nothing is appended any more.
+func (l *Leaving) empty(ctx context.Context) (rest Rest) {
+	for {
+		rest.Unsealed = l.Registrar.Seal(ctx)
+		if rest.Unsealed == nil || ctx.Err() != nil {
+			break
+		}
+		pause(ctx, sealRetry)
+	}
 	wake := make(chan struct{}, 1)
 	defer l.Replica.Listen(changes{meta.ChangedContainers, wake})()
+	node := l.Registrar.Registration().Node
 	for {
-		if u := l.Unshipped(); u.ShippableSegments == 0 {
-			return
+		l.Replica.View(func(s *meta.State) { rest.Alone, rest.Copied = s.UnshippedOn(node) })
+		if rest.Alone.ShippableSegments+rest.Copied.ShippableSegments == 0 {
+			return rest
 		}
 		select {
 		case <-wake:
 		case <-ctx.Done():
-			return
+			return rest
 		}
 	}
 }
 
-// Unshipped is what is on the node's disk alone.
-func (l *Leaving) Unshipped() (u meta.Unshipped) {
-	l.Replica.View(func(s *meta.State) { u = s.Unshipped(l.Registrar.Registration().Node) })
-	return u
-}
-
-func (l *Leaving) tellRest(began time.Time) {
-	u := l.Unshipped()
-	if u.Segments == 0 {
-		l.Log.Info("drained: nothing is on this disk alone", "took", time.Since(began).Round(time.Millisecond))
+// tell says what an operator has to know before the disk is thrown away.
+func (l *Leaving) tell(rest Rest, took time.Duration) {
+	took = took.Round(time.Millisecond)
+	if rest.None() {
+		l.Log.Info("drained: nothing on this disk is needed any more", "took", took)
 		return
 	}
 	disk := l.Registrar.HotLog.DiskUUID()
-	l.Log.Warn("not everything was shipped before the node had to end (--drain-timeout): its disk must return, or these records are gone",
-		"node", int32(l.Registrar.Registration().Node), "disk", disk.String(), "segments", u.Segments, "bytes", u.Bytes,
-		"in_open_transactions", u.Segments-u.ShippableSegments, "took", time.Since(began).Round(time.Millisecond))
+	log := l.Log.With("node", int32(l.Registrar.Registration().Node), "disk", disk.String(), "took", took)
+	if rest.Unsealed != nil {
+		log.Warn("the coordinator did not hear that nothing more is written to this disk: it must return, or records may be gone", "error", rest.Unsealed)
+	}
+	if u := rest.Alone; u.Segments > 0 {
+		log.Warn("not everything was shipped before the node had to end (--drain-timeout): its disk must return, or these records are gone",
+			"segments", u.Segments, "bytes", u.Bytes, "in_open_transactions", u.Segments-u.ShippableSegments)
+	}
+	if u := rest.Copied; u.Segments > 0 {
+		log.Warn("not everything was shipped before the node had to end (--drain-timeout): without its disk one copy is left of these records",
+			"on_nodes", u.Peers, "segments", u.Segments, "bytes", u.Bytes, "in_open_transactions", u.Segments-u.ShippableSegments)
+	}
 }
 
 // Registration is the last one, zero before the first.
@@ -190,24 +215,32 @@ func (r *Registrar) Left(ctx context.Context) {
 	}
 }
 
-// Seal seals what the node's epochs have left open. It is called when nothing is appended any more.
+// Seal seals what the node has written, and so every container that is in it or has its copies there, also where a command on its way names it:
+// when nil is returned, nothing is committed any more to what is on this disk. It is called when nothing is appended any more.
 func (r *Registrar) Seal(ctx context.Context) error {
-	if err := r.HotLog.Roll(); err != nil {
-		return fmt.Errorf("end the active segment: %w", err)
+	if err := errors.Join(r.HotLog.Abandon(), r.HotLog.Roll()); err != nil {
+		r.Log.Warn("end the active segment", "error", err) // which matters to nobody but who reads the disk
 	}
-	last := r.Registration()
-	var open []uint64
-	r.Replica.View(func(s *meta.State) { open = s.OpenSegments(last.Node) })
-	for _, segment := range open {
-		verdict, err := r.propose(ctx, &metapb.Command{Kind: &metapb.Command_SealContainer{SealContainer: &metapb.SealContainer{
-			NodeId: int32(last.Node), NodeEpoch: last.Epoch, Segment: segment,
-		}}})
-		if err == nil && verdict.Code != meta.OK {
-			err = fmt.Errorf("%s %s", verdict.Code, verdict.Message)
+	var last uint64
+	for _, s := range r.HotLog.Segments() {
+		if s.Frames > 0 {
+			last = max(last, s.ID)
 		}
-		if err != nil {
-			return fmt.Errorf("seal segment %d: %w", segment, err)
-		}
+	}
+	registration := r.Registration()
+	sealed := false
+	r.Replica.View(func(s *meta.State) { sealed = s.Sealed(registration.Node, last) })
+	if last == 0 || sealed {
+		return nil
+	}
+	verdict, err := r.propose(ctx, &metapb.Command{Kind: &metapb.Command_SealContainer{SealContainer: &metapb.SealContainer{
+		NodeId: int32(registration.Node), NodeEpoch: registration.Epoch, Segment: last,
+	}}})
+	if err == nil && verdict.Code != meta.OK && verdict.Code != meta.Fenced { // a later epoch has sealed all that came before it
+		err = fmt.Errorf("%s %s", verdict.Code, verdict.Message)
+	}
+	if err != nil {
+		return fmt.Errorf("seal segment %d: %w", last, err)
 	}
 	return nil
 }

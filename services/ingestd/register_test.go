@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"testing"
 	"testing/synctest"
 
@@ -75,7 +76,7 @@ func (l *loyalLeader) Submit(_ context.Context, commands []*metapb.Command) (uin
 	seq := l.replica.Seq() + 1
 	entry := &metapb.Entry{Format: meta.EntryFormat, LogId: logID[:], Commands: commands}
 	if seq > 1 {
-		entry.PreviousHash = l.hash[:]
+		entry.PreviousHash = slices.Clone(l.hash[:])
 	}
 	encoded, err := meta.EncodeEntry(entry)
 	if err != nil {

@@ -245,21 +245,22 @@ func (c changes) Applied(a *replica.Applied) {
 }
 
 // drain leaves the cluster as a node does that is told to end. Where it says that nothing is on its disk alone, the disk is taken away at times:
-// whoever starts in its place has an empty one.
+// whoever starts in its place has an empty one. Where another disk is lost as well, that is done only where it says that nothing on its disk is needed.
 func (n *node) drain(ctx context.Context, s *seat) {
 	l := ingestd.Leaving{Log: n.log, Registrar: n.registrar, Replica: n.replica, Server: n.server, Lanes: n.lanes, Gone: n.gone}
-	if err := l.Drain(ctx); err != nil {
-		n.c.w.Trace("%s drains: %v", n.p.Name, err)
-	}
-	left := l.Unshipped()
-	n.c.w.Trace("%s has left: %+v", n.p.Name, left)
-	if left.Segments > 0 || ctx.Err() != nil {
+	rest, err := l.Drain(ctx)
+	n.c.w.Trace("%s has left: %+v, %v", n.p.Name, rest, err)
+	switch {
+	case rest.None():
+		n.c.w.Count("drained")
+	case rest.Unsealed == nil && rest.Alone.Segments == 0:
+		n.c.w.Count("drained, but for copies")
+	default:
 		n.c.w.Count("drained in part")
 		return
 	}
-	n.c.w.Count("drained")
 	n.p.Kill()
-	if n.c.w.OneIn(2) && !n.c.w.Swarm.DiskLost && n.disk.Owns(n.p) { // of what is replicated, another node has the only copy now
+	if n.c.w.OneIn(2) && (rest.None() || !n.c.w.Swarm.DiskLost) && n.disk.Owns(n.p) {
 		n.c.w.Count("disk taken away")
 		s.replaceDisk(n.disk)
 	}

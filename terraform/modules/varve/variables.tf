@@ -257,7 +257,7 @@ variable "ingest_volume" {
 }
 
 variable "ingest_drain_seconds" {
-  description = "How long an ingest node that is to go may take to send its clients elsewhere and to have shipped what its disk alone holds. Its instance is kept that long, and 90 s more, after the autoscaling group has chosen it."
+  description = "How long an ingest node that is to go may take to send its clients elsewhere and to have shipped what is on its disk. Its instance is kept that long, and 90 s more, after the autoscaling group has chosen it."
   type        = number
   default     = 300
 
