@@ -151,7 +151,7 @@ func hunt(ctx context.Context, guest *guest, only string, from, limit uint64, wo
 			fmt.Printf("invariant %s: not found in %d seeds, %v\n", invariant, limit, time.Since(began).Round(time.Second))
 			continue
 		}
-		fmt.Printf("invariant %s: found by seed %d (%d seeds), %v: %s\n", invariant, seeds+from-1, seeds, time.Since(began).Round(time.Second), found.violations[0])
+		fmt.Printf("invariant %s: found by seed %d (%d seeds), %v: %s\n", invariant, seeds+from-1, seeds, time.Since(began).Round(time.Second), found.violations[slices.IndexFunc(found.violations, broken)])
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -164,8 +164,10 @@ func hunt(ctx context.Context, guest *guest, only string, from, limit uint64, wo
 
 // caught says whether a seed has seen an invariant broken: one that broke off, or that merely came to no end, has not.
 func caught(r *result) bool {
-	return r.ended && slices.ContainsFunc(r.violations, func(what string) bool { return !strings.HasPrefix(what, world.Progress) })
+	return r.ended && slices.ContainsFunc(r.violations, broken)
 }
+
+func broken(what string) bool { return !strings.HasPrefix(what, world.Progress) }
 
 // search runs seeds side by side until one fails, and returns how many that took, counted in order.
 func search(ctx context.Context, guest *guest, from, limit uint64, workers int) (seeds uint64, found *result) {

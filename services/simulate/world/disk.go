@@ -2,6 +2,7 @@ package world
 
 import (
 	"errors"
+	"io/fs"
 	"sync"
 	"time"
 
@@ -51,7 +52,9 @@ func (d *Disk) Mount(p *Process) vfs.FS {
 			return &vfs.Fault{Err: errIO, ShortBytes: w.IntN(call.Bytes + 1)}
 		case call.Op == vfs.OpSyncData && w.Chance(w.Swarm.SyncFails):
 			w.Count("sync failed")
-			_ = d.mem.LoseWriteback(call.Path)
+			if err := d.mem.LoseWriteback(call.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				panic(err) // a sync that fails and costs nothing shows nothing
+			}
 			d.mu.Lock()
 			d.mu.unsynced[call.Path] = true
 			d.mu.Unlock()
