@@ -69,3 +69,46 @@ func testDamagedEntries(t *testing.T) {
 		r.Close()
 	}
 }
+
+// flakyLog gives no more than a few entries at a time before the next read fails.
+type flakyLog struct {
+	metalog.Log
+	atOnce int
+}
+
+var errFlaky = errors.New("the log does not answer")
+
+func (l flakyLog) Read(ctx context.Context, seq uint64) iter.Seq2[metalog.Record, error] {
+	return func(yield func(metalog.Record, error) bool) {
+		left := l.atOnce
+		for record, err := range l.Log.Read(ctx, seq) {
+			if left == 0 {
+				yield(metalog.Record{}, errFlaky)
+				return
+			}
+			left--
+			if !yield(record, err) {
+				return
+			}
+		}
+	}
+}
+
+func TestALongLogIsReadThoughReadsFail(t *testing.T) {
+	log := mem.New().Open()
+	w := newWriter(t, log)
+	for range 20 {
+		w.append(allocate())
+	}
+	r, err := Open(context.Background(), Config{LogID: logID, Log: flakyLog{log, 3}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if want := openReplica(t, Config{Log: log}); r.Seq() != want.Seq() {
+		t.Errorf("the replica is at %d of %d", r.Seq(), want.Seq())
+	}
+	if _, err := Open(context.Background(), Config{LogID: logID, Log: flakyLog{log, 0}}); !errors.Is(err, errFlaky) {
+		t.Errorf("of a log that gives nothing: %v", err)
+	}
+}

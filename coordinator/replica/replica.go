@@ -217,6 +217,9 @@ func (r *Replica) CatchUp(ctx context.Context) error {
 	for {
 		before := r.Seq()
 		err := r.catchUp(ctx)
+		if err != nil && !Final(err) && ctx.Err() == nil && r.Seq() > before {
+			continue // each time further: a long log would never be read whole where every so many reads fail
+		}
 		if !errors.Is(err, metalog.ErrCorrupt) && !errors.Is(err, meta.ErrCorrupt) {
 			return err
 		}
