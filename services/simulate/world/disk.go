@@ -32,12 +32,16 @@ func (w *World) NewDisk() *Disk {
 	return d
 }
 
-// Mount gives the disk to a process, and takes it from those that had it before.
+// Mount gives the disk to a process, and takes it from those that had it before. One whose place was taken meanwhile does not get it.
 func (d *Disk) Mount(p *Process) vfs.FS {
 	d.mu.Lock()
-	d.mu.owner = p
+	if !p.precedes(d.mu.owner) {
+		d.mu.owner = p
+	}
 	d.mu.Unlock()
-	d.mem.Restart()
+	if d.Owns(p) {
+		d.mem.Restart()
+	}
 	w := d.world
 	return vfs.NewFaulty(d.mem, func(call vfs.Call) *vfs.Fault {
 		if p.Step() != nil {
