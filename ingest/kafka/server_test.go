@@ -16,6 +16,7 @@ import (
 
 	"github.com/varvelog/varve/coordinator/delivery"
 	"github.com/varvelog/varve/coordinator/group"
+	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
 )
 
@@ -36,7 +37,9 @@ func start(t testing.TB, c *cluster, config Config) (*Server, string) {
 	}
 	groups := group.New(group.Limits{InitialDelay: time.Millisecond}, c, config.Logger)
 	t.Cleanup(groups.Close)
-	shares := delivery.New(c, config.Logger)
+	var epoch uint64
+	c.View(func(s *meta.State) { epoch = s.LeaderEpoch() })
+	shares := delivery.New(c, epoch, config.Logger)
 	t.Cleanup(shares.Close)
 	s, err := New(config, Domain{Metadata: c, Appender: c, Fetcher: c, Offsets: c, Groups: groups, Shares: shares})
 	if err != nil {
