@@ -18,8 +18,6 @@ type Log interface {
 	Propose(ctx context.Context, c *metapb.Command) (meta.Verdict, error)
 	// View runs read on the state; nothing in it may block.
 	View(read func(*meta.State))
-	// Barrier returns when everything is applied here that was in the log when it was called, by whatever leader.
-	Barrier(ctx context.Context) error
 	// Watch sends to ch, without waiting, when a high watermark of one of the partitions moves or topics change, until cancel is called.
 	Watch(partitions []meta.TopicPartition, ch chan<- struct{}) (cancel func())
 }
@@ -28,7 +26,6 @@ type Log interface {
 type Coordinator struct {
 	log    Log
 	logger *slog.Logger
-	epoch  uint64 // of the leader that this coordinator is part of
 
 	tasks   sync.WaitGroup // stores into the log, and the sweep
 	closing context.Context
@@ -86,8 +83,8 @@ func (w *waiter) fail(tp meta.TopicPartition, code metapb.DeliveryCode) {
 }
 
 // New returns a coordinator. What is durable is read when it is asked for.
-func New(log Log, epoch uint64, logger *slog.Logger) *Coordinator {
-	c := &Coordinator{log: log, epoch: epoch, logger: logger}
+func New(log Log, logger *slog.Logger) *Coordinator {
+	c := &Coordinator{log: log, logger: logger}
 	c.closing, c.close = context.WithCancel(context.Background())
 	c.mu.groups = map[string]*shares{}
 	c.tasks.Go(c.sweepUntilClosed)

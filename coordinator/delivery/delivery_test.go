@@ -130,24 +130,6 @@ func TestTwoMembersShareAPartition(t *testing.T) {
 	})
 }
 
-// TestALeaderThatWasSucceededInItsSleepGivesNothing: its successor may have been told that the records are done with.
-func TestALeaderThatWasSucceededInItsSleepGivesNothing(t *testing.T) {
-	story(t, func(t *testing.T, l *stateLog, _ *Coordinator, a, b member) {
-		l.produce(t, 0, 30)
-		l.atBarrier = func() error {
-			l.apply(t, &metapb.Command{Kind: &metapb.Command_LeaderStart{LeaderStart: &metapb.LeaderStart{Epoch: 2}}})
-			l.atBarrier = nil
-			return nil
-		}
-		if got := a.fetch(10); got != nil {
-			t.Errorf("given %v", got)
-		}
-		if got := b.fetch(10); got != nil {
-			t.Errorf("given %v when it could know", got)
-		}
-	})
-}
-
 func TestAnOfferWaitsForRecords(t *testing.T) {
 	story(t, func(t *testing.T, l *stateLog, c *Coordinator, a, b member) {
 		began := time.Now()

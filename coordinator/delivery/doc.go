@@ -42,7 +42,6 @@
 //
 // # Failures
 //
-//	the leader is succeeded   in its sleep, and goes on with what it remembers: what it gives out it first holds against the log, where it finds its successor
 //	the leader dies           clients' requests fail and are repeated; what was acquired is available at the next leader
 //	an ingest node dies       its reservations run out, its members' locks end
 //	a member dies             its connection ends, and its session with it: what it has is released; else the locks end

@@ -16,8 +16,6 @@ import (
 
 // stateLog applies commands to a real state at once.
 type stateLog struct {
-	atBarrier func() error // nil for nothing
-
 	mu struct {
 		sync.Mutex
 		state    *meta.State
@@ -132,8 +130,7 @@ func (l *stateLog) Propose(ctx context.Context, c *metapb.Command) (meta.Verdict
 	}
 	c.Id = []byte("0123456789abcdef")
 	sink := &verdictSink{}
-	epoch := max(l.mu.state.LeaderEpoch(), c.GetLeaderStart().GetEpoch())
-	err := l.mu.state.Apply(l.mu.state.Seq()+1, &metapb.Entry{Format: 1, LogId: logID[:], LeaderEpoch: epoch, TimeMillis: time.Now().UnixMilli(), Commands: []*metapb.Command{c}}, sink)
+	err := l.mu.state.Apply(l.mu.state.Seq()+1, &metapb.Entry{Format: 1, LogId: logID[:], LeaderEpoch: 1, TimeMillis: time.Now().UnixMilli(), Commands: []*metapb.Command{c}}, sink)
 	for ch := range l.mu.watchers {
 		select {
 		case ch <- struct{}{}:
@@ -151,13 +148,6 @@ func (l *stateLog) View(read func(*meta.State)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	read(l.mu.state)
-}
-
-func (l *stateLog) Barrier(context.Context) error {
-	if l.atBarrier == nil {
-		return nil
-	}
-	return l.atBarrier()
 }
 
 func (l *stateLog) Watch(_ []meta.TopicPartition, ch chan<- struct{}) (cancel func()) {
@@ -184,4 +174,4 @@ func (l *stateLog) partition(partition int32) (p meta.SharePartition) {
 	return p
 }
 
-func newCoordinator(l *stateLog) *Coordinator { return New(l, 1, slog.New(slog.DiscardHandler)) }
+func newCoordinator(l *stateLog) *Coordinator { return New(l, slog.New(slog.DiscardHandler)) }

@@ -3,7 +3,6 @@ package delivery
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/varvelog/varve/coordinator/meta"
@@ -11,27 +10,8 @@ import (
 	"github.com/varvelog/varve/coordinator/share"
 )
 
-// Take acquires what was read, and gives up the reservations. What it gives was nowhere acknowledged when it was acquired: a leader that was succeeded in its
-// sleep, and does not know what its successor was told, gives nothing.
-func (c *Coordinator) Take(ctx context.Context, r *metapb.DeliveryTakeRequest) (*metapb.DeliveryTakeResponse, error) {
-	answer, err := c.take(r)
-	if err != nil || !slices.ContainsFunc(answer.Partitions, func(p *metapb.DeliveryTaken) bool { return len(p.Given) > 0 }) {
-		return answer, err
-	}
-	if err := c.log.Barrier(ctx); err != nil {
-		return nil, err // the locks of what was acquired end
-	}
-	epoch := c.epoch
-	c.log.View(func(s *meta.State) { epoch = s.LeaderEpoch() })
-	if epoch != c.epoch {
-		for i := range answer.Partitions {
-			answer.Partitions[i] = &metapb.DeliveryTaken{}
-		}
-	}
-	return answer, nil
-}
-
-func (c *Coordinator) take(r *metapb.DeliveryTakeRequest) (*metapb.DeliveryTakeResponse, error) {
+// Take acquires what was read, and gives up the reservations.
+func (c *Coordinator) Take(_ context.Context, r *metapb.DeliveryTakeRequest) (*metapb.DeliveryTakeResponse, error) {
 	answer := &metapb.DeliveryTakeResponse{}
 	for range r.Partitions {
 		answer.Partitions = append(answer.Partitions, &metapb.DeliveryTaken{})

@@ -16,7 +16,6 @@ import (
 
 	"github.com/varvelog/varve/coordinator/delivery"
 	"github.com/varvelog/varve/coordinator/group"
-	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
 )
 
@@ -37,9 +36,7 @@ func start(t testing.TB, c *cluster, config Config) (*Server, string) {
 	}
 	groups := group.New(group.Limits{InitialDelay: time.Millisecond}, c, config.Logger)
 	t.Cleanup(groups.Close)
-	var epoch uint64
-	c.View(func(s *meta.State) { epoch = s.LeaderEpoch() })
-	shares := delivery.New(c, epoch, config.Logger)
+	shares := delivery.New(c, config.Logger)
 	t.Cleanup(shares.Close)
 	s, err := New(config, Domain{Metadata: c, Appender: c, Fetcher: c, Offsets: c, Groups: groups, Shares: shares})
 	if err != nil {

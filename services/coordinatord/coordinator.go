@@ -137,8 +137,7 @@ func Start(ctx context.Context, p *process.Process, alone bool) (_ *Coordinator,
 	c.Groups = group.New(group.Limits{}, c.Replica, p.Log)
 	c.Leader.Register(p.Internal)
 	group.Register(p.Internal, c.Groups)
-	epoch, _ := c.Leader.Leading()
-	c.Shares = delivery.New(c.Replica, epoch, p.Log)
+	c.Shares = delivery.New(c.Replica, p.Log)
 	delivery.Register(p.Internal, c.Shares)
 	if c.cancel, err = p.Bus.Respond(bus.LeaderSubject(p.Cluster.ClusterID), c.Leader.AnswerLeader); err != nil {
 		return nil, fmt.Errorf("answer who leads: %w", err)
@@ -146,6 +145,7 @@ func Start(ctx context.Context, p *process.Process, alone bool) (_ *Coordinator,
 	watcher := presence.New(presence.Config{Client: p.Client, Replica: c.Replica, Self: p.Config.AdvertisedInternalAddr, Gone: c.Leader.NodeGone})
 	c.running.Go(func() { watcher.Run(background) })
 	p.Readiness.Add("coordinator", c.ready)
+	epoch, _ := c.Leader.Leading()
 	p.Log.Info("coordinator leads", "epoch", epoch, "seq", c.Replica.Seq(), "metalog", p.Cluster.Metalog, "cluster", p.Cluster.ClusterID, "internal_address", p.Config.AdvertisedInternalAddr)
 	return c, nil
 }

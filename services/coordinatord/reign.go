@@ -75,8 +75,7 @@ func Begin(ctx context.Context, b Bus, config leader.Config) (_ *Reign, err erro
 		return nil, fmt.Errorf("take over as leader: %w", ctx.Err())
 	}
 	n.groups = group.New(group.Limits{}, r, log)
-	epoch, _ := n.Leader.Leading()
-	n.shares = delivery.New(r, epoch, log)
+	n.shares = delivery.New(r, log)
 	n.Leader.Register(n)
 	group.Register(n, n.groups)
 	delivery.Register(n, n.shares)
