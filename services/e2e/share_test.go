@@ -21,7 +21,7 @@ type shareLedger struct {
 		sync.Mutex
 		given        map[string]int // how often, by partition and offset
 		acknowledged map[string]bool
-		unsteady     bool // the leader changes: what a member fetched before, another may have acknowledged when it is looked at
+		unsteady     bool // processes end: what a member fetched before, another may have acknowledged when it is looked at
 	}
 }
 
@@ -43,7 +43,7 @@ func (l *shareLedger) give(r *kgo.Record) {
 	l.mu.given[recordKey(r)]++
 }
 
-// steady says whether the leader stays from now on.
+// steady says whether all processes stay from now on.
 func (l *shareLedger) steady(steady bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -206,6 +206,7 @@ func TestShareConsumersWhileProcessesAreKilled(t *testing.T) {
 	ledger := newShareLedger(t)
 	joinShare(t, r.Ingest[0], "workers", "tasks", ledger)
 	joinShare(t, r.Ingest[1], "workers", "tasks", ledger)
+	ledger.steady(false)
 	for round, victim := range []*cluster.Node{r.Coordinator, r.Ingest[0], r.Ingest[1]} {
 		produce(t, producer, shareRecords("tasks", partitions, records/3)...)
 		ledger.await(fmt.Sprintf("half of round %d is given", round), round*records/3+records/6)
@@ -214,6 +215,10 @@ func TestShareConsumersWhileProcessesAreKilled(t *testing.T) {
 	}
 	awaitShareEnd(t, r.Ingest[0], "workers", records)
 	ledger.await("nothing is lost", records)
+	ledger.steady(true)
+	produce(t, producer, shareRecords("tasks", partitions, records/3)...)
+	awaitShareEnd(t, r.Ingest[0], "workers", records+records/3)
+	ledger.await("nothing is lost", records+records/3)
 }
 
 // TestShareConsumersWhenTheLeaderChanges: what a member has is memory of the leader's, and free again at the next one; what was acknowledged is not, as
