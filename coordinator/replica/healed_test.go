@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 
 	"github.com/varvelog/varve/coordinator/archive"
@@ -74,6 +75,7 @@ func testDamagedEntries(t *testing.T) {
 type flakyLog struct {
 	metalog.Log
 	atOnce int
+	reads  *atomic.Int32 // every other gives nothing; nil: none does
 }
 
 var errFlaky = errors.New("the log does not answer")
@@ -81,6 +83,9 @@ var errFlaky = errors.New("the log does not answer")
 func (l flakyLog) Read(ctx context.Context, seq uint64) iter.Seq2[metalog.Record, error] {
 	return func(yield func(metalog.Record, error) bool) {
 		left := l.atOnce
+		if l.reads != nil && l.reads.Add(1)%2 == 0 {
+			left = 0
+		}
 		for record, err := range l.Log.Read(ctx, seq) {
 			if left == 0 {
 				yield(metalog.Record{}, errFlaky)
@@ -100,7 +105,7 @@ func TestALongLogIsReadThoughReadsFail(t *testing.T) {
 	for range 20 {
 		w.append(allocate())
 	}
-	r, err := Open(context.Background(), Config{LogID: logID, Log: flakyLog{log, 3}})
+	r, err := Open(context.Background(), Config{LogID: logID, Log: flakyLog{Log: log, atOnce: 3}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +113,12 @@ func TestALongLogIsReadThoughReadsFail(t *testing.T) {
 	if want := openReplica(t, Config{Log: log}); r.Seq() != want.Seq() {
 		t.Errorf("the replica is at %d of %d", r.Seq(), want.Seq())
 	}
-	if _, err := Open(context.Background(), Config{LogID: logID, Log: flakyLog{log, 0}}); !errors.Is(err, errFlaky) {
+	if _, err := Open(context.Background(), Config{LogID: logID, Log: flakyLog{Log: log, atOnce: 0}}); !errors.Is(err, errFlaky) {
 		t.Errorf("of a log that gives nothing: %v", err)
+	}
+	if r, err := Open(context.Background(), Config{LogID: logID, Log: flakyLog{log, 3, new(atomic.Int32)}}); err != nil {
+		t.Errorf("of a log that gives nothing every other time: %v", err)
+	} else {
+		r.Close()
 	}
 }
