@@ -193,7 +193,10 @@ func (c *collector) Write(p []byte) (int, error) {
 // virtual is the time of the last event.
 func (c *collector) virtual() time.Duration {
 	first, _, _ := strings.Cut(strings.TrimSpace(c.latest), " ")
-	seconds, _ := strconv.ParseFloat(first, 64)
+	seconds, err := strconv.ParseFloat(first, 64)
+	if err != nil {
+		return 0 // the guest died before its first event, or in the middle of a line; the verdict says so
+	}
 	return time.Duration(seconds * float64(time.Second))
 }
 
