@@ -72,7 +72,7 @@ func Start(t testing.TB, folder string) *Runner {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = r.input.Close() // the process ends by that, or has ended
+		_ = r.input.Close()  // the process ends by that, or has ended
 		_ = r.command.Wait() // how it ended says nothing: each tool's exit code was its answer
 	})
 	return r
