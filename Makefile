@@ -11,7 +11,7 @@ FUZZTIME ?= 10s
 ROLLING_ROUNDS ?= 20
 ARGS ?=
 
-.PHONY: help build minio run test test-packages lint simulate simulate-nightly simulate-planted fuzz bench bench-quick demo demo-cluster rolling conformance differential torture nemesis nemesis-planted stack stack-down terraform-check compose-check clocks generate tools kcat clean
+.PHONY: help build minio run test test-packages lint simulate simulate-nightly simulate-planted fuzz bench bench-quick demo demo-cluster rolling killing conformance differential torture nemesis nemesis-planted stack stack-down terraform-check compose-check clocks generate tools kcat clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ demo-cluster: build kcat minio ## the same with a process for each role, on MinI
 
 rolling: build ## restart process after process under load (ROLLING_ROUNDS=20, ROLLING_KINDS="ingest leader standby tiering", ROLLING_METALOG=jetstream|bucket), and measure what clients see
 	ROLLING_ROUNDS=$(ROLLING_ROUNDS) VARVE_BIN=$(abspath $(VARVE)) go test -v -count=1 -timeout 60m -run Rolling ./services/e2e
+
+killing: build ## kill ingest node after ingest node under load (ROLLING_ROUNDS=20, ROLLING_KINDS="object replicated"), and measure what clients see
+	ROLLING_ROUNDS=$(ROLLING_ROUNDS) VARVE_BIN=$(abspath $(VARVE)) go test -v -count=1 -timeout 60m -run KilledNodes ./services/e2e
 
 conformance: build ## compare Varve's answers with Apache Kafka's, and run Kafka's tools and many clients against it (needs Java, Maven, npm)
 	VARVE_CONFORMANCE=1 VARVE_BIN=$(abspath $(VARVE)) go test -v -count=1 -timeout 25m ./services/conformance

@@ -34,7 +34,9 @@
 //
 // # Invariants
 //
-//   - An acknowledgement is answered with DELIVERY_OK only when it is durable; then its records are never given to the group again.
+//   - An acknowledgement is answered with DELIVERY_OK only when it is durable; then no other of its records is, and they are not given to the group
+//     again. A leader that was succeeded in its sleep may give them out until it notices, as clients have records in their buffers that were theirs
+//     before the leader changed: acknowledgements of those fail.
 //   - A record is with one member at a time, within one leader's time.
 //   - A record that is not acknowledged is available again: when its lock ends, when its member's session ends, when the leader changes.
 //   - Everything is bounded: what is kept of a partition by group.share.partition.max.record.locks, the partitions by those of the state,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 
 	"github.com/varvelog/varve/coordinator/archive"
@@ -66,6 +67,58 @@ func testDamagedEntries(t *testing.T) {
 		if r.Seq() != 4 || hashOf(r) != hashOf(want) {
 			t.Errorf("entry %d is damaged: the replica is at %d", damaged, r.Seq())
 		}
+		r.Close()
+	}
+}
+
+// flakyLog gives no more than a few entries at a time before the next read fails.
+type flakyLog struct {
+	metalog.Log
+	atOnce int
+	reads  *atomic.Int32 // every other gives nothing; nil: none does
+}
+
+var errFlaky = errors.New("the log does not answer")
+
+func (l flakyLog) Read(ctx context.Context, seq uint64) iter.Seq2[metalog.Record, error] {
+	return func(yield func(metalog.Record, error) bool) {
+		left := l.atOnce
+		if l.reads != nil && l.reads.Add(1)%2 == 0 {
+			left = 0
+		}
+		for record, err := range l.Log.Read(ctx, seq) {
+			if left == 0 {
+				yield(metalog.Record{}, errFlaky)
+				return
+			}
+			left--
+			if !yield(record, err) {
+				return
+			}
+		}
+	}
+}
+
+func TestALongLogIsReadThoughReadsFail(t *testing.T) {
+	log := mem.New().Open()
+	w := newWriter(t, log)
+	for range 20 {
+		w.append(allocate())
+	}
+	r, err := Open(context.Background(), Config{LogID: logID, Log: flakyLog{Log: log, atOnce: 3}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if want := openReplica(t, Config{Log: log}); r.Seq() != want.Seq() {
+		t.Errorf("the replica is at %d of %d", r.Seq(), want.Seq())
+	}
+	if _, err := Open(context.Background(), Config{LogID: logID, Log: flakyLog{Log: log, atOnce: 0}}); !errors.Is(err, errFlaky) {
+		t.Errorf("of a log that gives nothing: %v", err)
+	}
+	if r, err := Open(context.Background(), Config{LogID: logID, Log: flakyLog{log, 3, new(atomic.Int32)}}); err != nil {
+		t.Errorf("of a log that gives nothing every other time: %v", err)
+	} else {
 		r.Close()
 	}
 }

@@ -117,11 +117,37 @@ func (r *Replica) load(ctx context.Context) error {
 	if err := r.restore(ctx); err != nil {
 		return r.refuse(err)
 	}
-	if err := r.CatchUpOrRestore(ctx); err != nil {
-		return r.refuse(err)
+	began := r.Seq()
+	for barren := 0; ; {
+		before, asked := r.Seq(), time.Now()
+		err := r.CatchUpOrRestore(ctx)
+		switch {
+		case err == nil:
+			return nil
+		case Final(err) || ctx.Err() != nil || r.Seq() == began:
+			return r.refuse(err)
+		case r.Seq() > before:
+			barren = 0
+		case barren == barrenReads || time.Since(asked) > quickRead:
+			return err
+		}
+		barren++
+		timer := time.NewTimer(barrenPause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
 	}
-	return nil
 }
+
+const (
+	// barrenReads is how many reads of the log in a row may give nothing before what was read is given up and begun anew; each that failed within
+	// quickRead, and after a pause of barrenPause.
+	barrenReads = 5
+	quickRead   = time.Second
+	barrenPause = 50 * time.Millisecond
+)
 
 // CatchUpOrRestore catches up. A log that was cut before this replica came so far has a snapshot that stands for what is missing,
 // unless that leads no further.
@@ -217,6 +243,9 @@ func (r *Replica) CatchUp(ctx context.Context) error {
 	for {
 		before := r.Seq()
 		err := r.catchUp(ctx)
+		if err != nil && !Final(err) && ctx.Err() == nil && r.Seq() > before {
+			continue // each time further: a long log would never be read whole where every so many reads fail
+		}
 		if !errors.Is(err, metalog.ErrCorrupt) && !errors.Is(err, meta.ErrCorrupt) {
 			return err
 		}

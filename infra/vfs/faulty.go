@@ -44,8 +44,8 @@ func (op Op) Changes() bool {
 // Call is one operation about to happen.
 type Call struct {
 	Op    Op
-	Path  string
-	Bytes int // of a read or write
+	Path  string // an open file's is its present name
+	Bytes int    // of a read or write
 }
 
 // Fault is what happens instead. A write with ShortBytes > 0 writes that many bytes first; every other operation does
@@ -67,6 +67,7 @@ type Faulty struct {
 		decide   Decide
 		calls    map[Op]int
 		injected int
+		open     map[*faultyFile]bool
 	}
 }
 
@@ -76,7 +77,7 @@ var _ FS = (*Faulty)(nil)
 func NewFaulty(inner FS, decide Decide) *Faulty {
 	f := &Faulty{inner: inner}
 	f.mu.decide = decide
-	f.mu.calls = make(map[Op]int)
+	f.mu.calls, f.mu.open = make(map[Op]int), make(map[*faultyFile]bool)
 	return f
 }
 
@@ -133,6 +134,11 @@ func FailFrom(n int, match func(Call) bool, err error) Decide {
 func (f *Faulty) before(op Op, path string, bytes int) (*Fault, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.judge(op, path, bytes)
+}
+
+// judge is called with mu held.
+func (f *Faulty) judge(op Op, path string, bytes int) (*Fault, error) {
 	f.mu.calls[op]++
 	if f.mu.decide == nil {
 		return nil, nil
@@ -153,7 +159,17 @@ func (f *Faulty) file(op Op, name string, open func(string) (File, error)) (File
 	if err != nil {
 		return nil, err
 	}
-	return &faultyFile{fs: f, name: name, inner: inner}, nil
+	file := &faultyFile{fs: f, name: name, inner: inner}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.open[file] = true
+	return file, nil
+}
+
+func (f *Faulty) forget(file *faultyFile) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.mu.open, file)
 }
 
 // Create implements FS.
@@ -180,7 +196,17 @@ func (f *Faulty) Rename(oldName, newName string) error {
 	if _, err := f.before(OpRename, newName, 0); err != nil {
 		return err
 	}
-	return f.inner.Rename(oldName, newName)
+	if err := f.inner.Rename(oldName, newName); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for file := range f.mu.open {
+		if file.name == oldName {
+			file.name = newName
+		}
+	}
+	return nil
 }
 
 // MkdirAll implements FS.

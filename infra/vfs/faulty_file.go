@@ -8,13 +8,19 @@ import (
 // faultyFile asks its Faulty before every operation.
 type faultyFile struct {
 	fs    *Faulty
-	name  string
+	name  string // as of the last Rename; guarded by fs.mu
 	inner File
+}
+
+func (f *faultyFile) before(op Op, bytes int) (*Fault, error) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	return f.fs.judge(op, f.name, bytes)
 }
 
 // ReadAt implements File.
 func (f *faultyFile) ReadAt(p []byte, off int64) (int, error) {
-	if _, err := f.fs.before(OpRead, f.name, len(p)); err != nil {
+	if _, err := f.before(OpRead, len(p)); err != nil {
 		return 0, err
 	}
 	return f.inner.ReadAt(p, off)
@@ -31,7 +37,7 @@ func (f *faultyFile) WritevAt(bufs [][]byte, off int64) (int, error) {
 	for _, buf := range bufs {
 		total += len(buf)
 	}
-	fault, err := f.fs.before(OpWrite, f.name, total)
+	fault, err := f.before(OpWrite, total)
 	if fault == nil {
 		return f.inner.WritevAt(bufs, off)
 	}
@@ -48,7 +54,7 @@ func (f *faultyFile) WritevAt(bufs [][]byte, off int64) (int, error) {
 
 // Preallocate implements File.
 func (f *faultyFile) Preallocate(sizeBytes int64) error {
-	if _, err := f.fs.before(OpPreallocate, f.name, 0); err != nil {
+	if _, err := f.before(OpPreallocate, 0); err != nil {
 		return err
 	}
 	return f.inner.Preallocate(sizeBytes)
@@ -56,7 +62,7 @@ func (f *faultyFile) Preallocate(sizeBytes int64) error {
 
 // SyncData implements File.
 func (f *faultyFile) SyncData() error {
-	if _, err := f.fs.before(OpSyncData, f.name, 0); err != nil {
+	if _, err := f.before(OpSyncData, 0); err != nil {
 		return err
 	}
 	return f.inner.SyncData()
@@ -64,7 +70,7 @@ func (f *faultyFile) SyncData() error {
 
 // Sync implements File.
 func (f *faultyFile) Sync() error {
-	if _, err := f.fs.before(OpSync, f.name, 0); err != nil {
+	if _, err := f.before(OpSync, 0); err != nil {
 		return err
 	}
 	return f.inner.Sync()
@@ -72,7 +78,7 @@ func (f *faultyFile) Sync() error {
 
 // Size implements File.
 func (f *faultyFile) Size() (int64, error) {
-	if _, err := f.fs.before(OpSize, f.name, 0); err != nil {
+	if _, err := f.before(OpSize, 0); err != nil {
 		return 0, err
 	}
 	return f.inner.Size()
@@ -80,7 +86,7 @@ func (f *faultyFile) Size() (int64, error) {
 
 // Truncate implements File.
 func (f *faultyFile) Truncate(sizeBytes int64) error {
-	if _, err := f.fs.before(OpTruncate, f.name, 0); err != nil {
+	if _, err := f.before(OpTruncate, 0); err != nil {
 		return err
 	}
 	return f.inner.Truncate(sizeBytes)
@@ -88,7 +94,8 @@ func (f *faultyFile) Truncate(sizeBytes int64) error {
 
 // Close implements File. The inner file is closed even where a fault is injected, as close(2) does.
 func (f *faultyFile) Close() error {
-	_, err := f.fs.before(OpClose, f.name, 0)
+	_, err := f.before(OpClose, 0)
+	f.fs.forget(f)
 	innerErr := f.inner.Close()
 	if err != nil && innerErr != nil {
 		return fmt.Errorf("%w; %w", err, innerErr)

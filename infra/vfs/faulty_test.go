@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"errors"
+	"slices"
 	"syscall"
 	"testing"
 )
@@ -59,5 +60,23 @@ func TestFaultyStopsTheMachine(t *testing.T) {
 		if !errors.Is(err, stopped) {
 			t.Errorf("call %d: %v", i, err)
 		}
+	}
+}
+
+func TestFaultyKnowsAnOpenFileByItsPresentName(t *testing.T) {
+	var synced []string
+	f := NewFaulty(NewMem(), func(c Call) *Fault {
+		if c.Op == OpSyncData {
+			synced = append(synced, c.Path)
+		}
+		return nil
+	})
+	file, other := must[File](t)(f.Create("a")), must[File](t)(f.Create("other"))
+	ok(t, file.SyncData())
+	ok(t, f.Rename("a", "b"))
+	ok(t, file.SyncData())
+	ok(t, other.SyncData())
+	if want := []string{"a", "b", "other"}; !slices.Equal(synced, want) {
+		t.Fatalf("synced %q, want %q", synced, want)
 	}
 }

@@ -20,7 +20,10 @@ import (
 //	v9  KIP-848 members may use it; same bytes
 //	v10 topic ids instead of names
 
-const offsetCommitTimeout = 30 * time.Second
+// offsetCommitTimeout is shorter than clients wait for an answer (franz-go 10 s, Java 30 s): one that has given up commits more elsewhere, and
+// what it committed here first must not come behind that. For the same reason a commit ends with its connection, so it is not answered where
+// the connection is read (brief).
+const offsetCommitTimeout = 9 * time.Second
 
 func handleOffsetCommit(ctx context.Context, call *call, r *kmsg.OffsetCommitRequest) (kmsg.Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, offsetCommitTimeout)

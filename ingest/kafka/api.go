@@ -86,7 +86,7 @@ func newApis() *apiTable {
 		{name: "Fetch", key: keyFetch, min: 4, max: 18, mayWait: true, answer: answerFetch},
 		{name: "ListOffsets", key: 2, min: 1, max: 10, mayWait: true, handle: typed(handleListOffsets)},
 		{name: "Metadata", key: 3, min: 0, max: 13, mayWait: true, handle: typed(handleMetadata)},
-		{name: "OffsetCommit", key: 8, min: 2, max: 9, mayWait: true, brief: true, handle: typed(handleOffsetCommit)},
+		{name: "OffsetCommit", key: 8, min: 2, max: 9, mayWait: true, handle: typed(handleOffsetCommit)},
 		{name: "OffsetFetch", key: 9, min: 1, max: 9, mayWait: true, handle: typed(handleOffsetFetch)},
 		{name: "FindCoordinator", key: 10, min: 0, max: 6, mayWait: true, handle: typed(handleFindCoordinator)},
 		{name: "JoinGroup", key: 11, min: 0, max: 9, mayWait: true, handle: typed(handleJoinGroup)},

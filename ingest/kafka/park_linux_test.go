@@ -74,6 +74,7 @@ func (l *lot) awaitOpen(t *testing.T, n int) {
 type beats struct {
 	Groups
 	consumer func(*metapb.ConsumerHeartbeatRequest, func(*metapb.ConsumerHeartbeatResponse, error))
+	streams  func(context.Context) error
 	commit   func(context.Context) error
 }
 
@@ -83,6 +84,10 @@ func (b *beats) BeginHeartbeat(_ *metapb.GroupHeartbeatRequest, answer func(*met
 
 func (b *beats) BeginConsumerHeartbeat(r *metapb.ConsumerHeartbeatRequest, answer func(*metapb.ConsumerHeartbeatResponse, error)) {
 	b.consumer(r, answer)
+}
+
+func (b *beats) StreamsHeartbeat(ctx context.Context, _ *metapb.StreamsHeartbeatRequest) (*metapb.StreamsHeartbeatResponse, error) {
+	return &metapb.StreamsHeartbeatResponse{}, b.streams(ctx)
 }
 
 func (b *beats) Commit(ctx context.Context, r *metapb.GroupCommitRequest) (*metapb.GroupCommitResponse, error) {
@@ -115,6 +120,12 @@ func consumerBeat(member string) *kmsg.ConsumerGroupHeartbeatRequest {
 	return r
 }
 
+func streamsBeat() *kmsg.StreamsGroupHeartbeatRequest {
+	r := kmsg.NewPtrStreamsGroupHeartbeatRequest()
+	r.Group, r.MemberID, r.MemberEpoch = "group", "member", 1
+	return r
+}
+
 func offsetCommit() *kmsg.OffsetCommitRequest {
 	r := kmsg.NewPtrOffsetCommitRequest()
 	r.Version, r.Group = 8, "group"
@@ -126,7 +137,7 @@ func offsetCommit() *kmsg.OffsetCommitRequest {
 }
 
 func TestAParkedConnectionIsAnsweredWhereItIs(t *testing.T) {
-	_, addr, l := parkingServer(t, &beats{commit: func(context.Context) error { return nil }}, Config{})
+	_, addr, l := parkingServer(t, &beats{streams: func(context.Context) error { return nil }}, Config{})
 	client := dial(t, addr)
 	l.await(t, 1)
 	before := l.changes()
@@ -134,7 +145,7 @@ func TestAParkedConnectionIsAnsweredWhereItIs(t *testing.T) {
 		if e := kerr.ErrorForCode(client.request(heartbeat()).(*kmsg.HeartbeatResponse).ErrorCode); e != nil {
 			t.Fatal(e)
 		}
-		client.request(offsetCommit()) // whose handler waits
+		client.request(streamsBeat()) // whose handler waits
 	}
 	if l.changes() != before {
 		t.Error("the connection was woken")
@@ -297,10 +308,10 @@ func TestParkedConnectionsEnd(t *testing.T) {
 			consumer: func(*metapb.ConsumerHeartbeatRequest, func(*metapb.ConsumerHeartbeatResponse, error)) {
 				panic("at once")
 			},
-			commit: func(context.Context) error { panic("in its goroutine") },
+			streams: func(context.Context) error { panic("in its goroutine") },
 		}
 		_, addr, l := parkingServer(t, groups, Config{Logger: quiet})
-		for _, request := range []kmsg.Request{consumerBeat("m"), offsetCommit()} {
+		for _, request := range []kmsg.Request{consumerBeat("m"), streamsBeat()} {
 			client, other := dial(t, addr), dial(t, addr)
 			l.await(t, 2)
 			client.send(request)
@@ -335,26 +346,26 @@ func TestShutdownEndsParkedConnections(t *testing.T) {
 
 func TestShutdownCutsParkedConnectionsWhenItsTimeIsUp(t *testing.T) {
 	answers := make(chan held, 1)
-	groups, committing := holding(answers), make(chan struct{}, 1)
-	groups.commit = func(ctx context.Context) error {
-		committing <- struct{}{}
+	groups, waiting := holding(answers), make(chan struct{}, 1)
+	groups.streams = func(ctx context.Context) error {
+		waiting <- struct{}{}
 		<-ctx.Done()
 		return ctx.Err()
 	}
 	s, addr, l := parkingServer(t, groups, Config{})
-	beating, commits := dial(t, addr), dial(t, addr)
+	beating, streams := dial(t, addr), dial(t, addr)
 	l.await(t, 2)
 	beating.send(consumerBeat("member"))
 	one := <-answers
-	commits.send(offsetCommit())
-	<-committing
+	streams.send(streamsBeat())
+	<-waiting
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
 	if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("shutdown: %v", err)
 	}
 	beating.closed()
-	commits.closed()
+	streams.closed()
 	one.answer(&metapb.ConsumerHeartbeatResponse{}, nil) // for nobody
 	if !s.budget.sem.TryAcquire(s.budget.limit) {
 		t.Error("the requests' room is not given back")
@@ -374,5 +385,35 @@ func TestAClientThatHasToWaitIsNotAnsweredWhereItIsParked(t *testing.T) {
 	client.request(heartbeat())
 	if took := time.Since(begun); took < 20*time.Millisecond || l.changes() == before {
 		t.Errorf("answered after %v", took)
+	}
+}
+
+// TestACommitEndsWithItsConnection: a client that has left commits more on another connection, and what waits for a leader here must not come behind that.
+func TestACommitEndsWithItsConnection(t *testing.T) {
+	waiting, ended := make(chan struct{}), make(chan struct{})
+	groups := &beats{commit: func(ctx context.Context) error {
+		close(waiting)
+		<-ctx.Done()
+		close(ended)
+		return ctx.Err()
+	}}
+	for name, config := range map[string]Config{"parked": {}, "not parked": {ParkAfter: time.Hour}} {
+		t.Run(name, func(t *testing.T) {
+			waiting, ended = make(chan struct{}), make(chan struct{})
+			c := newCluster(t)
+			c.createTopic(t, "topic", 1)
+			l := &lot{}
+			config.ParkAfter, config.Metrics = max(config.ParkAfter, time.Millisecond), l
+			s, addr := start(t, c, config)
+			s.domain.Groups = groups
+			client := dial(t, addr)
+			if config.ParkAfter < time.Hour {
+				l.await(t, 1)
+			}
+			client.send(offsetCommit())
+			<-waiting
+			closeQuietly(client.nc)
+			<-ended
+		})
 	}
 }

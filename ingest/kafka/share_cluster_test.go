@@ -7,7 +7,7 @@ import (
 	"github.com/varvelog/varve/coordinator/metapb"
 )
 
-type noShares struct{ Shares }
+type noShares struct{}
 
 // Release has nothing to give back: a connection may end with a share session open.
 func (noShares) Release(context.Context, *metapb.DeliveryReleaseRequest) (*metapb.DeliveryReleaseResponse, error) {
@@ -37,4 +37,16 @@ func (c *cluster) Watch(_ []meta.TopicPartition, ch chan<- struct{}) (cancel fun
 		}
 	})
 	return stop
+}
+
+func (noShares) Offer(context.Context, *metapb.DeliveryOfferRequest) (*metapb.DeliveryOfferResponse, error) {
+	return &metapb.DeliveryOfferResponse{}, nil
+}
+
+func (noShares) Take(context.Context, *metapb.DeliveryTakeRequest) (*metapb.DeliveryTakeResponse, error) {
+	return &metapb.DeliveryTakeResponse{}, nil
+}
+
+func (noShares) Acknowledge(context.Context, *metapb.DeliveryAcknowledgeRequest) (*metapb.DeliveryAcknowledgeResponse, error) {
+	return &metapb.DeliveryAcknowledgeResponse{}, nil
 }

@@ -125,6 +125,7 @@ func (c *clients) finish(t *testing.T, bound time.Duration) {
 // Clients have default settings: none may be told an error or lose a record, and no group may be disturbed. With `make rolling` they have to go on
 // within half a second, too, in 95 of 100 rounds of each kind of process.
 func TestARollingRestartShowsNothingToClients(t *testing.T) {
+	t.Parallel() // it holds no time against a bound but where it runs alone
 	metalog := cmp.Or(os.Getenv("ROLLING_METALOG"), "jetstream")
 	r := cluster.StartRoles(t, cluster.RolesConfig{Ingest: 3, Coordinators: 3, Flags: []string{"--metalog=" + metalog}})
 	c := startClients(t, r.Ingest, 6, "varve.durability", "local")
@@ -155,7 +156,7 @@ func TestARollingRestartShowsNothingToClients(t *testing.T) {
 	c.finish(t, bound)
 }
 
-// TestAKilledNodesClientsGoOnWithinThreeSeconds kills ingest nodes under load, whose clients have default settings.
+// TestAKilledNodesClientsGoOnWithinThreeSeconds kills ingest nodes under load, whose clients have default settings. `make killing` does so many times.
 func TestAKilledNodesClientsGoOnWithinThreeSeconds(t *testing.T) {
 	for _, durability := range rollingKinds(t, "object", "replicated") {
 		t.Run(durability, func(t *testing.T) {

@@ -32,8 +32,9 @@ func newShareLedger(t *testing.T) *shareLedger {
 
 func recordKey(r *kgo.Record) string { return fmt.Sprintf("%d-%d", r.Partition, r.Offset) }
 
-// give notes that a member has a record. One that was acknowledged is nobody's any more.
-func (l *shareLedger) give(r *kgo.Record) {
+// OnFetchRecordBuffered is called when a record has come to a member, which may look at it much later (kgo.HookFetchRecordBuffered). One that was
+// acknowledged before is nobody's any more.
+func (l *shareLedger) OnFetchRecordBuffered(r *kgo.Record) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.mu.acknowledged[recordKey(r)] {
@@ -96,7 +97,7 @@ func joinShare(t *testing.T, n *cluster.Node, group, topic string, ledger *share
 	t.Helper()
 	var mu sync.Mutex
 	failed := map[int32]bool{} // partitions of which an acknowledgement failed in this round
-	client := dial(t, n, kgo.ShareGroup(group), kgo.ConsumeTopics(topic), kgo.ShareMaxRecords(50), kgo.FetchMaxWait(200*time.Millisecond),
+	client := dial(t, n, kgo.ShareGroup(group), kgo.ConsumeTopics(topic), kgo.ShareMaxRecords(50), kgo.FetchMaxWait(200*time.Millisecond), kgo.WithHooks(ledger),
 		kgo.ShareAckCallback(func(_ *kgo.Client, results kgo.ShareAckResults) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -113,7 +114,6 @@ func joinShare(t *testing.T, n *cluster.Node, group, topic string, ledger *share
 		for ctx.Err() == nil {
 			records := client.PollRecords(ctx, 50).Records()
 			for _, r := range records {
-				ledger.give(r)
 				r.Ack(kgo.AckAccept)
 			}
 			if err := client.FlushAcks(ctx); err != nil {
@@ -206,10 +206,13 @@ func TestShareConsumersWhileProcessesAreKilled(t *testing.T) {
 	}
 	awaitShareEnd(t, r.Ingest[0], "workers", records)
 	ledger.await("nothing is lost", records)
+	produce(t, producer, shareRecords("tasks", partitions, records/3)...)
+	awaitShareEnd(t, r.Ingest[0], "workers", records+records/3)
+	ledger.await("nothing is lost", records+records/3)
 }
 
-// TestShareConsumersWhenTheLeaderChanges: what a member has is memory of the leader's, and free again at the next one; what was acknowledged is not, also
-// where a leader that was succeeded in its sleep goes on giving out records until it notices.
+// TestShareConsumersWhenTheLeaderChanges: what a member has is memory of the leader's, and free again at the next one; what was acknowledged is not, as
+// soon as there is nothing left in anybody's hands that a former leader has given out.
 func TestShareConsumersWhenTheLeaderChanges(t *testing.T) {
 	t.Parallel()
 	r := cluster.StartRoles(t, cluster.RolesConfig{Coordinators: 3, Flags: []string{"--metalog=bucket"}})
@@ -237,4 +240,7 @@ func TestShareConsumersWhenTheLeaderChanges(t *testing.T) {
 	}
 	awaitShareEnd(t, r.Ingest[0], "workers", int64(len(ends)*records))
 	ledger.await("nothing is lost", len(ends)*records)
+	produce(t, producer, shareRecords("tasks", partitions, records)...)
+	awaitShareEnd(t, r.Ingest[0], "workers", int64((len(ends)+1)*records))
+	ledger.await("nothing is lost", (len(ends)+1)*records)
 }

@@ -21,5 +21,5 @@ func build(ctx context.Context, args []string) error {
 	if *out == "" {
 		return errors.New("build: -o is missing")
 	}
-	return patched.Build(ctx, *root, *out, patched.Always...)
+	return patched.Build(ctx, *root, *out)
 }

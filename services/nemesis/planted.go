@@ -40,7 +40,7 @@ func planted(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		if err := patched.Build(ctx, *root, binary, append(f.Changes, patched.Always...)...); err != nil {
+		if err := patched.Build(ctx, *root, binary, f.Changes...); err != nil {
 			return fmt.Errorf("plant %q: %w", f.Name, err)
 		}
 		err = find(ctx, f, binary, filepath.Join(*dir, fmt.Sprint(i)), *duration, *attempts, *coordinators)

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/varvelog/varve/services/overlay"
 )
 
 const (
@@ -80,28 +82,21 @@ func openGuest(ctx context.Context, file string, compile func(ctx context.Contex
 func (g *guest) close() { _ = g.program.Close() }
 
 // build compiles the guest into file.
-func build(ctx context.Context, file string) error { return compile(ctx, file, sources{}) }
+func build(ctx context.Context, file string) error {
+	sources, err := overlay.Of(ctx, ".")
+	if err != nil {
+		return fmt.Errorf("build guest: %w", err)
+	}
+	return compile(ctx, file, sources)
+}
 
-// compile compiles the guest from sources that differ from the repository's, for a runtime that is a function of its argument.
-func compile(ctx context.Context, file string, changed sources) error {
-	dir, err := os.MkdirTemp("", "varve-sources-")
-	if err != nil {
+// compile compiles the guest from sources that may differ from the repository's, for a runtime that is a function of its argument.
+func compile(ctx context.Context, file string, sources *overlay.Sources) error {
+	if err := deterministic(sources); err != nil {
 		return fmt.Errorf("build guest: %w", err)
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	if err := changed.deterministic(); err != nil {
-		return fmt.Errorf("build guest: %w", err)
-	}
-	overlay, err := changed.write(dir)
-	if err != nil {
-		return fmt.Errorf("build guest: %w", err)
-	}
-	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-overlay", overlay, "-o", file, guestPackage)
-	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOAMD64=v1", "GOEXPERIMENT=norandomizedheapbase64")
-	if out, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("build guest: %w\n%s", err, out)
-	}
-	return nil
+	env := []string{"CGO_ENABLED=0", "GOAMD64=v1", "GOEXPERIMENT=norandomizedheapbase64"}
+	return sources.Build(ctx, file, guestPackage, env, "-trimpath")
 }
 
 // result is what came of one seed.
@@ -193,7 +188,10 @@ func (c *collector) Write(p []byte) (int, error) {
 // virtual is the time of the last event.
 func (c *collector) virtual() time.Duration {
 	first, _, _ := strings.Cut(strings.TrimSpace(c.latest), " ")
-	seconds, _ := strconv.ParseFloat(first, 64)
+	seconds, err := strconv.ParseFloat(first, 64)
+	if err != nil {
+		return 0 // the guest died before its first event, or in the middle of a line; the verdict says so
+	}
 	return time.Duration(seconds * float64(time.Second))
 }
 

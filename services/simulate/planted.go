@@ -5,12 +5,13 @@ package main
 import (
 	"context"
 	"fmt"
-	"path/filepath"
+	"path"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/varvelog/varve/services/overlay"
 	"github.com/varvelog/varve/services/simulate/world"
 )
 
@@ -107,31 +108,29 @@ var helperImports = map[string]string{
 	"ingest/lane":         `"slices"`,
 }
 
-// plant puts all faults into the sources of the repository at root; none of them is awake. It fails where one does not find its text, or
-// finds it twice.
-func (s sources) plant(root string) error {
+// sow puts all faults into the sources; none of them is awake. It fails where one does not find its text, or finds it twice.
+func sow(sources *overlay.Sources) error {
 	for _, p := range plants {
-		if err := s.replace(filepath.Join(root, p.file), p.old, p.new); err != nil {
+		if err := sources.Replace(p.file, p.old, p.new); err != nil {
 			return fmt.Errorf("plant a fault for invariant %s: %w", p.invariant, err)
 		}
-		pkg := filepath.Dir(p.file)
-		s[filepath.Join(root, pkg, "planted_fault.go")] = fmt.Sprintf("package %s\n\nimport (\"os\"; %s)\n\nvar planted = os.Getenv(\"SIMULATE_PLANTED\")\n%s",
-			filepath.Base(pkg), helperImports[pkg], helpers[pkg])
+		pkg := path.Dir(p.file)
+		sources.Put(path.Join(pkg, "planted_fault.go"), fmt.Sprintf("package %s\n\nimport (\"os\"; %s)\n\nvar planted = os.Getenv(\"SIMULATE_PLANTED\")\n%s",
+			path.Base(pkg), helperImports[pkg], helpers[pkg]))
 	}
 	return nil
 }
 
 // buildPlanted compiles a guest with all faults in it into a file.
 func buildPlanted(ctx context.Context, file string) error {
-	root, err := repository()
+	sources, err := overlay.Of(ctx, ".")
 	if err != nil {
 		return err
 	}
-	changed := sources{}
-	if err := changed.plant(root); err != nil {
+	if err := sow(sources); err != nil {
 		return err
 	}
-	return compile(ctx, file, changed)
+	return compile(ctx, file, sources)
 }
 
 // hunt runs seeds with each fault awake until one of them fails, at most limit, and prints how many it took.
@@ -151,7 +150,7 @@ func hunt(ctx context.Context, guest *guest, only string, from, limit uint64, wo
 			fmt.Printf("invariant %s: not found in %d seeds, %v\n", invariant, limit, time.Since(began).Round(time.Second))
 			continue
 		}
-		fmt.Printf("invariant %s: found by seed %d (%d seeds), %v: %s\n", invariant, seeds+from-1, seeds, time.Since(began).Round(time.Second), found.violations[0])
+		fmt.Printf("invariant %s: found by seed %d (%d seeds), %v: %s\n", invariant, seeds+from-1, seeds, time.Since(began).Round(time.Second), found.violations[slices.IndexFunc(found.violations, broken)])
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -164,8 +163,10 @@ func hunt(ctx context.Context, guest *guest, only string, from, limit uint64, wo
 
 // caught says whether a seed has seen an invariant broken: one that broke off, or that merely came to no end, has not.
 func caught(r *result) bool {
-	return r.ended && slices.ContainsFunc(r.violations, func(what string) bool { return !strings.HasPrefix(what, world.Progress) })
+	return r.ended && slices.ContainsFunc(r.violations, broken)
 }
+
+func broken(what string) bool { return !strings.HasPrefix(what, world.Progress) }
 
 // search runs seeds side by side until one fails, and returns how many that took, counted in order.
 func search(ctx context.Context, guest *guest, from, limit uint64, workers int) (seeds uint64, found *result) {

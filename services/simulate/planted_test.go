@@ -5,14 +5,16 @@ package main
 import (
 	"fmt"
 	"testing"
+
+	"github.com/varvelog/varve/services/overlay"
 )
 
 func TestEveryPlantFindsItsPlace(t *testing.T) {
-	root, err := repository()
+	sources, err := overlay.Of(t.Context(), ".")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (sources{}).plant(root); err != nil {
+	if err := sow(sources); err != nil {
 		t.Fatal(err)
 	}
 	planted := map[string]bool{"12": true} // beside 2, in a helper
@@ -27,7 +29,11 @@ func TestEveryPlantFindsItsPlace(t *testing.T) {
 }
 
 func TestRuntimeIsWhatTheChangesToItExpect(t *testing.T) {
-	if err := (sources{}).deterministic(); err != nil {
+	sources, err := overlay.Of(t.Context(), ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := deterministic(sources); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -5,9 +5,8 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os/exec"
-	"path/filepath"
-	"strings"
+
+	"github.com/varvelog/varve/services/overlay"
 )
 
 // edit is a change to Go's own runtime: text that stands in a file below GOROOT/src once is replaced.
@@ -22,6 +21,8 @@ var runtimeEdits = []edit{
 		"	ret, supported := vgetrandom(p, uint32(flags))\n", "	if simulatedRandom(p) {\n		return len(p), nil\n	}\n	ret, supported := vgetrandom(p, uint32(flags))\n"},
 	{"time is a number", "runtime/time_nofake.go",
 		"	return nanotime1()\n", "	return simulatedNanotime()\n"},
+	{"every process has the same number", "syscall/zsyscall_linux_amd64.go",
+		"	r0, _ := rawSyscallNoError(SYS_GETPID, 0, 0, 0)\n	pid = int(r0)\n", "	pid = 1\n"},
 	{"nobody preempts goroutines or collects garbage by the clock", "runtime/proc.go",
 		"const haveSysmon = GOARCH != \"wasm\"\n", "const haveSysmon = false\n"},
 	{"initialization needs no thread of its own", "runtime/proc.go",
@@ -34,12 +35,12 @@ var runtimeEdits = []edit{
 		"func newm(fn func(), pp *p, id int64) {\n", "func newm(fn func(), pp *p, id int64) {\n	throw(\"a simulated process has one thread\")\n"},
 }
 
-// runtimeFiles are files of the runtime that are replaced, added, or, where empty, not there.
+// runtimeRemoved are files of the runtime that are not there.
+var runtimeRemoved = []string{"runtime/timestub.go", "runtime/timeasm.go", "runtime/time_linux_amd64.s"}
+
+// runtimeFiles are files of the runtime that are replaced or added.
 func runtimeFiles() map[string]string {
 	return map[string]string{
-		"runtime/timestub.go":             "",
-		"runtime/timeasm.go":              "",
-		"runtime/time_linux_amd64.s":      "",
 		"runtime/netpoll_epoll.go":        runtimeIdle,
 		"runtime/simulated.go":            fmt.Sprintf(runtimeClock, clockStep, epoch, virtualPatience, virtualPatience),
 		"internal/syscall/unix/chance.go": unixChance,
@@ -141,20 +142,18 @@ func simulatedRandom(p []byte) bool {
 `
 
 // deterministic changes Go's runtime.
-func (s sources) deterministic() error {
-	out, err := exec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		return fmt.Errorf("find Go's sources: %w", err)
-	}
-	root := filepath.Join(strings.TrimSpace(string(out)), "src")
+func deterministic(sources *overlay.Sources) error {
 	var errs []error
 	for _, e := range runtimeEdits {
-		if err := s.replace(filepath.Join(root, e.file), e.old, e.new); err != nil {
+		if err := sources.Replace(overlay.Std+e.file, e.old, e.new); err != nil {
 			errs = append(errs, fmt.Errorf("change the runtime so that %s: %w", e.what, err))
 		}
 	}
-	for name, text := range runtimeFiles() {
-		s[filepath.Join(root, name)] = text
+	for _, file := range runtimeRemoved {
+		sources.Remove(overlay.Std + file)
+	}
+	for file, text := range runtimeFiles() {
+		sources.Put(overlay.Std+file, text)
 	}
 	return errors.Join(errs...)
 }

@@ -72,8 +72,8 @@ func Start(t testing.TB, folder string) *Runner {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = r.input.Close() // the process ends by that, or has ended
-		_ = r.command.Wait()
+		_ = r.input.Close()  // the process ends by that, or has ended
+		_ = r.command.Wait() // how it ended says nothing: each tool's exit code was its answer
 	})
 	return r
 }

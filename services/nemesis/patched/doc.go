@@ -1,5 +1,4 @@
-// Package patched builds the varve binary with changes that stand in no source file: through go build's -overlay, each change names the text it
-// replaces, and the build fails where that text is not there exactly once.
+// Package patched builds the varve binary with changes that stand in no source file.
 //
 // One change lets a process's wall clock be moved while it runs (Clock); the others are faults, planted to see that they are found. No such
 // change is part of a binary that anybody else builds.

@@ -49,6 +49,7 @@ func (u *workload) member(ctx context.Context, host *world.Process) {
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.SessionTimeout(6*time.Second), kgo.HeartbeatInterval(500*time.Millisecond),
 		kgo.BlockRebalanceOnPoll()) // what is polled is committed before its partition moves on: nobody else has committed more by then
 	defer cl.CloseAllowingRebalance()
+	u.w.Trace("group member begins")
 	first := map[partition]bool{}
 	for range 5 + u.w.IntN(30) {
 		bounded, cancel := context.WithTimeout(ctx, time.Second)
@@ -73,7 +74,9 @@ func (u *workload) member(ctx context.Context, host *world.Process) {
 				u.history.commitOffset(at, offset)
 				u.w.Count("offset committed")
 			}
+			u.w.Trace("group commits %v", last)
 		} else {
+			u.w.Trace("group does not commit %v: %v", last, err)
 			// It may arrive behind a later one, and set the group back.
 			u.history.doubtOffsets()
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/infra/rpc"
+	"github.com/varvelog/varve/ingest/chunk"
 	"github.com/varvelog/varve/ingest/copies"
 	"github.com/varvelog/varve/ingest/fetch"
 	"github.com/varvelog/varve/ingest/hotlog"
@@ -126,8 +127,13 @@ func (n *node) judge(r slog.Record) {
 
 func (n *node) openHotLog() error {
 	files := n.disk.Mount(n.p)
+	// Lanes leave room in a segment for the largest table: where it does not have that, each batch is a chunk by itself, and a few of them fill it.
+	segmentBytes := int64(32+n.c.w.IntN(64)) << 10
+	if n.c.w.OneIn(2) {
+		segmentBytes += chunk.MaxTableBytes
+	}
 	return n.c.patiently(n.p.Context(), n.p, func() error {
-		log, _, err := hotlog.Open(files, hotLogDir, hotlog.Config{SegmentBytes: int64(32+n.c.w.IntN(64)) << 10, NoSpare: n.c.w.OneIn(2)})
+		log, _, err := hotlog.Open(files, hotLogDir, hotlog.Config{SegmentBytes: segmentBytes, NoSpare: n.c.w.OneIn(2)})
 		var corrupt *hotlog.CorruptionError
 		if errors.As(err, &corrupt) {
 			n.c.w.Fail("2 bytes before metadata", "%s: bytes that were synced are not there: %v", n.p.Name, err)

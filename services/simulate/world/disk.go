@@ -2,6 +2,7 @@ package world
 
 import (
 	"errors"
+	"io/fs"
 	"sync"
 	"time"
 
@@ -31,12 +32,16 @@ func (w *World) NewDisk() *Disk {
 	return d
 }
 
-// Mount gives the disk to a process, and takes it from those that had it before.
+// Mount gives the disk to a process, and takes it from those that had it before. One whose place was taken meanwhile does not get it.
 func (d *Disk) Mount(p *Process) vfs.FS {
 	d.mu.Lock()
-	d.mu.owner = p
+	if !p.precedes(d.mu.owner) {
+		d.mu.owner = p
+	}
 	d.mu.Unlock()
-	d.mem.Restart()
+	if d.Owns(p) {
+		d.mem.Restart()
+	}
 	w := d.world
 	return vfs.NewFaulty(d.mem, func(call vfs.Call) *vfs.Fault {
 		if p.Step() != nil {
@@ -51,7 +56,9 @@ func (d *Disk) Mount(p *Process) vfs.FS {
 			return &vfs.Fault{Err: errIO, ShortBytes: w.IntN(call.Bytes + 1)}
 		case call.Op == vfs.OpSyncData && w.Chance(w.Swarm.SyncFails):
 			w.Count("sync failed")
-			_ = d.mem.LoseWriteback(call.Path)
+			if err := d.mem.LoseWriteback(call.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				panic(err) // a sync that fails and costs nothing shows nothing
+			}
 			d.mu.Lock()
 			d.mu.unsynced[call.Path] = true
 			d.mu.Unlock()

@@ -18,6 +18,7 @@ type Process struct {
 	Host string
 
 	world  *World
+	number uint64 // grows with each process of the world
 	ctx    context.Context
 	cancel context.CancelFunc
 
@@ -33,12 +34,15 @@ type Process struct {
 
 // NewProcess starts an incarnation on a host.
 func (w *World) NewProcess(name, host string) *Process {
-	p := &Process{Name: name, Host: host, world: w, clockRate: 1}
+	p := &Process{Name: name, Host: host, world: w, number: w.processes.Add(1), clockRate: 1}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.mu.running = make(chan struct{})
 	close(p.mu.running)
 	return p
 }
+
+// precedes tells that other has begun later: where both want what only one can have, a place that was taken over is other's.
+func (p *Process) precedes(other *Process) bool { return other != nil && p.number < other.number }
 
 // SetClock makes the process's clock wrong.
 func (p *Process) SetClock(offset time.Duration, rate float64) {

@@ -22,10 +22,13 @@ func (p *Process) Serve(address string, handler http.Handler) {
 	p.listen(address, &endpoint{process: p, handler: handler})
 }
 
+// listen has e reached at the address, unless whoever has taken the process's place meanwhile is.
 func (p *Process) listen(address string, e *endpoint) {
 	w := p.world
 	w.mu.Lock()
-	w.mu.servers[address] = e
+	if before := w.mu.servers[address]; before == nil || !p.precedes(before.process) {
+		w.mu.servers[address] = e
+	}
 	w.mu.Unlock()
 	p.OnDeath(func() {
 		w.mu.Lock()

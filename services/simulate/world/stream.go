@@ -100,8 +100,8 @@ type segment struct {
 	end   bool
 }
 
-// stream is one direction of a connection. Bytes arrive in order, each write after a latency of its own, and wait where
-// the link is cut.
+// stream is one direction of a connection. Bytes arrive in order, a write after a latency of its own or together with the one before it, and
+// wait where the link is cut.
 type stream struct {
 	from, to *Process
 	mu       struct {
@@ -160,16 +160,19 @@ func (s *stream) run() {
 			}
 			s.mu.Lock()
 		}
-		head := s.mu.sent[0]
 		s.mu.Unlock()
 		if Sleep(s.ctx, w.latency()) != nil || link.open(s.ctx) != nil {
 			return
 		}
+		together := w.OneIn(2)
 		s.mu.Lock()
-		s.mu.sent = s.mu.sent[1:]
-		s.mu.sentSize -= len(head.bytes)
-		s.mu.arrived = append(s.mu.arrived, head.bytes...)
-		s.mu.end = s.mu.end || head.end
+		for arriving := true; arriving; arriving = together && len(s.mu.sent) > 0 {
+			head := s.mu.sent[0]
+			s.mu.sent = s.mu.sent[1:]
+			s.mu.sentSize -= len(head.bytes)
+			s.mu.arrived = append(s.mu.arrived, head.bytes...)
+			s.mu.end = s.mu.end || head.end
+		}
 		s.change()
 		s.mu.Unlock()
 	}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,6 +17,8 @@ const Progress = "progress"
 // World is everything that is not a process of the cluster.
 type World struct {
 	Swarm Swarm
+
+	processes atomic.Uint64 // begun so far
 
 	mu struct {
 		sync.Mutex
