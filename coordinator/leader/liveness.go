@@ -73,6 +73,11 @@ func (h *hearing) gone(id meta.NodeID, epoch uint64, timeout time.Duration) {
 
 // judge appends a command for each node that has fallen silent, or has been heard again for long enough.
 func (h *hearing) judge(s *meta.State, timeout, hold time.Duration, commands []*metapb.Command) []*metapb.Command {
+	for id := range h.signs {
+		if s.Node(id) == nil {
+			delete(h.signs, id)
+		}
+	}
 	for _, n := range s.Nodes() {
 		known := h.signs[n.ID]
 		if known == nil || known.epoch != n.Epoch {
@@ -147,6 +152,8 @@ func (l *Leader) Ping(_ context.Context, request *metapb.PingRequest) (*metapb.P
 		answer.Seq = s.Seq()
 		if n := s.Node(id); n != nil {
 			answer.Fenced = request.NodeEpoch < n.Epoch
+		} else {
+			answer.Fenced = s.Dropped(id)
 		}
 	})
 	now := l.cfg.Now()

@@ -279,11 +279,14 @@ func (r *Recovery) Expects(tp TopicPartition, producerID int64) (epoch int16, se
 // copy, of which the runs become part as if that node had taken them.
 func (r *Recovery) AdoptChunk(c *metapb.CommitChunk, holder NodeID, elsewhere Elsewhere) Adoption {
 	s := r.a.State
-	if c.NodeId < 1 || int(c.NodeId) > len(s.nodes)+maxUnseenNodes {
-		return Adoption{Reason: fmt.Sprintf("node %d", c.NodeId)}
+	switch id := NodeID(c.NodeId); {
+	case id < 1 || id >= s.nextNode+maxUnseenNodes:
+		return Adoption{Reason: fmt.Sprintf("node %d", id)}
+	case s.Dropped(id):
+		return Adoption{} // like an epoch that had ended
 	}
 	r.ensureNode(NodeID(c.NodeId))
-	n := s.nodes[c.NodeId-1]
+	n := s.Node(NodeID(c.NodeId))
 	switch {
 	case c.NodeEpoch < n.Epoch:
 		return Adoption{} // its epoch had ended; what it had not committed never will be
@@ -353,11 +356,11 @@ func (r *Recovery) AdoptDisk(id NodeID, disk [16]byte) error {
 		}
 		return nil
 	}
-	if id < 1 || int(id) > len(s.nodes)+maxUnseenNodes || int(id) <= len(s.nodes) && s.nodes[id-1].DiskID != unseenDisk(id) {
+	if id < 1 || id >= s.nextNode+maxUnseenNodes || id < s.nextNode && (s.Dropped(id) || s.Node(id).DiskID != unseenDisk(id)) {
 		return fmt.Errorf("disk %x is not known, and node %d is another's", disk, id)
 	}
 	r.ensureNode(id)
-	n := s.nodes[id-1]
+	n := s.Node(id)
 	delete(s.nodeByDisk, n.DiskID)
 	n.DiskID = disk
 	s.nodeByDisk[disk] = n
@@ -404,9 +407,8 @@ func (r *Recovery) DropChunk(id ChunkID) (runs int) {
 // ensureNode makes a node known that registered after the last state that is known. Nobody has its disk.
 func (r *Recovery) ensureNode(id NodeID) {
 	s := r.a.State
-	for int(id) > len(s.nodes) {
-		id := NodeID(len(s.nodes) + 1)
-		n := &Node{ID: id, DiskID: unseenDisk(id)}
+	for ; s.nextNode <= id; s.nextNode++ {
+		n := &Node{ID: s.nextNode, DiskID: unseenDisk(s.nextNode), goneMillis: s.timeMillis}
 		s.nodes = append(s.nodes, n)
 		s.nodeByDisk[n.DiskID] = n
 	}

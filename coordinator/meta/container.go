@@ -114,6 +114,7 @@ func (a *applier) dropIfDone(c *container) {
 	} else {
 		s.dropHot(c)
 	}
+	s.dueByDepartures()
 	a.changed(ChangedContainers)
 }
 

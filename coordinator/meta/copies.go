@@ -28,6 +28,8 @@ func (a *applier) judgeCopy(c *metapb.CommitChunk, bytes uint64) Code {
 	}
 	peer := a.Node(NodeID(c.Copy.NodeId))
 	switch {
+	case a.Dropped(NodeID(c.Copy.NodeId)):
+		return SegmentSealed
 	case peer == nil, c.Copy.NodeId == c.NodeId, c.Copy.Segment == 0, uint64(c.Copy.Position)+bytes > math.MaxUint32:
 		return Malformed
 	case peer.Epoch != c.Copy.NodeEpoch, c.Copy.Segment <= peer.highSegment:
@@ -83,7 +85,7 @@ func (s *State) dropHot(c *container) {
 			continue
 		}
 		delete(s.files, file)
-		if n := s.nodes[file.node-1]; file.segment <= n.highSegment && !n.Forgotten {
+		if n := s.Node(file.node); file.segment <= n.highSegment && !n.Forgotten {
 			n.release(file.segment)
 		}
 	}

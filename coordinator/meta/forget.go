@@ -36,6 +36,7 @@ func (a *applier) forgetNode(c *metapb.ForgetNode) Verdict {
 	n.Epoch++
 	n.succeed()
 	n.incarnation, n.lanes, n.released, n.Forgotten = nil, nil, nil, true
+	a.depart(n)
 	a.sealEpochsBelow(n)
 	v := Verdict{NodeID: n.ID, NodeEpoch: n.Epoch}
 	lost := a.onlyOn(n.ID)
@@ -63,7 +64,7 @@ func (s *State) onlyOn(id NodeID) map[uint32]*container {
 		if c.isChunk() || c.node != id && c.copy.node != id {
 			continue
 		}
-		given := func(node NodeID) bool { return node == id || node == 0 || s.nodes[node-1].Forgotten }
+		given := func(node NodeID) bool { return node == id || node == 0 || s.Node(node).Forgotten }
 		if given(c.node) && given(c.copy.node) {
 			lost[c.slot] = c
 		}

@@ -89,7 +89,7 @@ func (s *State) Waiting(nowMillis int64) (containers int, bytes uint64) {
 
 // canLease says whether a job may take the container: it waits, and its bytes can be had.
 func (s *State) canLease(c *container, nowMillis int64) bool {
-	return c.waits(nowMillis) && (c.isChunk() || s.nodes[c.node-1].Live || c.copy.node != 0 && s.nodes[c.copy.node-1].Live)
+	return c.waits(nowMillis) && (c.isChunk() || s.Node(c.node).Live || c.copy.node != 0 && s.Node(c.copy.node).Live)
 }
 
 // haste says what is shipped before other things: the lower, the sooner.
@@ -114,7 +114,7 @@ func (s *State) haste(c *container) haste {
 		if id == 0 {
 			continue
 		}
-		if places++; s.nodes[id-1].Serves() {
+		if places++; s.Node(id).Serves() {
 			staying++
 		}
 	}

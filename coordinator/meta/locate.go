@@ -139,13 +139,13 @@ func (s *State) runLocation(r *run) Location {
 	l := Location{
 		Tier: TierHot, BaseOffset: r.base, NextOffset: r.next(), MaxTimestamp: r.maxTimestamp,
 		Position: uint64(r.position), Length: uint64(r.length), Records: uint64(r.records),
-		Container: c.id, Node: c.node, NodeEpoch: c.epoch, DiskID: s.nodes[c.node-1].DiskID, Segment: c.segment, MaxTimestampOffset: -1,
+		Container: c.id, Node: c.node, NodeEpoch: c.epoch, DiskID: s.Node(c.node).DiskID, Segment: c.segment, MaxTimestampOffset: -1,
 	}
 	if c.isChunk() {
 		l.Tier, l.Chunk = TierChunk, c.chunkID()
 	}
 	if c.copy.node != 0 {
-		l.Copy = Copy{Node: c.copy.node, DiskID: s.nodes[c.copy.node-1].DiskID, Segment: c.copy.segment, Position: uint64(c.copyPosition(r.position))}
+		l.Copy = Copy{Node: c.copy.node, DiskID: s.Node(c.copy.node).DiskID, Segment: c.copy.segment, Position: uint64(c.copyPosition(r.position))}
 	}
 	return l
 }

@@ -14,8 +14,8 @@ import (
 // other, send commits late and seals early, delete what is released, start again, and lose their disks.
 type copiesMachine struct {
 	log     *testLog
-	nodes   []*diskNode // nodes[i] has id i+1, where it has registered
-	next    int         // the number of the next chunk
+	nodes   []*diskNode
+	next    int // the number of the next chunk
 	records map[TopicPartition][]copiedRecord
 	start   map[TopicPartition]int64
 	disks   int
@@ -112,6 +112,32 @@ func (m *copiesMachine) restart(t *rapid.T) {
 	}
 }
 
+// away has a node leave, or go without a word, and come back hours or days later: as another one where it is not known any more.
+func (m *copiesMachine) away(t *rapid.T) {
+	n := m.node(t, "node")
+	var late *metapb.CommitChunk
+	if len(n.queues[2]) > 0 {
+		late = n.queues[2][0]
+	}
+	if rapid.Bool().Draw(t, "drains") {
+		m.retireNode(t, n)
+		m.log.do(&metapb.DrainNode{NodeId: int32(n.id), NodeEpoch: n.epoch})
+	}
+	m.log.do(&metapb.SetNodeLive{NodeId: int32(n.id), NodeEpoch: n.epoch, Live: false})
+	m.log.now += rapid.SampledFrom([]int64{leftMillis - 1, leftMillis, missingMillis - 1, missingMillis}).Draw(t, "absence")
+	m.log.do(&metapb.Tick{})
+	want, next := n.id, m.log.s.NextNode()
+	if m.log.s.Node(n.id) == nil {
+		want = next
+	}
+	m.register(n)
+	expect(t, n.id, want)
+	if late != nil {
+		m.log.do(late)
+		expect(t, m.log.chunks[0].Code, Fenced)
+	}
+}
+
 func (m *copiesMachine) write(t *rapid.T) {
 	n := m.node(t, "source")
 	lane := rapid.SampledFrom([]int{0, 2, 2, 2}).Draw(t, "lane")
@@ -202,7 +228,10 @@ func (m *copiesMachine) seal(t *rapid.T) {
 
 // retire seals all that a node has written, and deletes what is released by that.
 func (m *copiesMachine) retire(t *rapid.T) {
-	n := m.node(t, "node")
+	m.retireNode(t, m.node(t, "node"))
+}
+
+func (m *copiesMachine) retireNode(t *rapid.T, n *diskNode) {
 	for _, segment := range append(n.toSeal, n.active) {
 		expect(t, m.log.do(&metapb.SealContainer{NodeId: int32(n.id), NodeEpoch: n.epoch, Segment: segment}).Code, OK)
 	}
@@ -281,7 +310,7 @@ func (m *copiesMachine) destroy(t *rapid.T) {
 }
 
 func (m *copiesMachine) forget(t *rapid.T) {
-	id := NodeID(rapid.IntRange(1, max(1, len(m.nodes))).Draw(t, "node"))
+	id := NodeID(rapid.IntRange(1, int(m.log.s.NextNode())).Draw(t, "node"))
 	n := m.log.s.Node(id)
 	if n == nil {
 		t.Skip("no node")
@@ -369,7 +398,7 @@ func TestModelOfCopies(t *testing.T) {
 		m.add(t)
 		m.add(t)
 		t.Repeat(map[string]func(*rapid.T){
-			"": m.check, "add": m.add, "restart": m.restart, "write": m.write, "write2": m.write, "write3": m.write, "commit": m.commit, "commit2": m.commit,
+			"": m.check, "add": m.add, "restart": m.restart, "away": m.away, "write": m.write, "write2": m.write, "write3": m.write, "commit": m.commit, "commit2": m.commit,
 			"commit3": m.commit, "roll": m.roll, "seal": m.seal, "clean": m.clean, "retire": m.retire, "ship": m.ship, "trim": m.trim, "destroy": m.destroy, "forget": m.forget,
 		})
 	})

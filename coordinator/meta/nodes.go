@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/varvelog/varve/coordinator/metapb"
@@ -30,6 +31,7 @@ type Node struct {
 	// FeatureLevel is the highest that its process knows.
 	FeatureLevel uint32
 
+	goneMillis  int64 // since when it is not live, in state time
 	incarnation []byte
 	past        [][]byte // incarnations that were succeeded, the last ones; a late repeat of their registration is void
 	lanes       []uint64 // the last seq taken in each lane of this epoch
@@ -79,16 +81,19 @@ func zoneListenersToProto(listeners []ZoneListener) (out []*metapb.ZoneListener)
 
 // Node is the node with this id, nil where there is none.
 func (s *State) Node(id NodeID) *Node {
-	if id < 1 || int(id) > len(s.nodes) {
-		return nil
+	if i := int(id) - 1; uint(i) < uint(len(s.nodes)) && s.nodes[i].ID == id {
+		return s.nodes[i] // none below it was dropped
 	}
-	return s.nodes[id-1]
+	if i, there := slices.BinarySearchFunc(s.nodes, id, func(n *Node, id NodeID) int { return cmp.Compare(n.ID, id) }); there {
+		return s.nodes[i]
+	}
+	return nil
 }
 
-// Nodes are all nodes, by id, live or not.
+// Nodes are all nodes that are known, by id, live or not.
 func (s *State) Nodes() []*Node { return s.nodes }
 
-// NodeByDisk is the node of this data directory, nil where it never registered.
+// NodeByDisk is the node of this data directory, nil where it never registered, or was dropped since.
 func (s *State) NodeByDisk(diskID [16]byte) *Node { return s.nodeByDisk[diskID] }
 
 // Released are hot segments of the node that nothing refers to: the node deletes them and then proposes LocalReleased.
@@ -128,7 +133,8 @@ func (a *applier) registerNode(c *metapb.RegisterNode) Verdict {
 	disk := [16]byte(c.DiskId)
 	n := a.nodeByDisk[disk]
 	if n == nil {
-		n = &Node{ID: NodeID(len(a.nodes) + 1), DiskID: disk, Epoch: a.nodeEpochFloor}
+		n = &Node{ID: a.nextNode, DiskID: disk, Epoch: a.nodeEpochFloor}
+		a.nextNode++
 		a.nodes = append(a.nodes, n)
 		a.nodeByDisk[disk] = n
 	}
@@ -142,7 +148,8 @@ func (a *applier) registerNode(c *metapb.RegisterNode) Verdict {
 		n.lanes = nil
 		a.sealEpochsBelow(n)
 	}
-	n.Zone, n.KafkaHost, n.KafkaPort, n.InternalAddress, n.Live = c.Zone, c.KafkaHost, c.KafkaPort, c.InternalAddress, true
+	a.arrive(n)
+	n.Zone, n.KafkaHost, n.KafkaPort, n.InternalAddress = c.Zone, c.KafkaHost, c.KafkaPort, c.InternalAddress
 	n.ZoneListeners, n.Draining, n.Closed = zoneListeners(c.ZoneListeners), c.Draining, false
 	n.Forgotten, n.FeatureLevel = false, c.FeatureLevel
 	a.changed(ChangedNodes)
@@ -208,8 +215,12 @@ func (a *applier) setNodeLive(c *metapb.SetNodeLive) Verdict {
 		return Verdict{Code: UnknownNode}
 	case n.Epoch != c.NodeEpoch:
 		return Verdict{Code: Fenced, NodeEpoch: n.Epoch}
-	case n.Live != c.Live:
-		n.Live = c.Live
+	case n.Live && !c.Live:
+		n.Live = false
+		a.depart(n)
+		a.changed(ChangedNodes)
+	case !n.Live && c.Live:
+		a.arrive(n)
 		a.changed(ChangedNodes)
 	}
 	return Verdict{NodeID: n.ID, NodeEpoch: n.Epoch}
@@ -271,7 +282,7 @@ func (s *State) UnshippedOn(id NodeID) (alone, copied Unshipped) {
 // isAloneOn says whether the container is on the node's disk, and on that of no other node that is there and stays.
 func (s *State) isAloneOn(c *container, id NodeID) bool {
 	other := c.otherThan(id)
-	return !c.isChunk() && (c.node == id || c.copy.node == id) && (other == 0 || !s.nodes[other-1].Serves())
+	return !c.isChunk() && (c.node == id || c.copy.node == id) && (other == 0 || !s.Node(other).Serves())
 }
 
 // Sealed says whether nothing is ever committed to a node's hot segment again that is not yet.

@@ -65,7 +65,7 @@ func (s *State) Referenced(key string) bool {
 		}
 		n := s.Node(c.Node)
 		if n == nil {
-			return int(c.Node) > len(s.nodes) || c.Node < 1
+			return !s.Dropped(c.Node)
 		}
 		return c.Epoch > n.Epoch || c.Epoch == n.Epoch && c.Seq >= n.nextSeq(c.Lane)
 	}

@@ -52,7 +52,10 @@ func NewRecovery(s *State) *Recovery {
 		r.a.endJob(s.jobs[j.ID], false)
 	}
 	for _, n := range s.nodes {
-		n.Live = false
+		if n.Live {
+			n.Live = false
+			r.a.depart(n)
+		}
 	}
 	return r
 }
@@ -98,10 +101,10 @@ func (r *Recovery) SealAll() {
 }
 
 func (r *Recovery) isLost(c *container) bool {
-	if c.isChunk() || r.kept(r.a.nodes[c.node-1]) {
+	if c.isChunk() || r.kept(r.a.Node(c.node)) {
 		return false
 	}
-	return c.copy.node == 0 || !r.kept(r.a.nodes[c.copy.node-1])
+	return c.copy.node == 0 || !r.kept(r.a.Node(c.copy.node))
 }
 
 // dropLost takes out the runs and local copies whose disk is gone.

@@ -121,7 +121,7 @@ func (r *restorer) part(p *metapb.SnapshotPart) error {
 }
 
 func (r *restorer) core(c *metapb.SnapshotCore) error {
-	if len(c.LogId) != 16 || len(c.Garbage) != len(c.GarbageSinceMillis) || c.NextProducerId == 0 || c.NextContainer == 0 || c.NextJob == 0 {
+	if len(c.LogId) != 16 || len(c.Garbage) != len(c.GarbageSinceMillis) || c.NextProducerId == 0 || c.NextContainer == 0 || c.NextJob == 0 || c.NextNodeId < 1 {
 		return bad("core")
 	}
 	if c.FeatureLevel > FeatureLevel {
@@ -137,16 +137,19 @@ func (r *restorer) core(c *metapb.SnapshotCore) error {
 	if c.PendingCount > 0 {
 		s.pending = frames{id: c.PendingId, next: c.PendingNext, count: c.PendingCount, bytes: c.Pending}
 	}
-	for i, n := range c.Nodes {
-		if int(n.GetId()) != i+1 || len(n.DiskId) != 16 || len(n.LaneSeqs) > MaxLanes || s.nodeByDisk[[16]byte(n.DiskId)] != nil {
+	s.nextNode = NodeID(c.NextNodeId)
+	last := NodeID(0)
+	for _, n := range c.Nodes {
+		if NodeID(n.GetId()) <= last || NodeID(n.GetId()) >= s.nextNode || len(n.DiskId) != 16 || len(n.LaneSeqs) > MaxLanes || s.nodeByDisk[[16]byte(n.DiskId)] != nil {
 			return bad("node %d", n.GetId())
 		}
 		node := &Node{
-			ID: NodeID(n.Id), DiskID: [16]byte(n.DiskId), Epoch: n.Epoch, Zone: n.Zone, KafkaHost: n.KafkaHost, KafkaPort: n.KafkaPort,
+			ID: NodeID(n.Id), goneMillis: n.GoneMillis, DiskID: [16]byte(n.DiskId), Epoch: n.Epoch, Zone: n.Zone, KafkaHost: n.KafkaHost, KafkaPort: n.KafkaPort,
 			InternalAddress: n.InternalAddress, Live: n.Live, incarnation: n.Incarnation, past: n.PastIncarnations, lanes: n.LaneSeqs,
 			released: n.ReleasedSegments, highSegment: n.HighSegment,
 			Forgotten: n.Forgotten, Draining: n.Draining, Closed: n.Closed, ZoneListeners: zoneListeners(n.ZoneListeners), FeatureLevel: n.FeatureLevel,
 		}
+		last = node.ID
 		s.nodes = append(s.nodes, node)
 		s.nodeByDisk[node.DiskID] = node
 	}

@@ -133,17 +133,23 @@ func (p *player) line(line string) string {
 	case "partitions":
 		id := topicID(args[0])
 		return describe(p.do(&metapb.CreatePartitions{TopicId: id[:], Count: int32(number(args[1]))}))
-	case "config": // config topic|cluster NAME CONFIG=VALUE...
+	case "config": // config topic|cluster|node NAME CONFIG=VALUE...
 		c := &metapb.AlterConfig{Name: args[1], Entries: entries(args[2:])}
-		if args[0] == "cluster" {
+		switch args[0] {
+		case "cluster":
 			c.Resource, c.Name = metapb.AlterConfig_BROKER, ""
+		case "node":
+			c.Resource = metapb.AlterConfig_BROKER
 		}
 		return describe(p.do(c))
 	case "chunk":
 		return p.chunk(args)
 	case "seal": // seal NODE SEGMENT
-		n := p.s.Node(NodeID(number(args[0])))
-		return describe(p.do(&metapb.SealContainer{NodeId: int32(n.ID), NodeEpoch: n.Epoch, Segment: uint64(number(args[1]))}))
+		c := &metapb.SealContainer{NodeId: int32(number(args[0])), Segment: uint64(number(args[1]))}
+		if n := p.s.Node(NodeID(c.NodeId)); n != nil {
+			c.NodeEpoch = n.Epoch
+		}
+		return describe(p.do(c))
 	case "trim": // trim TOPIC-PARTITION OFFSET
 		tp := partition(args[0])
 		v := p.do(&metapb.AdvanceLogStart{TopicId: tp.Topic[:], Partition: tp.Partition, Offset: number(args[1])})
@@ -210,6 +216,13 @@ func (p *player) line(line string) string {
 		return describe(p.do(c))
 	case "delete-groups":
 		return fmt.Sprint(p.do(&metapb.DeleteGroups{Groups: args}).Codes)
+	case "nodes": // by number, with their epochs
+		var out []string
+		for _, n := range p.s.Nodes() {
+			_, puts := p.s.NodeOverride(strconv.Itoa(int(n.ID)), ObjectPutsPerSecond)
+			out = append(out, fmt.Sprintf("node %d epoch %d live %v own settings %v", n.ID, n.Epoch, n.Live, puts))
+		}
+		return strings.Join(out, "\n")
 	case "state": // the topics, containers and groups
 		return p.state()
 	}
@@ -243,7 +256,10 @@ func (p *player) state() string {
 // RECORDS[@TIMESTAMP] or RECORDS/pPRODUCERsSEQUENCE[eEPOCH][t|j], each of 100 bytes: t is transactional, j joins its transaction too.
 func (p *player) chunk(args []string) string {
 	node, segment := NodeID(number(args[0])), uint64(number(args[2]))
-	epoch := p.s.Node(node).Epoch
+	var epoch uint64
+	if n := p.s.Node(node); n != nil {
+		epoch = n.Epoch
+	}
 	laneName, seqName, given := strings.Cut(args[1], "/")
 	lane := number(laneName)
 	var batches []chunk.Batch

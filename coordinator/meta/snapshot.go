@@ -153,7 +153,7 @@ func (w *snapshotWriter) part(p *metapb.SnapshotPart) {
 func (s *State) snapshotCore() *metapb.SnapshotCore {
 	c := &metapb.SnapshotCore{
 		NextProducerId: uint64(s.nextProducerID), NextContainer: uint64(s.nextContainer), NextJob: uint64(s.nextJob),
-		NextNodeId: int32(len(s.nodes) + 1), LeaderEpoch: s.leader.epoch, LeaderAddress: s.leader.address, LeaderName: s.leader.name,
+		NextNodeId: int32(s.nextNode), LeaderEpoch: s.leader.epoch, LeaderAddress: s.leader.address, LeaderName: s.leader.name,
 		FeatureLevel: s.leader.featureLevel, TimeMillis: s.timeMillis, LogId: s.logID[:], Seq: s.seq,
 		LastRetentionMillis: s.lastRetentionMillis, VoidEntries: s.voidEntries,
 		NodeEpochFloor: s.nodeEpochFloor,
@@ -165,6 +165,7 @@ func (s *State) snapshotCore() *metapb.SnapshotCore {
 			InternalAddress: n.InternalAddress, Incarnation: n.incarnation, PastIncarnations: n.past, Live: n.Live, LaneSeqs: n.lanes,
 			ReleasedSegments: n.released, HighSegment: n.highSegment,
 			Forgotten: n.Forgotten, Draining: n.Draining, Closed: n.Closed, ZoneListeners: zoneListenersToProto(n.ZoneListeners), FeatureLevel: n.FeatureLevel,
+			GoneMillis: n.goneMillis,
 		})
 	}
 	for _, j := range s.Jobs() {

@@ -41,7 +41,8 @@ type State struct {
 	partitions     []*Partition
 	freePartitions []uint32
 
-	nodes      []*Node // nodes[i] has id i+1
+	nodes      []*Node // by id
+	nextNode   NodeID
 	nodeByDisk map[[16]byte]*Node
 	// nodeEpochFloor is what the epochs of new nodes begin above: a recovery does not know which epochs were given before it.
 	nodeEpochFloor uint64
@@ -85,7 +86,7 @@ type leaderInfo struct {
 // New is the state before the first entry of the log.
 func New(logID [16]byte) *State {
 	return &State{
-		logID: logID, nextProducerID: 1, nextContainer: 1, nextJob: 1,
+		logID: logID, nextProducerID: 1, nextContainer: 1, nextJob: 1, nextNode: 1,
 		topics: map[TopicID]*Topic{}, topicsByName: map[string]*Topic{},
 		nodeByDisk: map[[16]byte]*Node{},
 		containers: map[ContainerID]*container{}, hot: map[hotKeys]*container{}, files: map[hotKey][]*container{}, chunks: map[ChunkID]*container{},

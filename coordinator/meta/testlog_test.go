@@ -185,7 +185,20 @@ func (s *State) invariants() error {
 	if partitions != s.PartitionCount() || len(s.topics) != len(s.topicOrder) || len(s.topicsByName) != len(s.topicOrder) {
 		return fmt.Errorf("%d partitions, counted %d", partitions, s.PartitionCount())
 	}
+	last := NodeID(0)
+	for _, n := range s.nodes {
+		if n.ID <= last || n.ID >= s.nextNode || s.nodeByDisk[n.DiskID] != n || s.Node(n.ID) != n || s.Dropped(n.ID) {
+			return fmt.Errorf("node %d is not where it should be", n.ID)
+		}
+		last = n.ID
+	}
+	if len(s.nodeByDisk) != len(s.nodes) {
+		return fmt.Errorf("%d nodes by disk, %d by number", len(s.nodeByDisk), len(s.nodes))
+	}
 	for _, c := range s.containerOrder {
+		if s.Node(c.node) == nil || c.copy.node != 0 && s.Node(c.copy.node) == nil {
+			return fmt.Errorf("container %d is on nodes %d and %d", c.id, c.node, c.copy.node)
+		}
 		if got := counts[c.slot]; got.live != c.liveRuns || got.local != c.localRuns || uint64(got.bytes) != c.liveBytes || got.held != c.heldRuns {
 			return fmt.Errorf("container %d: live %d local %d bytes %d held %d, counted %+v", c.id, c.liveRuns, c.localRuns, c.liveBytes, c.heldRuns, got)
 		}

@@ -9,7 +9,7 @@ import (
 
 // Due tells whether a Tick has anything to do.
 type Due struct {
-	Tick      bool // leases, local copies, producers, offsets
+	Tick      bool // leases, local copies, producers, offsets, nodes that have left
 	Retention bool // only with Tick.retention set
 	// NextMillis is when to ask again, if nothing changes before: state time, the end of time for never.
 	NextMillis int64
@@ -78,6 +78,9 @@ func (s *State) nextTickMillis() int64 {
 			}
 		}
 	}
+	for n := range s.departing {
+		next = min(next, n.departsMillis())
+	}
 	for _, t := range s.transactions {
 		next = min(next, t.dueMillis(&s.cluster))
 	}
@@ -116,6 +119,7 @@ func (a *applier) tick(c *metapb.Tick) Verdict {
 		}
 	}
 	a.expireOffsets()
+	a.dropDeparted()
 	a.dueMillis.Store(0)
 	return Verdict{}
 }

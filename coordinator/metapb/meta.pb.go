@@ -3754,6 +3754,7 @@ type SnapshotNode struct {
 	FeatureLevel     uint32                 `protobuf:"varint,150,opt,name=feature_level,json=featureLevel,proto3" json:"feature_level,omitempty"`
 	Closed           bool                   `protobuf:"varint,102,opt,name=closed,proto3" json:"closed,omitempty"`
 	Forgotten        bool                   `protobuf:"varint,110,opt,name=forgotten,proto3" json:"forgotten,omitempty"`
+	GoneMillis       int64                  `protobuf:"varint,160,opt,name=gone_millis,json=goneMillis,proto3" json:"gone_millis,omitempty"` // since when it is not live, in state time
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -3912,6 +3913,13 @@ func (x *SnapshotNode) GetForgotten() bool {
 		return x.Forgotten
 	}
 	return false
+}
+
+func (x *SnapshotNode) GetGoneMillis() int64 {
+	if x != nil {
+		return x.GoneMillis
+	}
+	return 0
 }
 
 type SnapshotJob struct {
@@ -5141,7 +5149,7 @@ const file_meta_proto_rawDesc = "" +
 	"\fpending_next\x18\x14 \x01(\rR\vpendingNext\x12#\n" +
 	"\rpending_count\x18\x15 \x01(\rR\fpendingCount\x12\x18\n" +
 	"\apending\x18\x16 \x01(\fR\apending\x12)\n" +
-	"\x10node_epoch_floor\x18\x8d\x01 \x01(\x04R\x0enodeEpochFloor\"\xd7\x04\n" +
+	"\x10node_epoch_floor\x18\x8d\x01 \x01(\x04R\x0enodeEpochFloor\"\xf9\x04\n" +
 	"\fSnapshotNode\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x05R\x02id\x12\x17\n" +
 	"\adisk_id\x18\x02 \x01(\fR\x06diskId\x12\x14\n" +
@@ -5163,7 +5171,9 @@ const file_meta_proto_rawDesc = "" +
 	"\bdraining\x18e \x01(\bR\bdraining\x12$\n" +
 	"\rfeature_level\x18\x96\x01 \x01(\rR\ffeatureLevel\x12\x16\n" +
 	"\x06closed\x18f \x01(\bR\x06closed\x12\x1c\n" +
-	"\tforgotten\x18n \x01(\bR\tforgotten\"\xb7\x01\n" +
+	"\tforgotten\x18n \x01(\bR\tforgotten\x12 \n" +
+	"\vgone_millis\x18\xa0\x01 \x01(\x03R\n" +
+	"goneMillis\"\xb7\x01\n" +
 	"\vSnapshotJob\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x12,\n" +

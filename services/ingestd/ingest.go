@@ -41,7 +41,7 @@ type Node struct {
 
 	stop    context.CancelFunc // of the background work
 	running sync.WaitGroup
-	failed  chan error // of the listeners, at most one each
+	failed  chan error // of the listeners, at most one each, and of the registrar
 }
 
 // indexCacheBytes bounds the indexes of stored segments kept parsed.
@@ -153,7 +153,7 @@ func (n *Node) openLanes(ctx context.Context, p *process.Process) error {
 		return err
 	}
 	template.DiskId = diskID(n.hotLog)
-	n.registrar = &Registrar{Log: p.Log, Replica: n.replica, HotLog: n.hotLog, Template: template}
+	n.registrar = &Registrar{Log: p.Log, Replica: n.replica, HotLog: n.hotLog, Template: template, Dropped: func(err error) { n.failed <- err }}
 	open := func(ctx context.Context, address string) (net.Conn, error) {
 		return p.Client.OpenStream(ctx, address, copiesPath)
 	}

@@ -37,7 +37,7 @@ func (n *Node) listen(c *config.Config) error {
 			return err
 		}
 	}
-	n.failed = make(chan error, len(n.listeners))
+	n.failed = make(chan error, len(n.listeners)+1)
 	return nil
 }
 

@@ -35,6 +35,8 @@ func (p Peers) Settled(chunk copies.Header) (settled bool) {
 	p.Replica.View(func(s *meta.State) {
 		if n := s.Node(chunk.Node); n != nil {
 			settled = n.Epoch > chunk.Epoch || n.Epoch == chunk.Epoch && s.NextSeq(chunk.Node, chunk.Lane) > chunk.Seq
+		} else {
+			settled = s.Dropped(chunk.Node)
 		}
 	})
 	return settled

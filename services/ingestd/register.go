@@ -33,6 +33,9 @@ type Registrar struct {
 	// Template says all of the node but its incarnation and segments.
 	Template *metapb.RegisterNode
 
+	// Dropped is told, once, that the coordinator does not know the node any more by the number that the process has. It may be nil.
+	Dropped func(error)
+
 	leaves atomic.Bool // the node is about to leave
 
 	mu struct {
@@ -40,8 +43,14 @@ type Registrar struct {
 		last lane.Registration // zero before the first
 		// left are segments that a registration found unreferenced and that could not be removed.
 		left []uint64
+		// dropped is why the process cannot go on, nil as long as it can.
+		dropped error
 	}
 }
+
+// ErrDropped: the node was away for so long that it is not known any more, and has another number now. Nothing that the state needs was on its
+// disk. A process has one number; it must be started again.
+var ErrDropped = errors.New("the coordinator had forgotten this node")
 
 // propose waits for a verdict, but not for ever.
 func (r *Registrar) propose(ctx context.Context, command *metapb.Command) (meta.Verdict, error) {
@@ -51,8 +60,14 @@ func (r *Registrar) propose(ctx context.Context, command *metapb.Command) (meta.
 }
 
 // Renew registers the disk as a new incarnation, which fences every earlier one. Segments that the state has never heard of, or
-// needs no more, are deleted. It is called while nothing is appended.
+// needs no more, are deleted. It is called while nothing is appended. After ErrDropped nothing is registered any more.
 func (r *Registrar) Renew(ctx context.Context) (lane.Registration, error) {
+	r.mu.Lock()
+	dropped := r.mu.dropped
+	r.mu.Unlock()
+	if dropped != nil {
+		return lane.Registration{}, dropped
+	}
 	r.rollLog()
 	request := proto.CloneOf(r.Template)
 	request.Draining, request.FeatureLevel = r.leaves.Load(), meta.FeatureLevel
@@ -71,11 +86,26 @@ func (r *Registrar) Renew(ctx context.Context) (lane.Registration, error) {
 	if len(verdict.MissingSegments) > 0 {
 		r.Log.Error("the disk lacks hot segments that hold committed records: they cannot be read until it returns", "segments", verdict.MissingSegments)
 	}
+	if before := r.Registration().Node; before != 0 && before != verdict.NodeID {
+		return lane.Registration{}, r.drop(before, verdict.NodeID)
+	}
 	left := r.removeAll(verdict.UnreferencedSegments)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.mu.last, r.mu.left = lane.Registration{Node: verdict.NodeID, Epoch: verdict.NodeEpoch}, left
 	return r.mu.last, nil
+}
+
+// drop notes that the node has another number.
+func (r *Registrar) drop(before, now meta.NodeID) error {
+	err := fmt.Errorf("register node: %w: it was node %d and is %d now; the process must be started again", ErrDropped, before, now)
+	r.mu.Lock()
+	r.mu.dropped = err
+	r.mu.Unlock()
+	if r.Dropped != nil {
+		r.Dropped(err)
+	}
+	return err
 }
 
 // rollLog ends the active segment, where it has chunks: the state seals what earlier epochs wrote, and a node that writes nothing

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metalog/mem"
@@ -70,11 +71,12 @@ type loyalLeader struct {
 	replica.Submitter
 	replica *replica.Replica
 	hash    [32]byte
+	now     int64 // state time, in milliseconds
 }
 
 func (l *loyalLeader) Submit(_ context.Context, commands []*metapb.Command) (uint64, error) {
 	seq := l.replica.Seq() + 1
-	entry := &metapb.Entry{Format: meta.EntryFormat, LogId: logID[:], Commands: commands}
+	entry := &metapb.Entry{Format: meta.EntryFormat, LogId: logID[:], TimeMillis: l.now, Commands: commands}
 	if seq > 1 {
 		entry.PreviousHash = slices.Clone(l.hash[:])
 	}
@@ -104,5 +106,45 @@ func TestARegistrationLeavesNoSegmentBehind(t *testing.T) {
 	}
 	if left := r.Released(); len(left) > 0 {
 		t.Errorf("left to remove: %v", left)
+	}
+}
+
+// A process that was cut off for so long that the state has dropped its node gets another number, and has told everybody the old one.
+func TestANodeThatWasDroppedEnds(t *testing.T) {
+	r := newRegistrar(t)
+	leader := &loyalLeader{replica: r.Replica}
+	r.Replica.SetSubmitter(leader)
+	var told []error
+	r.Dropped = func(err error) { told = append(told, err) }
+	if _, err := r.HotLog.Append(nil, [][]byte{[]byte("a chunk that is never committed")}); err != nil {
+		t.Fatal(err)
+	}
+	first, err := r.Renew(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []*metapb.Command{
+		{Kind: &metapb.Command_RegisterNode{RegisterNode: &metapb.RegisterNode{DiskId: []byte("the second disk."), Incarnation: []byte{1}}}},
+		{Kind: &metapb.Command_SetNodeLive{SetNodeLive: &metapb.SetNodeLive{NodeId: int32(first.Node), NodeEpoch: first.Epoch}}},
+		{Kind: &metapb.Command_Tick{Tick: &metapb.Tick{}}},
+	} {
+		if c.GetTick() != nil {
+			leader.now += (90 * 24 * time.Hour).Milliseconds()
+		}
+		if v, err := r.Replica.Propose(t.Context(), c); err != nil || v.Code != meta.OK {
+			t.Fatal(v.Code, err)
+		}
+	}
+	for range 2 {
+		if registration, err := r.Renew(t.Context()); !errors.Is(err, ErrDropped) {
+			t.Errorf("registered as %+v: %v", registration, err)
+		}
+	}
+	if len(told) != 1 || !errors.Is(told[0], ErrDropped) {
+		t.Errorf("told %v", told)
+	}
+	again := &Registrar{Log: r.Log, Replica: r.Replica, HotLog: r.HotLog, Template: r.Template}
+	if registration, err := again.Renew(t.Context()); err != nil || registration.Node == first.Node {
+		t.Errorf("the next process is registered as %+v: %v", registration, err)
 	}
 }

@@ -94,7 +94,7 @@ func (p *Plan) readHotLogs(highest meta.NodeID) (chunks []foundChunk, err error)
 		}
 		logs = append(logs, log)
 	}
-	highest = max(highest, meta.NodeID(len(p.recovery.State().Nodes())))
+	highest = max(highest, p.recovery.State().NextNode()-1)
 	for _, log := range logs {
 		owner := p.ownerOf(&log)
 		if owner == 0 {
@@ -125,7 +125,7 @@ func (p *Plan) ownerOf(log *hotLog) meta.NodeID {
 		return n.ID
 	}
 	for i := range log.chunks {
-		if c := log.chunks[i].command; c.Lane != replicatedLane {
+		if c := log.chunks[i].command; c.Lane != replicatedLane && !p.recovery.State().Dropped(meta.NodeID(c.NodeId)) {
 			return meta.NodeID(c.NodeId)
 		}
 	}
