@@ -39,10 +39,11 @@ func (w *Workload) startJava(rate int) {
 // javaEnd is how long a client that is to end in order may take.
 const javaEnd = 40 * time.Second
 
-// java runs one of Java's clients in a process of its own, and takes its events. It is killed, or told to end.
+// java runs one of Java's clients in a process of its own, and takes its events. It is killed, or told to end. It gives way to other processes:
+// while no coordinator is to be had, a consumer of Kafka 4.1 polls without a pause, and on machines of their own nobody would notice.
 func (l *life) java(role string, rate int) {
 	number := uint64(l.process)
-	command := exec.Command("java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", l.w.config.Java.ClassPath, "NemesisClient",
+	command := exec.Command("nice", "-n", "10", "java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", l.w.config.Java.ClassPath, "NemesisClient",
 		role, fmt.Sprint(l.process), fmt.Sprint(javaValues+number*javaRange), fmt.Sprint(javaTransactions+number*javaRange), fmt.Sprint(max(1, rate)), fmt.Sprint(l.random.Int64()),
 		strings.Join(l.w.topics, ","), strings.Join(l.w.config.Bootstrap, ","), l.name)
 	if err := l.runJava(command); err != nil {
