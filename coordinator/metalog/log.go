@@ -58,6 +58,7 @@ type Log interface {
 	Read(ctx context.Context, seq uint64) iter.Seq2[Record, error]
 	// Bounds returns the half-open range of sequences in the log: first == next where it holds none. It reflects every
 	// append that was acknowledged, to whomever, before the call; first may lag behind another handle's Truncate.
+	// A server of a replicated backend that was cut off from the others may answer as if it had not been, until it knows.
 	Bounds(ctx context.Context) (first, next uint64, err error)
 	// Truncate removes the entries below before; it never removes the last entry's number. Fence entries may stay.
 	Truncate(ctx context.Context, before uint64) error

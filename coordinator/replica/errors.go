@@ -27,6 +27,8 @@ var (
 	ErrForked = errors.New("metalog entry does not follow its predecessor")
 	// ErrLogShort: the log ends before the newest snapshot or the archive of it.
 	ErrLogShort = errors.New("metalog has lost its tail, or --data-dir or --nats-url is not this cluster's")
+	// errSeemsShort: what may be ErrLogShort, and may be a server that is behind the others.
+	errSeemsShort = errors.New("the log's servers do not agree on its end yet")
 	// ErrNoSnapshot: the log's beginning was truncated and the snapshot that stands for it is missing.
 	ErrNoSnapshot = errors.New("snapshot that the metalog continues is missing")
 )

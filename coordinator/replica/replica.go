@@ -51,6 +51,9 @@ type Config struct {
 	Store objstore.Store
 	// PollInterval is how often Follow checks that nothing was missed; 1 s by default.
 	PollInterval time.Duration
+	// ShortPatience is for how long the log must seem to end before what the bucket has of it until that is believed (ErrLogShort). It is 0 for a
+	// log whose Bounds are never behind. A server that was cut off from the others of a replicated one goes on telling its end until it knows.
+	ShortPatience time.Duration
 	// Logger is nil for none.
 	Logger *slog.Logger
 }
@@ -82,6 +85,7 @@ type Replica struct {
 	sinks     sinks
 	listeners listeners
 	barriers  barriers
+	short     short
 	leads     leads
 
 	ctx    context.Context // ends with Close
@@ -114,7 +118,7 @@ func newReplica(cfg Config) *Replica {
 }
 
 func (r *Replica) load(ctx context.Context) error {
-	if err := r.restore(ctx); err != nil {
+	if err := r.restoreFirst(ctx); err != nil {
 		return r.refuse(err)
 	}
 	began := r.Seq()
@@ -138,6 +142,23 @@ func (r *Replica) load(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 		timer.Stop()
+	}
+}
+
+// restoreFirst restores what there is; a log that seems too short is asked again until that is sure.
+func (r *Replica) restoreFirst(ctx context.Context) error {
+	wait := firstRetry
+	for {
+		err := r.restore(ctx)
+		if !errors.Is(err, errSeemsShort) {
+			return err
+		}
+		if r.cfg.Logger != nil && wait == firstRetry {
+			r.cfg.Logger.Warn("cannot read the metadata, trying again", "error", err)
+		}
+		if r.pause(ctx, &wait) != nil {
+			return err
+		}
 	}
 }
 

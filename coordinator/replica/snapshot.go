@@ -8,6 +8,8 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/varvelog/varve/coordinator/archive"
 	"github.com/varvelog/varve/coordinator/meta"
@@ -95,7 +97,36 @@ func (r *Replica) restore(ctx context.Context) error {
 		}
 		err = r.tryRestore(ctx)
 	}
-	return err
+	return r.short.judge(err, r.cfg.ShortPatience)
+}
+
+// short remembers since when the log has seemed to be too short.
+type short struct {
+	mu          sync.Mutex
+	since, last time.Time // zero where it does not
+}
+
+// shortMemory is after how long without one a short log is not the same any more: nobody has asked.
+const shortMemory = 5 * time.Second
+
+// judge makes of ErrLogShort what settles nothing, until it has been seen for as long as patience.
+func (s *short) judge(err error, patience time.Duration) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !errors.Is(err, ErrLogShort) {
+		if err == nil {
+			s.since = time.Time{}
+		}
+		return err
+	}
+	now := time.Now()
+	if s.since.IsZero() || now.Sub(s.last) > shortMemory {
+		s.since = now
+	}
+	if s.last = now; now.Sub(s.since) >= patience {
+		return err
+	}
+	return fmt.Errorf("%w: %v", errSeemsShort, err) // not ErrLogShort, which is final
 }
 
 func (r *Replica) tryRestore(ctx context.Context) error {

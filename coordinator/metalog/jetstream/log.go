@@ -280,7 +280,7 @@ func appendError(seq uint64, answer *apiError) error {
 	return fmt.Errorf("append at %d: %w", seq, metalog.ErrConflict)
 }
 
-// Bounds implements metalog.Log. It is answered by the stream's leader.
+// Bounds implements metalog.Log. It is answered by the stream's leader, or by one that was cut off from the others and does not know yet.
 func (l *Log) Bounds(ctx context.Context) (first, next uint64, err error) {
 	info, err := l.info(ctx)
 	if err != nil {
