@@ -68,6 +68,12 @@ type Log interface {
 	Close() error
 }
 
+// Ranger is a Log from which entries that are known to be there are read without asking for its end.
+type Ranger interface {
+	// ReadRange yields the entries in [from, to) in ascending order, and ends before the first that is missing, without an error.
+	ReadRange(ctx context.Context, from, to uint64) iter.Seq2[Record, error]
+}
+
 // ReadOne returns the entry at seq; found is false where the log ends before it.
 func ReadOne(ctx context.Context, log Log, seq uint64) (entry []byte, found bool, err error) {
 	for record, err := range log.Read(ctx, seq) {

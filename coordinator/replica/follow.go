@@ -100,11 +100,19 @@ func (f *follower) catchUp(ctx context.Context) error {
 	if ctx.Err() != nil || r.Seq() >= r.heard.Load() {
 		return nil
 	}
-	err := r.CatchUpOrRestore(ctx)
-	if ctx.Err() != nil {
-		return nil
+	for heard := r.heard.Load(); ; {
+		before := r.Seq()
+		err := r.applyHeard(ctx)
+		if err == nil && r.Seq() == before {
+			err = r.CatchUpOrRestore(ctx) // what is missing may have been cut
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil || r.Seq() >= heard || r.Seq() == before {
+			return err
+		}
 	}
-	return err
 }
 
 // expectHint leaves the bus a moment to bring what somebody waits for, before the log is read.

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -281,7 +282,24 @@ func (r *Replica) CatchUp(ctx context.Context) error {
 }
 
 func (r *Replica) catchUp(ctx context.Context) error {
-	for record, err := range r.cfg.Log.Read(ctx, r.Seq()+1) {
+	return r.applyAll(r.cfg.Log.Read(ctx, r.Seq()+1))
+}
+
+// applyHeard applies what the log is known to hold beyond this replica, where that can be read without asking for the log's end.
+func (r *Replica) applyHeard(ctx context.Context) error {
+	log, ok := r.cfg.Log.(metalog.Ranger)
+	if !ok {
+		return nil
+	}
+	err := r.applyAll(log.ReadRange(ctx, r.Seq()+1, r.heard.Load()+1))
+	if errors.Is(err, metalog.ErrCorrupt) || errors.Is(err, meta.ErrCorrupt) {
+		return nil // CatchUp knows of copies
+	}
+	return err
+}
+
+func (r *Replica) applyAll(records iter.Seq2[metalog.Record, error]) error {
+	for record, err := range records {
 		if err != nil {
 			return fmt.Errorf("catch up with metalog: %w", err)
 		}

@@ -8,5 +8,6 @@
 // through a take-over has its next sequence at the take-over's fence, and finds it taken however late it wakes. What
 // truncation leaves below the log's first entry is not part of the log; the log is the highest range without gaps.
 //
-// The log is listed when it is opened and never again: afterwards its end is found by asking for the next slot.
+// The log is listed when it is opened. Afterwards its end is found by asking for the next slots, and a listing from there on that finds nothing: they
+// may be free because the log was cut past them. Who reads stops at an end that was seen after the call, however fast the log grows meanwhile.
 package bucket

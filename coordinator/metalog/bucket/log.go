@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -137,24 +138,25 @@ func (l *Log) Append(ctx context.Context, seq uint64, entry []byte, kind metalog
 // Bounds implements metalog.Log. It looks for the first slot that is free: one HEAD where this handle's own append was
 // the last, else in strides.
 func (l *Log) Bounds(ctx context.Context) (first, next uint64, err error) {
-	for {
-		first, next = l.bounds()
-		_, err := l.store.Head(ctx, Key(next))
-		switch {
-		case errors.Is(err, objstore.ErrNotFound):
-			if end, err := l.endsAt(ctx, next); err != nil {
-				return 0, 0, err
-			} else if end {
-				return first, next, nil
-			}
-		case err != nil:
-			return 0, 0, fmt.Errorf("find metalog's end at %d: %w", next, err)
-		default:
-			if err := l.stride(ctx, next); err != nil {
-				return 0, 0, fmt.Errorf("find metalog's end behind %d: %w", next, err)
-			}
+	first, next = l.bounds()
+	switch _, err := l.store.Head(ctx, Key(next)); {
+	case errors.Is(err, objstore.ErrNotFound):
+	case err != nil:
+		return 0, 0, fmt.Errorf("find metalog's end at %d: %w", next, err)
+	default:
+		if err := l.stride(ctx, next); err != nil {
+			return 0, 0, fmt.Errorf("find metalog's end behind %d: %w", next, err)
 		}
+		first, next = l.bounds()
 	}
+	end, err := l.endsAt(ctx, next)
+	if err != nil {
+		return 0, 0, err
+	}
+	if !end {
+		first, next = l.bounds() // as of the listing
+	}
+	return first, next, nil
 }
 
 // stride goes on from a slot that is taken to the last before a free one, in strides that double and then halve: who only reads may be far behind, and
@@ -231,48 +233,79 @@ func Sequences(ctx context.Context, store objstore.Store) ([]uint64, error) {
 	return seqs, nil
 }
 
-// Read implements metalog.Log. It reads ahead where entries are known to be there.
+// Read implements metalog.Log. Entries are read side by side: where they are known to be there, and, more of them each time, where they may be, since
+// a log may grow faster than one question after the other would come further. Its end is where one is missing.
 func (l *Log) Read(ctx context.Context, seq uint64) iter.Seq2[metalog.Record, error] {
 	return func(yield func(metalog.Record, error) bool) {
-		if first, _ := l.bounds(); seq < first {
-			yield(metalog.Record{}, fmt.Errorf("read %d, first is %d: %w", seq, first, metalog.ErrTruncated))
-			return
-		}
-		for {
-			_, next := l.bounds()
-			if seq >= next {
-				var err error
-				if _, next, err = l.Bounds(ctx); err != nil {
-					yield(metalog.Record{}, err)
-					return
-				}
-				if seq >= next {
-					return
-				}
-			}
-			entries, err := l.readRange(ctx, seq, int(min(readAhead, next-seq)))
-			if err != nil {
-				yield(metalog.Record{}, l.explain(ctx, seq, err))
+		listed := uint64(math.MaxUint64) // where the log ended after the call, if that is known
+		for window := 1; seq < listed; window = min(2*window, readAhead) {
+			first, next := l.bounds()
+			if seq < first {
+				yield(metalog.Record{}, fmt.Errorf("read %d, first is %d: %w", seq, first, metalog.ErrTruncated))
 				return
 			}
+			count := window
+			if seq < next {
+				count = int(min(readAhead, next-seq))
+			}
+			entries, err := l.readSome(ctx, seq, count)
 			for _, entry := range entries {
 				if !yield(metalog.Record{Seq: seq, Entry: entry}, nil) {
 					return
 				}
 				seq++
 			}
+			l.advance(seq)
+			end := false
+			switch {
+			case err != nil:
+			case len(entries) == count:
+				continue
+			case seq < next:
+				err = l.explain(ctx, seq)
+			default:
+				if end, err = l.endsAt(ctx, seq); !end {
+					_, listed = l.bounds()
+				}
+			}
+			if err != nil {
+				yield(metalog.Record{}, err)
+			}
+			if end || err != nil {
+				return
+			}
 		}
 	}
 }
 
-// explain turns the absence of an entry that was known to be there into ErrTruncated.
-func (l *Log) explain(ctx context.Context, seq uint64, err error) error {
-	if !errors.Is(err, objstore.ErrNotFound) {
-		return err
+// ReadRange implements metalog.Ranger.
+func (l *Log) ReadRange(ctx context.Context, from, to uint64) iter.Seq2[metalog.Record, error] {
+	return func(yield func(metalog.Record, error) bool) {
+		for from < to {
+			count := int(min(readAhead, to-from))
+			entries, err := l.readSome(ctx, from, count)
+			for _, entry := range entries {
+				if !yield(metalog.Record{Seq: from, Entry: entry}, nil) {
+					return
+				}
+				from++
+			}
+			l.advance(from)
+			if err != nil {
+				yield(metalog.Record{}, err)
+			}
+			if len(entries) < count {
+				return
+			}
+		}
 	}
-	fresh, openErr := Open(ctx, l.store)
-	if openErr != nil {
-		return errors.Join(err, openErr)
+}
+
+// explain says why an entry is missing that was known to be there: the log was cut, or is damaged.
+func (l *Log) explain(ctx context.Context, seq uint64) error {
+	fresh, err := Open(ctx, l.store)
+	if err != nil {
+		return fmt.Errorf("read %d: %w", seq, err)
 	}
 	first, next := fresh.bounds()
 	if seq >= first {
@@ -282,21 +315,25 @@ func (l *Log) explain(ctx context.Context, seq uint64, err error) error {
 	return fmt.Errorf("read %d, first is %d: %w", seq, first, metalog.ErrTruncated)
 }
 
-func (l *Log) readRange(ctx context.Context, seq uint64, count int) ([][]byte, error) {
-	entries := make([][]byte, count)
-	if count == 1 {
-		var err error
-		entries[0], err = l.readObject(ctx, seq)
-		return entries, err
+// readSome reads count entries from seq on side by side, and returns those before the first that is missing or cannot be read.
+func (l *Log) readSome(ctx context.Context, seq uint64, count int) (entries [][]byte, err error) {
+	entries = make([][]byte, count)
+	errs := make([]error, count)
+	var reading sync.WaitGroup
+	for i := 1; i < count; i++ {
+		reading.Go(func() { entries[i], errs[i] = l.readObject(ctx, seq+uint64(i)) })
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	for i := range entries {
-		group.Go(func() (err error) {
-			entries[i], err = l.readObject(ctx, seq+uint64(i))
-			return err
-		})
+	entries[0], errs[0] = l.readObject(ctx, seq)
+	reading.Wait()
+	for i, err := range errs {
+		switch {
+		case errors.Is(err, objstore.ErrNotFound):
+			return entries[:i], nil
+		case err != nil:
+			return entries[:i], err
+		}
 	}
-	return entries, group.Wait()
+	return entries, nil
 }
 
 func (l *Log) readObject(ctx context.Context, seq uint64) (entry []byte, err error) {

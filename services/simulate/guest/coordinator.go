@@ -22,7 +22,11 @@ func (c *cluster) openReplica(ctx context.Context, p *world.Process) (r *replica
 		return nil, nil, err
 	}
 	err = c.patiently(ctx, p, func() error {
-		r, err = replica.Open(ctx, replica.Config{LogID: logID, Log: log, Store: c.bucket.Open(p), Logger: logger(c.w, p.Name, nil)})
+		config := replica.Config{LogID: logID, Log: log, Store: c.bucket.Open(p), Logger: logger(c.w, p.Name, nil)}
+		if !c.w.Swarm.MetalogOnBucket {
+			config.ShortPatience = 20 * time.Second
+		}
+		r, err = replica.Open(ctx, config)
 		return err
 	})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"math"
 	"time"
 
 	"github.com/varvelog/varve/coordinator/metalog"
@@ -18,9 +19,19 @@ var errReadFailed = errors.New("metalog server did not answer")
 type Metalog struct {
 	world   *World
 	backing *mem.Backing
+	ends    []pastEnd // of the last staleness, ascending
 	// Appended hears of every entry in the log, in order of appending; nil for nobody.
 	Appended func(seq uint64, entry []byte)
 }
+
+// pastEnd is where the log ended from some time on.
+type pastEnd struct {
+	since time.Time
+	next  uint64
+}
+
+// staleness is for how long a server that was cut off from the others of a replicated log may tell of an end that is no more.
+const staleness = 10 * time.Second
 
 // NewMetalog returns an empty log.
 func (w *World) NewMetalog() *Metalog {
@@ -29,7 +40,30 @@ func (w *World) NewMetalog() *Metalog {
 
 // Open returns the process's handle.
 func (m *Metalog) Open(p *Process) metalog.Log {
-	return &metalogHandle{log: m, process: p, inner: m.backing.Open()}
+	h := &metalogHandle{log: m, process: p, inner: m.backing.Open()}
+	if m.world.Swarm.MetalogOnBucket {
+		return &metalogRanger{h}
+	}
+	return h
+}
+
+// grown notes that the log has been appended to.
+func (m *Metalog) grown(next uint64) {
+	now := time.Now()
+	for len(m.ends) > 1 && now.Sub(m.ends[1].since) > staleness {
+		m.ends = m.ends[1:]
+	}
+	m.ends = append(m.ends, pastEnd{now, next})
+}
+
+// end is where the log ends as the server says that was asked: one of a replicated log may be behind.
+func (m *Metalog) end(next uint64) uint64 {
+	w := m.world
+	if w.Swarm.MetalogOnBucket || len(m.ends) == 0 || !w.Chance(w.Swarm.EndStale) {
+		return next
+	}
+	w.Count("stale end")
+	return min(next, m.ends[w.IntN(len(m.ends))].next)
 }
 
 type metalogHandle struct {
@@ -88,8 +122,11 @@ func (h *metalogHandle) Append(ctx context.Context, seq uint64, entry []byte, ki
 
 func (h *metalogHandle) append(ctx context.Context, seq uint64, entry []byte, kind metalog.Kind) error {
 	err := h.inner.Append(context.WithoutCancel(ctx), seq, entry, kind)
-	if err == nil && h.log.Appended != nil {
-		h.log.Appended(seq, entry)
+	if err == nil {
+		h.log.grown(seq + 1)
+		if h.log.Appended != nil {
+			h.log.Appended(seq, entry)
+		}
 	}
 	return err
 }
@@ -110,7 +147,11 @@ func (h *metalogHandle) Read(ctx context.Context, seq uint64) iter.Seq2[metalog.
 			yield(metalog.Record{}, err)
 			return
 		}
+		end := h.log.end(math.MaxUint64)
 		for record, err := range h.inner.Read(ctx, seq) {
+			if err == nil && record.Seq >= end {
+				return
+			}
 			if err == nil && w.Chance(w.Swarm.ReadFails/8) {
 				err = errReadFailed
 			}
@@ -134,6 +175,8 @@ func (h *metalogHandle) Bounds(ctx context.Context) (first, next uint64, err err
 		return 0, 0, errReadFailed
 	}
 	first, next, err = h.inner.Bounds(ctx)
+	next = h.log.end(next)
+	first = min(first, next)
 	if sleepErr := h.process.Sleep(ctx, w.latency()); sleepErr != nil {
 		return 0, 0, sleepErr
 	}
@@ -158,3 +201,19 @@ func (h *metalogHandle) Verify(ctx context.Context) error {
 
 // Close implements metalog.Log.
 func (h *metalogHandle) Close() error { return h.inner.Close() }
+
+// metalogRanger is a handle on a log that can be read without asking for its end.
+type metalogRanger struct{ *metalogHandle }
+
+var _ metalog.Ranger = (*metalogRanger)(nil)
+
+// ReadRange implements metalog.Ranger.
+func (h *metalogRanger) ReadRange(ctx context.Context, from, to uint64) iter.Seq2[metalog.Record, error] {
+	return func(yield func(metalog.Record, error) bool) {
+		for record, err := range h.Read(ctx, from) {
+			if errors.Is(err, metalog.ErrTruncated) || err == nil && record.Seq >= to || !yield(record, err) {
+				return
+			}
+		}
+	}
+}

@@ -18,8 +18,8 @@ type Swarm struct {
 	HintLost, HintLate float64
 	BusDead            bool // none arrives, and the bus says so
 	// Of the metadata log.
-	AppendLost, AppendUnanswered, AppendLate, ReadFails float64
-	MetalogOnBucket                                     bool
+	AppendLost, AppendUnanswered, AppendLate, ReadFails, EndStale float64
+	MetalogOnBucket                                               bool
 	// Of the store.
 	StoreFails, StoreFailsAfter, StoreThrottles, StoreLate float64
 	// Of the disks.
@@ -54,7 +54,7 @@ func newSwarm(r *rand.Rand) Swarm {
 		RequestLost: chance(0.05), AnswerLost: chance(0.1), Repeated: chance(0.05), Straggle: chance(0.05),
 		Delay:    time.Duration(1+r.IntN(4000)) * time.Microsecond,
 		HintLost: chance(0.5), HintLate: chance(0.3), BusDead: r.IntN(8) == 0,
-		AppendLost: chance(0.1), AppendUnanswered: chance(0.15), AppendLate: chance(0.1), ReadFails: chance(0.1),
+		AppendLost: chance(0.1), AppendUnanswered: chance(0.15), AppendLate: chance(0.1), ReadFails: chance(0.1), EndStale: chance(0.1),
 		MetalogOnBucket: r.IntN(4) == 0,
 		StoreFails:      chance(0.15), StoreFailsAfter: chance(0.15), StoreThrottles: chance(0.1), StoreLate: chance(0.1),
 		WriteFails: chance(0.01), SyncFails: chance(0.03), DiskFull: r.IntN(6) == 0,
