@@ -82,6 +82,9 @@ type Config struct {
 	FirstAppendTimeout time.Duration
 	// MaxRetryInterval bounds the growing pause between two attempts at the log: 1 s.
 	MaxRetryInterval time.Duration
+	// Patience is how long commands for which no client waits, such as those of workers, wait for one to share an entry with; 0 by default. It spares
+	// a log whose appends are slow, and cost.
+	Patience time.Duration
 	// UpkeepInterval is how often ticks are looked after: 1 s.
 	UpkeepInterval time.Duration
 	// NodeTimeout is how long a node may stay silent and live: 1 s, which is five of its pings.
@@ -123,8 +126,8 @@ func (c *Config) Validate() error {
 	case c.MaxQueuedCommands < 0, c.MaxQueuedBytes < 0, c.MaxUnshippedRuns < 0:
 		return errors.New("fields MaxQueuedCommands, MaxQueuedBytes and MaxUnshippedRuns must not be negative")
 	case c.AppendTimeout < 0, c.FirstAppendTimeout < 0, c.MaxRetryInterval < 0, c.UpkeepInterval < 0, c.NodeTimeout < 0, c.NodeReturn < 0, c.LivenessInterval < 0,
-		c.FeatureHold < 0, c.NotifyInterval < 0:
-		return errors.New("fields AppendTimeout, FirstAppendTimeout, MaxRetryInterval, UpkeepInterval, NodeTimeout, NodeReturn, LivenessInterval, FeatureHold and NotifyInterval must not be negative")
+		c.FeatureHold < 0, c.NotifyInterval < 0, c.Patience < 0:
+		return errors.New("fields AppendTimeout, FirstAppendTimeout, MaxRetryInterval, UpkeepInterval, NodeTimeout, NodeReturn, LivenessInterval, FeatureHold, NotifyInterval and Patience must not be negative")
 	}
 	return nil
 }

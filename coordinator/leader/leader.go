@@ -57,7 +57,7 @@ func New(cfg Config) (*Leader, error) {
 		return nil, fmt.Errorf("leader: %w", err)
 	}
 	cfg = cfg.withDefaults()
-	l := &Leader{cfg: cfg, queue: newQueue(cfg.MaxQueuedCommands, cfg.MaxQueuedBytes), created: time.Now()}
+	l := &Leader{cfg: cfg, queue: newQueue(cfg.MaxQueuedCommands, cfg.MaxQueuedBytes, cfg.Patience), created: time.Now()}
 	l.liveness.init()
 	l.notifier.init()
 	l.snapshots.due = make(chan struct{}, 1)
@@ -187,15 +187,22 @@ func (l *Leader) stillLeads(ctx context.Context, address string) bool {
 // sequence appends what is submitted, one entry at a time, until ctx ends; an append under way then may still take as long as
 // appends does.
 func (l *Leader) sequence(ctx, appends context.Context) error {
+	ripe := time.NewTimer(time.Hour)
+	defer ripe.Stop()
 	for ctx.Err() == nil {
-		l.batch = l.queue.take(l.batch[:0], meta.FrameBytes)
-		if len(l.batch) == 0 {
+		var later time.Duration
+		if l.batch, later = l.queue.take(l.batch[:0], meta.FrameBytes); len(l.batch) == 0 {
+			if later == 0 {
+				later = time.Hour
+			}
+			ripe.Reset(later)
 			select {
 			case <-l.queue.filled:
-				continue
+			case <-ripe.C:
 			case <-ctx.Done():
 				return ctx.Err()
 			}
+			continue
 		}
 		commands := make([]*metapb.Command, 0, len(l.batch)) // the state keeps the entry
 		for i := range l.batch {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -24,6 +25,7 @@ type item struct {
 	command *metapb.Command
 	bytes   int
 	last    bool // the submission is answered with this item
+	patient bool // nobody's request waits for it
 	owner   *submission
 }
 
@@ -31,6 +33,8 @@ type item struct {
 type queue struct {
 	maxCommands int
 	maxBytes    int
+	// patience is how long what is patient waits for something that is not.
+	patience time.Duration
 	// filled has room for one value, and one in it when something waits.
 	filled chan struct{}
 	mu     struct {
@@ -39,11 +43,24 @@ type queue struct {
 		items []item // what waits is items[head:]
 		head  int
 		bytes int
+		// patients is how many of those that wait are patient, patientSince since when the oldest of them waits.
+		patients     int
+		patientSince time.Time
 	}
 }
 
-func newQueue(maxCommands, maxBytes int) *queue {
-	return &queue{maxCommands: maxCommands, maxBytes: maxBytes, filled: make(chan struct{}, 1)}
+func newQueue(maxCommands, maxBytes int, patience time.Duration) *queue {
+	return &queue{maxCommands: maxCommands, maxBytes: maxBytes, patience: patience, filled: make(chan struct{}, 1)}
+}
+
+// isPatient says whether no client waits for a command: it is a worker's, or the leader's own, and may come a moment later.
+func isPatient(c *metapb.Command) bool {
+	switch c.Kind.(type) {
+	case *metapb.Command_LeaseJob, *metapb.Command_RenewJob, *metapb.Command_FinishJob, *metapb.Command_LeaseCompaction, *metapb.Command_CompactRange,
+		*metapb.Command_ForgetGarbage, *metapb.Command_LocalReleased, *metapb.Command_Tick:
+		return true
+	}
+	return false
 }
 
 var submissions = sync.Pool{New: func() any { return &submission{done: make(chan struct{}, 1)} }}
@@ -59,7 +76,7 @@ func (q *queue) submit(ctx context.Context, commands []*metapb.Command) (uint64,
 		}
 		size := proto.Size(c)
 		if size <= meta.FrameBytes {
-			items = append(items, item{command: c, bytes: size, owner: s})
+			items = append(items, item{command: c, bytes: size, patient: isPatient(c), owner: s})
 			continue
 		}
 		frames, err := meta.Split(c, meta.FrameBytes)
@@ -117,6 +134,15 @@ func (q *queue) add(items []item) error {
 	case len(q.mu.items)-q.mu.head+len(items) > q.maxCommands || q.mu.bytes+bytes > q.maxBytes:
 		return replica.ErrBusy
 	}
+	for i := range items {
+		if !items[i].patient {
+			continue
+		}
+		if q.mu.patients == 0 {
+			q.mu.patientSince = time.Now()
+		}
+		q.mu.patients++
+	}
 	q.mu.items = append(q.mu.items, items...)
 	q.mu.bytes += bytes
 	select {
@@ -126,14 +152,23 @@ func (q *queue) add(items []item) error {
 	return nil
 }
 
-// take moves the oldest items, at most maxBytes of them but at least one, to dst.
-func (q *queue) take(dst []item, maxBytes int) []item {
+// take moves the oldest items, at most maxBytes of them but at least one, to dst; none while all are patient. later is after how long they are not
+// any more, 0 where nothing waits.
+func (q *queue) take(dst []item, maxBytes int) (_ []item, later time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	waiting := q.mu.items[q.mu.head:]
+	if q.mu.patients > 0 && q.mu.patients == len(waiting) {
+		if left := q.patience - time.Since(q.mu.patientSince); left > 0 {
+			return dst, left
+		}
+	}
 	n, bytes := 0, 0
 	for n < len(waiting) && (n == 0 || bytes+waiting[n].bytes <= maxBytes) {
 		bytes += waiting[n].bytes
+		if waiting[n].patient {
+			q.mu.patients--
+		}
 		n++
 	}
 	dst = append(dst, waiting[:n]...)
@@ -145,13 +180,14 @@ func (q *queue) take(dst []item, maxBytes int) []item {
 		clear(q.mu.items[rest:])
 		q.mu.items, q.mu.head = q.mu.items[:rest], 0
 	}
-	return dst
+	return dst, 0
 }
 
+// waits says whether something waits that makes the next entry begin as soon as it can.
 func (q *queue) waits() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.mu.open && len(q.mu.items) > q.mu.head
+	return q.mu.open && len(q.mu.items)-q.mu.head > q.mu.patients
 }
 
 func (q *queue) open() {
@@ -177,7 +213,7 @@ func (q *queue) close(begun *submission) {
 		}
 	}
 	clear(q.mu.items)
-	q.mu.items, q.mu.head, q.mu.bytes = q.mu.items[:0], 0, 0
+	q.mu.items, q.mu.head, q.mu.bytes, q.mu.patients = q.mu.items[:0], 0, 0, 0
 }
 
 func (q *queue) isOpen() bool {

@@ -67,6 +67,9 @@ func OpenLog(ctx context.Context, p *process.Process, create bool) (metalog.Log,
 // the others.
 const shortPatience = 20 * time.Second
 
+// bucketPatience is how long workers' commands wait for a client's where each append is a PUT: a client's that came a little later would wait for theirs.
+const bucketPatience = 300 * time.Millisecond
+
 // maxReplicas is the most that JetStream keeps of a stream.
 const maxReplicas = 5
 
@@ -164,6 +167,9 @@ func leaderConfig(p *process.Process, r *replica.Replica, log metalog.Log, obser
 		Archive: archived, ClusterID: p.Cluster.ClusterID, LogID: p.Cluster.LogID, Log: log, Replica: r, Bus: p.Bus,
 		InternalAddress: p.Config.AdvertisedInternalAddr, Name: strings.ToValidUTF8(fmt.Sprintf("%s/%d", hostname, os.Getpid()), "?"),
 		StoreTime: p.Store.Now, Guard: p.Succeeded, Observer: observer, SnapshotEntries: uint64(p.Config.SnapshotEntries), Logger: p.Log,
+	}
+	if p.Cluster.Metalog == identity.MetalogBucket {
+		c.Patience = bucketPatience
 	}
 	if l, ok := log.(*jetstream.Log); ok && l.Replicated() {
 		// While the stream's servers elect a leader nobody answers: what is repeated often is answered soon after.

@@ -46,7 +46,9 @@ func (c *cluster) leaderConfig(s *seat, p *world.Process, r *replica.Replica, me
 		ClusterID: clusterID, LogID: logID, Log: metaLog, Replica: r, Bus: p.Bus(), InternalAddress: internalAddress(s.name), Name: p.Name,
 		StoreTime: store.Now, Now: p.Clock, SnapshotEntries: uint64(50 + c.w.IntN(400)), Logger: logger(c.w, p.Name, nil),
 	}
-	if !c.w.Swarm.MetalogOnBucket {
+	if c.w.Swarm.MetalogOnBucket {
+		config.Patience = 300 * time.Millisecond
+	} else {
 		config.Archive = store
 	}
 	return config
