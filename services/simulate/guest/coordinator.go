@@ -50,6 +50,7 @@ func (c *cluster) leaderConfig(s *seat, p *world.Process, r *replica.Replica, me
 		config.Patience = 300 * time.Millisecond
 	} else {
 		config.Archive = store
+		config.BarrierAppends = true // what a server says of the log's end may be the past
 	}
 	return config
 }
