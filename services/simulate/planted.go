@@ -34,6 +34,8 @@ var plants = []plant{
 		"s.Referenced(key)", "planted != \"3\" && s.Referenced(key)"},
 	{"4", "a leader that finds a higher epoch goes on behind it", "coordinator/leader/append.go",
 		"	return true, fmt.Errorf(\"entry %d is of epoch", "	if planted == \"4\" {\n		return true, errTaken\n	}\n	return true, fmt.Errorf(\"entry %d is of epoch"},
+	{"4", "and does not look who leads before it does", "coordinator/leader/leader.go",
+		"epoch != l.epoch.Load() {\n			return fmt.Errorf(\"epoch %d has begun behind it", "epoch != l.epoch.Load() && planted != \"4\" {\n			return fmt.Errorf(\"epoch %d has begun behind it"},
 	{"5", "a replica's own clock gets into its state", "coordinator/replica/apply.go",
 		"	if err := r.mu.state.Apply(seq, entry, &r.scratch)", "	plantedClock(entry)\n	if err := r.mu.state.Apply(seq, entry, &r.scratch)"},
 	{"6", "batches that wait together are taken in reverse", "ingest/lane/queue.go",
