@@ -14,6 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/varvelog/varve/infra/httpserver"
 )
 
 // NewRegistry returns a registry that already tells of the process and the Go runtime.
@@ -30,6 +32,7 @@ func NewRegistry() *prometheus.Registry {
 type Server struct {
 	listener net.Listener
 	http     *http.Server
+	unused   *httpserver.Unused
 	done     chan struct{}
 }
 
@@ -44,6 +47,7 @@ func Serve(address string, registry *prometheus.Registry, readiness *Readiness, 
 		http:     &http.Server{Handler: routes(registry, readiness), ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)},
 		done:     make(chan struct{}),
 	}
+	s.unused = httpserver.Watch(s.http)
 	go func() {
 		defer close(s.done)
 		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -58,7 +62,7 @@ func (s *Server) Addr() string { return s.listener.Addr().String() }
 
 // Close stops the listener and waits for the requests under way, at most until ctx ends.
 func (s *Server) Close(ctx context.Context) error {
-	err := s.http.Shutdown(ctx)
+	err := s.unused.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(err, s.http.Close())
 	}
