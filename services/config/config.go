@@ -55,7 +55,7 @@ type Config struct {
 	OrphanAge       time.Duration `name:"orphan-age" default:"24h" usage:"age from which objects that nothing refers to are swept"`
 	SweepInterval   time.Duration `name:"sweep-interval" default:"1h" usage:"how often the bucket is searched for orphans"`
 	DeleteDelay     time.Duration `name:"delete-delay" default:"1m" usage:"how long deleted objects are left to readers under way"`
-	SnapshotEntries int           `name:"snapshot-entries" default:"10000" usage:"metadata log entries between two snapshots"`
+	SnapshotEntries int           `name:"snapshot-entries" default:"0" usage:"metadata log entries between two snapshots; 0: 10000, or 2000 where each is an object in the bucket"`
 	ShipBytes       Bytes         `name:"ship-bytes" default:"256MiB" usage:"hot bytes that one tiering job takes at most"`
 	CompactInterval time.Duration `name:"compact-interval" default:"15s" usage:"how often a tiering worker looks for partitions to compact"`
 	CompactMemory   Bytes         `name:"compact-memory" default:"128MiB" usage:"memory for the keys of a partition that is compacted, 24 bytes each; where they do not fit, it takes several rounds"`
@@ -228,8 +228,8 @@ func (c *Config) validateLimits(Role) error {
 	if c.MaxConnections < 1 {
 		return &FieldError{Field: "max-connections", Value: fmt.Sprint(c.MaxConnections), Reason: "want at least 1"}
 	}
-	if c.SnapshotEntries < 10 {
-		return &FieldError{Field: "snapshot-entries", Value: fmt.Sprint(c.SnapshotEntries), Reason: "want at least 10"}
+	if c.SnapshotEntries != 0 && c.SnapshotEntries < 10 {
+		return &FieldError{Field: "snapshot-entries", Value: fmt.Sprint(c.SnapshotEntries), Reason: "want at least 10, or 0"}
 	}
 	return nil
 }

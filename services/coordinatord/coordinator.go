@@ -1,6 +1,7 @@
 package coordinatord
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,6 +70,9 @@ const shortPatience = 20 * time.Second
 
 // bucketPatience is how long workers' commands wait for a client's where each append is a PUT: a client's that came a little later would wait for theirs.
 const bucketPatience = 300 * time.Millisecond
+
+// bucketSnapshotEntries are so many that a process which starts reads what is behind a snapshot in a few seconds, though each takes a GET.
+const bucketSnapshotEntries = 2000
 
 // maxReplicas is the most that JetStream keeps of a stream.
 const maxReplicas = 5
@@ -170,6 +174,7 @@ func leaderConfig(p *process.Process, r *replica.Replica, log metalog.Log, obser
 	}
 	if p.Cluster.Metalog == identity.MetalogBucket {
 		c.Patience = bucketPatience
+		c.SnapshotEntries = cmp.Or(c.SnapshotEntries, bucketSnapshotEntries)
 	}
 	if l, ok := log.(*jetstream.Log); ok && l.Replicated() {
 		// While the stream's servers elect a leader nobody answers: what is repeated often is answered soon after.
