@@ -169,15 +169,15 @@ func TestCompactionSurvivesKills(t *testing.T) {
 	want := table{}
 	for round := range 4 {
 		records := updates(topic, fmt.Sprint("round ", round), round*1000, keys+round*1000, func(key int) bool { return key%(round+7) == 0 })
-		produce(t, dial(t, n), records...)
-		want.put(records...)
-		rounds, err := n.Metric("varve_compacted_records_total")
+		before, err := n.Metric("varve_compacted_records_total")
 		if err != nil {
-			rounds = 0 // nothing has been compacted since the start
+			before = 0 // nothing has been compacted since the start
 		}
+		produce(t, dial(t, n), records...) // which may all be compacted by the time that it returns
+		want.put(records...)
 		cluster.Eventually(t, patience, "compaction under way", func() error {
 			now, err := n.Metric("varve_compacted_records_total")
-			if err == nil && now == rounds {
+			if err == nil && now == before {
 				err = fmt.Errorf("%v records", now)
 			}
 			return err
