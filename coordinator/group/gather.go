@@ -18,7 +18,7 @@ import (
 const (
 	// gatherFor is the shortest time between two messages. A heartbeat that finds none sent for so long leaves at once; no other waits
 	// longer than this for its message.
-	gatherFor = 50 * time.Millisecond
+	gatherFor = 200 * time.Millisecond
 	// maxBeats bounds one message. What is more goes with the next.
 	maxBeats = 4096
 	// beatsTimeout bounds one message, and with it how long those that come meanwhile wait for theirs.
