@@ -105,7 +105,7 @@ type Server struct {
 }
 
 // StartServer starts an embedded server and returns when it accepts connections. Its error names the flag where the port is
-// taken. The caller must Shutdown it.
+// taken, and wraps ErrDiskFull where there is no space. The caller must Shutdown it.
 func StartServer(cfg ServerConfig) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -143,7 +143,7 @@ func awaitReady(ns *server.Server, log *serverLog) error {
 	for !ns.ReadyForConnections(50 * time.Millisecond) {
 		select {
 		case reason := <-log.fatal:
-			return fmt.Errorf("start nats server: %s", reason)
+			return notStarted(reason)
 		default:
 		}
 		if time.Now().After(deadline) {
@@ -153,10 +153,20 @@ func awaitReady(ns *server.Server, log *serverLog) error {
 	// A server whose JetStream could not start is ready for connections all the same.
 	select {
 	case reason := <-log.fatal:
-		return fmt.Errorf("start nats server: %s", reason)
+		return notStarted(reason)
 	default:
 		return nil
 	}
+}
+
+// ErrDiskFull: the server cannot start for want of space. It can when there is some.
+var ErrDiskFull = errors.New("the disk is full")
+
+func notStarted(reason string) error {
+	if lacksSpace(reason) {
+		return fmt.Errorf("start nats server: %w: %s", ErrDiskFull, reason)
+	}
+	return fmt.Errorf("start nats server: %s", reason)
 }
 
 func serverOptions(cfg *ServerConfig) (*server.Options, error) {

@@ -34,11 +34,16 @@ type space struct {
 	poisoned atomic.Bool // something else has failed
 }
 
+// lacksSpace says whether something could not be written for want of space, by the server's words. A failed fsync is another thing.
+func lacksSpace(message string) bool {
+	return strings.Contains(message, syscall.ENOSPC.Error()) && !strings.Contains(message, ": sync ")
+}
+
 // heard looks at the server's complaints for failed writes.
 func (p *space) heard(message string) {
 	switch {
 	case !strings.Contains(message, "Critical write error"):
-	case strings.Contains(message, syscall.ENOSPC.Error()) && !strings.Contains(message, ": sync "):
+	case lacksSpace(message):
 		p.isFull.Store(true)
 	default:
 		p.poisoned.Store(true)

@@ -138,3 +138,33 @@ func TestACopyWhoseDiskWasFullComesBack(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestAServerWithoutSpaceSaysSoAndStartsWhenThereIsSome(t *testing.T) {
+	disk := filepath.Join(t.TempDir(), "disk")
+	if err := os.MkdirAll(disk, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("a small file system cannot be mounted (it takes root): %v", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) })
+	filler := filepath.Join(disk, "filler")
+	if err := os.WriteFile(filler, make([]byte, 2<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	config := ServerConfig{
+		ListenAddr: "127.0.0.1:0", StoreDir: filepath.Join(disk, "metalog"), Name: "server-0", Secret: "secret",
+		Cluster: &ClusterConfig{Name: "test", ListenAddr: freeAddress(t), Routes: []string{freeAddress(t)}},
+	}
+	if _, err := StartServer(config); !errors.Is(err, ErrDiskFull) {
+		t.Fatalf("started on a full disk: %v", err)
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	s, err := StartServer(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Shutdown()
+}

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -272,7 +273,7 @@ func (p *Process) openBus(ctx context.Context, role config.Role) error {
 		connect.Secret = "" // the operator's server, with credentials of its own
 	}
 	if role&config.RoleCoordinator != 0 && p.Config.NATSURL == "" {
-		if err := p.startNATS(); err != nil {
+		if err := p.startNATS(ctx); err != nil {
 			return err
 		}
 		connect.Server, connect.URL, connect.Secret, connect.Optional = p.server, "", "", false
@@ -298,7 +299,7 @@ func (p *Process) openBus(ctx context.Context, role config.Role) error {
 }
 
 // startNATS starts the embedded server, in a cluster with those of the other coordinators where there are any.
-func (p *Process) startNATS() (err error) {
+func (p *Process) startNATS(ctx context.Context) error {
 	if err := p.lockData(); err != nil {
 		return err
 	}
@@ -315,7 +316,15 @@ func (p *Process) startNATS() (err error) {
 			server.Cluster.Routes = append(server.Cluster.Routes, peer.RouteAddress)
 		}
 	}
-	if p.server, err = bus.StartServer(server); err != nil {
+	var failed error
+	err := p.Persistently(ctx, "start NATS", func(context.Context) error {
+		p.server, failed = bus.StartServer(server)
+		if errors.Is(failed, bus.ErrDiskFull) {
+			return failed // space comes back
+		}
+		return nil
+	})
+	if err = cmp.Or(failed, err); err != nil {
 		return fmt.Errorf("start NATS: %w", err)
 	}
 	if server.Cluster != nil && server.StoreDir != "" {
