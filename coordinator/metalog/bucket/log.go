@@ -186,8 +186,8 @@ func (l *Log) stride(ctx context.Context, taken uint64) error {
 }
 
 // endsAt says whether the log ends at next, which was found free. The writer knows: whoever took over from it would have
-// put a fence there. A reader may find its next slot free because the log was truncated past it, and has to look further.
-// Where it answers no, bounds have moved.
+// put a fence there. A reader may find its next slot free because the log was truncated past it, and has to look further: what is listed from the
+// slot on without a gap has been appended since, and anything else means that it was. Where it answers no, bounds have moved.
 func (l *Log) endsAt(ctx context.Context, next uint64) (bool, error) {
 	l.mu.Lock()
 	owned := l.mu.owned
@@ -195,23 +195,29 @@ func (l *Log) endsAt(ctx context.Context, next uint64) (bool, error) {
 	if owned == next {
 		return true, nil
 	}
-	for info, err := range l.store.List(ctx, keyPrefix, Key(next)) {
+	end := next
+	for info, err := range l.store.List(ctx, keyPrefix, Key(next-1)) {
 		if err != nil {
 			return false, fmt.Errorf("list metalog in %s: %w", l.store, err)
 		}
-		if _, ok := parseKey(info.Key); !ok {
+		seq, ok := parseKey(info.Key)
+		if !ok {
 			continue // somebody else's
 		}
-		fresh, err := Open(ctx, l.store)
-		if err != nil {
-			return false, err
+		if seq != end {
+			fresh, err := Open(ctx, l.store)
+			if err != nil {
+				return false, err
+			}
+			first, next := fresh.bounds()
+			l.raiseFirst(first)
+			l.advance(next)
+			return false, nil
 		}
-		first, next := fresh.bounds()
-		l.raiseFirst(first)
-		l.advance(next)
-		return false, nil
+		end++
 	}
-	return true, nil
+	l.advance(end)
+	return end == next, nil
 }
 
 // ReadEntry reads the entry at seq from its object. The error wraps metalog.ErrCorrupt where it is none.

@@ -122,19 +122,8 @@ func TestReaderDoesNotTakeATruncatedSlotForTheEnd(t *testing.T) {
 	}
 }
 
-// counting counts what is asked of a store.
-type counting struct {
-	objstore.Store
-	heads int
-}
-
-func (c *counting) Head(ctx context.Context, key string) (objstore.Info, error) {
-	c.heads++
-	return c.Store.Head(ctx, key)
-}
-
 func TestAReaderThatIsFarBehindFindsTheEndInFewSteps(t *testing.T) {
-	ctx, store := context.Background(), &counting{Store: mem.New("metalog")}
+	ctx, store := context.Background(), faulty.New(mem.New("metalog"), faulty.Config{})
 	reader, writer := open(t, store), open(t, store)
 	for seq := uint64(1); seq <= 1000; seq++ {
 		if err := writer.Append(ctx, seq, []byte("x"), metalog.Ordinary); err != nil {
@@ -143,12 +132,12 @@ func TestAReaderThatIsFarBehindFindsTheEndInFewSteps(t *testing.T) {
 		if seq != 1 && seq != 2 && seq != 3 && seq != 64 && seq != 1000 {
 			continue
 		}
-		store.heads = 0
+		heads := store.Calls(faulty.Head)
 		if first, next, err := reader.Bounds(ctx); err != nil || first != 1 || next != seq+1 {
 			t.Fatalf("bounds = [%d, %d), %v; want [1, %d)", first, next, err, seq+1)
 		}
-		if store.heads > 25 {
-			t.Errorf("%d questions for %d entries", store.heads, seq)
+		if heads = store.Calls(faulty.Head) - heads; heads > 25 {
+			t.Errorf("%d questions for %d entries", heads, seq)
 		}
 	}
 }

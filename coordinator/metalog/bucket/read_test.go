@@ -3,61 +3,15 @@ package bucket
 import (
 	"context"
 	"errors"
-	"io"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/varvelog/varve/coordinator/metalog"
-	"github.com/varvelog/varve/infra/objstore"
+	"github.com/varvelog/varve/infra/objstore/faulty"
 	"github.com/varvelog/varve/infra/objstore/mem"
 )
-
-// farStore answers late, fails GETs of some keys, and counts.
-type farStore struct {
-	objstore.Store
-	latency time.Duration
-	mu      sync.Mutex
-	fails   map[string]error
-	calls   map[string]int
-}
-
-func (s *farStore) call(op, key string) error {
-	time.Sleep(s.latency)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.calls == nil {
-		s.calls = map[string]int{}
-	}
-	s.calls[op]++
-	return s.fails[key]
-}
-
-func (s *farStore) Get(ctx context.Context, key string, offset, length int64) (io.ReadCloser, objstore.Info, error) {
-	if err := s.call("get", key); err != nil {
-		return nil, objstore.Info{}, err
-	}
-	return s.Store.Get(ctx, key, offset, length)
-}
-
-func (s *farStore) Head(ctx context.Context, key string) (objstore.Info, error) {
-	if err := s.call("head", key); err != nil {
-		return objstore.Info{}, err
-	}
-	return s.Store.Head(ctx, key)
-}
-
-func (s *farStore) List(ctx context.Context, prefix, after string) func(yield func(objstore.Info, error) bool) {
-	err := s.call("list", prefix)
-	return func(yield func(objstore.Info, error) bool) {
-		if err != nil {
-			yield(objstore.Info{}, err)
-			return
-		}
-		s.Store.List(ctx, prefix, after)(yield)
-	}
-}
 
 func appendAll(t *testing.T, log *Log, from, to uint64) {
 	t.Helper()
@@ -75,7 +29,8 @@ func TestAReadEndsWhileTheLogGrows(t *testing.T) {
 		backing := mem.New("metalog")
 		writer := open(t, backing)
 		appendAll(t, writer, 1, 300)
-		reader := open(t, &farStore{Store: backing, latency: 200 * time.Millisecond})
+		late := faulty.Rule{Latency: faulty.Latency{Median: 200 * time.Millisecond}}
+		reader := open(t, faulty.New(backing, faulty.Config{Rules: []faulty.Rule{late}}))
 		appendAll(t, writer, 301, 400)
 		ctx, cancel := context.WithCancel(t.Context())
 		var grown uint64
@@ -108,10 +63,10 @@ func TestAReadEndsWhileTheLogGrows(t *testing.T) {
 }
 
 func TestWhatIsKnownToBeThereIsReadWithoutOtherQuestions(t *testing.T) {
-	store := &farStore{Store: mem.New("metalog")}
+	store := faulty.New(mem.New("metalog"), faulty.Config{})
 	writer, reader := open(t, store), open(t, store)
 	appendAll(t, writer, 1, 50)
-	store.calls = nil
+	others, gets := store.Calls(faulty.Any&^faulty.Get), store.Calls(faulty.Get)
 	last := uint64(9)
 	for record, err := range reader.ReadRange(t.Context(), 10, 60) { // [51, 60) is not there
 		if err != nil || record.Seq != last+1 {
@@ -119,8 +74,9 @@ func TestWhatIsKnownToBeThereIsReadWithoutOtherQuestions(t *testing.T) {
 		}
 		last = record.Seq
 	}
-	if last != 50 || store.calls["head"] > 0 || store.calls["list"] > 0 || store.calls["get"] > 60 {
-		t.Errorf("read to %d with %v", last, store.calls)
+	others, gets = store.Calls(faulty.Any&^faulty.Get)-others, store.Calls(faulty.Get)-gets
+	if last != 50 || others > 0 || gets > 60 {
+		t.Errorf("read to %d with %d GETs and %d other questions", last, gets, others)
 	}
 	for range reader.ReadRange(t.Context(), 60, 60) {
 		t.Error("an entry of an empty range")
@@ -128,11 +84,10 @@ func TestWhatIsKnownToBeThereIsReadWithoutOtherQuestions(t *testing.T) {
 }
 
 func TestAReadThatFailsGivesWhatCameBefore(t *testing.T) {
-	lost := errors.New("lost")
-	store := &farStore{Store: mem.New("metalog")}
+	store := faulty.New(mem.New("metalog"), faulty.Config{})
 	writer, reader := open(t, store), open(t, store)
 	appendAll(t, writer, 1, 50)
-	store.fails = map[string]error{Key(7): lost}
+	store.AddRule(faulty.Rule{Ops: faulty.Get, Key: func(key string) bool { return key == Key(7) }, Fail: true})
 	for name, read := range map[string]func(func(metalog.Record, error) bool){
 		"read": reader.Read(t.Context(), 1), "range": reader.ReadRange(t.Context(), 1, 51),
 	} {
@@ -144,8 +99,37 @@ func TestAReadThatFailsGivesWhatCameBefore(t *testing.T) {
 			}
 			last = record.Seq
 		}
-		if last != 6 || !errors.Is(failed, lost) {
+		if last != 6 || !errors.Is(failed, faulty.ErrInjected) {
 			t.Errorf("%s: to %d, then %v", name, last, failed)
 		}
+	}
+}
+
+// Whoever looked for the end of a log that grew meanwhile listed all of it.
+func TestWhatIsAppendedWhileTheEndIsSoughtIsNoTruncation(t *testing.T) {
+	backing := mem.New("metalog")
+	writer := open(t, backing)
+	appendAll(t, writer, 1, 50)
+	next := uint64(51)
+	store := faulty.New(backing, faulty.Config{Sleep: func(context.Context, time.Duration) error {
+		appendAll(t, writer, next, next+2)
+		next += 3
+		return nil
+	}})
+	reader := open(t, store)
+	store.AddRule(faulty.Rule{Ops: faulty.List, Latency: faulty.Latency{Median: 1}})
+	lists := store.Calls(faulty.List)
+	if first, end, err := reader.Bounds(t.Context()); err != nil || first != 1 || end != 54 {
+		t.Errorf("bounds = [%d, %d), %v; want [1, 54)", first, end, err)
+	}
+	last := uint64(0)
+	for record, err := range reader.Read(t.Context(), 51) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = record.Seq
+	}
+	if lists = store.Calls(faulty.List) - lists; last != 56 || lists != 2 {
+		t.Errorf("read to %d with %d listings", last, lists)
 	}
 }
