@@ -102,7 +102,7 @@ type Server struct {
 	token    string
 	listener net.Listener // nil for none
 	http     http.Server
-	unused   *httpserver.Unused
+	stopper  *httpserver.Stopper
 	mux      *http.ServeMux
 	once     *once
 	inFlight chan struct{}
@@ -151,7 +151,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(&onceHandler{server: s}, slog.LevelWarn),
 	}
-	s.unused = httpserver.Watch(&s.http)
+	s.stopper = httpserver.NewStopper(&s.http)
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, fmt.Errorf("%w: %s %s", ErrUnknownMethod, r.Method, r.URL.Path))
 	})
@@ -193,7 +193,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return s.listener.Close()
 	}
 	s.streams.shutdown()
-	err := s.unused.Shutdown(ctx)
+	err := s.stopper.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(fmt.Errorf("stop internal listener: %w", err), s.http.Close())
 	}

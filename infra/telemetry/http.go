@@ -32,7 +32,7 @@ func NewRegistry() *prometheus.Registry {
 type Server struct {
 	listener net.Listener
 	http     *http.Server
-	unused   *httpserver.Unused
+	stopper  *httpserver.Stopper
 	done     chan struct{}
 }
 
@@ -47,7 +47,7 @@ func Serve(address string, registry *prometheus.Registry, readiness *Readiness, 
 		http:     &http.Server{Handler: routes(registry, readiness), ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)},
 		done:     make(chan struct{}),
 	}
-	s.unused = httpserver.Watch(s.http)
+	s.stopper = httpserver.NewStopper(s.http)
 	go func() {
 		defer close(s.done)
 		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -62,7 +62,7 @@ func (s *Server) Addr() string { return s.listener.Addr().String() }
 
 // Close stops the listener and waits for the requests under way, at most until ctx ends.
 func (s *Server) Close(ctx context.Context) error {
-	err := s.unused.Shutdown(ctx)
+	err := s.stopper.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(err, s.http.Close())
 	}

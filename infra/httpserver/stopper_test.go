@@ -16,7 +16,15 @@ func TestAServerEndsBesideAConnectionThatNobodyUses(t *testing.T) {
 		<-leave
 		_, _ = io.WriteString(w, "whole")
 	})}
-	unused := Watch(server)
+	stopper := NewStopper(server)
+	opened := make(chan struct{}, 2)
+	noted := server.ConnState
+	server.ConnState = func(conn net.Conn, state http.ConnState) {
+		noted(conn, state)
+		if state == http.StateNew {
+			opened <- struct{}{}
+		}
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -39,16 +47,12 @@ func TestAServerEndsBesideAConnectionThatNobodyUses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer idle.Close()
-	for known := 0; known == 0; { // the server has accepted it
-		unused.mu.Lock()
-		known = len(unused.conns)
-		unused.mu.Unlock()
-		time.Sleep(time.Millisecond)
-	}
+	<-opened // that of the request under way
+	<-opened
 	ended := make(chan error, 1)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	go func() { ended <- unused.Shutdown(ctx) }()
+	go func() { ended <- stopper.Shutdown(ctx) }()
 	if _, err := idle.Read(make([]byte, 1)); err == nil {
 		t.Error("something came")
 	}
