@@ -28,6 +28,9 @@ const (
 // ErrListen: the embedded server could not listen on its address.
 var ErrListen = errors.New("nats server cannot listen")
 
+// ErrDiskFull: the server cannot start for want of space. It can when there is some.
+var ErrDiskFull = errors.New("the disk is full")
+
 // ServerConfig configures the embedded server. The zero value listens nowhere, keeps no JetStream and lets in-process
 // connections do everything.
 type ServerConfig struct {
@@ -159,11 +162,8 @@ func awaitReady(ns *server.Server, log *serverLog) error {
 	}
 }
 
-// ErrDiskFull: the server cannot start for want of space. It can when there is some.
-var ErrDiskFull = errors.New("the disk is full")
-
 func notStarted(reason string) error {
-	if lacksSpace(reason) {
+	if LacksSpace(reason) {
 		return fmt.Errorf("start nats server: %w: %s", ErrDiskFull, reason)
 	}
 	return fmt.Errorf("start nats server: %s", reason)

@@ -34,8 +34,9 @@ type space struct {
 	poisoned atomic.Bool // something else has failed
 }
 
-// lacksSpace says whether something could not be written for want of space, by the server's words. A failed fsync is another thing.
-func lacksSpace(message string) bool {
+// LacksSpace says by the server's words whether something could not be written for want of space: "... write error: write <file>: no space left on
+// device". Of a failed fsync, which is another thing, it says "sync <file>".
+func LacksSpace(message string) bool {
 	return strings.Contains(message, syscall.ENOSPC.Error()) && !strings.Contains(message, ": sync ")
 }
 
@@ -43,7 +44,7 @@ func lacksSpace(message string) bool {
 func (p *space) heard(message string) {
 	switch {
 	case !strings.Contains(message, "Critical write error"):
-	case lacksSpace(message):
+	case LacksSpace(message):
 		p.isFull.Store(true)
 	default:
 		p.poisoned.Store(true)

@@ -56,15 +56,22 @@ func until(t *testing.T, what string, check func() error) {
 	t.Fatalf("%s: %v", what, err)
 }
 
-func TestACopyWhoseDiskWasFullComesBack(t *testing.T) {
-	disk := filepath.Join(t.TempDir(), "disk")
-	if err := os.MkdirAll(disk, 0o750); err != nil {
+// smallDisk is a file system of its own.
+func smallDisk(t *testing.T, size string) (dir string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "disk")
+	if err := os.MkdirAll(dir, 0o750); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=16m"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
 		t.Skipf("a small file system cannot be mounted (it takes root): %v", err)
 	}
-	t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) })
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	return dir
+}
+
+func TestACopyWhoseDiskWasFullComesBack(t *testing.T) {
+	disk := smallDisk(t, "16m")
 	routes := []string{freeAddress(t), freeAddress(t), freeAddress(t)}
 	var servers []*Server
 	for i, route := range routes {
@@ -140,14 +147,7 @@ func TestACopyWhoseDiskWasFullComesBack(t *testing.T) {
 }
 
 func TestAServerWithoutSpaceSaysSoAndStartsWhenThereIsSome(t *testing.T) {
-	disk := filepath.Join(t.TempDir(), "disk")
-	if err := os.MkdirAll(disk, 0o750); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=1m"); err != nil {
-		t.Skipf("a small file system cannot be mounted (it takes root): %v", err)
-	}
-	t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) })
+	disk := smallDisk(t, "1m")
 	filler := filepath.Join(disk, "filler")
 	if err := os.WriteFile(filler, make([]byte, 2<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatal(err)

@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
-	"syscall"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"github.com/varvelog/varve/infra/bus"
 )
 
 // probeBytes is how much must fit on the disk before a stream that ran out of space is opened again: some of the largest entries.
@@ -47,9 +47,7 @@ func (r *revival) unanswered() {
 	if r.server == nil {
 		return
 	}
-	// "... write error: write <file>: no space left on device"; of a failed fsync it is "sync <file>".
-	reason := r.server.Healthz(nil).Error
-	if strings.Contains(reason, syscall.ENOSPC.Error()) && !strings.Contains(reason, ": sync ") {
+	if bus.LacksSpace(r.server.Healthz(nil).Error) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.mu.due = true
