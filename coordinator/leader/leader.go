@@ -187,14 +187,11 @@ func (l *Leader) stillLeads(ctx context.Context, address string) bool {
 // sequence appends what is submitted, one entry at a time, until ctx ends; an append under way then may still take as long as
 // appends does.
 func (l *Leader) sequence(ctx, appends context.Context) error {
-	ripe := time.NewTimer(time.Hour)
+	ripe := time.NewTimer(noHurry)
 	defer ripe.Stop()
 	for ctx.Err() == nil {
 		var later time.Duration
 		if l.batch, later = l.queue.take(l.batch[:0], meta.FrameBytes); len(l.batch) == 0 {
-			if later == 0 {
-				later = time.Hour
-			}
 			ripe.Reset(later)
 			select {
 			case <-l.queue.filled:

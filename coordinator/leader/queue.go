@@ -43,8 +43,8 @@ type queue struct {
 		items []item // what waits is items[head:]
 		head  int
 		bytes int
-		// patients is how many of those that wait are patient, patientSince since when the oldest of them waits.
-		patients     int
+		// patientItems is how many of those that wait are patient, patientSince since when the oldest of them waits.
+		patientItems int
 		patientSince time.Time
 	}
 }
@@ -76,7 +76,7 @@ func (q *queue) submit(ctx context.Context, commands []*metapb.Command) (uint64,
 		}
 		size := proto.Size(c)
 		if size <= meta.FrameBytes {
-			items = append(items, item{command: c, bytes: size, patient: isPatient(c), owner: s})
+			items = append(items, item{command: c, bytes: size, patient: q.patience > 0 && isPatient(c), owner: s})
 			continue
 		}
 		frames, err := meta.Split(c, meta.FrameBytes)
@@ -138,10 +138,10 @@ func (q *queue) add(items []item) error {
 		if !items[i].patient {
 			continue
 		}
-		if q.mu.patients == 0 {
+		if q.mu.patientItems == 0 {
 			q.mu.patientSince = time.Now()
 		}
-		q.mu.patients++
+		q.mu.patientItems++
 	}
 	q.mu.items = append(q.mu.items, items...)
 	q.mu.bytes += bytes
@@ -152,13 +152,19 @@ func (q *queue) add(items []item) error {
 	return nil
 }
 
+// noHurry is longer than anything waits in the queue.
+const noHurry = time.Hour
+
 // take moves the oldest items, at most maxBytes of them but at least one, to dst; none while all are patient. later is after how long they are not
-// any more, 0 where nothing waits.
+// any more, or noHurry where nothing waits.
 func (q *queue) take(dst []item, maxBytes int) (_ []item, later time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	waiting := q.mu.items[q.mu.head:]
-	if q.mu.patients > 0 && q.mu.patients == len(waiting) {
+	if len(waiting) == 0 {
+		return dst, noHurry
+	}
+	if q.mu.patientItems == len(waiting) {
 		if left := q.patience - time.Since(q.mu.patientSince); left > 0 {
 			return dst, left
 		}
@@ -167,7 +173,7 @@ func (q *queue) take(dst []item, maxBytes int) (_ []item, later time.Duration) {
 	for n < len(waiting) && (n == 0 || bytes+waiting[n].bytes <= maxBytes) {
 		bytes += waiting[n].bytes
 		if waiting[n].patient {
-			q.mu.patients--
+			q.mu.patientItems--
 		}
 		n++
 	}
@@ -187,7 +193,7 @@ func (q *queue) take(dst []item, maxBytes int) (_ []item, later time.Duration) {
 func (q *queue) waits() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.mu.open && len(q.mu.items)-q.mu.head > q.mu.patients
+	return q.mu.open && len(q.mu.items)-q.mu.head > q.mu.patientItems
 }
 
 func (q *queue) open() {
@@ -213,7 +219,7 @@ func (q *queue) close(begun *submission) {
 		}
 	}
 	clear(q.mu.items)
-	q.mu.items, q.mu.head, q.mu.bytes, q.mu.patients = q.mu.items[:0], 0, 0, 0
+	q.mu.items, q.mu.head, q.mu.bytes, q.mu.patientItems = q.mu.items[:0], 0, 0, 0
 }
 
 func (q *queue) isOpen() bool {

@@ -34,13 +34,13 @@ func TestWhatNobodyWaitsForSharesAnEntry(t *testing.T) {
 				t.Fatalf("took %d, the next after %v; want %d and %v", len(items), later, want, wantLater)
 			}
 		}
-		take(0, 0)
+		take(0, noHurry)
 		put(lease())
 		if q.waits() {
 			t.Error("an entry is about to begin")
 		}
 		take(0, patience)
-		time.Sleep(patience / 3)
+		<-time.After(patience / 3)
 		put(lease())
 		take(0, patience-patience/3)
 		put(allocate())
@@ -50,7 +50,7 @@ func TestWhatNobodyWaitsForSharesAnEntry(t *testing.T) {
 		take(3, 0)
 		put(lease())
 		take(0, patience)
-		time.Sleep(patience)
+		<-time.After(patience)
 		take(1, 0)
 		put(lease())
 		q.close(nil)
