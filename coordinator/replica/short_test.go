@@ -29,12 +29,12 @@ func (l *staleLog) Bounds(ctx context.Context) (first, next uint64, err error) {
 	return first, next, err
 }
 
-// staleRig is a log of 15 entries, of which the first eleven are in a snapshot alone.
-func staleRig(t *testing.T) (*staleLog, Config, *writer) {
+// staleRig is a log of 14 entries, of which the first eleven are in a snapshot alone, and a replica that was opened before there were any.
+func staleRig(t *testing.T) (*staleLog, *Replica, *writer) {
 	t.Helper()
 	backing, store := mem.New(), memstore.New("snapshots")
 	log := &staleLog{Log: backing.Open()}
-	config := Config{LogID: logID, Log: log, Store: store, PollInterval: time.Hour, ShortPatience: 20 * time.Second}
+	early := openReplica(t, Config{Log: log, Store: store, PollInterval: time.Hour, ShortPatience: 20 * time.Second})
 	w := newWriter(t, backing.Open())
 	for range 11 {
 		w.append(allocate())
@@ -46,50 +46,45 @@ func staleRig(t *testing.T) (*staleLog, Config, *writer) {
 	for range 3 {
 		w.append(allocate())
 	}
-	return log, config, w
+	if err := log.Truncate(t.Context(), 12); err != nil {
+		t.Fatal(err)
+	}
+	log.end.Store(5)
+	return log, early, w
 }
 
 func TestAServerThatIsBehindEndsNoFollower(t *testing.T) {
 	for name, healed := range map[string]bool{"it learns": true, "the log is short": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				log, config, w := staleRig(t)
-				empty := mem.New().Open()
-				whole := log.Log
-				log.Log = empty // nothing is there yet
-				store := config.Store
-				config.Store = nil
-				r, err := Open(t.Context(), config)
-				if err != nil {
-					t.Fatal(err)
-				}
+				log, r, w := staleRig(t)
 				defer r.Close()
-				r.cfg.Store, log.Log = store, whole
-				if err := whole.Truncate(t.Context(), 12); err != nil {
-					t.Fatal(err)
-				}
-				log.end.Store(5)
 				r.Hear(w.seq)
 				followed := make(chan error, 1)
 				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
 				go func() { followed <- r.Follow(ctx, nil, "cluster") }()
-				time.Sleep(15 * time.Second)
-				if log.asked.Load() < 10 {
-					t.Errorf("asked %d times", log.asked.Load())
-				}
 				select {
 				case err := <-followed:
 					t.Fatalf("it ended: %v", err)
-				default:
+				case <-time.After(15 * time.Second):
 				}
-				if healed {
-					log.end.Store(0)
+				if log.asked.Load() < 10 {
+					t.Errorf("asked %d times", log.asked.Load())
 				}
-				time.Sleep(10 * time.Second)
+				if !healed {
+					if err := <-followed; !errors.Is(err, ErrLogShort) {
+						t.Errorf("it ended: %v", err)
+					}
+					return
+				}
+				log.end.Store(0)
+				if err := r.WaitSeq(ctx, w.seq); err != nil {
+					t.Error(err)
+				}
 				cancel()
-				err = <-followed
-				if healed && (err != nil || r.Seq() != w.seq) || !healed && !errors.Is(err, ErrLogShort) {
-					t.Errorf("at %d of %d: %v", r.Seq(), w.seq, err)
+				if err := <-followed; err != nil {
+					t.Error(err)
 				}
 			})
 		})
@@ -98,8 +93,9 @@ func TestAServerThatIsBehindEndsNoFollower(t *testing.T) {
 
 func TestAServerThatIsBehindKeepsNobodyFromStarting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log, config, w := staleRig(t)
-		log.end.Store(5)
+		log, early, w := staleRig(t)
+		early.Close()
+		config := early.cfg
 		time.AfterFunc(12*time.Second, func() { log.end.Store(0) })
 		r, err := Open(t.Context(), config)
 		if err != nil {
