@@ -64,14 +64,16 @@ func (s *State) anyLive() bool {
 // cluster that has been scaled in to one node still is one, by what topics are created as.
 func (s *State) departing(yield func(*Node) bool) {
 	var there *Node
-	apart := false
+	away, apart := false, false
 	for _, n := range s.nodes {
-		if n.Live {
-			apart = apart || there != nil && !there.isAt(n)
-			there = n
+		if !n.Live {
+			away = true
+			continue
 		}
+		apart = apart || there != nil && !there.isAt(n)
+		there = n
 	}
-	if there == nil || len(s.nodes) == 1 {
+	if there == nil || !away {
 		return
 	}
 	held := make(map[NodeID]bool, len(s.nodes))
