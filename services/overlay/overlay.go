@@ -34,8 +34,8 @@ func Of(ctx context.Context, dir string) (*Sources, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find Go's sources: %w", err)
 	}
-	std, mod, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-	if filepath.Base(mod) != "go.mod" {
+	std, mod, both := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	if !both || filepath.Base(mod) != "go.mod" {
 		return nil, fmt.Errorf("find the module: %q is in none", dir)
 	}
 	return &Sources{root: filepath.Dir(mod), std: filepath.Join(std, "src"), texts: map[string]string{}}, nil

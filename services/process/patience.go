@@ -28,7 +28,7 @@ func (p *Process) Patiently(ctx context.Context, what string, step func(context.
 	return patiently(ctx, p.Log, what, step)
 }
 
-// Persistently is Patiently without the minute: for what waits for other processes. That it still waits is said every minute.
+// Persistently is Patiently without the minute: for what waits for other processes, or for space on a disk. That it still waits is said every minute.
 func (p *Process) Persistently(ctx context.Context, what string, step func(context.Context) error) error {
 	for {
 		began := time.Now()

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	_ "embed"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -72,8 +73,10 @@ func Start(t testing.TB, folder string) *Runner {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = r.input.Close()  // the process ends by that, or has ended
-		_ = r.command.Wait() // how it ended says nothing: each tool's exit code was its answer
+		// The process ends when its input does. One that Run has killed has failed the test already.
+		if err := errors.Join(r.input.Close(), r.command.Wait()); err != nil && !t.Failed() {
+			t.Errorf("end Kafka's tools: %v", err)
+		}
 	})
 	return r
 }
