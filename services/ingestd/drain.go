@@ -10,6 +10,7 @@ import (
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/coordinator/replica"
+	"github.com/varvelog/varve/ingest/hotlog"
 	"github.com/varvelog/varve/ingest/kafka"
 	"github.com/varvelog/varve/ingest/lane"
 )
@@ -218,7 +219,11 @@ func (r *Registrar) Left(ctx context.Context) {
 // Seal seals what the node has written, and so every container that is in it or has its copies there, also where a command on its way names it:
 // when nil is returned, nothing is committed any more to what is on this disk. It is called when nothing is appended any more.
 func (r *Registrar) Seal(ctx context.Context) error {
-	if err := errors.Join(r.HotLog.Abandon(), r.HotLog.Roll()); err != nil {
+	err := errors.Join(r.HotLog.Abandon(), r.HotLog.Roll())
+	if errors.Is(err, hotlog.ErrClosed) {
+		return fmt.Errorf("look what has been written: %w", err) // a closed log knows of no segment
+	}
+	if err != nil {
 		r.Log.Warn("end the active segment", "error", err) // which matters to nobody but who reads the disk
 	}
 	var last uint64

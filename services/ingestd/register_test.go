@@ -148,3 +148,22 @@ func TestANodeThatWasDroppedEnds(t *testing.T) {
 		t.Errorf("the next process is registered as %+v: %v", registration, err)
 	}
 }
+
+// A hot log that has been closed lists no segments: a node whose end came in the middle of its drain said that its disk was empty.
+func TestNothingIsSaidOfALogThatIsClosed(t *testing.T) {
+	log, _, err := hotlog.Open(vfs.NewMem(), "/hotlog", hotlog.Config{SegmentBytes: 1 << 20, NoSpare: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := log.Append(nil, [][]byte{[]byte("a chunk")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r := newRegistrar(t)
+	r.HotLog = log
+	if err := r.Seal(t.Context()); !errors.Is(err, hotlog.ErrClosed) {
+		t.Errorf("sealed: %v", err)
+	}
+}
