@@ -113,7 +113,7 @@ func (l *Log) appendGroup(places []Place, chunks [][][]byte) ([]Place, error) {
 	active := l.writer.active
 	firstPlace := len(places)
 	position, payloadBytes := l.writer.encode(active, chunks, &places)
-	if err := l.writeGroup(active, len(chunks), payloadBytes); err != nil {
+	if err := l.writeGroup(active, position, len(chunks), payloadBytes); err != nil {
 		return places[:firstPlace], err
 	}
 	active.begun = true
@@ -182,14 +182,17 @@ func (w *writer) frame(s *segment, header []byte, kind Kind, position, durableEn
 	}.encode(header, s.header.Salt, position)
 }
 
-// writeGroup writes w.buffers at the durable end and syncs. A full disk leaves the log as it was: whatever part was written
+// writeGroup writes w.buffers, which end at position, at the durable end and syncs. A full disk leaves the log as it was: whatever part was written
 // lies above the durable end, and the next group, with higher sequence numbers, overwrites it. Any other failure
 // poisons.
-func (l *Log) writeGroup(s *segment, chunks int, payloadBytes int64) error {
+func (l *Log) writeGroup(s *segment, position uint32, chunks int, payloadBytes int64) error {
 	defer clear(l.writer.buffers)
 	var began time.Time
 	if l.cfg.Observer != nil {
 		began = time.Now()
+	}
+	if filler := l.filler(s.header, int64(position)); len(filler) > 0 {
+		l.writer.buffers = append(l.writer.buffers, filler)
 	}
 	if _, err := s.file.WritevAt(l.writer.buffers, int64(s.end.Load())); err != nil {
 		err = fmt.Errorf("write segment %d: %w", s.id, err)

@@ -137,7 +137,7 @@ func (ld *ledger) script(fsys *vfs.Faulty, mem *vfs.Mem, cfg Config, rng *rand.R
 					return err
 				}
 			}
-			if step == 8 {
+			if step%4 == 3 {
 				if err := ld.removeOldest(l); err != nil {
 					return err
 				}

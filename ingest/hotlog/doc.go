@@ -43,7 +43,8 @@
 //
 // A segment is sealed when the next chunk does not fit, by Roll (the caller's timer), by Close, or by recovery. A sealed
 // segment ends in a footer that repeats what its frames say, so that Open reads two pages of it; Verify and
-// Config.VerifySealed read all. Remove deletes one; readers that hold it keep reading.
+// Config.VerifySealed read all. Remove deletes one; readers that hold it keep reading. The files of up to eight are kept, unless they are read
+// or the disk fills up, and overwritten by later segments: that costs a file system less than writing new blocks does.
 //
 // # What it leaves to others
 //

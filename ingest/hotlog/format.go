@@ -71,14 +71,22 @@ type Header struct {
 	// Salt is random for each segment and goes into its frames' checksums, so that nothing that a producer sends, and nothing
 	// copied from another segment, can pass for a frame.
 	Salt uint64
+	// Overwrites: the file was another segment's before, so what is not yet written is not zeros.
+	Overwrites bool
 }
 
+// flagOverwrites is the only flag of a header.
+const flagOverwrites = 1
+
 // 0        8         12         16          32         40      48         60    64
-// | magic  | version | reserved | disk uuid | segment  | salt  | reserved | crc |
+// | magic  | version | flags    | disk uuid | segment  | salt  | reserved | crc |
 func (h Header) encode() []byte {
 	b := make([]byte, segmentHeaderBytes)
 	copy(b, segmentMagic[:])
 	binary.LittleEndian.PutUint32(b[8:], h.Version)
+	if h.Overwrites {
+		binary.LittleEndian.PutUint32(b[12:], flagOverwrites)
+	}
 	copy(b[16:32], h.DiskUUID[:])
 	binary.LittleEndian.PutUint64(b[32:], h.Segment)
 	binary.LittleEndian.PutUint64(b[40:], h.Salt)
@@ -99,6 +107,7 @@ func decodeHeader(b []byte, path string) (Header, error) {
 	if crc32.Checksum(b[:60], castagnoli) != binary.LittleEndian.Uint32(b[60:]) {
 		return h, &CorruptionError{Path: path, Reason: "segment header checksum differs"}
 	}
+	h.Overwrites = binary.LittleEndian.Uint32(b[12:])&flagOverwrites != 0
 	copy(h.DiskUUID[:], b[16:32])
 	h.Segment = binary.LittleEndian.Uint64(b[32:])
 	h.Salt = binary.LittleEndian.Uint64(b[40:])

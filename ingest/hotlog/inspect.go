@@ -13,7 +13,7 @@ type TailState uint8
 const (
 	// TailSealed: with a footer at the file's end.
 	TailSealed TailState = iota + 1
-	// TailClean: with nothing but zeros, or nothing, after the last frame.
+	// TailClean: with nothing after the last frame but zeros, or what the file held before it was this segment's.
 	TailClean
 	// TailTorn: with bytes that are no frame and were never durable.
 	TailTorn
@@ -47,7 +47,8 @@ type Report struct {
 	Previous    uint64
 	PreviousEnd uint32
 	Tail        TailState
-	// TornBytes counts the bytes from End to the last that is not zero.
+	// TornBytes counts the bytes from End to the last that was written there: that is not zero, or, where the header says that the file was
+	// another segment's, belongs to a frame whose header arrived.
 	TornBytes int64
 
 	// durableEnd is the highest that a frame states; what lies between it and End may never have been synced.

@@ -16,7 +16,7 @@ import (
 )
 
 // Log is a node's hot log. Its methods may be called from any goroutine; those that write (Append, Roll, Abandon, Close) run one
-// at a time. Lock order: writer, spare, segments.
+// at a time. Lock order: writer, spare, segments, recycler.
 type Log struct {
 	fs       vfs.FS
 	dir      string
@@ -24,8 +24,9 @@ type Log struct {
 	diskUUID uuid.UUID
 	lock     io.Closer
 
-	writer writer
-	spare  spare
+	writer   writer
+	spare    spare
+	recycler recycler
 
 	segments struct {
 		sync.RWMutex
@@ -34,7 +35,7 @@ type Log struct {
 	}
 
 	counters struct {
-		groups, chunks, payloadBytes, syncs, rolls, poisonings, noSpace atomic.Uint64
+		groups, chunks, payloadBytes, syncs, rolls, overwrites, poisonings, noSpace atomic.Uint64
 	}
 }
 
@@ -60,8 +61,9 @@ type SegmentInfo struct {
 type Stats struct {
 	// Groups counts writes that became durable, Chunks and PayloadBytes what they held.
 	Groups, Chunks, PayloadBytes uint64
-	// Syncs counts fdatasyncs of groups, failed ones included; Rolls segments sealed.
-	Syncs, Rolls uint64
+	// Syncs counts fdatasyncs of groups, failed ones included; Rolls segments sealed; Overwrites segments made that overwrite the file of
+	// a removed one.
+	Syncs, Rolls, Overwrites uint64
 	// Poisonings and NoSpace count failures by kind.
 	Poisonings, NoSpace uint64
 }
@@ -127,7 +129,7 @@ func (l *Log) Close() error {
 		return ErrClosed
 	}
 	l.writer.closed = true
-	err := errors.Join(l.closeActive(), l.dropSpare(), l.releaseSegments())
+	err := errors.Join(l.closeActive(), l.dropSpare(), l.dropRecycled(true), l.releaseSegments())
 	return errors.Join(err, l.fs.SyncDir(l.dir), l.lock.Close())
 }
 
@@ -152,13 +154,17 @@ func (l *Log) add(s *segment) {
 	l.segments.byID[s.id] = s
 }
 
-// drop makes a segment unreadable for new readers. It reports whether the segment was there.
-func (l *Log) drop(id uint64) bool {
+// drop makes a segment unreadable for new readers. It reports how many references there are, the log's own included, which is the caller's
+// now, and whether the segment was there.
+func (l *Log) drop(id uint64) (refs int32, ok bool) {
 	l.segments.Lock()
 	defer l.segments.Unlock()
-	_, ok := l.segments.byID[id]
+	s, ok := l.segments.byID[id]
+	if !ok {
+		return 0, false
+	}
 	delete(l.segments.byID, id)
-	return ok
+	return s.refs.Load(), true
 }
 
 // acquire takes a reference to a segment; the caller releases it.
@@ -228,15 +234,27 @@ func (l *Log) Remove(id uint64) (err error) {
 	if !s.sealed.Load() {
 		return fmt.Errorf("remove segment %d: %w", id, ErrSegmentActive)
 	}
+	keep, err := l.reserve(s)
+	if err != nil {
+		return err
+	}
+	if keep {
+		return l.recycle(s)
+	}
 	if err := l.fs.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove segment %d: %w", id, err)
 	}
-	if !l.drop(id) {
+	if _, ok := l.drop(id); !ok {
 		return fmt.Errorf("remove segment %d: %w", id, ErrSegmentGone)
 	}
 	if err := s.release(); err != nil {
 		return err
 	}
+	return l.syncRemoval(id)
+}
+
+// syncRemoval makes it durable that a segment's file has lost its name.
+func (l *Log) syncRemoval(id uint64) error {
 	if err := l.fs.SyncDir(l.dir); err != nil {
 		return fmt.Errorf("sync directory after removing segment %d: %w", id, err)
 	}
@@ -248,7 +266,7 @@ func (l *Log) Stats() Stats {
 	c := &l.counters
 	return Stats{
 		Groups: c.groups.Load(), Chunks: c.chunks.Load(), PayloadBytes: c.payloadBytes.Load(),
-		Syncs: c.syncs.Load(), Rolls: c.rolls.Load(), Poisonings: c.poisonings.Load(), NoSpace: c.noSpace.Load(),
+		Syncs: c.syncs.Load(), Rolls: c.rolls.Load(), Overwrites: c.overwrites.Load(), Poisonings: c.poisonings.Load(), NoSpace: c.noSpace.Load(),
 	}
 }
 

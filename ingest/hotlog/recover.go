@@ -29,7 +29,7 @@ type Recovery struct {
 type TornTail struct {
 	Segment  uint64
 	Position int64
-	// Bytes counts up to the last that is not zero.
+	// Bytes counts as Report.TornBytes does.
 	Bytes int64
 }
 
@@ -72,12 +72,30 @@ func (l *Log) recover(names []string, recovery *Recovery) (highest uint64, err e
 			}
 		}
 	}
+	if err := syncLastSealed(found); err != nil {
+		return 0, err
+	}
 	for _, r := range found {
 		if err := l.settle(r, recovery); err != nil {
 			return 0, err
 		}
 	}
 	return highest, l.fs.SyncDir(l.dir)
+}
+
+// syncLastSealed makes the last footer durable: the process may have been killed between writing and syncing it.
+func syncLastSealed(found []*recovering) error {
+	for i := len(found) - 1; i >= 0; i-- {
+		r := found[i].report
+		if r.Tail != TailSealed {
+			continue
+		}
+		if err := found[i].file.Sync(); err != nil {
+			return fmt.Errorf("sync footer of segment %d: %w", r.Header.Segment, err)
+		}
+		return nil
+	}
+	return nil
 }
 
 // openFound reads a segment's two ends.

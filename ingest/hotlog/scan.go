@@ -184,7 +184,8 @@ func (s *scanner) corrupt(position int64, reason string) error {
 }
 
 // tailBytes looks at everything from position from up to the file's end, where no frame stands. It returns how many
-// bytes there are up to the last that is not zero. A frame found there which was written when the bytes at cut had long been durable
+// bytes there are up to the last that is not zero, or, where the file was another segment's before, up to the end of the last frame that this
+// one's log began to write. A frame found there which was written when the bytes at cut had long been durable
 // proves corruption; FORMAT.md has the argument.
 func (s *scanner) tailBytes(cut, from, fileBytes int64) (int64, error) {
 	s.limit = fileBytes
@@ -193,28 +194,32 @@ func (s *scanner) tailBytes(cut, from, fileBytes int64) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("look for data in %s from %d on: %w", s.path, from, err)
 	}
-	lastNonZero := from
+	tornEnd := from
 	for _, r := range ranges {
 		end, err := s.searchRange(cut, r)
 		if err != nil {
 			return 0, err
 		}
-		lastNonZero = max(lastNonZero, end)
+		tornEnd = max(tornEnd, end)
 	}
-	return lastNonZero - from, nil
+	return tornEnd - from, nil
 }
 
-// searchRange looks at the frame headers that begin in a range, and returns the end of the last byte seen that is not zero.
-func (s *scanner) searchRange(cut int64, r vfs.Range) (lastNonZero int64, err error) {
+// searchRange looks at the frame headers that begin in a range, and returns the end of what was written there, as tailBytes has it.
+func (s *scanner) searchRange(cut int64, r vfs.Range) (tornEnd int64, err error) {
 	for off := r.From; off < r.To; {
 		if err := s.fill(off, 1); err != nil {
 			return 0, err
 		}
 		if n := endOfData(s.window); n > 0 {
-			lastNonZero = off + int64(n)
-			if err := s.searchWindow(cut); err != nil {
+			end, err := s.searchWindow(cut)
+			if err != nil {
 				return 0, err
 			}
+			if !s.header.Overwrites {
+				end = off + int64(n)
+			}
+			tornEnd = max(tornEnd, end)
 		}
 		next := off + int64(len(s.window))
 		if next < s.limit {
@@ -222,7 +227,7 @@ func (s *scanner) searchRange(cut int64, r vfs.Range) (lastNonZero int64, err er
 		}
 		off = next
 	}
-	return lastNonZero, nil
+	return tornEnd, nil
 }
 
 // endOfData returns how many bytes of b there are up to the last that is not zero.
@@ -236,12 +241,12 @@ func endOfData(b []byte) int {
 // zeroBlock is compared at a time, which is many times as fast as byte after byte.
 var zeroBlock [4 << 10]byte
 
-// searchWindow looks for frame headers that belong exactly where they stand.
-func (s *scanner) searchWindow(cut int64) error {
+// searchWindow looks for frame headers that belong exactly where they stand, and returns where the last of their frames ends.
+func (s *scanner) searchWindow(cut int64) (end int64, err error) {
 	for at := 0; ; at++ {
 		i := bytes.Index(s.window[at:], frameMagicBytes)
 		if i < 0 {
-			return nil
+			return end, nil
 		}
 		at += i
 		position := s.windowStart + int64(at)
@@ -249,9 +254,13 @@ func (s *scanner) searchWindow(cut int64) error {
 			continue
 		}
 		h, ok := decodeFrameHeader(s.window[at:], s.header.Salt, uint32(position))
-		if ok && int64(h.durableEnd) > cut {
-			return s.corrupt(cut, fmt.Sprintf("%s, yet the frame at %d was written when everything below %d was durable",
+		if !ok {
+			continue
+		}
+		if int64(h.durableEnd) > cut {
+			return 0, s.corrupt(cut, fmt.Sprintf("%s, yet the frame at %d was written when everything below %d was durable",
 				s.reason, position, h.durableEnd))
 		}
+		end = min(position+frameBytes(int64(h.payloadBytes)), s.limit)
 	}
 }

@@ -87,26 +87,24 @@ func (s *segment) sizeBytes() int64 { return max(int64(s.end.Load()), s.fileByte
 // ahead says that there is time for more than what is necessary.
 func (l *Log) createSegment(id uint64, ahead bool) (seg *segment, err error) {
 	final := path.Join(l.dir, segmentName(id))
-	temporary := final + temporarySuffix
 	header := Header{Version: formatVersion, DiskUUID: l.diskUUID, Segment: id}
 	if header.Salt, err = randomSalt(l.cfg.Random); err != nil {
 		return nil, err
 	}
-	file, err := l.fs.Create(temporary)
+	file, name, err := l.createFile(id, &header)
 	if err != nil {
-		return nil, fmt.Errorf("create segment %d: %w", id, err)
+		return nil, err
 	}
-	name := temporary
 	defer func() {
 		if err != nil {
 			// The next Open removes what cannot be removed now; the first error is the one that matters.
 			err = errors.Join(err, file.Close(), l.fs.Remove(name))
 		}
 	}()
-	if err := l.preallocate(file, ahead); err != nil {
+	if err := l.preallocate(file, ahead && !header.Overwrites); err != nil {
 		return nil, fmt.Errorf("preallocate segment %d: %w", id, err)
 	}
-	if _, err := file.WriteAt(header.encode(), 0); err != nil {
+	if _, err := file.WritevAt([][]byte{header.encode(), l.filler(header, segmentHeaderBytes)}, 0); err != nil {
 		return nil, fmt.Errorf("write header of segment %d: %w", id, err)
 	}
 	if err := file.Sync(); err != nil {
@@ -115,12 +113,15 @@ func (l *Log) createSegment(id uint64, ahead bool) (seg *segment, err error) {
 	if err := l.raiseHighMark(id); err != nil {
 		return nil, err
 	}
-	if err := l.fs.Rename(temporary, final); err != nil {
+	if err := l.fs.Rename(name, final); err != nil {
 		return nil, fmt.Errorf("name segment %d: %w", id, err)
 	}
 	name = final
 	if err := l.fs.SyncDir(l.dir); err != nil {
 		return nil, fmt.Errorf("sync directory for segment %d: %w", id, err)
+	}
+	if header.Overwrites {
+		l.counters.overwrites.Add(1)
 	}
 	return newSegment(file, final, header), nil
 }

@@ -66,6 +66,9 @@ const (
 	metricMallocs        = "go_memstats_mallocs_total"
 	metricObjectRequests = "varve_object_requests_total"
 	metricMetadataSeq    = "varve_metadata_seq"
+	metricHotLogBytes    = "varve_hotlog_bytes_total"
+	metricHotLogSize     = "varve_hotlog_size_bytes"
+	metricOverwrites     = "varve_hotlog_overwrites_total"
 )
 
 // fsyncs is the number of fsyncs the server counts, whatever part made them; found is false where it counts none.

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -53,6 +54,16 @@ func startLarge(ctx context.Context, e *env) (*server, load, error) {
 }
 
 func measureProduceLarge(ctx context.Context, e *env) ([]Result, error) {
+	first, err := produceIntoNewFiles(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	steady, err := produceIntoUsedFiles(ctx, e)
+	return append(steady, first...), err
+}
+
+// produceIntoNewFiles compares a server with the bare loop; both write blocks that have never been written.
+func produceIntoNewFiles(ctx context.Context, e *env) ([]Result, error) {
 	s, l, err := startLarge(ctx, e)
 	if err != nil {
 		return nil, err
@@ -65,7 +76,6 @@ func measureProduceLarge(ctx context.Context, e *env) ([]Result, error) {
 		frames = append(frames, some...)
 	}
 	sliceBytes, pairs := pick(e, int64(320<<20), 160<<20), pick(e, 5, 3)
-	profile := e.profile(ctx, s)
 	var total cost
 	var bareTotal moved
 	var bareCPU time.Duration
@@ -86,11 +96,81 @@ func measureProduceLarge(ctx context.Context, e *env) ([]Result, error) {
 		e.say("pair %d: server %.2f CPU s/GB, %.0f MB/s; bare %.2f CPU s/GB, %.0f MB/s", i+1,
 			secondsPerGB(c.cpu, c.bytes), c.bytesPerSecond()/1e6, secondsPerGB(cpu, bare.bytes), bare.bytesPerSecond()/1e6)
 	}
-	results := []Result{
-		required("server CPU", secondsPerGB(total.cpu, total.bytes), "s/GB", atMost, 1.0, fmt.Sprintf("%.2f GB in %d requests", float64(total.bytes)/bytesPerGB, total.requests)),
-		required("bytes per CPU second / bare", median(ratios), "x", atLeast, 0.5, fmt.Sprintf("bare %.2f s/GB, median of %d", secondsPerGB(bareCPU, bareTotal.bytes), pairs)),
-		info("throughput", total.bytesPerSecond()/1e6, "MB/s", fmt.Sprintf("bare %.0f MB/s", bareTotal.bytesPerSecond()/1e6)),
-		info("allocations per request", ratio(total.mallocs, float64(total.requests)), "", ""),
+	return []Result{
+		required("bytes per CPU second / bare", median(ratios), "x", atLeast, 0.5,
+			fmt.Sprintf("both into new files, %.2f and %.2f s/GB, median of %d", secondsPerGB(total.cpu, total.bytes), secondsPerGB(bareCPU, bareTotal.bytes), pairs)),
+		info("throughput into new files", total.bytesPerSecond()/1e6, "MB/s", fmt.Sprintf("bare %.0f MB/s", bareTotal.bytesPerSecond()/1e6)),
+	}, s.kill()
+}
+
+const (
+	steadySegmentBytes = 512 << 20
+	// steadyBytes fit into one segment, so that none is shipped while the cost of producing is measured.
+	steadyBytes = 480 << 20
+	steadyPoll  = 100 * time.Millisecond
+)
+
+// produceIntoUsedFiles measures a server in the state in which it spends its life: the segment it writes to overwrites the file of one that
+// has been shipped.
+func produceIntoUsedFiles(ctx context.Context, e *env) ([]Result, error) {
+	l, err := largeLoad(largeTopic)
+	if err != nil {
+		return nil, err
 	}
-	return append(results, total.perGB()...), profile.finish()
+	s, err := e.start(ctx, fmt.Sprintf("--hot-segment-bytes=%d", steadySegmentBytes), "--seal-age=2h")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := createTopic(ctx, s.kafkaAddr, largeTopic, largePartitions, nil); err != nil {
+		return nil, err
+	}
+	begun := time.Now()
+	for segment := range 2 { // the third overwrites the first
+		if err := fillSegment(ctx, s, l, segment); err != nil {
+			return nil, err
+		}
+	}
+	scraped, err := s.scrape(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if scraped[metricOverwrites] == 0 {
+		return nil, errors.New("the server does not overwrite segments that were shipped")
+	}
+	e.say("two segments were filled and shipped in %.0f s", time.Since(begun).Seconds())
+	profile := e.profile(ctx, s)
+	c, err := costOf(ctx, s, func() (moved, error) { return l.run(ctx, s.kafkaAddr, steadyBytes) })
+	if err != nil {
+		return nil, err
+	}
+	results := []Result{
+		required("server CPU", secondsPerGB(c.cpu, c.bytes), "s/GB", atMost, 1.0,
+			fmt.Sprintf("%.2f GB in %d requests, over the file of a segment that was shipped", float64(c.bytes)/bytesPerGB, c.requests)),
+		info("throughput", c.bytesPerSecond()/1e6, "MB/s", ""),
+		info("allocations per request", ratio(c.mallocs, float64(c.requests)), "", ""),
+	}
+	return append(results, c.perGB()...), profile.finish()
+}
+
+// fillSegment produces until the server has sealed its nth segment, and waits until that is shipped and removed.
+func fillSegment(ctx context.Context, s *server, l load, n int) error {
+	for {
+		scraped, err := s.scrape(ctx)
+		if err != nil {
+			return err
+		}
+		missing := float64((n+1)*steadySegmentBytes) - scraped[metricHotLogBytes]
+		if missing < 0 && scraped[metricHotLogSize] < steadySegmentBytes/2 {
+			return nil
+		}
+		if missing < 0 {
+			if err := wait(ctx, steadyPoll); err != nil {
+				return s.explain(fmt.Errorf("wait until segment %d is shipped: %w", n+1, err))
+			}
+			continue
+		}
+		if _, err := l.run(ctx, s.kafkaAddr, max(8<<20, int64(missing)/2)); err != nil {
+			return s.explain(err)
+		}
+	}
 }

@@ -122,7 +122,9 @@ func newMetrics(registry *prometheus.Registry, log *slog.Logger) *metrics {
 
 func (m *metrics) observeHotLog(log *hotlog.Log) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "varve_hotlog_size_bytes", Help: "Size of the hot log's segments."},
-		func() float64 { return float64(log.SizeBytes()) }))
+		func() float64 { return float64(log.SizeBytes()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "varve_hotlog_overwrites_total", Help: "Segments of the hot log made from the files of segments that had been shipped."},
+			func() float64 { return float64(log.Stats().Overwrites) }))
 }
 
 func (m *metrics) observeLanes(lanes *lane.Set) {
