@@ -12,8 +12,9 @@ import (
 // objectLane stores chunks as objects: several PUTs at once, commits in order.
 //
 // A chunk leaves when it is full; otherwise when the token bucket allows a PUT. So the first writes after an idle spell leave at once, and
-// under load a chunk holds what has come since the token before. Every PUT is charged to the bucket, repeats and hedges too. Full chunks do
-// not wait for it: there the chunk's size bounds the cost of a byte.
+// under load a chunk holds what has come since the token before. Where tokens are scarce it waits for objectGather all the same: what a client sends
+// when several of its requests have been answered comes one after the other. Every PUT is charged to the bucket, repeats and hedges too.
+// Full chunks do not wait for it: there the chunk's size bounds the cost of a byte.
 type objectLane struct {
 	*session
 	builder  builder
@@ -24,7 +25,12 @@ type objectLane struct {
 	uploaded chan struct{}
 	uploads  sync.WaitGroup
 	bodies   chan []byte // memory for the next bodies
+	// waiting is since when something has been waiting to leave; zero where nothing is known to.
+	waiting time.Time
 }
+
+// objectGather is little beside what a PUT takes, and much beside what lies between two requests of a pipeline.
+const objectGather = 2 * time.Millisecond
 
 func newObjectLane(s *session) *objectLane {
 	config := &s.set.config
@@ -68,8 +74,8 @@ func (l *objectLane) await(ctx context.Context) bool {
 		case full:
 			return true
 		case some:
-			wait := l.set.puts.wait(time.Now())
-			if wait == 0 {
+			wait := l.toLeave(time.Now())
+			if wait <= 0 {
 				return true
 			}
 			l.timer.Reset(wait)
@@ -86,8 +92,21 @@ func (l *objectLane) await(ctx context.Context) bool {
 	}
 }
 
+// toLeave returns how long what is queued has to wait; nothing to leave now.
+func (l *objectLane) toLeave(now time.Time) time.Duration {
+	if l.waiting.IsZero() {
+		l.waiting = now
+	}
+	wait := l.set.puts.wait(now)
+	if l.set.puts.scarce(now) {
+		wait = max(wait, l.waiting.Add(objectGather).Sub(now))
+	}
+	return wait
+}
+
 // launch takes the next chunk and begins its upload; false if there was none.
 func (l *objectLane) launch(ctx context.Context) bool {
+	l.waiting = time.Time{}
 	f := l.builder.next(l.set, Object)
 	if f == nil {
 		return false

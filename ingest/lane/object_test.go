@@ -119,6 +119,7 @@ func TestSeveralPutsAreInFlightWhileTokensLast(t *testing.T) {
 		var pendings []*lane.Pending
 		for i := range 3 {
 			pendings = append(pendings, w.append(w.object(topic, 0, "at once")))
+			<-time.After(2 * time.Millisecond) // for more to come, where tokens are scarce
 			synctest.Wait()
 			if puts := w.bucket.Calls(faulty.PutIfAbsent); puts != i+1 {
 				t.Fatalf("%d PUTs after %d requests", puts, i+1)
@@ -129,7 +130,7 @@ func TestSeveralPutsAreInFlightWhileTokensLast(t *testing.T) {
 		}
 		for i, p := range pendings {
 			w.expect(p, int64(i))
-			if waited := time.Since(began); i == 2 && waited != 100*time.Millisecond {
+			if waited := time.Since(began); i == 2 && waited > 106*time.Millisecond {
 				t.Errorf("three requests took %v", waited)
 			}
 		}

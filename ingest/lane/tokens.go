@@ -62,6 +62,14 @@ func (t *tokens) wait(now time.Time) time.Duration {
 	return time.Duration((1-t.mu.level)/t.mu.perSecond*float64(time.Second)) + time.Microsecond
 }
 
+// scarce tells whether more tokens have been taken lately than the rate gives: less than half of the burst is left.
+func (t *tokens) scarce(now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.refill(now)
+	return t.mu.level < t.mu.burst/2
+}
+
 // charge takes a token, whether or not there is one.
 func (t *tokens) charge(now time.Time) {
 	t.mu.Lock()
