@@ -234,7 +234,7 @@ func (l *Log) Remove(id uint64) (err error) {
 	if !s.sealed.Load() {
 		return fmt.Errorf("remove segment %d: %w", id, ErrSegmentActive)
 	}
-	keep, err := l.reserve(s)
+	keep, err := l.isRecyclable(s)
 	if err != nil {
 		return err
 	}

@@ -1,11 +1,13 @@
 package hotlog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math"
 	"path"
+	"slices"
 	"sync"
 
 	"github.com/varvelog/varve/infra/vfs"
@@ -14,10 +16,8 @@ import (
 const (
 	// maxRecycled is how many files of removed segments are kept to be overwritten: segments are removed several at a time, as they are shipped.
 	maxRecycled = 8
-	// recycledFraction: a file is kept only where it holds at least a sixteenth of a full segment.
-	recycledFraction = 16
-	// recycledFree: files are kept only while this many times as much as all of them is free.
-	recycledFree = 4
+	// recycledShare: what is kept takes at most a quarter of what is free beside it.
+	recycledShare = 4
 	// pageBytes is the size of a page of the kernel's cache, on most machines.
 	pageBytes = 4 << 10
 )
@@ -27,87 +27,85 @@ const (
 // journal. What stands in such a file was written under other salts, and so is no frame of the new segment.
 type recycler struct {
 	sync.Mutex
-	files []recycled
-	// reserved counts the files that are being removed in order to be kept.
-	reserved int
-	closed   bool
+	files  []recycled // ascending by size
+	closed bool
 }
 
 type recycled struct {
-	file vfs.File
-	path string
+	file      vfs.File
+	path      string
+	sizeBytes int64
 }
 
-// reserve says whether the file of a segment that is about to be removed is to be kept; then the caller calls keep, or forgo. Where the disk
-// fills up, what is kept already is deleted.
-func (l *Log) reserve(s *segment) (bool, error) {
-	if l.cfg.Preallocate == PreallocateNone {
+// isRecyclable says whether the file of a segment that is about to be removed is to be kept. Where the disk fills up, what is kept already is deleted.
+func (l *Log) isRecyclable(s *segment) (bool, error) {
+	size := s.fileBytes.Load()
+	if l.cfg.Preallocate == PreallocateNone || size < pageBytes { // an abandoned one counts as 0: its disk has failed where it is
 		return false, nil
 	}
 	space, err := l.fs.DiskFree(l.dir)
-	if err != nil || int64(min(space.FreeBytes, math.MaxInt64)) < recycledFree*maxRecycled*l.cfg.SegmentBytes {
-		return false, l.dropRecycled(false) // it need not be known to remove a segment
+	if err != nil {
+		return false, l.dropRecycled(false) // no reason not to remove the segment
 	}
-	if s.fileBytes.Load() < l.cfg.SegmentBytes/recycledFraction { // as an abandoned one, which has no footer: its disk has failed where it is
-		return false, nil
+	share, kept := int64(min(space.FreeBytes, math.MaxInt64))/recycledShare, l.recycler.sizeBytes()
+	if kept > share {
+		return false, l.dropRecycled(false)
 	}
-	r := &l.recycler
+	return kept+size <= share, nil
+}
+
+// sizeBytes is what the files take that are kept.
+func (r *recycler) sizeBytes() (sum int64) {
 	r.Lock()
 	defer r.Unlock()
-	if r.closed || len(r.files)+r.reserved >= maxRecycled {
-		return false, nil
+	for _, file := range r.files {
+		sum += file.sizeBytes
 	}
-	r.reserved++
-	return true, nil
+	return sum
 }
 
 // recycle removes a segment, to which the caller has a reference, and keeps its file unless somebody reads it.
 func (l *Log) recycle(s *segment) error {
-	kept := recycled{file: s.file, path: s.path + temporarySuffix}
+	kept := recycled{file: s.file, path: s.path + temporarySuffix, sizeBytes: s.fileBytes.Load()}
 	err := l.fs.Rename(s.path, kept.path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		l.recycler.forgo()
 		return fmt.Errorf("remove segment %d: %w", s.id, err)
 	}
 	named := err == nil
 	refs, ok := l.drop(s.id)
 	if !ok {
-		l.recycler.forgo()
 		return fmt.Errorf("remove segment %d: %w", s.id, ErrSegmentGone)
 	}
 	err = l.syncRemoval(s.id)
 	if err == nil && named && refs == 2 {
 		return l.keep(kept) // and the log's reference with it
 	}
-	l.recycler.forgo()
 	if named {
 		err = errors.Join(err, l.fs.Remove(kept.path))
 	}
 	return errors.Join(err, s.release())
 }
 
-// forgo gives a reservation back.
-func (r *recycler) forgo() {
-	r.Lock()
-	defer r.Unlock()
-	r.reserved--
-}
-
-// keep takes a file for which a place was reserved. Nobody else has it open, and its removal under its former name is durable: else a crash
-// could bring that name back, with what has been written since.
+// keep takes a file that nobody else has open; where there are too many, the smallest is deleted. The removal of its segment is durable: else
+// a crash could bring the former name back, with what has been written since.
 func (l *Log) keep(file recycled) error {
 	r := &l.recycler
 	r.Lock()
 	defer r.Unlock()
-	r.reserved--
 	if r.closed {
 		return l.discard(file)
 	}
-	r.files = append(r.files, file)
-	return nil
+	at, _ := slices.BinarySearchFunc(r.files, file, func(a, b recycled) int { return cmp.Compare(a.sizeBytes, b.sizeBytes) })
+	r.files = slices.Insert(r.files, at, file)
+	if len(r.files) <= maxRecycled {
+		return nil
+	}
+	smallest := r.files[0]
+	r.files = slices.Delete(r.files, 0, 1)
+	return l.discard(smallest)
 }
 
-// take returns a file to overwrite, the one that was kept last, if there is one.
+// take returns a file to overwrite, the largest, if there is one.
 func (r *recycler) take() (file recycled, ok bool) {
 	r.Lock()
 	defer r.Unlock()

@@ -197,6 +197,31 @@ func TestOverwritingWritesWholePages(t *testing.T) {
 	mustClose(t, l)
 }
 
+// The largest files are kept: more of them is overwritten.
+func TestOnlySoManyFilesAreKept(t *testing.T) {
+	mem := vfs.NewMem()
+	l, _ := mustOpen(t, mem, recyclingConfig)
+	const removed = 3 * maxRecycled
+	for n := range removed {
+		mustAppend(t, l, strings.Repeat("x", 5<<10+n%maxRecycled*1000))
+		if err := l.Roll(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for id := range uint64(removed) {
+		if err := l.Remove(id + 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if kept := strings.Count(mem.String(), temporarySuffix); kept != maxRecycled {
+		t.Fatalf("%d files kept:\n%v", kept, mem)
+	}
+	if smallest := l.recycler.files[0].sizeBytes; smallest < 10<<10 { // there are three of each size
+		t.Fatalf("a file of %d bytes is kept", smallest)
+	}
+	mustClose(t, l)
+}
+
 func TestFilesAreNotKeptOnAFullDisk(t *testing.T) {
 	mem := vfs.NewMem()
 	l, _ := mustOpen(t, mem, recyclingConfig)
