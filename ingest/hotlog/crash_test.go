@@ -127,7 +127,7 @@ func (ld *ledger) script(fsys *vfs.Faulty, mem *vfs.Mem, cfg Config, rng *rand.R
 		for step := range 12 {
 			group := make([][][]byte, 1+rng.IntN(3))
 			for i := range group {
-				group[i] = ld.chunk(rng, 900)
+				group[i] = ld.chunk(rng, int(cfg.SegmentBytes/9))
 			}
 			if err := ld.overcome(l, mem, ld.append(l, group...), len(group)); err != nil {
 				return err
@@ -280,6 +280,7 @@ func mustRecover(t *testing.T, mem *vfs.Mem, cfg Config, ld *ledger) {
 func TestCrashAtEveryOperation(t *testing.T) {
 	for name, cfg := range map[string]Config{
 		"spare":          {SegmentBytes: 8 << 10},
+		"many pages":     {SegmentBytes: 48 << 10}, // of which those that are not yet overwritten hold what a removed segment did
 		"zeros":          {SegmentBytes: 8 << 10, Preallocate: PreallocateZeros},
 		"no spare":       {SegmentBytes: 8 << 10, NoSpare: true},
 		"no preallocate": {SegmentBytes: 8 << 10, NoSpare: true, Preallocate: PreallocateNone, VerifySealed: true},
