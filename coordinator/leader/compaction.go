@@ -11,15 +11,15 @@ import (
 	"github.com/varvelog/varve/coordinator/replica"
 )
 
-// LeaseCompaction gives a worker the next round of compaction, or none. Nothing is logged when no partition needs one, and there is none
-// while the clock is in doubt: rounds drop tombstones by their age.
+// LeaseCompaction gives a worker the next round of compaction, or one that merges small parts, or none. Nothing is logged when no partition
+// needs one, and there is none while the clock is in doubt: rounds drop tombstones by their age.
 func (l *Leader) LeaseCompaction(ctx context.Context, request *metapb.CompactionLeaseRequest) (*metapb.CompactionLeaseResponse, error) {
 	if !l.queue.isOpen() {
 		return nil, replica.ErrNotLeader
 	}
 	waiting := false
 	now := l.clock.Load().millis()
-	l.cfg.Replica.View(func(s *meta.State) { waiting = s.Compactable(now) })
+	l.cfg.Replica.View(func(s *meta.State) { waiting = s.Compactable(now, request.Merging) })
 	if !waiting || !l.clockAgrees(ctx) {
 		return &metapb.CompactionLeaseResponse{}, nil
 	}
@@ -28,7 +28,7 @@ func (l *Leader) LeaseCompaction(ctx context.Context, request *metapb.Compaction
 		lease = defaultLeaseMillis
 	}
 	verdict, err := l.cfg.Replica.Propose(ctx, &metapb.Command{Kind: &metapb.Command_LeaseCompaction{LeaseCompaction: &metapb.LeaseCompaction{
-		Worker: request.Worker, LeaseMillis: lease,
+		Worker: request.Worker, LeaseMillis: lease, Merging: request.Merging,
 	}}})
 	switch {
 	case err != nil:
@@ -52,7 +52,7 @@ func DescribeRound(s *meta.State, id meta.JobID) *metapb.CompactionRound {
 	out := &metapb.CompactionRound{
 		JobId: uint64(id), TopicId: append([]byte(nil), r.Partition.Topic[:]...), Topic: r.Topic.Name, Partition: r.Partition.Partition,
 		LogStart: r.LogStart, CleanedTo: r.CleanedTo, NowMillis: r.NowMillis, DeleteRetentionMillis: r.DeleteRetentionMillis,
-		SegmentBytes: r.Topic.Config.SegmentBytes, Partitions: int32(r.Topic.Partitions()), Configs: maps.Clone(r.Topic.Overrides),
+		SegmentBytes: r.ObjectBytes, Merges: r.Merges, Partitions: int32(r.Topic.Partitions()), Configs: maps.Clone(r.Topic.Overrides),
 	}
 	for i := range r.Parts {
 		p := &r.Parts[i]

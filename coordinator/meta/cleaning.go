@@ -2,6 +2,8 @@ package meta
 
 import (
 	"math"
+
+	"github.com/varvelog/varve/coordinator/metapb"
 )
 
 // cleaning is how far compaction has come in a partition.
@@ -102,10 +104,20 @@ func (s *State) dirtiest(nowMillis int64) (worst *Partition, next int64) {
 	return worst, next
 }
 
+// nextRound is the round that is needed most at a state time: of compaction, or else one that merges; nil where none is.
+func (s *State) nextRound(nowMillis int64, merging *metapb.Merging) *round {
+	if p, next := s.dirtiest(nowMillis); p != nil {
+		return &round{partition: TopicPartition{p.topic.ID, p.index}, to: next, done: p.parts[0].base}
+	}
+	if p, from, to := s.mostScattered(nowMillis, merging); p != nil {
+		return &round{partition: TopicPartition{p.topic.ID, p.index}, to: to, done: from, merges: true}
+	}
+	return nil
+}
+
 // Compactable says whether LeaseCompaction would find a partition at a state time.
-func (s *State) Compactable(nowMillis int64) bool {
-	worst, _ := s.dirtiest(nowMillis)
-	return worst != nil
+func (s *State) Compactable(nowMillis int64, merging *metapb.Merging) bool {
+	return s.nextRound(nowMillis, merging) != nil
 }
 
 // clean is the partition's cleaning, begun if there was none.

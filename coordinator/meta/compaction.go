@@ -7,11 +7,12 @@ import (
 	"github.com/varvelog/varve/coordinator/metapb"
 )
 
-// round is the compaction that a job is: one pass over a partition from its log start to an offset.
+// round is the compaction that a job is: one pass over a partition from its log start to an offset; or one that merges, which begins anywhere.
 type round struct {
 	partition TopicPartition
 	to        int64 // it goes up to there
 	done      int64 // it has come so far; no more than to
+	merges    bool  // it drops nothing
 }
 
 // Round is a view of a round of compaction under lease.
@@ -23,6 +24,8 @@ type Round struct {
 	CleanedTo             int64
 	NowMillis             int64
 	DeleteRetentionMillis int64
+	Merges                bool  // nothing is to be dropped
+	ObjectBytes           int64 // what is stored is to be about as large at most
 	Parts                 []Location
 	Aborted               []AbortedTransaction // with records in the parts
 }
@@ -39,13 +42,17 @@ func (s *State) Round(id JobID) (Round, bool) {
 	}
 	out := Round{
 		JobID: id, Partition: j.round.partition, Topic: p.topic, LogStart: p.logStart, CleanedTo: p.CleanedOffset(), NowMillis: s.timeMillis,
-		DeleteRetentionMillis: p.topic.Config.DeleteRetentionMillis,
+		DeleteRetentionMillis: p.topic.Config.DeleteRetentionMillis, Merges: j.round.merges, ObjectBytes: p.topic.Config.SegmentBytes,
 	}
-	for i := range p.parts {
-		if p.parts[i].next > j.round.to {
-			break
-		}
+	first := 0
+	if out.Merges {
+		first, out.ObjectBytes = firstPart(p.parts, j.round.done), int64(p.topic.mergedBytes())
+	}
+	for i := first; i < len(p.parts) && p.parts[i].next <= j.round.to; i++ {
 		out.Parts = append(out.Parts, p.parts[i].location())
+	}
+	if out.Merges {
+		return out, true
 	}
 	for _, t := range p.aborted {
 		if t.FirstOffset < j.round.to {
@@ -59,17 +66,14 @@ func (a *applier) leaseCompaction(c *metapb.LeaseCompaction) Verdict {
 	if c.LeaseMillis <= 0 || c.LeaseMillis > maxLeaseMillis {
 		return refuse(Malformed, "lease of %d ms", c.LeaseMillis)
 	}
-	p, next := a.dirtiest(a.timeMillis)
-	if p == nil {
+	r := a.nextRound(a.timeMillis, c.Merging)
+	if r == nil {
 		return Verdict{Code: NothingWaits}
 	}
-	j := &job{
-		id: a.nextJob, worker: c.Worker, leaseUntilMillis: a.timeMillis + c.LeaseMillis,
-		round: &round{partition: TopicPartition{p.topic.ID, p.index}, to: next, done: p.parts[0].base},
-	}
+	j := &job{id: a.nextJob, worker: c.Worker, leaseUntilMillis: a.timeMillis + c.LeaseMillis, round: r}
 	a.nextJob++
 	a.jobs[j.id] = j
-	p.clean().job = j.id
+	a.Partition(r.partition).clean().job = j.id
 	a.dueBy(j.leaseUntilMillis)
 	return Verdict{JobID: j.id}
 }
@@ -114,14 +118,18 @@ func (a *applier) compactRange(c *metapb.CompactRange) Verdict {
 	if p != nil && p.isGap(r.done, c.FromOffset) {
 		r.done = c.FromOffset
 	}
-	if p == nil || !p.topic.Config.Compact || c.FromOffset != r.done || !a.replaceParts(p, c) {
+	if p == nil || p.topic.Config.Compact == r.merges || c.FromOffset != r.done || !a.replaceParts(p, r, c) {
 		a.discardCompacted(c)
 		a.endRound(j, true)
 		return Verdict{Code: UnknownJob, JobID: id}
 	}
 	r.done = c.ToOffset
 	if c.Done {
-		p.cleaned(c.CleanedTo, c.HorizonMillis)
+		if r.merges {
+			p.clean().attempts = 0
+		} else {
+			p.cleaned(c.CleanedTo, c.HorizonMillis)
+		}
 		a.endRound(j, false)
 		return Verdict{JobID: id}
 	}
@@ -145,7 +153,7 @@ func (a *applier) discardCompacted(c *metapb.CompactRange) {
 
 // replaceParts puts a report's part in the place of those it was made of: false where they are not, with what the log start has left of
 // them, exactly the report's range.
-func (a *applier) replaceParts(p *Partition, c *metapb.CompactRange) bool {
+func (a *applier) replaceParts(p *Partition, r *round, c *metapb.CompactRange) bool {
 	if c.ToOffset <= p.logStart || c.ToOffset == c.FromOffset {
 		a.discardCompacted(c) // retention was faster
 		return true
@@ -156,7 +164,7 @@ func (a *applier) replaceParts(p *Partition, c *metapb.CompactRange) bool {
 	}
 	to := from + 1
 	for ; p.parts[to-1].next < c.ToOffset; to++ {
-		if to == len(p.parts) || p.parts[to].base != p.parts[to-1].next && !p.isGap(p.parts[to-1].next, p.parts[to].base) {
+		if to == len(p.parts) || p.parts[to].base != p.parts[to-1].next && (r.merges || !p.isGap(p.parts[to-1].next, p.parts[to].base)) {
 			return false
 		}
 	}
@@ -169,12 +177,18 @@ func (a *applier) replaceParts(p *Partition, c *metapb.CompactRange) bool {
 	if a.objects[compactedID(c)] != nil {
 		return false
 	}
-	p.dropGaps(c.FromOffset, c.ToOffset)
 	replaced := slices.Clone(p.parts[from:to])
+	maxTimestampOffset := int64(-1)
+	if r.merges {
+		maxTimestampOffset = offsetOfTimestamp(replaced, c.Part.MaxTimestamp)
+	} else {
+		p.dropGaps(c.FromOffset, c.ToOffset)
+		a.dropLocalRange(p, c.FromOffset, c.ToOffset)
+	}
 	stored := &object{id: compactedID(c), sizeBytes: c.Part.SizeBytes, createdMillis: a.timeMillis, refs: 1}
 	a.objects[stored.id] = stored
 	p.parts = slices.Replace(p.parts, from, to, part{
-		base: c.FromOffset, next: c.ToOffset, maxTimestamp: c.Part.MaxTimestamp, maxTimestampOffset: -1, minTimestamp: c.Part.MinTimestamp,
+		base: c.FromOffset, next: c.ToOffset, maxTimestamp: c.Part.MaxTimestamp, maxTimestampOffset: maxTimestampOffset, minTimestamp: c.Part.MinTimestamp,
 		position: c.Part.Position, length: c.Part.Length, indexPosition: c.Part.IndexPosition, indexLength: c.Part.IndexLength,
 		records: c.Part.Records, object: stored,
 	})
@@ -183,7 +197,6 @@ func (a *applier) replaceParts(p *Partition, c *metapb.CompactRange) bool {
 		p.partBytes -= replaced[i].length
 		a.unref(replaced[i].object)
 	}
-	a.dropLocalRange(p, c.FromOffset, c.ToOffset)
 	a.dueByRetention(p)
 	return true
 }
@@ -217,7 +230,7 @@ func (r *round) snapshot() *metapb.SnapshotRound {
 	if r == nil {
 		return nil
 	}
-	return &metapb.SnapshotRound{TopicId: slices.Clone(r.partition.Topic[:]), Partition: r.partition.Partition, ToOffset: r.to, DoneOffset: r.done}
+	return &metapb.SnapshotRound{TopicId: slices.Clone(r.partition.Topic[:]), Partition: r.partition.Partition, ToOffset: r.to, DoneOffset: r.done, Merges: r.merges}
 }
 
 func restoreCleaning(from *metapb.SnapshotCleaning) *cleaning {
@@ -235,7 +248,7 @@ func restoreRound(from *metapb.SnapshotRound) (*round, bool) {
 	if len(from.TopicId) != 16 || from.DoneOffset < 0 || from.DoneOffset > from.ToOffset || from.ToOffset == math.MaxInt64 {
 		return nil, false
 	}
-	return &round{partition: TopicPartition{TopicID(from.TopicId), from.Partition}, to: from.ToOffset, done: from.DoneOffset}, true
+	return &round{partition: TopicPartition{TopicID(from.TopicId), from.Partition}, to: from.ToOffset, done: from.DoneOffset, merges: from.Merges}, true
 }
 
 // rounds tells partitions of the jobs that compact them. A round of a partition that is no more ends with its lease.

@@ -44,7 +44,11 @@ func (s *State) Dump(w io.Writer, extents bool) error {
 	for _, j := range s.Jobs() {
 		fmt.Fprintf(b, "job %d worker %q until %d", j.ID, j.Worker, j.LeaseUntilMillis)
 		if r := s.jobs[j.ID].round; r != nil {
-			fmt.Fprintf(b, " compacts %s to %d, has come to %d\n", r.partition, r.to, r.done)
+			does := "compacts"
+			if r.merges {
+				does = "merges"
+			}
+			fmt.Fprintf(b, " %s %s to %d, has come to %d\n", does, r.partition, r.to, r.done)
 		} else {
 			fmt.Fprintf(b, " containers %v\n", j.Containers)
 		}

@@ -10,8 +10,9 @@ import (
 )
 
 func (m *machine) leaseCompaction(t *rapid.T) {
-	wanted := m.log.s.Compactable(m.log.now)
-	v := m.log.do(&metapb.LeaseCompaction{Worker: "c", LeaseMillis: 30_000})
+	merging := rapid.SampledFrom([]*metapb.Merging{nil, {Parts: 2}, {Parts: 3, Bytes: 30, ManyParts: 5, AgeMillis: 1000}}).Draw(t, "merging")
+	wanted := m.log.s.Compactable(m.log.now, merging)
+	v := m.log.do(&metapb.LeaseCompaction{Worker: "c", LeaseMillis: 30_000, Merging: merging})
 	if (v.Code == OK) != wanted {
 		t.Fatalf("%s, compactable %v", v.Code, wanted)
 	}
@@ -19,8 +20,8 @@ func (m *machine) leaseCompaction(t *rapid.T) {
 		return
 	}
 	r, ok := m.log.s.Round(v.JobID)
-	if !ok || len(r.Parts) == 0 {
-		t.Fatalf("round of %d parts", len(r.Parts))
+	if !ok || len(r.Parts) == 0 || r.Merges && len(r.Parts) < int(merging.GetParts()) || r.Merges == r.Topic.Config.Compact {
+		t.Fatalf("round of %d parts, merges %v", len(r.Parts), r.Merges)
 	}
 	for i, p := range r.Parts {
 		if i > 0 && r.Parts[i-1].NextOffset != p.BaseOffset {

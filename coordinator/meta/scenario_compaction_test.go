@@ -10,13 +10,24 @@ import (
 // compactionLine plays the lines about compaction; false for another.
 func (p *player) compactionLine(word string, args []string) (string, bool) {
 	switch word {
-	case "compact": // a round, where one is due
-		v := p.do(&metapb.LeaseCompaction{Worker: "w", LeaseMillis: 60_000})
+	case "compact", "merge": // a round, where one is due; merge PARTS BYTES MANY_PARTS [AGE]
+		c := &metapb.LeaseCompaction{Worker: "w", LeaseMillis: 60_000}
+		if word == "merge" {
+			c.Merging = &metapb.Merging{Parts: uint32(number(args[0])), Bytes: uint64(number(args[1])), ManyParts: uint32(number(args[2]))}
+			if len(args) > 3 {
+				c.Merging.AgeMillis = number(args[3])
+			}
+		}
+		v := p.do(c)
 		if v.Code != OK {
 			return describe(v), true
 		}
 		r, _ := p.s.Round(v.JobID)
-		out := fmt.Sprintf("job %d: %s-%d from %d, cleaned to %d, at %d", v.JobID, r.Topic.Name, r.Partition.Partition, r.LogStart, r.CleanedTo, r.NowMillis)
+		what := ""
+		if r.Merges {
+			what = fmt.Sprintf("merge to %d bytes ", r.ObjectBytes)
+		}
+		out := fmt.Sprintf("job %d: "+what+"%s-%d from %d, cleaned to %d, at %d", v.JobID, r.Topic.Name, r.Partition.Partition, r.LogStart, r.CleanedTo, r.NowMillis)
 		for i := range r.Parts {
 			out += fmt.Sprintf("\n[%d, %d) in %s", r.Parts[i].BaseOffset, r.Parts[i].NextOffset, r.Parts[i].Key())
 		}

@@ -28,6 +28,7 @@ type LeaseCompaction struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Worker        string                 `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
 	LeaseMillis   int64                  `protobuf:"varint,2,opt,name=lease_millis,json=leaseMillis,proto3" json:"lease_millis,omitempty"`
+	Merging       *Merging               `protobuf:"bytes,3,opt,name=merging,proto3" json:"merging,omitempty"` // absent: no parts are merged
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -76,6 +77,82 @@ func (x *LeaseCompaction) GetLeaseMillis() int64 {
 	return 0
 }
 
+func (x *LeaseCompaction) GetMerging() *Merging {
+	if x != nil {
+		return x.Merging
+	}
+	return nil
+}
+
+// Merging says which parts next to each other are put together where nothing is compacted. Such a round is one of compaction that drops nothing.
+type Merging struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AgeMillis     int64                  `protobuf:"varint,1,opt,name=age_millis,json=ageMillis,proto3" json:"age_millis,omitempty"` // that the youngest of them has at least
+	Parts         uint32                 `protobuf:"varint,2,opt,name=parts,proto3" json:"parts,omitempty"`                          // at least so many
+	Bytes         uint64                 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`                          // and at least so many, unless there are many_parts
+	ManyParts     uint32                 `protobuf:"varint,4,opt,name=many_parts,json=manyParts,proto3" json:"many_parts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Merging) Reset() {
+	*x = Merging{}
+	mi := &file_compaction_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Merging) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Merging) ProtoMessage() {}
+
+func (x *Merging) ProtoReflect() protoreflect.Message {
+	mi := &file_compaction_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Merging.ProtoReflect.Descriptor instead.
+func (*Merging) Descriptor() ([]byte, []int) {
+	return file_compaction_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Merging) GetAgeMillis() int64 {
+	if x != nil {
+		return x.AgeMillis
+	}
+	return 0
+}
+
+func (x *Merging) GetParts() uint32 {
+	if x != nil {
+		return x.Parts
+	}
+	return 0
+}
+
+func (x *Merging) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Merging) GetManyParts() uint32 {
+	if x != nil {
+		return x.ManyParts
+	}
+	return 0
+}
+
 // CompactRange reports how far a round has come: from its first offset on, range after range, each of whole parts.
 type CompactRange struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -94,7 +171,7 @@ type CompactRange struct {
 
 func (x *CompactRange) Reset() {
 	*x = CompactRange{}
-	mi := &file_compaction_proto_msgTypes[1]
+	mi := &file_compaction_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -106,7 +183,7 @@ func (x *CompactRange) String() string {
 func (*CompactRange) ProtoMessage() {}
 
 func (x *CompactRange) ProtoReflect() protoreflect.Message {
-	mi := &file_compaction_proto_msgTypes[1]
+	mi := &file_compaction_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -119,7 +196,7 @@ func (x *CompactRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactRange.ProtoReflect.Descriptor instead.
 func (*CompactRange) Descriptor() ([]byte, []int) {
-	return file_compaction_proto_rawDescGZIP(), []int{1}
+	return file_compaction_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *CompactRange) GetJobId() uint64 {
@@ -196,7 +273,7 @@ type CompactedPart struct {
 
 func (x *CompactedPart) Reset() {
 	*x = CompactedPart{}
-	mi := &file_compaction_proto_msgTypes[2]
+	mi := &file_compaction_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -208,7 +285,7 @@ func (x *CompactedPart) String() string {
 func (*CompactedPart) ProtoMessage() {}
 
 func (x *CompactedPart) ProtoReflect() protoreflect.Message {
-	mi := &file_compaction_proto_msgTypes[2]
+	mi := &file_compaction_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -221,7 +298,7 @@ func (x *CompactedPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactedPart.ProtoReflect.Descriptor instead.
 func (*CompactedPart) Descriptor() ([]byte, []int) {
-	return file_compaction_proto_rawDescGZIP(), []int{2}
+	return file_compaction_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *CompactedPart) GetOrdinal() uint32 {
@@ -300,7 +377,7 @@ type SnapshotCleaning struct {
 
 func (x *SnapshotCleaning) Reset() {
 	*x = SnapshotCleaning{}
-	mi := &file_compaction_proto_msgTypes[3]
+	mi := &file_compaction_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -312,7 +389,7 @@ func (x *SnapshotCleaning) String() string {
 func (*SnapshotCleaning) ProtoMessage() {}
 
 func (x *SnapshotCleaning) ProtoReflect() protoreflect.Message {
-	mi := &file_compaction_proto_msgTypes[3]
+	mi := &file_compaction_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -325,7 +402,7 @@ func (x *SnapshotCleaning) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotCleaning.ProtoReflect.Descriptor instead.
 func (*SnapshotCleaning) Descriptor() ([]byte, []int) {
-	return file_compaction_proto_rawDescGZIP(), []int{3}
+	return file_compaction_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SnapshotCleaning) GetCleanedTo() int64 {
@@ -363,13 +440,14 @@ type SnapshotRound struct {
 	Partition     int32                  `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
 	ToOffset      int64                  `protobuf:"varint,3,opt,name=to_offset,json=toOffset,proto3" json:"to_offset,omitempty"`
 	DoneOffset    int64                  `protobuf:"varint,4,opt,name=done_offset,json=doneOffset,proto3" json:"done_offset,omitempty"`
+	Merges        bool                   `protobuf:"varint,5,opt,name=merges,proto3" json:"merges,omitempty"` // nothing is dropped
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SnapshotRound) Reset() {
 	*x = SnapshotRound{}
-	mi := &file_compaction_proto_msgTypes[4]
+	mi := &file_compaction_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -381,7 +459,7 @@ func (x *SnapshotRound) String() string {
 func (*SnapshotRound) ProtoMessage() {}
 
 func (x *SnapshotRound) ProtoReflect() protoreflect.Message {
-	mi := &file_compaction_proto_msgTypes[4]
+	mi := &file_compaction_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -394,7 +472,7 @@ func (x *SnapshotRound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRound.ProtoReflect.Descriptor instead.
 func (*SnapshotRound) Descriptor() ([]byte, []int) {
-	return file_compaction_proto_rawDescGZIP(), []int{4}
+	return file_compaction_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SnapshotRound) GetTopicId() []byte {
@@ -425,14 +503,29 @@ func (x *SnapshotRound) GetDoneOffset() int64 {
 	return 0
 }
 
+func (x *SnapshotRound) GetMerges() bool {
+	if x != nil {
+		return x.Merges
+	}
+	return false
+}
+
 var File_compaction_proto protoreflect.FileDescriptor
 
 const file_compaction_proto_rawDesc = "" +
 	"\n" +
-	"\x10compaction.proto\x12\rvarve.meta.v1\"L\n" +
+	"\x10compaction.proto\x12\rvarve.meta.v1\"~\n" +
 	"\x0fLeaseCompaction\x12\x16\n" +
 	"\x06worker\x18\x01 \x01(\tR\x06worker\x12!\n" +
-	"\flease_millis\x18\x02 \x01(\x03R\vleaseMillis\"\x92\x02\n" +
+	"\flease_millis\x18\x02 \x01(\x03R\vleaseMillis\x120\n" +
+	"\amerging\x18\x03 \x01(\v2\x16.varve.meta.v1.MergingR\amerging\"s\n" +
+	"\aMerging\x12\x1d\n" +
+	"\n" +
+	"age_millis\x18\x01 \x01(\x03R\tageMillis\x12\x14\n" +
+	"\x05parts\x18\x02 \x01(\rR\x05parts\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\x12\x1d\n" +
+	"\n" +
+	"many_parts\x18\x04 \x01(\rR\tmanyParts\"\x92\x02\n" +
 	"\fCompactRange\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\x04R\x05jobId\x12\x1f\n" +
 	"\vfrom_offset\x18\x02 \x01(\x03R\n" +
@@ -460,13 +553,14 @@ const file_compaction_proto_rawDesc = "" +
 	"cleaned_to\x18\x01 \x01(\x03R\tcleanedTo\x12%\n" +
 	"\x0ehorizon_millis\x18\x02 \x01(\x03R\rhorizonMillis\x12*\n" +
 	"\x11not_before_millis\x18\x03 \x01(\x03R\x0fnotBeforeMillis\x12\x1a\n" +
-	"\battempts\x18\x04 \x01(\rR\battempts\"\x86\x01\n" +
+	"\battempts\x18\x04 \x01(\rR\battempts\"\x9e\x01\n" +
 	"\rSnapshotRound\x12\x19\n" +
 	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x1b\n" +
 	"\tto_offset\x18\x03 \x01(\x03R\btoOffset\x12\x1f\n" +
 	"\vdone_offset\x18\x04 \x01(\x03R\n" +
-	"doneOffsetB.Z,github.com/varvelog/varve/coordinator/metapbb\x06proto3"
+	"doneOffset\x12\x16\n" +
+	"\x06merges\x18\x05 \x01(\bR\x06mergesB.Z,github.com/varvelog/varve/coordinator/metapbb\x06proto3"
 
 var (
 	file_compaction_proto_rawDescOnce sync.Once
@@ -480,21 +574,23 @@ func file_compaction_proto_rawDescGZIP() []byte {
 	return file_compaction_proto_rawDescData
 }
 
-var file_compaction_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_compaction_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_compaction_proto_goTypes = []any{
 	(*LeaseCompaction)(nil),  // 0: varve.meta.v1.LeaseCompaction
-	(*CompactRange)(nil),     // 1: varve.meta.v1.CompactRange
-	(*CompactedPart)(nil),    // 2: varve.meta.v1.CompactedPart
-	(*SnapshotCleaning)(nil), // 3: varve.meta.v1.SnapshotCleaning
-	(*SnapshotRound)(nil),    // 4: varve.meta.v1.SnapshotRound
+	(*Merging)(nil),          // 1: varve.meta.v1.Merging
+	(*CompactRange)(nil),     // 2: varve.meta.v1.CompactRange
+	(*CompactedPart)(nil),    // 3: varve.meta.v1.CompactedPart
+	(*SnapshotCleaning)(nil), // 4: varve.meta.v1.SnapshotCleaning
+	(*SnapshotRound)(nil),    // 5: varve.meta.v1.SnapshotRound
 }
 var file_compaction_proto_depIdxs = []int32{
-	2, // 0: varve.meta.v1.CompactRange.part:type_name -> varve.meta.v1.CompactedPart
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	1, // 0: varve.meta.v1.LeaseCompaction.merging:type_name -> varve.meta.v1.Merging
+	3, // 1: varve.meta.v1.CompactRange.part:type_name -> varve.meta.v1.CompactedPart
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_compaction_proto_init() }
@@ -508,7 +604,7 @@ func file_compaction_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_compaction_proto_rawDesc), len(file_compaction_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

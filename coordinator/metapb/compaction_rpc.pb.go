@@ -28,6 +28,7 @@ type CompactionLeaseRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Worker        string                 `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
 	LeaseMillis   int64                  `protobuf:"varint,2,opt,name=lease_millis,json=leaseMillis,proto3" json:"lease_millis,omitempty"`
+	Merging       *Merging               `protobuf:"bytes,3,opt,name=merging,proto3" json:"merging,omitempty"` // absent: parts are not to be merged
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -74,6 +75,13 @@ func (x *CompactionLeaseRequest) GetLeaseMillis() int64 {
 		return x.LeaseMillis
 	}
 	return 0
+}
+
+func (x *CompactionLeaseRequest) GetMerging() *Merging {
+	if x != nil {
+		return x.Merging
+	}
+	return nil
 }
 
 type CompactionLeaseResponse struct {
@@ -134,6 +142,7 @@ type CompactionRound struct {
 	Parts                 []*CompactionPart      `protobuf:"bytes,10,rep,name=parts,proto3" json:"parts,omitempty"`                                                                                // in order of offsets, without gaps between them
 	Partitions            int32                  `protobuf:"varint,140,opt,name=partitions,proto3" json:"partitions,omitempty"`                                                                    // of the topic
 	Configs               map[string]string      `protobuf:"bytes,141,rep,name=configs,proto3" json:"configs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // its overrides
+	Merges                bool                   `protobuf:"varint,12,opt,name=merges,proto3" json:"merges,omitempty"`                                                                             // nothing is to be dropped: the topic is not compacted
 	Aborted               []*CompactionAborted   `protobuf:"bytes,11,rep,name=aborted,proto3" json:"aborted,omitempty"`                                                                            // transactions with records in the parts, in order of their markers
 	unknownFields         protoimpl.UnknownFields
 	sizeCache             protoimpl.SizeCache
@@ -251,6 +260,13 @@ func (x *CompactionRound) GetConfigs() map[string]string {
 		return x.Configs
 	}
 	return nil
+}
+
+func (x *CompactionRound) GetMerges() bool {
+	if x != nil {
+		return x.Merges
+	}
+	return false
 }
 
 func (x *CompactionRound) GetAborted() []*CompactionAborted {
@@ -505,12 +521,13 @@ var File_compaction_rpc_proto protoreflect.FileDescriptor
 
 const file_compaction_rpc_proto_rawDesc = "" +
 	"\n" +
-	"\x14compaction_rpc.proto\x12\rvarve.meta.v1\x1a\x10compaction.proto\"S\n" +
+	"\x14compaction_rpc.proto\x12\rvarve.meta.v1\x1a\x10compaction.proto\"\x85\x01\n" +
 	"\x16CompactionLeaseRequest\x12\x16\n" +
 	"\x06worker\x18\x01 \x01(\tR\x06worker\x12!\n" +
-	"\flease_millis\x18\x02 \x01(\x03R\vleaseMillis\"O\n" +
+	"\flease_millis\x18\x02 \x01(\x03R\vleaseMillis\x120\n" +
+	"\amerging\x18\x03 \x01(\v2\x16.varve.meta.v1.MergingR\amerging\"O\n" +
 	"\x17CompactionLeaseResponse\x124\n" +
-	"\x05round\x18\x01 \x01(\v2\x1e.varve.meta.v1.CompactionRoundR\x05round\"\xc5\x04\n" +
+	"\x05round\x18\x01 \x01(\v2\x1e.varve.meta.v1.CompactionRoundR\x05round\"\xdd\x04\n" +
 	"\x0fCompactionRound\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\x04R\x05jobId\x12\x19\n" +
 	"\btopic_id\x18\x02 \x01(\fR\atopicId\x12\x14\n" +
@@ -528,7 +545,8 @@ const file_compaction_rpc_proto_rawDesc = "" +
 	"\n" +
 	"partitions\x18\x8c\x01 \x01(\x05R\n" +
 	"partitions\x12F\n" +
-	"\aconfigs\x18\x8d\x01 \x03(\v2+.varve.meta.v1.CompactionRound.ConfigsEntryR\aconfigs\x12:\n" +
+	"\aconfigs\x18\x8d\x01 \x03(\v2+.varve.meta.v1.CompactionRound.ConfigsEntryR\aconfigs\x12\x16\n" +
+	"\x06merges\x18\f \x01(\bR\x06merges\x12:\n" +
 	"\aaborted\x18\v \x03(\v2 .varve.meta.v1.CompactionAbortedR\aaborted\x1a:\n" +
 	"\fConfigsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
@@ -577,19 +595,21 @@ var file_compaction_rpc_proto_goTypes = []any{
 	(*CompactionReportRequest)(nil),  // 5: varve.meta.v1.CompactionReportRequest
 	(*CompactionReportResponse)(nil), // 6: varve.meta.v1.CompactionReportResponse
 	nil,                              // 7: varve.meta.v1.CompactionRound.ConfigsEntry
-	(*CompactRange)(nil),             // 8: varve.meta.v1.CompactRange
+	(*Merging)(nil),                  // 8: varve.meta.v1.Merging
+	(*CompactRange)(nil),             // 9: varve.meta.v1.CompactRange
 }
 var file_compaction_rpc_proto_depIdxs = []int32{
-	2, // 0: varve.meta.v1.CompactionLeaseResponse.round:type_name -> varve.meta.v1.CompactionRound
-	3, // 1: varve.meta.v1.CompactionRound.parts:type_name -> varve.meta.v1.CompactionPart
-	7, // 2: varve.meta.v1.CompactionRound.configs:type_name -> varve.meta.v1.CompactionRound.ConfigsEntry
-	4, // 3: varve.meta.v1.CompactionRound.aborted:type_name -> varve.meta.v1.CompactionAborted
-	8, // 4: varve.meta.v1.CompactionReportRequest.range:type_name -> varve.meta.v1.CompactRange
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	8, // 0: varve.meta.v1.CompactionLeaseRequest.merging:type_name -> varve.meta.v1.Merging
+	2, // 1: varve.meta.v1.CompactionLeaseResponse.round:type_name -> varve.meta.v1.CompactionRound
+	3, // 2: varve.meta.v1.CompactionRound.parts:type_name -> varve.meta.v1.CompactionPart
+	7, // 3: varve.meta.v1.CompactionRound.configs:type_name -> varve.meta.v1.CompactionRound.ConfigsEntry
+	4, // 4: varve.meta.v1.CompactionRound.aborted:type_name -> varve.meta.v1.CompactionAborted
+	9, // 5: varve.meta.v1.CompactionReportRequest.range:type_name -> varve.meta.v1.CompactRange
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_compaction_rpc_proto_init() }

@@ -59,6 +59,7 @@ type Config struct {
 	ShipBytes       Bytes         `name:"ship-bytes" default:"256MiB" usage:"hot bytes that one tiering job takes at most"`
 	CompactInterval time.Duration `name:"compact-interval" default:"15s" usage:"how often a tiering worker looks for partitions to compact"`
 	CompactMemory   Bytes         `name:"compact-memory" default:"128MiB" usage:"memory for the keys of a partition that is compacted, 24 bytes each; where they do not fit, it takes several rounds"`
+	MergeAge        time.Duration `name:"merge-age" default:"10m" usage:"age from which a tiering worker puts small parts of a partition together in the bucket; 0: never"`
 	JobLease        time.Duration `name:"job-lease" default:"2m" usage:"how long a tiering job is one worker's alone; what a worker that died had taken waits that long"`
 	DrainTimeout    time.Duration `name:"drain-timeout" default:"10s" usage:"how long a stopping process waits for what is in flight, and for what is on its disk to be shipped"`
 
@@ -211,6 +212,7 @@ func (c *Config) validateLimits(Role) error {
 		{"sweep-interval", c.SweepInterval, time.Second},
 		{"delete-delay", c.DeleteDelay, 0},
 		{"compact-interval", c.CompactInterval, 100 * time.Millisecond},
+		{"merge-age", c.MergeAge, 0},
 		{"job-lease", c.JobLease, time.Second},
 		{"drain-timeout", c.DrainTimeout, 0},
 	}

@@ -51,7 +51,7 @@ const (
 
 // flags make what takes long short: segments ship, snapshots are taken and objects deleted many times in a run.
 var flags = []string{
-	"--seal-age=2s", "--hot-segment-bytes=16MiB", "--request-memory=32MiB", "--fetch-memory=32MiB", "--cache-bytes=16MiB", "--snapshot-entries=300",
+	"--seal-age=2s", "--hot-segment-bytes=16MiB", "--request-memory=32MiB", "--fetch-memory=32MiB", "--cache-bytes=16MiB", "--snapshot-entries=300", "--merge-age=5s",
 	"--job-lease=10s", "--delete-delay=2s", "--orphan-age=1m", "--sweep-interval=10s", "--object-puts-per-second=20",
 }
 

@@ -16,7 +16,8 @@ type metrics struct {
 	damaged           *prometheus.CounterVec
 	deleted           *prometheus.CounterVec
 
-	rounds, compactionFailures       prometheus.Counter
+	rounds, merges                   prometheus.Counter
+	compactionFailures               prometheus.Counter
 	compactedBytes, compactedRecords *prometheus.CounterVec
 	compactionTook                   prometheus.Histogram
 }
@@ -31,12 +32,13 @@ func newMetrics(registry *prometheus.Registry) *metrics {
 	}
 	m.damaged = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "varve_ship_damaged_runs_total", Help: "Runs whose bytes in one place were damaged, by whether another copy was shipped or the run was left."}, []string{"outcome"})
 	m.rounds = prometheus.NewCounter(prometheus.CounterOpts{Name: "varve_compaction_rounds_total", Help: "Rounds of compaction that came to their end."})
+	m.merges = prometheus.NewCounter(prometheus.CounterOpts{Name: "varve_merge_rounds_total", Help: "Rounds that put small parts of a partition together."})
 	m.compactionFailures = prometheus.NewCounter(prometheus.CounterOpts{Name: "varve_compaction_failures_total", Help: "Rounds of compaction that failed and are tried again."})
-	m.compactedBytes = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "varve_compacted_bytes_total", Help: "Bytes of batches that rounds of compaction went through, and of objects stored."}, []string{"direction"})
+	m.compactedBytes = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "varve_compacted_bytes_total", Help: "Bytes of batches that rounds of compaction or merging went through, and of objects stored."}, []string{"direction"})
 	m.compactedRecords = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "varve_compacted_records_total", Help: "Records that rounds of compaction kept, and removed."}, []string{"outcome"})
 	m.compactionTook = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "varve_compaction_seconds", Help: "Time of a round of compaction.", Buckets: prometheus.ExponentialBuckets(0.01, 2, 18)})
 	registry.MustRegister(m.objects, m.failures, m.bytes, m.took, m.damaged, m.deleted)
-	registry.MustRegister(m.rounds, m.compactionFailures, m.compactedBytes, m.compactedRecords, m.compactionTook)
+	registry.MustRegister(m.rounds, m.merges, m.compactionFailures, m.compactedBytes, m.compactedRecords, m.compactionTook)
 	return m
 }
 
@@ -68,7 +70,10 @@ func (m *metrics) Deleted(garbage, orphans int) {
 
 // Compacted implements compact.Observer.
 func (m *metrics) Compacted(s compact.Stats, took time.Duration) {
-	if s.Complete {
+	switch {
+	case s.Complete && s.Merged:
+		m.merges.Inc()
+	case s.Complete:
 		m.rounds.Inc()
 	}
 	m.compactedBytes.WithLabelValues("in").Add(float64(s.BytesIn))

@@ -93,7 +93,7 @@ func Start(ctx context.Context, p *process.Process, id Identity, leader Leader, 
 		cancel()
 		return nil, err
 	}
-	compacter, err := compact.New(compact.Config{Name: id.Name, MapBytes: int(p.Config.CompactMemory), Poll: p.Config.CompactInterval, Lease: p.Config.JobLease}, leader, p.Store, m, p.Log)
+	compacter, err := compact.New(compact.Config{Name: id.Name, MapBytes: int(p.Config.CompactMemory), Poll: p.Config.CompactInterval, Lease: p.Config.JobLease, MergeAge: mergeAge(p.Config.MergeAge)}, leader, p.Store, m, p.Log)
 	if err != nil {
 		cancel()
 		return nil, err
@@ -149,6 +149,14 @@ func (r *Remote) RenewJob(ctx context.Context, q *metapb.JobRenewRequest) (*meta
 // FinishJob implements ship.Leader.
 func (r *Remote) FinishJob(ctx context.Context, q *metapb.JobFinishRequest) (*metapb.JobFinishResponse, error) {
 	return ask[metapb.JobFinishResponse](ctx, r, replica.MethodJobFinish, q)
+}
+
+// mergeAge is what a worker is told: it takes 0 for its default.
+func mergeAge(configured time.Duration) time.Duration {
+	if configured == 0 {
+		return -1
+	}
+	return configured
 }
 
 // LeaseCompaction implements compact.Leader.

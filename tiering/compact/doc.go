@@ -18,6 +18,9 @@
 // the leader alone judges it. A worker that dies leaves a round half done, which is as good a log as before: every record that is gone
 // has its successor. Small parts next to each other become one; a large one in which nothing changes stays as it is.
 //
+// Where a topic is not compacted, a round merges: it goes over a row of small parts in the same way, drops nothing, and puts them, and small
+// batches in them, together.
+//
 // Memory is bounded by Config.MapBytes, one object being built, and one batch. Where the keys do not fit, a round goes as far as they do,
 // and the next one goes on from there.
 package compact

@@ -62,7 +62,7 @@ func (m *machine) compact(t *rapid.T) {
 		reports = rapid.IntRange(0, 4).Draw(t, "reports")
 	}
 	before := m.completed
-	if m.world.compact(m.config, reports) && m.completed > before {
+	if m.world.compact(m.config, reports) && m.completed > before && m.merging == nil {
 		m.checkClean()
 	}
 }

@@ -9,6 +9,9 @@ const alwaysAlone = recordbatch.AttrTransactional | recordbatch.AttrControl | re
 
 // batch adds what is to be kept of a batch.
 func (r *round) batch(b recordbatch.Batch) error {
+	if r.job.Merges {
+		return r.merge(b)
+	}
 	orphan := r.tx.read(&b.Header)
 	switch {
 	case b.BaseOffset >= r.end:
@@ -27,6 +30,20 @@ func (r *round) batch(b recordbatch.Batch) error {
 		return r.keep(b, true)
 	}
 	return r.data(b)
+}
+
+// merge adds a batch of a topic that is not compacted. Small batches are put together, and all else is as it was: a part whose batches stood without
+// gaps between their offsets is still read as one.
+func (r *round) merge(b recordbatch.Batch) error {
+	small := b.RecordCount > 0 && len(b.Bytes) < r.assembler.target/4 && b.Attributes&alwaysAlone == 0 && !b.HasDeleteHorizon()
+	switch {
+	case !small:
+		return r.keep(b, recordbatch.CheckCRC(b.Bytes) != nil)
+	case !r.read(b):
+		return r.keep(b, true)
+	}
+	r.stats.Kept += int64(len(r.records))
+	return r.add(b, false, 0)
 }
 
 func (r *round) remove(records int64) {

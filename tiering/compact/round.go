@@ -23,6 +23,7 @@ type Stats struct {
 	BytesIn, BytesOut int64 // of the batches read for storing, and of the objects stored
 	Kept, Removed     int64 // records
 	Objects           int
+	Merged            bool // it was a round that only merges
 	Complete          bool // as far as it went
 }
 
@@ -59,10 +60,13 @@ type group struct {
 // run carries the round out.
 func (r *round) run(ctx context.Context) error {
 	r.done, r.reported = r.job.Parts[0].BaseOffset, time.Now()
-	if err := r.gatherKeys(ctx); err != nil {
-		return fmt.Errorf("gather keys: %w", err)
+	r.end = r.job.Parts[len(r.job.Parts)-1].NextOffset
+	if !r.job.Merges {
+		if err := r.gatherKeys(ctx); err != nil {
+			return fmt.Errorf("gather keys: %w", err)
+		}
+		r.tx.rewind()
 	}
-	r.tx.rewind()
 	for _, part := range r.job.Parts {
 		if part.BaseOffset >= r.end {
 			break
@@ -84,7 +88,6 @@ func (r *round) run(ctx context.Context) error {
 // gatherKeys finds the last offset of each key in what is new since the last round, as far as there is memory for keys.
 func (r *round) gatherKeys(ctx context.Context) error {
 	from := max(r.job.CleanedTo, r.job.LogStart)
-	r.end = r.job.Parts[len(r.job.Parts)-1].NextOffset
 	var records uint64
 	for _, part := range r.job.Parts {
 		if part.NextOffset > from {

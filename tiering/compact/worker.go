@@ -34,9 +34,18 @@ type Config struct {
 	ZstdLevel int
 	// Lease is how long a round is this worker's alone, from its last report on; default 2 min.
 	Lease time.Duration
+	// MergeAge is how old the small parts are at least that a round puts together where the topic is not compacted; default 10 min, none are where it
+	// is negative.
+	MergeAge time.Duration
+	// MergeParts and MergeBytes are what is worth such a round: so many requests less for each who reads it. Defaults 10 and 4 MiB. A dozen times
+	// MergeParts are worth it however small they are.
+	MergeParts, MergeBytes int
 	// Poll is how often the worker asks for a round where there was none; default 15 s.
 	Poll time.Duration
 }
+
+// manyParts is how many times MergeParts are many.
+const manyParts = 12
 
 // Validate names the field that is wrong.
 func (c Config) Validate() error {
@@ -49,6 +58,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("BatchBytes %d: want 0 to %d", c.BatchBytes, recordbatch.DefaultMaxBatchBytes)
 	case c.ZstdLevel < 0 || c.ZstdLevel > 22:
 		return fmt.Errorf("ZstdLevel %d is not between 0 and 22", c.ZstdLevel)
+	case c.MergeParts < 0 || c.MergeParts == 1 || c.MergeBytes < 0:
+		return fmt.Errorf("MergeParts %d, MergeBytes %d: want at least 2 parts", c.MergeParts, c.MergeBytes)
 	case c.Lease < 0 || c.Poll < 0:
 		return errors.New("Lease and Poll must not be negative")
 	}
@@ -64,12 +75,17 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.MapBytes, 128<<20)
 	orDefault(&c.ObjectBytes, 64<<20)
 	orDefault(&c.BatchBytes, recordbatch.DefaultRebatchBytes)
+	orDefault(&c.MergeParts, 10)
+	orDefault(&c.MergeBytes, 4<<20)
 	orDefault(&c.ZstdLevel, recordbatch.DefaultRebatchLevel)
 	if c.Name == "" {
 		c.Name = "worker"
 	}
 	if c.Lease == 0 {
 		c.Lease = 2 * time.Minute
+	}
+	if c.MergeAge == 0 {
+		c.MergeAge = 10 * time.Minute
 	}
 	if c.Poll == 0 {
 		c.Poll = 15 * time.Second
@@ -138,7 +154,13 @@ var errEnded = errors.New("the round has ended")
 
 // Once takes a round and carries it out; compacted is false where no partition needs one.
 func (w *Worker) Once(ctx context.Context) (compacted bool, err error) {
-	answer, err := w.leader.LeaseCompaction(ctx, &metapb.CompactionLeaseRequest{Worker: w.config.Name, LeaseMillis: w.config.Lease.Milliseconds()})
+	request := &metapb.CompactionLeaseRequest{Worker: w.config.Name, LeaseMillis: w.config.Lease.Milliseconds()}
+	if parts := uint32(w.config.MergeParts); w.config.MergeAge >= 0 {
+		request.Merging = &metapb.Merging{
+			AgeMillis: w.config.MergeAge.Milliseconds(), Parts: parts, Bytes: uint64(w.config.MergeBytes), ManyParts: manyParts * parts,
+		}
+	}
+	answer, err := w.leader.LeaseCompaction(ctx, request)
 	if err != nil {
 		return false, fmt.Errorf("lease compaction: %w", err)
 	}
@@ -164,14 +186,23 @@ func (w *Worker) Once(ctx context.Context) (compacted bool, err error) {
 	case errors.Is(err, errEnded):
 		w.log.Debug("compaction was overtaken", "job", job.JobId, "partition", place)
 	case err != nil:
-		err = fmt.Errorf("compact %s: job %d: %w", place, job.JobId, errors.Join(err, context.Cause(leased)))
+		err = fmt.Errorf("%s %s: job %d: %w", doing(job), place, job.JobId, errors.Join(err, context.Cause(leased)))
 		return false, errors.Join(err, w.giveBack(ctx, job.JobId))
 	default:
-		w.log.Debug("compacted", "job", job.JobId, "partition", place, "to", r.end, "records_kept", r.stats.Kept, "records_removed", r.stats.Removed,
+		w.log.Debug("round is over", "does", doing(job), "job", job.JobId, "partition", place, "to", r.end, "records_kept", r.stats.Kept, "records_removed", r.stats.Removed,
 			"objects", r.stats.Objects, "bytes_in", r.stats.BytesIn, "bytes_out", r.stats.BytesOut)
 	}
+	r.stats.Merged = job.Merges
 	w.observe.Compacted(r.stats, time.Since(started))
 	return true, nil
+}
+
+// doing names what a round does.
+func doing(job *metapb.CompactionRound) string {
+	if job.Merges {
+		return "merge"
+	}
+	return "compact"
 }
 
 // tell brings a report to the leader, which may be restarting or moving. Told twice, a report counts once.

@@ -58,6 +58,7 @@ type world struct {
 	open    map[int64][]int64
 	begun   []int64 // begun[i] is when a round first went over offset i
 
+	merging   *metapb.Merging
 	reports   int // until the worker dies, where not negative
 	die       context.CancelFunc
 	loseNext  bool // the answer to the next report is lost
@@ -73,8 +74,12 @@ func newWorld(t failer, configs ...string) *world {
 	}
 	w.do(&metapb.LeaderStart{Epoch: 1, InternalAddress: "leader:1"})
 	w.do(&metapb.RegisterNode{DiskId: make([]byte, 16), Incarnation: []byte("i"), KafkaHost: "h", KafkaPort: 1})
+	policy := "compact"
+	if len(configs) > 1 && configs[0] == "cleanup.policy" {
+		policy, configs = configs[1], configs[2:]
+	}
 	c := &metapb.CreateTopic{Name: "t", TopicId: topic[:], Partitions: 1, Configs: []*metapb.ConfigEntry{
-		{Name: "cleanup.policy", Value: "compact"}, {Name: "min.cleanable.dirty.ratio", Value: "0"}, {Name: "delete.retention.ms", Value: fmt.Sprint(deleteRetention)},
+		{Name: "cleanup.policy", Value: policy}, {Name: "min.cleanable.dirty.ratio", Value: "0"}, {Name: "delete.retention.ms", Value: fmt.Sprint(deleteRetention)},
 		{Name: "varve.durability", Value: "object"},
 	}}
 	for i := 0; i < len(configs); i += 2 {
@@ -270,7 +275,7 @@ func (w *world) trim(offset int64) { w.do(&metapb.AdvanceLogStart{TopicId: topic
 
 // LeaseCompaction implements Leader.
 func (w *world) LeaseCompaction(_ context.Context, r *metapb.CompactionLeaseRequest) (*metapb.CompactionLeaseResponse, error) {
-	v := w.do(&metapb.LeaseCompaction{Worker: r.Worker, LeaseMillis: r.LeaseMillis})
+	v := w.do(&metapb.LeaseCompaction{Worker: r.Worker, LeaseMillis: r.LeaseMillis, Merging: w.merging})
 	if v.Code != meta.OK {
 		return &metapb.CompactionLeaseResponse{}, nil
 	}

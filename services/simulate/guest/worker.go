@@ -47,7 +47,9 @@ func (c *cluster) startWorker(_ *seat, p *world.Process) (func(context.Context),
 	if err != nil {
 		return nil, err
 	}
-	compacter, err := compact.New(compact.Config{Name: p.Name, Poll: 2 * time.Second, Lease: 5 * time.Second}, leader, store, observer, log)
+	compacter, err := compact.New(compact.Config{
+		Name: p.Name, Poll: 2 * time.Second, Lease: 5 * time.Second, MergeAge: time.Second, MergeParts: 2 + c.w.IntN(3), MergeBytes: 1,
+	}, leader, store, observer, log)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +88,13 @@ func (o *observer) Deleted(garbage, orphans int) {
 }
 
 // Compacted implements compact.Observer.
-func (o *observer) Compacted(compact.Stats, time.Duration) { o.w.Count("compacted") }
+func (o *observer) Compacted(s compact.Stats, _ time.Duration) {
+	if s.Merged {
+		o.w.Count("merged")
+		return
+	}
+	o.w.Count("compacted")
+}
 
 // CompactionFailed implements compact.Observer.
 func (o *observer) CompactionFailed() { o.w.Count("compaction failed") }

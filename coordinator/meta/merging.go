@@ -1,0 +1,133 @@
+package meta
+
+import (
+	"math"
+
+	"github.com/varvelog/varve/coordinator/metapb"
+)
+
+const (
+	// maxMergedBytes bounds a part that is merged, and half of it is large enough to be left alone.
+	maxMergedBytes = 64 << 20
+	// maxMergedParts bounds what is merged in one round.
+	maxMergedParts = 4096
+	// settledParts: behind so many parts in a row that are large enough nobody looks for others.
+	settledParts = 64
+	// mergedShare: what is merged is at most an eighth of what retention keeps, since retention takes whole parts.
+	mergedShare = 8
+)
+
+// mergedBytes is about how large a part may become by merging.
+func (t *Topic) mergedBytes() uint64 {
+	n := min(maxMergedBytes, uint64(max(0, t.Config.SegmentBytes)))
+	if t.Config.RetentionBytes >= 0 {
+		n = min(n, uint64(t.Config.RetentionBytes)/mergedShare)
+	}
+	return n
+}
+
+// mergedMillis is how far the times of the last records of parts may lie apart that are merged.
+func (t *Topic) mergedMillis() int64 {
+	if t.Config.RetentionMillis < 0 {
+		return math.MaxInt64
+	}
+	return t.Config.RetentionMillis / mergedShare
+}
+
+// mostScattered finds the partition with the longest row of parts to merge, and the offsets of that; nil where there is none.
+func (s *State) mostScattered(nowMillis int64, m *metapb.Merging) (worst *Partition, from, to int64) {
+	if m == nil || m.Parts < 2 {
+		return nil, 0, 0
+	}
+	most := 0
+	for _, t := range s.topicOrder {
+		if t.Config.Compact {
+			continue
+		}
+		for _, p := range t.partitions {
+			if first, last := s.scattered(p, nowMillis, m); last-first > most {
+				worst, most, from, to = p, last-first, p.parts[first].base, p.parts[last-1].next
+			}
+		}
+	}
+	return worst, from, to
+}
+
+// scattered finds the first parts [first, last) of a partition that are to be merged: small, without gaps between them, old enough, and together at
+// least twice the largest, so that a byte is stored anew no more often than its part can double. The objects they came from, which may tell
+// a recovery what they were made of, are gone for good: no garbage is as old.
+func (s *State) scattered(p *Partition, nowMillis int64, m *metapb.Merging) (first, last int) {
+	if c := p.cleaning; len(p.parts) < int(m.Parts) || c != nil && (c.job != 0 || nowMillis < c.notBeforeMillis) {
+		return 0, 0
+	}
+	end, target := min(p.LastStableOffset(), p.firstHot()), p.topic.mergedBytes()
+	young := min(nowMillis-max(0, m.AgeMillis), s.oldestGarbage()-1)
+	fits := func(t *part) bool { return t.length < target/2 && t.next <= end && t.object.createdMillis <= young }
+	for row := p.unsettled(target); row < len(p.parts); {
+		next := p.row(row, target, fits)
+		if first := p.worthMerging(row, next, m); first < next {
+			return first, next
+		}
+		row = max(next, row+1)
+	}
+	return 0, 0
+}
+
+// oldestGarbage is since when there has been something to delete.
+func (s *State) oldestGarbage() int64 {
+	if len(s.garbage) == 0 {
+		return math.MaxInt64
+	}
+	return s.garbage[0].SinceMillis
+}
+
+// unsettled is the first part behind the last row of large ones.
+func (p *Partition) unsettled(target uint64) int {
+	large := 0
+	for i := len(p.parts) - 1; i >= 0; i-- {
+		if large++; p.parts[i].length < target/2 {
+			large = 0
+		} else if large == settledParts {
+			return i
+		}
+	}
+	return 0
+}
+
+// row returns where the row of parts ends that begins with the given one: before one that does not fit, or that would make too much of it.
+func (p *Partition) row(first int, target uint64, fits func(*part) bool) int {
+	sum := uint64(0)
+	oldest, newest := int64(math.MaxInt64), int64(math.MinInt64)
+	for i := first; i < len(p.parts); i++ {
+		t := &p.parts[i]
+		oldest, newest = min(oldest, t.newest()), max(newest, t.newest())
+		if !fits(t) || i > first && (t.base != p.parts[i-1].next || sum+t.length > target) || i-first == maxMergedParts || newest-oldest > p.topic.mergedMillis() {
+			return i
+		}
+		sum += t.length
+	}
+	return len(p.parts)
+}
+
+// worthMerging is the first part of a row from which on it is worth merging, the row's end where there is none.
+func (p *Partition) worthMerging(first, end int, m *metapb.Merging) int {
+	best := end
+	sum, largest := uint64(0), uint64(0)
+	for i := end - 1; i >= first; i-- {
+		sum, largest = sum+p.parts[i].length, max(largest, p.parts[i].length)
+		if n := uint32(end - i); n >= m.Parts && sum >= 2*largest && (sum >= m.Bytes || n >= m.ManyParts) {
+			best = i
+		}
+	}
+	return best
+}
+
+// offsetOfTimestamp is the offset of the first record with the highest time in parts, -1 where it is not known.
+func offsetOfTimestamp(parts []part, maxTimestamp int64) int64 {
+	for i := range parts {
+		if parts[i].maxTimestamp == maxTimestamp {
+			return parts[i].maxTimestampOffset
+		}
+	}
+	return -1
+}

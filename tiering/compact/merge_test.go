@@ -1,0 +1,120 @@
+package compact
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/ingest/recordbatch"
+	"pgregory.net/rapid"
+)
+
+// sweep deletes what is garbage.
+func (w *world) sweep() {
+	w.t.Helper()
+	var keys []string
+	for _, g := range w.state.Garbage() {
+		keys = append(keys, g.Key)
+	}
+	for _, key := range keys {
+		if err := w.store.Delete(context.Background(), key); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	w.do(&metapb.ForgetGarbage{Keys: keys})
+	w.now++
+}
+
+// checkWhole checks that every record that was shipped is there as it was sent, and that parts have no gaps.
+func (w *world) checkWhole() {
+	w.t.Helper()
+	p := w.partition()
+	next := p.LogStartOffset()
+	for _, f := range w.read() {
+		if f.offset != next {
+			w.t.Fatalf("offset %d follows %d", f.offset, next-1)
+		}
+		next++
+	}
+	for offset := p.LogStartOffset(); offset < next; {
+		l, _ := w.state.Locate(place, offset)
+		if l.Records != uint64(l.NextOffset-l.BaseOffset) {
+			w.t.Fatalf("part [%d, %d) of %d records", l.BaseOffset, l.NextOffset, l.Records)
+		}
+		offset = l.NextOffset
+	}
+	if end := min(p.EarliestLocalOffset(), p.NextOffset()); next != end {
+		w.t.Fatalf("records up to %d of %d", next, end)
+	}
+}
+
+func TestSmallPartsAreMerged(t *testing.T) {
+	w := newWorld(t, "cleanup.policy", "delete")
+	w.merging = &metapb.Merging{Parts: 10, ManyParts: 10}
+	x := w.begin("x")
+	for i := range 30 {
+		r := row(fmt.Sprint("key ", i), fmt.Sprint("value ", i), int64(i))
+		if i%3 == 0 {
+			r.value = nil // means nothing here
+		}
+		if i%7 == 0 {
+			r.producer = x
+		}
+		w.produce([]recordbatch.Codec{recordbatch.None, recordbatch.Zstd, recordbatch.Snappy}[i%3], i%5 == 1, r)
+		if i%14 == 0 {
+			w.end("x", x, i%4 == 0)
+		}
+		w.ship()
+		w.sweep()
+	}
+	w.end("x", x, true)
+	w.ship()
+	w.sweep()
+	before := w.partition().StoredParts()
+	if !w.compact(Config{}, -1) {
+		t.Fatal("nothing is merged")
+	}
+	if after := w.partition().StoredParts(); before < 12 || after != 1 {
+		t.Fatalf("%d parts became %d", before, after)
+	}
+	w.checkWhole()
+	l, ok := w.state.Locate(place, 0)
+	if !ok || l.MaxTimestampOffset < 0 {
+		t.Fatalf("the record with the highest time is not known: %+v", l)
+	}
+	if batches := w.batches(l); batches > 25 { // of 33; a marker or transactional batch stays alone
+		t.Fatalf("%d batches", batches)
+	}
+	w.sweep()
+	w.checkWhole() // of what was replaced nothing is needed
+	if w.compact(Config{}, -1) {
+		t.Fatal("merged again")
+	}
+}
+
+// batches counts those of a part.
+func (w *world) batches(l meta.Location) (n int) {
+	seen := map[int64]bool{}
+	for _, f := range w.readPart(l) {
+		seen[f.batch.BaseOffset] = true
+	}
+	return len(seen)
+}
+
+// TestMergingModel: whatever clients send, however often it is merged and whenever workers die, all records are there.
+func TestMergingModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := &machine{world: newWorld(t, "cleanup.policy", "delete"), producers: map[string]int64{}}
+		m.merging = &metapb.Merging{Parts: 2, ManyParts: 2}
+		m.config = Config{
+			ObjectBytes: rapid.SampledFrom([]int{300, 1000, 1 << 20}).Draw(t, "object"),
+			BatchBytes:  rapid.SampledFrom([]int{150, 1000, 1 << 20}).Draw(t, "batch"),
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"produce": m.produce, "produce2": m.produce, "transact": m.transact, "end": m.end, "ship": func(*rapid.T) { m.ship() }, "ship2": func(*rapid.T) { m.ship() },
+			"merge": m.compact, "merge2": m.compact, "wait": m.wait, "trim": m.trimmed, "sweep": func(*rapid.T) { m.sweep() }, "": func(*rapid.T) { m.checkWhole() },
+		})
+	})
+}
