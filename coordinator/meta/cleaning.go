@@ -109,7 +109,7 @@ func (s *State) nextRound(nowMillis int64, merging *metapb.Merging) *round {
 	if p, next := s.dirtiest(nowMillis); p != nil {
 		return &round{partition: TopicPartition{p.topic.ID, p.index}, to: next, done: p.parts[0].base}
 	}
-	if p, from, to := s.mostScattered(nowMillis, merging); p != nil {
+	if p, from, to := s.toMerge(nowMillis, merging); p != nil {
 		return &round{partition: TopicPartition{p.topic.ID, p.index}, to: to, done: from, merges: true}
 	}
 	return nil

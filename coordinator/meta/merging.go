@@ -34,24 +34,39 @@ func (t *Topic) mergedMillis() int64 {
 	return t.Config.RetentionMillis / mergedShare
 }
 
-// mostScattered finds the partition with the longest row of parts to merge, and the offsets of that; nil where there is none.
-func (s *State) mostScattered(nowMillis int64, m *metapb.Merging) (worst *Partition, from, to int64) {
+// toMerge finds a partition with a row of parts to merge, and the offsets of that; nil where there is none. It looks at them in their order from one on
+// that the next job's number gives: where many have something to merge it looks at few, and none is left for ever.
+func (s *State) toMerge(nowMillis int64, m *metapb.Merging) (p *Partition, from, to int64) {
 	if m == nil || m.Parts < 2 {
 		return nil, 0, 0
 	}
-	most := 0
+	count := 0
 	for _, t := range s.topicOrder {
-		if t.Config.Compact {
-			continue
-		}
-		for _, p := range t.partitions {
-			if first, last := s.scattered(p, nowMillis, m); last-first > most {
-				worst, most, from, to = p, last-first, p.parts[first].base, p.parts[last-1].next
+		count += len(t.partitions)
+	}
+	if count == 0 {
+		return nil, 0, 0
+	}
+	begin := int(scramble(uint64(s.nextJob)) % uint64(count))
+	for _, skip := range []int{begin, 0} {
+		for _, t := range s.topicOrder {
+			if skip >= len(t.partitions) || t.Config.Compact {
+				skip = max(0, skip-len(t.partitions))
+				continue
 			}
+			for _, p := range t.partitions[skip:] {
+				if first, last := s.scattered(p, nowMillis, m); first < last {
+					return p, p.parts[first].base, p.parts[last-1].next
+				}
+			}
+			skip = 0
 		}
 	}
-	return worst, from, to
+	return nil, 0, 0
 }
+
+// scramble spreads numbers that follow each other.
+func scramble(n uint64) uint64 { return n * 0x9e3779b97f4a7c15 >> 32 }
 
 // scattered finds the first parts [first, last) of a partition that are to be merged: small, without gaps between them, old enough, and together at
 // least twice the largest, so that a byte is stored anew no more often than its part can double. The objects they came from, which may tell
