@@ -71,6 +71,17 @@ func Read(ctx context.Context, src Source) (*Found, error) {
 	return r.found, nil
 }
 
+// ReadLive is Read of a cluster that may be working: it prunes what is being read, and what was damaged then is read again.
+func ReadLive(ctx context.Context, src Source) (*Found, error) {
+	const attempts = 3
+	for i := 1; ; i++ {
+		found, err := Read(ctx, src)
+		if err != nil || len(found.Damaged) == 0 || i == attempts {
+			return found, err
+		}
+	}
+}
+
 // reader goes through the objects.
 type reader struct {
 	Source

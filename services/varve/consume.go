@@ -42,9 +42,11 @@ func newConsume() *cobra.Command {
 	command.Flags().StringVar(&flags.from, "from", "end", "beginning, end, an offset, or a time such as 2026-11-01T00:00:00Z; in a group only where nothing is committed")
 	command.Flags().Int64VarP(&flags.count, "count", "n", 0, "stop after this many records (0: go on)")
 	command.Flags().BoolVarP(&flags.exit, "exit", "e", false, "stop at the end that each partition had at the start")
-	command.Flags().StringVar(&flags.format, "format", "%v\\n", "%t topic, %p partition, %o offset, %T timestamp, %k key, %v value, %h headers")
+	command.Flags().StringVar(&flags.format, "format", "%v\\n", formatHelp)
 	return command
 }
+
+const formatHelp = "%t topic, %p partition, %o offset, %T timestamp, %k key, %v value, %h headers"
 
 // consumed is a record as JSON. Key and value that are not UTF-8 stand in base64 fields.
 type consumed struct {
@@ -83,7 +85,7 @@ func runConsume(command *cobra.Command, flags *consumeFlags, topic string) error
 		}
 	}
 	out := bufio.NewWriterSize(command.OutOrStdout(), 64<<10)
-	err = poll(command.Context(), client, flags, ends, recordWriter(out, flags))
+	err = poll(command.Context(), client, flags, ends, recordWriter(out, flags.json, flags.format))
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
@@ -191,14 +193,14 @@ func parseFrom(text string) (kgo.Offset, error) {
 }
 
 // recordWriter returns what prints one record; called with nil it hands on what is buffered.
-func recordWriter(out *bufio.Writer, flags *consumeFlags) func(*kgo.Record) error {
+func recordWriter(out *bufio.Writer, asJSON bool, format string) func(*kgo.Record) error {
 	encoder := json.NewEncoder(out)
-	format := strings.NewReplacer(`\n`, "\n", `\t`, "\t").Replace(flags.format)
+	format = strings.NewReplacer(`\n`, "\n", `\t`, "\t").Replace(format)
 	return func(record *kgo.Record) error {
 		switch {
 		case record == nil:
 			return out.Flush()
-		case flags.json:
+		case asJSON:
 			return encoder.Encode(recordAsJSON(record))
 		default:
 			return writeFormatted(out, format, record)

@@ -91,18 +91,12 @@ func (v *verifier) metadata(ctx context.Context) error {
 	return nil
 }
 
-// salvage reads the metadata. A live cluster prunes while it is read: what was damaged then is read again.
+// salvage reads the metadata.
 func (v *verifier) salvage(ctx context.Context) (*salvage.Found, error) {
-	const attempts = 3
-	for i := 1; ; i++ {
-		found, err := salvage.Read(ctx, salvage.Source{
-			Store: v.cluster.Metadata(v.Store), LogID: v.cluster.LogID, Metalog: v.cluster.Metalog,
-			Looked: func(string) { v.Progress(0) },
-		})
-		if err != nil || len(found.Damaged) == 0 || i == attempts {
-			return found, err
-		}
-	}
+	return salvage.ReadLive(ctx, salvage.Source{
+		Store: v.cluster.Metadata(v.Store), LogID: v.cluster.LogID, Metalog: v.cluster.Metalog,
+		Looked: func(string) { v.Progress(0) },
+	})
 }
 
 // settle reads the metadata again until it explains what seemed wrong, or Patience is over.
