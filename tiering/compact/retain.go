@@ -38,7 +38,7 @@ func (r *round) merge(b recordbatch.Batch) error {
 	small := b.RecordCount > 0 && len(b.Bytes) < r.assembler.target/4 && b.Attributes&alwaysAlone == 0 && !b.HasDeleteHorizon()
 	switch {
 	case !small:
-		return r.keep(b, recordbatch.CheckCRC(b.Bytes) != nil)
+		return r.keep(b, false)
 	case !r.read(b):
 		return r.keep(b, true)
 	}

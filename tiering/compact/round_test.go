@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -97,10 +98,12 @@ func TestMarkersServeTheirTime(t *testing.T) {
 // What cannot be decoded is kept as it is: nobody knows its keys.
 func TestUndecodableBatchesStay(t *testing.T) {
 	w := newWorld(t)
-	w.produce(recordbatch.Zstd, false, row("a", fmt.Sprintf("%0200d", 1), 1), row("a", "2", 1))
-	for _, c := range w.chunks {
-		c[len(c)-1] ^= 0xff
+	w.spoil = func(b []byte) {
+		b[len(b)-1] ^= 0xff
+		recordbatch.SetMaxTimestamp(b, 2) // and the checksum
 	}
+	w.produce(recordbatch.Zstd, false, row("a", fmt.Sprintf("%0200d", 1), 1), row("a", "2", 1))
+	w.spoil = nil
 	w.produce(recordbatch.Zstd, false, row("a", "3", 1))
 	w.produce(recordbatch.Zstd, false, row("a", "4", 1))
 	w.ship()
@@ -109,6 +112,51 @@ func TestUndecodableBatchesStay(t *testing.T) {
 	l, ok := w.state.LocateStored(place, 0)
 	if !ok || p.CleanedOffset() != 4 || l.Records != 3 || l.NextOffset != 4 {
 		t.Fatalf("cleaned to %d, %+v", p.CleanedOffset(), l)
+	}
+}
+
+// What is damaged is not put into another object, as if it had been so: the store may only have read it wrongly.
+func TestDamageEndsTheRound(t *testing.T) {
+	for name, damage := range map[string]func(stored []byte){
+		"record":      func(b []byte) { b[len(b)-1] ^= 1 },
+		"base offset": func(b []byte) { b[7] ^= 2 },
+	} {
+		for _, policy := range []string{"compact", "delete"} {
+			w := newWorld(t, "cleanup.policy", policy)
+			w.merging = &metapb.Merging{Parts: 2, ManyParts: 2}
+			for i := range 3 {
+				w.produce(recordbatch.None, false, row("a", fmt.Sprint(i), 1))
+				w.ship()
+				w.sweep()
+			}
+			l, _ := w.state.LocateStored(place, 1)
+			body, _, err := objstore.ReadAll(t.Context(), w.store, l.Key(), 1<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sound := slices.Clone(body)
+			damage(body[l.Position:][:l.Length])
+			overwrite := func(b []byte) {
+				if err := w.store.Delete(t.Context(), l.Key()); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := w.store.PutIfAbsent(t.Context(), l.Key(), b); err != nil {
+					t.Fatal(err)
+				}
+			}
+			overwrite(body)
+			if _, err := w.worker(Config{}).Once(t.Context()); !errors.Is(err, recordbatch.ErrCorrupt) || !strings.Contains(err.Error(), l.Key()) {
+				t.Fatalf("%s, %s: %v", policy, name, err)
+			}
+			if again, _ := w.state.LocateStored(place, 1); again != l {
+				t.Fatalf("%s, %s: %+v took the place of %+v", policy, name, again, l)
+			}
+			overwrite(sound)
+			w.now += 1_000_000 // past the back-off
+			if !w.compact(Config{}, -1) {
+				t.Fatalf("%s, %s: nothing is done once the store reads it as it was", policy, name)
+			}
+		}
 	}
 }
 

@@ -23,16 +23,21 @@ type source struct {
 	store objstore.Store
 	part  *metapb.CompactionPart
 	at    uint64 // how much of the part has been read
+	from  int64  // the offset at which its next batch may begin
 	buf   []byte // read and not yet given out
 	room  []byte
 }
 
+// isDense tells whether a part's batches stand without gaps between their offsets, as they do unless it was compacted.
+func isDense(p *metapb.CompactionPart) bool { return p.Records == uint64(p.NextOffset-p.BaseOffset) }
+
 // open begins to read a part.
 func (s *source) open(part *metapb.CompactionPart) {
-	s.part, s.at, s.buf = part, 0, s.buf[:0]
+	s.part, s.at, s.from, s.buf = part, 0, part.BaseOffset, s.buf[:0]
 }
 
-// next returns the next batch, valid until the next call; io.EOF at the end of the part.
+// next returns the next batch, valid until the next call; io.EOF at the end of the part. A batch that is not what was stored is an error: what is
+// made of the part takes its place, and nobody could tell any more.
 func (s *source) next(ctx context.Context) (recordbatch.Batch, error) {
 	if len(s.buf) == 0 && s.at == s.part.Length {
 		return recordbatch.Batch{}, io.EOF
@@ -44,14 +49,17 @@ func (s *source) next(ctx context.Context) (recordbatch.Batch, error) {
 	if err == nil {
 		err = s.need(ctx, h.SizeBytes())
 	}
-	if err == nil && (h.LastOffsetDelta < 0 || h.BaseOffset < s.part.BaseOffset || h.NextOffset() > s.part.NextOffset) {
-		err = fmt.Errorf("%w: a batch of offsets [%d, %d)", recordbatch.ErrCorrupt, h.BaseOffset, h.NextOffset())
+	if err == nil && (h.LastOffsetDelta < 0 || h.BaseOffset < s.from || h.NextOffset() > s.part.NextOffset || h.BaseOffset > s.from && isDense(s.part)) {
+		err = fmt.Errorf("%w: a batch of offsets [%d, %d) behind %d", recordbatch.ErrCorrupt, h.BaseOffset, h.NextOffset(), s.from-1)
+	}
+	if err == nil {
+		err = recordbatch.CheckCRC(s.buf[:h.SizeBytes()])
 	}
 	if err != nil {
 		return recordbatch.Batch{}, fmt.Errorf("read %s before %d of its part at %d: %w", s.part.ObjectKey, s.at, s.part.Position, err)
 	}
 	b := s.buf[:h.SizeBytes():h.SizeBytes()]
-	s.buf = s.buf[h.SizeBytes():]
+	s.buf, s.from = s.buf[h.SizeBytes():], h.NextOffset()
 	return recordbatch.Batch{Header: h, Bytes: b}, nil
 }
 

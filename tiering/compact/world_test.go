@@ -59,7 +59,8 @@ type world struct {
 	begun   []int64 // begun[i] is when a round first went over offset i
 
 	merging   *metapb.Merging
-	reports   int // until the worker dies, where not negative
+	spoil     func(batch []byte) // what is produced, nil for none
+	reports   int                // until the worker dies, where not negative
 	die       context.CancelFunc
 	loseNext  bool // the answer to the next report is lost
 	completed int
@@ -144,6 +145,12 @@ func (w *world) produce(codec recordbatch.Codec, logAppendTime bool, records ...
 		for i := range records {
 			records[i].millis = w.now
 		}
+		if h, err = recordbatch.ParseHeader(data); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	if w.spoil != nil {
+		w.spoil(data)
 		if h, err = recordbatch.ParseHeader(data); err != nil {
 			w.t.Fatal(err)
 		}
@@ -318,14 +325,21 @@ func (w *world) FinishJob(_ context.Context, r *metapb.JobFinishRequest) (*metap
 func (w *world) Compacted(Stats, time.Duration) {}
 func (w *world) CompactionFailed()              {}
 
-// compact carries out a round, if one is due; the worker dies before its report number reports, unless that is negative.
-func (w *world) compact(config Config, reports int) bool {
+// worker is a new one.
+func (w *world) worker(config Config) *Worker {
 	w.t.Helper()
 	config.Poll = time.Millisecond
 	worker, err := New(config, w, w.store, w, slog.New(slog.DiscardHandler))
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	return worker
+}
+
+// compact carries out a round, if one is due; the worker dies before its report number reports, unless that is negative.
+func (w *world) compact(config Config, reports int) bool {
+	w.t.Helper()
+	worker := w.worker(config)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	w.reports, w.die = reports, cancel
