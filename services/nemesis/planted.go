@@ -44,7 +44,7 @@ func planted(ctx context.Context, args []string) error {
 			return fmt.Errorf("plant %q: %w", f.Name, err)
 		}
 		err = find(ctx, f, binary, filepath.Join(*dir, fmt.Sprint(i)), *duration, *attempts, *coordinators)
-		if errors.Is(err, errSkipped) {
+		if errors.Is(err, errSkipped) || ctx.Err() != nil {
 			return err
 		}
 		missed = append(missed, err, os.Remove(binary))
@@ -61,9 +61,15 @@ func find(ctx context.Context, f patched.Fault, binary, dir string, duration tim
 		faults = "none"
 	}
 	for attempt := 1; attempt <= attempts; attempt++ {
+		if err := os.RemoveAll(filepath.Join(dir, findingsFile)); err != nil { // of the attempt before
+			return err
+		}
 		args := []string{"-varve", binary, "-clocks", "-dir", dir, "-faults", faults, "-metalog", f.Metalog, "-duration", (duration * time.Duration(attempt)).String(), "-coordinators", fmt.Sprint(coordinators)}
 		run := exec.CommandContext(ctx, "/proc/self/exe", args...)
 		output, err := run.CombinedOutput()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		var exit *exec.ExitError
 		if errors.As(err, &exit) && exit.ExitCode() == exitSkipped {
 			return fmt.Errorf("%w: %s", errSkipped, output)
