@@ -3,6 +3,7 @@ package compact
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/varvelog/varve/coordinator/meta"
@@ -92,6 +93,28 @@ func TestSmallPartsAreMerged(t *testing.T) {
 	if w.compact(Config{}, -1) {
 		t.Fatal("merged again")
 	}
+}
+
+// What is merged is chosen by its size as it is stored: a bound that is small beside what batches inflate to keeps nothing apart.
+func TestCompressibleParts(t *testing.T) {
+	w := newWorld(t, "cleanup.policy", "delete", "retention.bytes", fmt.Sprint(8*40_000))
+	w.merging = &metapb.Merging{Parts: 10, ManyParts: 10}
+	for i := range 12 {
+		w.produce(recordbatch.Zstd, false, row("key", strings.Repeat("x", 200_000), int64(i)))
+		w.ship()
+		w.sweep()
+	}
+	rounds := 0
+	for w.compact(Config{}, -1) {
+		if rounds++; rounds > 3 {
+			t.Fatal("the same is merged again and again")
+		}
+		w.sweep()
+	}
+	if rounds == 0 || w.partition().StoredParts() > 2 {
+		t.Fatalf("%d parts after %d rounds", w.partition().StoredParts(), rounds)
+	}
+	w.checkWhole()
 }
 
 // batches counts those of a part.

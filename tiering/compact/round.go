@@ -57,6 +57,9 @@ type group struct {
 	changed  bool
 }
 
+// errNothingMerged: the round counts as failed, lest the same be leased again at once, and for ever.
+var errNothingMerged = errors.New("nothing could be merged")
+
 // run carries the round out.
 func (r *round) run(ctx context.Context) error {
 	r.done, r.reported = r.job.Parts[0].BaseOffset, time.Now()
@@ -77,6 +80,9 @@ func (r *round) run(ctx context.Context) error {
 	}
 	if err := r.endGroup(ctx); err != nil {
 		return err
+	}
+	if r.job.Merges && r.stats.Objects == 0 {
+		return errNothingMerged
 	}
 	if r.horizon != 0 {
 		r.horizon = max(r.horizon, r.job.NowMillis+1) // what could not be dropped in this round can be in the next
@@ -139,8 +145,10 @@ func (r *round) read(b recordbatch.Batch) bool {
 
 // rewrite adds a part to the group, without what is superseded.
 func (r *round) rewrite(ctx context.Context, part *metapb.CompactionPart) error {
-	large := int(part.Length) >= r.objectBytes()/2
-	if g := &r.group; g.open && (large || r.assembler.sizeBytes()+int(part.Length) > r.objectBytes() || part.NextOffset-g.from > maxSpan) {
+	large := !r.job.Merges && int(part.Length) >= r.objectBytes()/2
+	// What is merged was chosen to fit, as it is stored: the assembler counts what it gathers before that is compressed.
+	full := func() bool { return !r.job.Merges && r.assembler.sizeBytes()+int(part.Length) > r.objectBytes() }
+	if g := &r.group; g.open && (large || full() || part.NextOffset-g.from > maxSpan) {
 		if err := r.endGroup(ctx); err != nil {
 			return err
 		}
