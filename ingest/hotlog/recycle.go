@@ -43,15 +43,32 @@ func (l *Log) isRecyclable(s *segment) (bool, error) {
 	if l.cfg.Preallocate == PreallocateNone || size < pageBytes { // an abandoned one counts as 0: its disk has failed where it is
 		return false, nil
 	}
-	space, err := l.fs.DiskFree(l.dir)
-	if err != nil {
-		return false, l.dropRecycled(false) // no reason not to remove the segment
-	}
-	share, kept := int64(min(space.FreeBytes, math.MaxInt64))/recycledShare, l.recycler.sizeBytes()
-	if kept > share {
-		return false, l.dropRecycled(false)
+	kept := l.recycler.sizeBytes()
+	share, err := l.recycledBound()
+	if err != nil || kept > share {
+		return false, l.dropRecycled(false) // not to know the space is no reason to keep the segment
 	}
 	return kept+size <= share, nil
+}
+
+// recycledBound is how much may be kept beside what else the disk has free.
+func (l *Log) recycledBound() (int64, error) {
+	space, err := l.fs.DiskFree(l.dir)
+	return int64(min(space.FreeBytes, math.MaxInt64)) / recycledShare, err
+}
+
+// Relieve deletes the files that are kept to be overwritten where the disk has become too full for them, as whoever shares it may have
+// made it. It costs nothing where none is kept.
+func (l *Log) Relieve() error {
+	kept := l.recycler.sizeBytes()
+	if kept == 0 {
+		return nil
+	}
+	share, err := l.recycledBound()
+	if err != nil || kept <= share {
+		return err
+	}
+	return l.dropRecycled(false)
 }
 
 // sizeBytes is what the files take that are kept.
@@ -95,8 +112,8 @@ func (l *Log) keep(file recycled) error {
 	if r.closed {
 		return l.discard(file)
 	}
-	at, _ := slices.BinarySearchFunc(r.files, file, func(a, b recycled) int { return cmp.Compare(a.sizeBytes, b.sizeBytes) })
-	r.files = slices.Insert(r.files, at, file)
+	r.files = append(r.files, file)
+	slices.SortFunc(r.files, func(a, b recycled) int { return cmp.Compare(a.sizeBytes, b.sizeBytes) })
 	if len(r.files) <= maxRecycled {
 		return nil
 	}

@@ -244,6 +244,30 @@ func TestFilesAreNotKeptOnAFullDisk(t *testing.T) {
 	mustClose(t, l)
 }
 
+// Somebody else fills the disk, and nothing is removed.
+func TestKeptFilesAreGivenBack(t *testing.T) {
+	mem := vfs.NewMem()
+	l, _ := mustOpen(t, mem, recyclingConfig)
+	mustAppend(t, l, full("a"))
+	mustAppend(t, l, full("b"))
+	if err := l.Remove(1); err != nil {
+		t.Fatal(err)
+	}
+	kept := func() int { return strings.Count(mem.String(), temporarySuffix) }
+	if err := l.Relieve(); err != nil || kept() != 1 {
+		t.Fatalf("%d files kept, %v", kept(), err)
+	}
+	space, err := mem.DiskFree(crashDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mem.SetLimit(int64(space.TotalBytes-space.FreeBytes) + 10<<10)
+	if err := l.Relieve(); err != nil || kept() != 0 {
+		t.Fatalf("%d files kept on a full disk, %v", kept(), err)
+	}
+	mustClose(t, l)
+}
+
 // A removal that fails has removed the segment, or has not.
 func TestFailedRemoval(t *testing.T) {
 	for _, op := range []vfs.Op{vfs.OpRename, vfs.OpSyncDir} {

@@ -54,6 +54,9 @@ func (f filling) signal() {
 func (n *Node) watchPressure(ctx context.Context, p *process.Process, r *replica.Replica) {
 	disk := diskSpace(filepath.Join(p.Config.DataDir, "hotlog")) // which may be a disk of its own
 	look := func() (fill float64) {
+		if err := n.hotLog.Relieve(); err != nil {
+			p.Log.Warn("cannot give back what the hot log keeps of its disk", "error", err)
+		}
 		hotLog := hotLogFill(n.hotLog.SizeBytes(), int64(p.Config.HotLogBytes), disk)
 		runs := 0
 		r.View(func(s *meta.State) { runs = s.UnshippedRuns() })
