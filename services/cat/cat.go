@@ -165,11 +165,15 @@ func (r *reader) extent(ctx context.Context, p *meta.Partition, l meta.Location,
 			return nil
 		}
 		if l.Tier == meta.TierChunk { // offsets were given after it was stored
-			if next, err = recordbatch.AssignOffsets(b, next, p.LeaderEpoch()); err != nil {
+			if _, err := recordbatch.AssignOffsets(b, next, p.LeaderEpoch()); err != nil {
 				return fmt.Errorf("read %s at %d: %w", l.Key(), at, err)
 			}
 		}
 		h, err := recordbatch.ParseHeader(b)
+		if err == nil && (h.BaseOffset < next || h.NextOffset() > l.NextOffset) { // of which no checksum tells
+			err = fmt.Errorf("%w: a batch of offsets [%d, %d) behind %d", recordbatch.ErrCorrupt, h.BaseOffset, h.NextOffset(), next-1)
+		}
+		next = h.NextOffset()
 		if err == nil && h.NextOffset() > from && h.BaseOffset < to && !h.IsControl() && !r.isAborted(&h) {
 			if err = recordbatch.CheckCRC(b); err == nil {
 				err = r.records(p.Index(), b, from, to)

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/varvelog/varve/infra/objstore/open"
 	"github.com/varvelog/varve/ingest/recordbatch"
 	"github.com/varvelog/varve/services/cat"
 	"github.com/varvelog/varve/services/config"
@@ -34,11 +33,8 @@ func newCat() *cobra.Command {
 			if read.FromOffset, read.FromMillis, err = parseBeginning(from); err != nil {
 				return err
 			}
-			if err := loadBucket(c, command); err != nil {
+			if read.Store, err = openBucket(c, command); err != nil {
 				return err
-			}
-			if read.Store, err = open.URL(command.Context(), c.Bucket); err != nil {
-				return fmt.Errorf("open --bucket: %w", err)
 			}
 			defer func() { err = errors.Join(err, read.Store.Close()) }()
 			out := bufio.NewWriterSize(command.OutOrStdout(), 64<<10)

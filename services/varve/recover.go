@@ -14,7 +14,6 @@ import (
 	"github.com/varvelog/varve/coordinator/identity"
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/coordinator/replica"
-	"github.com/varvelog/varve/infra/objstore/open"
 	"github.com/varvelog/varve/infra/rpc"
 	"github.com/varvelog/varve/infra/telemetry"
 	"github.com/varvelog/varve/services/config"
@@ -36,13 +35,10 @@ func newRecover() *cobra.Command {
 		Example: "varve recover --bucket 's3://bucket/prefix?region=eu-central-1' --dry-run\nvarve recover --data-dir ./varve-data --hotlog ./varve-data",
 		Args:    cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) (err error) {
-			if err := loadBucket(c, command); err != nil {
-				return err
-			}
 			ctx := command.Context()
-			store, err := open.URL(ctx, c.Bucket)
+			store, err := openBucket(c, command)
 			if err != nil {
-				return fmt.Errorf("open --bucket: %w", err)
+				return err
 			}
 			defer func() { err = errors.Join(err, store.Close()) }()
 			for i, dir := range hotLogs {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/varvelog/varve/infra/objstore"
 	"github.com/varvelog/varve/infra/objstore/open"
 	"github.com/varvelog/varve/services/config"
 	"github.com/varvelog/varve/services/process"
@@ -32,15 +34,12 @@ func newVerify() *cobra.Command {
 			"there. With --hotlog also a node's hot log. It reads only, and may run beside a cluster that works. The exit code is 1 where anything is wrong.",
 		Example: "varve verify --bucket 's3://bucket/prefix?region=eu-central-1'\nvarve verify --data-dir ./varve-data --hotlog ./varve-data/hotlog",
 		Args:    cobra.NoArgs,
-		RunE: func(command *cobra.Command, _ []string) error {
-			if err := loadBucket(c, command); err != nil {
+		RunE: func(command *cobra.Command, _ []string) (err error) {
+			store, err := openBucket(c, command)
+			if err != nil {
 				return err
 			}
-			store, err := open.URL(command.Context(), c.Bucket)
-			if err != nil {
-				return fmt.Errorf("open --bucket: %w", err)
-			}
-			defer store.Close()
+			defer func() { err = errors.Join(err, store.Close()) }()
 			for i, dir := range hotLogs {
 				hotLogs[i] = hotLogDir(dir)
 			}
@@ -93,6 +92,18 @@ func loadBucket(c *config.Config, command *cobra.Command) error {
 		return open.Validate(c.Bucket)
 	}
 	return c.Validate(config.RoleServe)
+}
+
+// openBucket opens the bucket that the settings name. The caller closes it.
+func openBucket(c *config.Config, command *cobra.Command) (objstore.Store, error) {
+	if err := loadBucket(c, command); err != nil {
+		return nil, err
+	}
+	store, err := open.URL(command.Context(), c.Bucket)
+	if err != nil {
+		return nil, fmt.Errorf("open --bucket: %w", err)
+	}
+	return store, nil
 }
 
 // hotLogDir is the hot log in dir, which is its own directory or a data directory.
