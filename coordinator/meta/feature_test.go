@@ -2,6 +2,7 @@ package meta
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -96,7 +97,7 @@ func TestACommandAboveTheLogsLevelChangesNothing(t *testing.T) {
 	twin.lead(1)
 	c := laterCommand(t)
 	c.Id = []byte("later")
-	if v := l.entry(c); v.Code != Malformed || !strings.Contains(v.Message, "at feature level 1") {
+	if v := l.entry(c); v.Code != Malformed || !strings.Contains(v.Message, fmt.Sprintf("at feature level %d", baseLevel)) {
 		t.Errorf("verdict %s %q", v.Code, v.Message)
 	}
 	twin.do(&metapb.Noop{})

@@ -35,9 +35,9 @@ func (t *Topic) mergedMillis() int64 {
 }
 
 // toMerge finds a partition with a row of parts to merge, and the offsets of that; nil where there is none. It looks at them in their order from one on
-// that the next job's number gives: where many have something to merge it looks at few, and none is left for ever.
+// that the next job's number gives: where many have something to merge it looks at few, and none is left for ever. Below mergingLevel there is none.
 func (s *State) toMerge(nowMillis int64, m *metapb.Merging) (p *Partition, from, to int64) {
-	if m == nil || m.Parts < 2 {
+	if m == nil || m.Parts < 2 || s.leader.featureLevel < mergingLevel {
 		return nil, 0, 0
 	}
 	count := 0

@@ -9,6 +9,8 @@ import (
 	"github.com/varvelog/varve/coordinator/metapb"
 )
 
+func (m *machine) raiseLevel(*rapid.T) { m.log.do(&metapb.RaiseFeatureLevel{Level: FeatureLevel}) }
+
 func (m *machine) leaseCompaction(t *rapid.T) {
 	merging := rapid.SampledFrom([]*metapb.Merging{nil, {Parts: 2}, {Parts: 3, Bytes: 30, ManyParts: 5, AgeMillis: 1000}}).Draw(t, "merging")
 	wanted := m.log.s.Compactable(m.log.now, merging)
@@ -20,7 +22,7 @@ func (m *machine) leaseCompaction(t *rapid.T) {
 		return
 	}
 	r, ok := m.log.s.Round(v.JobID)
-	if !ok || len(r.Parts) == 0 || r.Merges && len(r.Parts) < int(merging.GetParts()) || r.Merges == r.Topic.Config.Compact {
+	if !ok || len(r.Parts) == 0 || r.Merges && len(r.Parts) < int(merging.GetParts()) || r.Merges == r.Topic.Config.Compact || r.Merges && m.log.s.FeatureLevel() < mergingLevel {
 		t.Fatalf("round of %d parts, merges %v", len(r.Parts), r.Merges)
 	}
 	for i, p := range r.Parts {

@@ -531,7 +531,7 @@ func runMachine(t *rapid.T, check bool) *machine {
 		"initTransactional": m.initTransactional, "add": m.add, "end": m.end, "end2": m.end,
 		"createTopic": m.createTopic, "deleteTopic": m.deleteTopic, "register": m.register, "chunk": m.chunk, "chunk2": m.chunk, "chunk3": m.chunk,
 		"roll": m.roll, "lease": m.lease, "finish": m.finish, "trim": m.trim, "tick": m.tick,
-		"leaseCompaction": m.leaseCompaction, "compactRange": m.compactRange,
+		"leaseCompaction": m.leaseCompaction, "compactRange": m.compactRange, "raiseLevel": m.raiseLevel,
 	}
 	if check {
 		actions[""] = m.check

@@ -104,6 +104,8 @@ func (p *player) line(line string) string {
 	case "lead":
 		p.epoch = uint64(number(args[0]))
 		return describe(p.do(&metapb.LeaderStart{Epoch: p.epoch}))
+	case "level": // level LEVEL: what everybody knows
+		return describe(p.do(&metapb.RaiseFeatureLevel{Level: uint32(number(args[0]))}))
 	case "register": // register DISK [SEGMENT...]
 		var segments []uint64
 		for _, a := range args[1:] {

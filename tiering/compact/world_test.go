@@ -73,7 +73,7 @@ func newWorld(t failer, configs ...string) *world {
 	w := &world{
 		t: t, state: meta.New([16]byte{'w'}), store: mem.New("compact"), now: 1_000_000, chunks: map[meta.ChunkID][]byte{}, open: map[int64][]int64{}, reports: -1,
 	}
-	w.do(&metapb.LeaderStart{Epoch: 1, InternalAddress: "leader:1"})
+	w.do(&metapb.LeaderStart{Epoch: 1, InternalAddress: "leader:1", FeatureLevel: meta.FeatureLevel})
 	w.do(&metapb.RegisterNode{DiskId: make([]byte, 16), Incarnation: []byte("i"), KafkaHost: "h", KafkaPort: 1})
 	policy := "compact"
 	if len(configs) > 1 && configs[0] == "cleanup.policy" {
