@@ -39,7 +39,7 @@ var Faults = []Fault{
 				New:  "	default:\n		return 0, \"\"",
 			},
 		},
-		Faults: "disk,isolate,terminate",
+		Faults: "disk,store dies,store hangs",
 		Wants:  []history.Anomaly{history.LostWrite, history.UnseenWrite, history.InconsistentOffset},
 	},
 	{
