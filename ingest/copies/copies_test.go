@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"net"
 	"sync"
 	"testing"
@@ -78,7 +79,7 @@ func (p *peerNode) set(gate func(), refuse error) {
 }
 
 // AcceptCopy implements Acceptor.
-func (p *peerNode) AcceptCopy(_ context.Context, header Header, body []byte) (*metapb.ChunkCopy, error) {
+func (p *peerNode) AcceptCopy(_ context.Context, header Header, body []byte, _ uint32) (*metapb.ChunkCopy, error) {
 	p.mu.Lock()
 	gate := p.mu.gate
 	p.mu.Unlock()
@@ -143,7 +144,7 @@ func chunkBody(seq uint64) []byte { return fmt.Appendf(nil, "chunk %d of many", 
 
 func (s *sending) send(seqs ...uint64) {
 	for _, seq := range seqs {
-		s.Send(Chunk{Header: Header{Node: 1, Epoch: 2, Lane: 2, Seq: seq}, Body: chunkBody(seq), Done: func(made *metapb.ChunkCopy, err error) {
+		s.Send(Chunk{Header: Header{Node: 1, Epoch: 2, Lane: 2, Seq: seq}, Body: chunkBody(seq), CRC: crc32.Checksum(chunkBody(seq), castagnoli), Done: func(made *metapb.ChunkCopy, err error) {
 			s.outcomes <- outcome{seq, made, err}
 		}})
 	}

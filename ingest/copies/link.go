@@ -2,7 +2,6 @@ package copies
 
 import (
 	"fmt"
-	"hash/crc32"
 	"io"
 	"net"
 	"slices"
@@ -25,7 +24,7 @@ func (s *Sender) write(conn net.Conn, stopped <-chan struct{}) error {
 				return nil
 			}
 		}
-		frame := chunkFrame{Header: p.Header, id: p.id, length: uint32(len(p.Body)), bodyCRC: crc32.Checksum(p.Body, castagnoli)}
+		frame := chunkFrame{Header: p.Header, id: p.id, length: uint32(len(p.Body)), bodyCRC: p.CRC}
 		frame.encode(&head)
 		buffers := net.Buffers{head[:], p.Body}
 		if _, err := buffers.WriteTo(conn); err != nil {

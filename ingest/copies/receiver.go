@@ -16,8 +16,8 @@ import (
 
 // Acceptor makes copies durable; the lanes are one.
 type Acceptor interface {
-	// AcceptCopy returns where the copy is durable. body is valid until it returns.
-	AcceptCopy(ctx context.Context, header Header, body []byte) (*metapb.ChunkCopy, error)
+	// AcceptCopy returns where the copy is durable. body is valid until it returns; crc is its CRC-32C.
+	AcceptCopy(ctx context.Context, header Header, body []byte, crc uint32) (*metapb.ChunkCopy, error)
 }
 
 // ReceiverConfig says how a Receiver works. The zero value is the default.
@@ -121,7 +121,7 @@ func (r *Receiver) release(body *[]byte) {
 
 // accept makes one chunk durable and answers. The sender of one that is refused goes elsewhere with all it has.
 func (s *receiving) accept(f chunkFrame, body *[]byte) {
-	made, err := s.acceptor.AcceptCopy(s.ctx, f.Header, *body)
+	made, err := s.acceptor.AcceptCopy(s.ctx, f.Header, *body, f.bodyCRC)
 	s.release(body)
 	if err != nil {
 		made = nil

@@ -58,8 +58,9 @@ func orDefault[T comparable](field *T, value T) {
 // Chunk is a chunk to be copied.
 type Chunk struct {
 	Header
-	// Body must not change before Done.
+	// Body must not change before Done. CRC is the CRC-32C of its bytes.
 	Body []byte
+	CRC  uint32
 	// Done is called once, by the Sender's goroutines: it must be quick. err is ErrNoPeer or ErrClosed where there is no copy.
 	Done func(made *metapb.ChunkCopy, err error)
 }

@@ -38,22 +38,47 @@ func (w *writer) usable() error {
 	return nil
 }
 
-// Append makes chunks durable, in their order, with one write and one fdatasync, and appends their places to places. Each chunk is
-// given as the buffers that make it up; they are neither copied nor retained, and must not change until return. A group
+// Chunk is what is appended: the buffers that make it up, and the CRC-32C of their bytes. The log writes the checksum down and does not compute it: who
+// has checked the bytes knows it, and what happens to them between there and the disk is found when they are read. Where it
+// is wrong from the beginning, the chunk is lost with the next start.
+type Chunk struct {
+	Buffers [][]byte
+	CRC     uint32
+}
+
+// NewChunk is a chunk of bytes that nobody has a checksum of.
+func NewChunk(buffers ...[]byte) Chunk {
+	c := Chunk{Buffers: buffers}
+	for _, buf := range buffers {
+		c.CRC = crc32.Update(c.CRC, castagnoli, buf)
+	}
+	return c
+}
+
+func (c *Chunk) sizeBytes() int64 {
+	size := int64(0)
+	for _, buf := range c.Buffers {
+		size += int64(len(buf))
+	}
+	return size
+}
+
+// Append makes chunks durable, in their order, with one write and one fdatasync, and appends their places to places. The chunks'
+// buffers are neither copied nor retained, and must not change until return. A group
 // that does not fit into what is left of the segment continues in the next; each part is durable by itself.
 //
 // On an error the places that were appended are of chunks that are durable; the chunks after them have failed, and may or may
 // not be found by a later Open. Errors: *ChunkTooLargeError (nothing was written), ErrNoSpace (try again later), ErrPoisoned
 // (the caller takes a new epoch and calls Abandon), ErrClosed. There is no context: a write that has begun cannot be
 // called off.
-func (l *Log) Append(places []Place, chunks ...[][]byte) ([]Place, error) {
+func (l *Log) Append(places []Place, chunks ...Chunk) ([]Place, error) {
 	l.writer.Lock()
 	defer l.writer.Unlock()
 	if err := l.writer.usable(); err != nil {
 		return places, err
 	}
-	for _, chunk := range chunks {
-		if size := chunkBytes(chunk); size > l.MaxChunkBytes() {
+	for i := range chunks {
+		if size := chunks[i].sizeBytes(); size > l.MaxChunkBytes() {
 			return places, &ChunkTooLargeError{SizeBytes: size, MaxBytes: l.MaxChunkBytes()}
 		}
 	}
@@ -70,16 +95,8 @@ func (l *Log) Append(places []Place, chunks ...[][]byte) ([]Place, error) {
 	return places, nil
 }
 
-func chunkBytes(chunk [][]byte) int64 {
-	size := int64(0)
-	for _, buf := range chunk {
-		size += int64(len(buf))
-	}
-	return size
-}
-
 // makeRoom returns how many of the chunks, at least one, go into the active segment, rolling first if none does.
-func (l *Log) makeRoom(chunks [][][]byte) (int, error) {
+func (l *Log) makeRoom(chunks []Chunk) (int, error) {
 	if active := l.writer.active; active != nil {
 		if count := l.fitting(active, chunks); count > 0 {
 			return count, nil
@@ -95,13 +112,13 @@ func (l *Log) makeRoom(chunks [][][]byte) (int, error) {
 }
 
 // fitting counts the chunks that the segment can take, leaving room for its footer.
-func (l *Log) fitting(s *segment, chunks [][][]byte) int {
+func (l *Log) fitting(s *segment, chunks []Chunk) int {
 	room := l.cfg.SegmentBytes - sealFrameBytes - int64(s.end.Load())
 	if !s.begun {
 		room -= beginFrameBytes
 	}
-	for i, chunk := range chunks {
-		if room -= frameBytes(chunkBytes(chunk)); room < 0 {
+	for i := range chunks {
+		if room -= frameBytes(chunks[i].sizeBytes()); room < 0 {
 			return i
 		}
 	}
@@ -109,7 +126,7 @@ func (l *Log) fitting(s *segment, chunks [][][]byte) int {
 }
 
 // appendGroup writes chunks, which fit, behind the durable end of the active segment and makes them durable.
-func (l *Log) appendGroup(places []Place, chunks [][][]byte) ([]Place, error) {
+func (l *Log) appendGroup(places []Place, chunks []Chunk) ([]Place, error) {
 	active := l.writer.active
 	firstPlace := len(places)
 	position, payloadBytes := l.writer.encode(active, chunks, &places)
@@ -134,7 +151,7 @@ func (l *Log) appendGroup(places []Place, chunks [][][]byte) ([]Place, error) {
 //	header, payload buffers..., padding, header, payload buffers..., padding, ...
 //
 // with the begin frame in front where the segment has none yet. It returns where the group ends.
-func (w *writer) encode(s *segment, chunks [][][]byte, places *[]Place) (position uint32, payloadBytes int64) {
+func (w *writer) encode(s *segment, chunks []Chunk, places *[]Place) (position uint32, payloadBytes int64) {
 	w.buffers = w.buffers[:0]
 	headers := len(chunks)*frameHeaderBytes + beginFrameBytes
 	if cap(w.headers) < headers {
@@ -153,17 +170,13 @@ func (w *writer) encode(s *segment, chunks [][][]byte, places *[]Place) (positio
 		w.buffers = append(w.buffers, frame)
 		position += beginFrameBytes
 	}
-	for _, chunk := range chunks {
+	for i := range chunks {
 		header := scratch[:frameHeaderBytes]
 		scratch = scratch[frameHeaderBytes:]
 		w.buffers = append(w.buffers, header)
-		size, crc := int64(0), uint32(0)
-		for _, buf := range chunk {
-			crc = crc32.Update(crc, castagnoli, buf)
-			size += int64(len(buf))
-			w.buffers = append(w.buffers, buf)
-		}
-		w.frame(s, header, KindChunk, position, durableEnd, uint32(size), crc)
+		size := chunks[i].sizeBytes()
+		w.buffers = append(w.buffers, chunks[i].Buffers...)
+		w.frame(s, header, KindChunk, position, durableEnd, uint32(size), chunks[i].CRC)
 		if padding := frameBytes(size) - frameHeaderBytes - size; padding > 0 {
 			w.buffers = append(w.buffers, zeroes[:padding])
 		}

@@ -17,14 +17,14 @@ func TestAppendAllocatesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	chunk := [][]byte{make([]byte, 100), make([]byte, 3000)}
-	group := [][][]byte{chunk, chunk, chunk}
+	chunk := NewChunk(make([]byte, 100), make([]byte, 3000))
+	group := []Chunk{chunk, chunk, chunk}
 	places := make([]Place, 0, len(group))
 	allocs := testing.AllocsPerRun(100, func() {
 		if places, err = l.Append(places[:0], group...); err != nil {
 			t.Fatal(err)
 		}
-		if err := l.ReadAt(places[0].Segment, places[0].Position, chunk[0]); err != nil {
+		if err := l.ReadAt(places[0].Segment, places[0].Position, chunk.Buffers[0]); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -55,7 +55,7 @@ func benchmarkAppend(b *testing.B, name string, cfg Config, size int) {
 			b.Fatal(err)
 		}
 		whole := make([]byte, size)
-		chunk := [][]byte{whole[:size/2], whole[size/2:]}
+		chunk := NewChunk(whole[:size/2], whole[size/2:])
 		position := int64(0)
 		var places [1]Place
 		var logTimes, bareTimes []time.Duration
@@ -154,10 +154,11 @@ func fillAndAbandon(b *testing.B, dir string, cfg Config, logBytes int64) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	chunk := [][]byte{make([]byte, 1<<20)}
-	for i := range chunk[0] {
-		chunk[0][i] = byte(i * 7)
+	body := make([]byte, 1<<20)
+	for i := range body {
+		body[i] = byte(i * 7)
 	}
+	chunk := NewChunk(body)
 	for l.SizeBytes() < logBytes-2<<20 {
 		if _, err := l.Append(nil, chunk); err != nil {
 			b.Fatal(err)

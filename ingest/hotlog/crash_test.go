@@ -31,7 +31,7 @@ func newLedger() *ledger {
 }
 
 // chunk makes the next chunk: its number, and bytes that follow from it.
-func (ld *ledger) chunk(rng *rand.Rand, maxBytes int) [][]byte {
+func (ld *ledger) chunk(rng *rand.Rand, maxBytes int) Chunk {
 	n := len(ld.sent)
 	b := fmt.Appendf(nil, "chunk %06d ", n)
 	for range rng.IntN(maxBytes) {
@@ -39,10 +39,10 @@ func (ld *ledger) chunk(rng *rand.Rand, maxBytes int) [][]byte {
 	}
 	ld.sent = append(ld.sent, b)
 	cut := rng.IntN(len(b) + 1)
-	return [][]byte{b[:cut], b[cut:]}
+	return NewChunk(b[:cut], b[cut:])
 }
 
-func (ld *ledger) append(l *Log, chunks ...[][]byte) error {
+func (ld *ledger) append(l *Log, chunks ...Chunk) error {
 	first := len(ld.sent) - len(chunks)
 	places, err := l.Append(nil, chunks...)
 	for i, place := range places {
@@ -125,7 +125,7 @@ func (ld *ledger) script(fsys *vfs.Faulty, mem *vfs.Mem, cfg Config, rng *rand.R
 			return err
 		}
 		for step := range 12 {
-			group := make([][][]byte, 1+rng.IntN(3))
+			group := make([]Chunk, 1+rng.IntN(3))
 			for i := range group {
 				group[i] = ld.chunk(rng, int(cfg.SegmentBytes/9))
 			}

@@ -25,9 +25,9 @@ func mustOpen(t *testing.T, fsys vfs.FS, cfg Config) (*Log, *Recovery) {
 
 func mustAppend(t *testing.T, l *Log, payloads ...string) []Place {
 	t.Helper()
-	chunks := make([][][]byte, len(payloads))
+	chunks := make([]Chunk, len(payloads))
 	for i, payload := range payloads {
-		chunks[i] = [][]byte{[]byte(payload)}
+		chunks[i] = NewChunk([]byte(payload))
 	}
 	places, err := l.Append(nil, chunks...)
 	if err != nil {
@@ -78,11 +78,11 @@ func poisonAndAbandon(t *testing.T, op vfs.Op, closed bool) {
 	l, _ := mustOpen(t, fsys, smallConfig)
 	mustAppend(t, l, "one")
 	fsys.SetDecide(vfs.FailNth(1, failing(op), syscall.EIO))
-	if _, err := l.Append(nil, [][]byte{[]byte("two")}); !errors.Is(err, ErrPoisoned) || !errors.Is(err, syscall.EIO) {
+	if _, err := l.Append(nil, NewChunk([]byte("two"))); !errors.Is(err, ErrPoisoned) || !errors.Is(err, syscall.EIO) {
 		t.Fatalf("append whose %s fails: %v", op, err)
 	}
 	syncs := fsys.Calls(vfs.OpSyncData) + fsys.Calls(vfs.OpSync)
-	if _, err := l.Append(nil, [][]byte{[]byte("three")}); !errors.Is(err, ErrPoisoned) {
+	if _, err := l.Append(nil, NewChunk([]byte("three"))); !errors.Is(err, ErrPoisoned) {
 		t.Fatalf("append to a poisoned log: %v", err)
 	}
 	if err := l.Roll(); !errors.Is(err, ErrPoisoned) {
@@ -134,7 +134,7 @@ func TestPoisonOnSealAndFailedAbandon(t *testing.T) {
 	if err := l.Abandon(); !errors.Is(err, ErrNoSpace) {
 		t.Fatalf("abandon on a full disk: %v", err)
 	}
-	if _, err := l.Append(nil, [][]byte{[]byte("no")}); !errors.Is(err, ErrPoisoned) {
+	if _, err := l.Append(nil, NewChunk([]byte("no"))); !errors.Is(err, ErrPoisoned) {
 		t.Fatalf("append: %v", err)
 	}
 	if err := l.Abandon(); err != nil {
@@ -161,7 +161,7 @@ func TestAbandonedSegmentWithoutChunksStaysAway(t *testing.T) {
 		l.prepareSpare()
 		l.spare.preparing.Wait()
 		fsys.SetDecide(vfs.FailNth(1, failing(vfs.OpSyncData), syscall.EIO))
-		if _, err := l.Append(nil, [][]byte{[]byte("failed")}); !errors.Is(err, ErrPoisoned) {
+		if _, err := l.Append(nil, NewChunk([]byte("failed"))); !errors.Is(err, ErrPoisoned) {
 			t.Fatal(err)
 		}
 		if err := l.Abandon(); err != nil {
@@ -189,7 +189,7 @@ func TestAbandonTwiceWithPowerCut(t *testing.T) {
 					t.Fatal(err)
 				}
 				fsys.SetDecide(vfs.FailNth(1, failing(vfs.OpSyncData), syscall.EIO))
-				if _, err := l.Append(nil, [][]byte{[]byte("failed")}); !errors.Is(err, ErrPoisoned) {
+				if _, err := l.Append(nil, NewChunk([]byte("failed"))); !errors.Is(err, ErrPoisoned) {
 					t.Fatal(err)
 				}
 				fsys.SetDecide(nil)
@@ -226,7 +226,7 @@ func TestRecoveredChunksOutliveLostWriteback(t *testing.T) {
 	l, _ := mustOpen(t, fsys, smallConfig)
 	place := mustAppend(t, l, "one")[0]
 	fsys.SetDecide(vfs.FailNth(1, failing(vfs.OpSyncData), syscall.EIO))
-	if _, err := l.Append(nil, [][]byte{[]byte("two")}); !errors.Is(err, ErrPoisoned) {
+	if _, err := l.Append(nil, NewChunk([]byte("two"))); !errors.Is(err, ErrPoisoned) {
 		t.Fatal(err)
 	}
 	if err := mem.LoseWriteback(path.Join(crashDir, segmentName(place.Segment))); err != nil {
@@ -292,7 +292,7 @@ func TestRemainderOfRefusedWriteIsNotFound(t *testing.T) {
 			l, _ := mustOpen(t, fsys, smallConfig)
 			mustAppend(t, l, "one")
 			fsys.SetDecide(func(vfs.Call) *vfs.Fault { return &vfs.Fault{Err: syscall.ENOSPC, ShortBytes: short} })
-			if _, err := l.Append(nil, [][]byte{[]byte("aaa")}, [][]byte{[]byte("bbb")}); !errors.Is(err, ErrNoSpace) || errors.Is(err, ErrPoisoned) {
+			if _, err := l.Append(nil, NewChunk([]byte("aaa")), NewChunk([]byte("bbb"))); !errors.Is(err, ErrNoSpace) || errors.Is(err, ErrPoisoned) {
 				t.Fatal(err)
 			}
 			fsys.SetDecide(nil)
@@ -409,7 +409,7 @@ func TestCorruptLastGroupBeforeAnotherSegmentIsRefused(t *testing.T) {
 	l, _ := mustOpen(t, fsys, smallConfig)
 	place := mustAppend(t, l, "one")[0]
 	fsys.SetDecide(vfs.FailNth(1, failing(vfs.OpWrite), syscall.EIO))
-	if _, err := l.Append(nil, [][]byte{[]byte("two")}); !errors.Is(err, ErrPoisoned) {
+	if _, err := l.Append(nil, NewChunk([]byte("two"))); !errors.Is(err, ErrPoisoned) {
 		t.Fatal(err)
 	}
 	if err := l.Abandon(); err != nil {
@@ -550,7 +550,7 @@ func TestPayloadThatLooksLikeFrames(t *testing.T) {
 		position := uint32(segmentHeaderBytes + beginFrameBytes + frameHeaderBytes + at)
 		frameHeader{durableEnd: 4000, sequence: 1000, kind: KindChunk}.encode(fake[at:], 0, position)
 	}
-	place, err := l.Append(nil, [][]byte{fake})
+	place, err := l.Append(nil, NewChunk(fake))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ func fuzzSeed(f *testing.F, seal bool) []byte {
 		f.Fatal(err)
 	}
 	for _, payload := range []string{"one", "two and a half", ""} {
-		if _, err := l.Append(nil, [][]byte{[]byte(payload)}, [][]byte{[]byte("next")}); err != nil {
+		if _, err := l.Append(nil, NewChunk([]byte(payload)), NewChunk([]byte("next"))); err != nil {
 			f.Fatal(err)
 		}
 	}

@@ -142,7 +142,7 @@ func TestChunkSizes(t *testing.T) {
 	mem := vfs.NewMem()
 	l, _ := mustOpen(t, mem, smallConfig)
 	var tooLarge *ChunkTooLargeError
-	if _, err := l.Append(nil, [][]byte{[]byte("ok")}, [][]byte{make([]byte, l.MaxChunkBytes()), {1}}); !errors.As(err, &tooLarge) {
+	if _, err := l.Append(nil, NewChunk([]byte("ok")), NewChunk(make([]byte, l.MaxChunkBytes()), []byte{1})); !errors.As(err, &tooLarge) {
 		t.Fatalf("too large: %v", err)
 	}
 	if tooLarge.SizeBytes != l.MaxChunkBytes()+1 || tooLarge.MaxBytes != l.MaxChunkBytes() || l.Stats().Chunks != 0 {
@@ -150,7 +150,7 @@ func TestChunkSizes(t *testing.T) {
 	}
 	for size := l.MaxChunkBytes() - 20; size <= l.MaxChunkBytes(); size++ {
 		chunk := bytes.Repeat([]byte{byte(size)}, int(size))
-		places, err := l.Append(nil, [][]byte{}, [][]byte{chunk[:5], nil, chunk[5:]}, [][]byte{{}})
+		places, err := l.Append(nil, NewChunk(), NewChunk(chunk[:5], nil, chunk[5:]), NewChunk([]byte{}))
 		if err != nil || len(places) != 3 {
 			t.Fatalf("chunk of %d bytes: %v", size, err)
 		}
@@ -283,7 +283,7 @@ func TestConcurrentReaders(t *testing.T) {
 		})
 	}
 	for i := range 300 {
-		appended, err := l.Append(nil, [][]byte{bytes.Repeat([]byte{byte(i)}, 900)})
+		appended, err := l.Append(nil, NewChunk(bytes.Repeat([]byte{byte(i)}, 900)))
 		if err != nil {
 			t.Fatal(err)
 		}

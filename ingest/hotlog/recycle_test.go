@@ -63,7 +63,7 @@ func TestRemovedFilesAreOverwritten(t *testing.T) {
 			}
 			var places []Place
 			for _, payload := range want {
-				if places, err = l.Append(places, [][]byte{payload}); err != nil {
+				if places, err = l.Append(places, NewChunk(payload)); err != nil {
 					t.Fatal(err)
 				}
 			}

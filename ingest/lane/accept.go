@@ -19,7 +19,7 @@ var (
 
 // AcceptCopy makes a copy of another node's chunk durable in the node's hot log (copies.Acceptor). The place is good in this epoch: state
 // takes no other.
-func (s *Set) AcceptCopy(_ context.Context, chunk copies.Header, body []byte) (*metapb.ChunkCopy, error) {
+func (s *Set) AcceptCopy(_ context.Context, chunk copies.Header, body []byte, crc uint32) (*metapb.ChunkCopy, error) {
 	current := s.current.Load()
 	switch {
 	case current == nil || current.isOver():
@@ -32,7 +32,7 @@ func (s *Set) AcceptCopy(_ context.Context, chunk copies.Header, body []byte) (*
 		return nil, errFull // as it refuses its own producers; the source turns to another node
 	}
 	a := newHotAppend()
-	a.chunk, a.copyOf = [][]byte{body}, &chunk
+	a.chunk, a.copyOf = hotlog.Chunk{Buffers: [][]byte{body}, CRC: crc}, &chunk
 	place, err := current.hot.append(&a)
 	if err != nil {
 		if !errors.Is(err, hotlog.ErrNoSpace) && current.hot.fresh.Load() && !isTooLarge(err) {

@@ -1,10 +1,14 @@
 package lane
 
 import (
+	"hash/crc32"
 	"time"
 
 	"github.com/varvelog/varve/ingest/chunk"
+	"github.com/varvelog/varve/ingest/recordbatch"
 )
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // builder lays out one lane's chunks, one after the other, in memory that is reused.
 type builder struct {
@@ -60,4 +64,13 @@ func (b *builder) seal(registration Registration, f *flight) chunk.Sealed {
 	})
 	f.place(sealed)
 	return sealed
+}
+
+// checksum is the CRC-32C of a whole chunk, from those of its batches, which have been checked.
+func checksum(sealed chunk.Sealed) uint32 {
+	crc := crc32.Checksum(sealed.Head, castagnoli)
+	for _, batch := range sealed.Body {
+		crc = recordbatch.ExtendCRC(crc, batch)
+	}
+	return crc
 }

@@ -20,7 +20,7 @@ var ErrClosed = errors.New("lanes closed")
 type HotLog interface {
 	// Append makes chunks durable with one write and one fdatasync. hotlog.ErrPoisoned, hotlog.ErrNoSpace and
 	// *hotlog.ChunkTooLargeError are told apart.
-	Append(places []hotlog.Place, chunks ...[][]byte) ([]hotlog.Place, error)
+	Append(places []hotlog.Place, chunks ...hotlog.Chunk) ([]hotlog.Place, error)
 	// MaxChunkBytes is the largest chunk that fits into a segment.
 	MaxChunkBytes() int64
 	// Roll ends the active segment if it has chunks; the next chunk begins another.

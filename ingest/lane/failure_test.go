@@ -169,7 +169,7 @@ type lingeringLog struct {
 	linger time.Duration
 }
 
-func (l lingeringLog) Append(places []hotlog.Place, chunks ...[][]byte) ([]hotlog.Place, error) {
+func (l lingeringLog) Append(places []hotlog.Place, chunks ...hotlog.Chunk) ([]hotlog.Place, error) {
 	places, err := l.Log.Append(places, chunks...)
 	time.Sleep(l.linger)
 	return places, err

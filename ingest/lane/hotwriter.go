@@ -23,13 +23,13 @@ type hotWriter struct {
 
 	// Of whoever is busy.
 	group  []*hotAppend
-	chunks [][][]byte
+	chunks []hotlog.Chunk
 	places []hotlog.Place
 }
 
 // hotAppend is one chunk to be appended, and what became of it. It can be used again when append has returned.
 type hotAppend struct {
-	chunk [][]byte
+	chunk hotlog.Chunk
 	// copyOf is the chunk that this is a copy of; nil where it is the node's own.
 	copyOf *copies.Header
 	// between, if not nil, is called in the place of an append.
@@ -45,7 +45,7 @@ func newHotAppend() hotAppend { return hotAppend{turn: make(chan bool, 1)} }
 // append makes a chunk durable and counts it in the segments before anything else is appended. Errors are the log's.
 func (w *hotWriter) append(a *hotAppend) (hotlog.Place, error) {
 	var size int64
-	for _, buf := range a.chunk {
+	for _, buf := range a.chunk.Buffers {
 		size += int64(len(buf))
 	}
 	if limit := w.session.set.log.MaxChunkBytes(); size > limit {

@@ -94,8 +94,8 @@ func (l *localLane) flush() bool {
 
 // write makes a chunk durable.
 func (l *localLane) write(sealed chunk.Sealed) (hotlog.Place, error) {
-	l.append.chunk = append(append(l.append.chunk[:0], sealed.Head), sealed.Body...)
-	defer clear(l.append.chunk)
+	l.append.chunk = hotlog.Chunk{Buffers: append(append(l.append.chunk.Buffers[:0], sealed.Head), sealed.Body...), CRC: checksum(sealed)}
+	defer clear(l.append.chunk.Buffers)
 	return l.hot.append(&l.append)
 }
 

@@ -72,11 +72,12 @@ func (l *replicatedLane) flush() bool {
 	for _, data := range sealed.Body {
 		*m.body = append(*m.body, data...)
 	}
+	crc := checksum(sealed)
 	l.sender.Send(copies.Chunk{
 		Header: copies.Header{Node: l.registration.Node, Epoch: l.registration.Epoch, Lane: uint32(Replicated), Seq: f.seq},
-		Body:   *m.body, Done: m.copied,
+		Body:   *m.body, CRC: crc, Done: m.copied,
 	})
-	l.append.chunk = append(l.append.chunk[:0], *m.body)
+	l.append.chunk = hotlog.Chunk{Buffers: append(l.append.chunk.Buffers[:0], *m.body), CRC: crc}
 	place, err := l.hot.append(&l.append)
 	if err != nil {
 		m.drop()

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+
+	"github.com/varvelog/varve/infra/crc32c"
 )
 
 // Layout of the header, part of the format. All integers are big-endian.
@@ -177,6 +179,19 @@ func CheckCRC(batch []byte) error {
 		return fmt.Errorf("%w: CRC-32C is %08x, the header says %08x", ErrCorrupt, got, want)
 	}
 	return nil
+}
+
+// extendAbove is the size of batch in bytes from which on ExtendCRC does not look at the records: what takes longer than crc32c.Combine.
+const extendAbove = 16 << 10
+
+// ExtendCRC returns the CRC-32C of some bytes and one whole batch behind them from that of the bytes. The batch's own checksum must have been checked,
+// or have been computed here: that of a large batch is made use of, so that bytes which change afterwards do not get a checksum that suits them.
+func ExtendCRC(crc uint32, batch []byte) uint32 {
+	if len(batch) < extendAbove {
+		return crc32.Update(crc, castagnoli, batch)
+	}
+	crc = crc32.Update(crc, castagnoli, batch[:posAttributes])
+	return crc32c.Combine(crc, binary.BigEndian.Uint32(batch[posCRC:]), len(batch)-posAttributes)
 }
 
 // SetBaseOffset patches the first offset of a batch in place. The CRC does not cover it.

@@ -3,6 +3,7 @@ package recordbatch
 import (
 	"bytes"
 	"errors"
+	"hash/crc32"
 	"math"
 	"testing"
 )
@@ -20,6 +21,26 @@ func TestPatchingOffsetsKeepsCRC(t *testing.T) {
 	}
 	if h.BaseOffset != 1<<40 || h.LeaderEpoch != 12 || h.NextOffset() != 1<<40+10 {
 		t.Fatalf("header %+v", h)
+	}
+}
+
+// TestExtendCRC: of small batches and of those whose own checksum is made use of, also after what no checksum covers has been patched.
+func TestExtendCRC(t *testing.T) {
+	for _, valueBytes := range []int{1, extendAbove - 200, extendAbove, 300_000} {
+		batch := build(t, BuilderOptions{}, 7, sample(7, 3, valueBytes)...)
+		SetBaseOffset(batch, 1<<40)
+		SetLeaderEpoch(batch, 12)
+		head := []byte("what is in front")
+		crc := crc32.Checksum(head, castagnoli)
+		if got, want := ExtendCRC(crc, batch), crc32.Update(crc, castagnoli, batch); got != want {
+			t.Errorf("%d bytes: %08x, want %08x", len(batch), got, want)
+		}
+	}
+	// Bytes that changed behind the checksum's back do not get one that suits them.
+	batch := build(t, BuilderOptions{}, 7, sample(7, 3, extendAbove)...)
+	batch[len(batch)/2] ^= 1
+	if ExtendCRC(0, batch) == crc32.Checksum(batch, castagnoli) {
+		t.Error("a damaged batch has a checksum that suits it")
 	}
 }
 

@@ -73,7 +73,7 @@ func (d *drained) append(of sender) (hotlog.Place, *metapb.CommitChunk) {
 	b.Add(chunk.Batch{Topic: topicT, ProducerID: -1, MaxTimestamp: -1, Records: 1, Data: make([]byte, 100)})
 	d.seqs[of]++
 	sealed := b.Seal(chunk.Header{NodeID: int32(of.node), NodeEpoch: of.epoch, Lane: of.lane, Seq: d.seqs[of]})
-	places, err := d.Registrar.HotLog.Append(nil, append([][]byte{sealed.Head}, sealed.Body...))
+	places, err := d.Registrar.HotLog.Append(nil, hotlog.NewChunk(append([][]byte{sealed.Head}, sealed.Body...)...))
 	if err != nil {
 		d.Fatal(err)
 	}

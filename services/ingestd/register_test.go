@@ -93,7 +93,7 @@ func (l *loyalLeader) Submit(_ context.Context, commands []*metapb.Command) (uin
 func TestARegistrationLeavesNoSegmentBehind(t *testing.T) {
 	r := newRegistrar(t)
 	r.Replica.SetSubmitter(&loyalLeader{replica: r.Replica})
-	if _, err := r.HotLog.Append(nil, [][]byte{[]byte("a chunk that is never committed")}); err != nil {
+	if _, err := r.HotLog.Append(nil, hotlog.NewChunk([]byte("a chunk that is never committed"))); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := r.Renew(t.Context()); err != nil {
@@ -116,7 +116,7 @@ func TestANodeThatWasDroppedEnds(t *testing.T) {
 	r.Replica.SetSubmitter(leader)
 	var told []error
 	r.Dropped = func(err error) { told = append(told, err) }
-	if _, err := r.HotLog.Append(nil, [][]byte{[]byte("a chunk that is never committed")}); err != nil {
+	if _, err := r.HotLog.Append(nil, hotlog.NewChunk([]byte("a chunk that is never committed"))); err != nil {
 		t.Fatal(err)
 	}
 	first, err := r.Renew(t.Context())
@@ -155,7 +155,7 @@ func TestNothingIsSaidOfALogThatIsClosed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := log.Append(nil, [][]byte{[]byte("a chunk")}); err != nil {
+	if _, err := log.Append(nil, hotlog.NewChunk([]byte("a chunk"))); err != nil {
 		t.Fatal(err)
 	}
 	if err := log.Close(); err != nil {
