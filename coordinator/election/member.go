@@ -226,8 +226,12 @@ func (m *Member) yield(_ context.Context, request *metapb.PeerYieldRequest) (*me
 
 // Yield asks one peer after the other to take over from this process, which led epoch and has stopped, until one says that it will.
 func (m *Member) Yield(ctx context.Context, epoch uint64) error {
+	successors := m.successors()
+	if len(successors) == 0 {
+		return errors.New("nobody stands by to take over")
+	}
 	var failed []error
-	for _, p := range m.successors() {
+	for _, p := range successors {
 		bounded, cancel := context.WithTimeout(ctx, m.cfg.Timing.Timeout)
 		err := m.cfg.Caller.Call(bounded, p.Address, methodYield, &metapb.PeerYieldRequest{Epoch: epoch}, &metapb.PeerYieldResponse{})
 		cancel()

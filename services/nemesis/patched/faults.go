@@ -26,6 +26,15 @@ var Faults = []Fault{
 		Wants: []history.Anomaly{history.LostWrite},
 	},
 	{
+		Name: "merging loses batches",
+		Changes: []Change{{
+			File: "tiering/compact/retain.go",
+			Old:  "	small := b.RecordCount > 0 &&",
+			New:  "	if b.BaseOffset%5 == 3 && !b.IsControl() {\n		return nil\n	}\n	small := b.RecordCount > 0 &&",
+		}},
+		Wants: []history.Anomaly{history.LostWrite},
+	},
+	{
 		Name: "what was not committed is acknowledged",
 		Changes: []Change{
 			{
