@@ -7,6 +7,7 @@ import (
 
 	"github.com/varvelog/varve/coordinator/identity"
 	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metalog"
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/infra/objstore"
@@ -50,6 +51,16 @@ type Found struct {
 
 func (f *Found) damage(key string, err error) {
 	f.Damaged = append(f.Damaged, Damage{Key: key, Err: err})
+}
+
+// Newer is an error where something was written by a newer program, so that what this one makes of the rest is not what the cluster was.
+func (f *Found) Newer() error {
+	for _, d := range f.Damaged {
+		if errors.Is(d.Err, meta.ErrFormat) || errors.Is(d.Err, meta.ErrFeatureLevel) || errors.Is(d.Err, metalog.ErrFormat) {
+			return fmt.Errorf("%s is of a newer version than this program reads: %w", d.Key, d.Err)
+		}
+	}
+	return nil
 }
 
 // Read looks at everything there is. An error means that the store failed, and the result says nothing.

@@ -39,8 +39,8 @@ func (w *writer) usable() error {
 }
 
 // Chunk is what is appended: the buffers that make it up, and the CRC-32C of their bytes. The log writes the checksum down and does not compute it: who
-// has checked the bytes knows it, and what happens to them between there and the disk is found when they are read. Where it
-// is wrong from the beginning, the chunk is lost with the next start.
+// has checked the bytes knows it, and what happens to them between there and the disk is found when they are read. A wrong one
+// is damage like any other: the next Open cuts the last group, and refuses a log with such a group further up.
 type Chunk struct {
 	Buffers [][]byte
 	CRC     uint32

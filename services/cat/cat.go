@@ -88,6 +88,9 @@ func load(ctx context.Context, store objstore.Store) (*meta.State, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read metadata in %s: %w", store, err)
 	}
+	if err := found.Newer(); err != nil {
+		return nil, err
+	}
 	if found.State == nil {
 		return nil, fmt.Errorf("no metadata in %s: varve recover rebuilds it from segments", store)
 	}

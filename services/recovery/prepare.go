@@ -13,7 +13,6 @@ import (
 
 	"github.com/varvelog/varve/coordinator/identity"
 	"github.com/varvelog/varve/coordinator/meta"
-	"github.com/varvelog/varve/coordinator/metalog"
 	"github.com/varvelog/varve/coordinator/salvage"
 	"github.com/varvelog/varve/infra/objstore"
 	"github.com/varvelog/varve/infra/vfs"
@@ -144,7 +143,7 @@ func (p *Plan) findLog(ctx context.Context) (*salvage.Found, error) {
 	if err := p.refuseWhereAlive(ctx, cluster, found); err != nil {
 		return nil, err
 	}
-	if err := refuseNewer(found); err != nil {
+	if err := found.Newer(); err != nil {
 		return nil, err
 	}
 	p.former = base.LogID
@@ -163,16 +162,6 @@ func (p *Plan) describe(clusterID, metalog string, former [16]byte) {
 	p.next.Metalog = metalog
 	p.Report.ClusterID, p.Report.Metalog = clusterID, metalog
 	p.Report.FormerLog, p.Report.NewLog = hex.EncodeToString(former[:]), hex.EncodeToString(p.next.LogID[:])
-}
-
-// refuseNewer refuses metadata that a newer program has written: what this one would make of the rest is not what the cluster was.
-func refuseNewer(found *salvage.Found) error {
-	for _, d := range found.Damaged {
-		if errors.Is(d.Err, meta.ErrFormat) || errors.Is(d.Err, meta.ErrFeatureLevel) || errors.Is(d.Err, metalog.ErrFormat) {
-			return fmt.Errorf("%s is of a newer version than this program reads: %w", d.Key, d.Err)
-		}
-	}
-	return nil
 }
 
 // refuseWhereAlive asks the coordinator that led last whether it still does.
@@ -206,6 +195,9 @@ func (p *Plan) findLogWithoutIdentity(ctx context.Context) (*salvage.Found, erro
 		for _, kind := range []string{identity.MetalogJetStream, identity.MetalogBucket} {
 			found, err := salvage.Read(ctx, salvage.Source{Store: prefixed(p.cfg.Store, prefix), Metalog: kind, Looked: func(string) { p.cfg.Progress(0) }})
 			if err != nil {
+				return nil, err
+			}
+			if err := found.Newer(); err != nil {
 				return nil, err
 			}
 			if best == nil || better(found, best) {

@@ -431,7 +431,11 @@ func TestAnEmptyBucketIsNoCluster(t *testing.T) {
 }
 
 func TestNewerVersionsAreRefusedByName(t *testing.T) {
-	for _, prefix := range []string{"segment/", "meta/archive/", "meta/snapshot/0"} {
+	for _, test := range []struct {
+		prefix   string
+		identity bool // the cluster's is there
+	}{{"segment/", false}, {"meta/archive/", true}, {"meta/archive/", false}, {"meta/snapshot/0", true}, {"meta/snapshot/0", false}} {
+		prefix := test.prefix
 		w := newWorld(t, 11)
 		for range 60 {
 			w.step()
@@ -441,6 +445,11 @@ func TestNewerVersionsAreRefusedByName(t *testing.T) {
 		w.archive()
 		if prefix == "segment/" {
 			loseMetadata(t, w.store)
+		}
+		if !test.identity {
+			if err := w.store.Delete(t.Context(), identity.Key); err != nil {
+				t.Fatal(err)
+			}
 		}
 		var key string
 		for info, err := range w.store.List(t.Context(), prefix, "") {
@@ -472,7 +481,7 @@ func TestNewerVersionsAreRefusedByName(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := tryRecover(t, w.store); err == nil || !strings.Contains(err.Error(), key) || !strings.Contains(err.Error(), "version") {
-			t.Errorf("%s of version 9: %v", key, err)
+			t.Errorf("%s of version 9, identity %v: %v", key, test.identity, err)
 		}
 	}
 }
