@@ -66,34 +66,86 @@ type PartEvent struct {
 	Commit        bool // of a marker
 }
 
+// PartEpoch says that the batches of a stored part have a leader epoch from an offset on.
+type PartEpoch struct {
+	Epoch  int32
+	Offset int64
+}
+
+// StoredPart is a part of a stored segment object.
+type StoredPart struct {
+	Object        SegmentID
+	SizeBytes     uint64 // of the object
+	CreatedMillis int64
+	Part          *metapb.Part
+	Events        []PartEvent
+	Epochs        []PartEpoch // ascending
+}
+
 // Adoption says what has become of a part or chunk.
 type Adoption struct {
-	// Taken: it is part of the log now. New counts the offsets that the state did not know.
-	Taken bool
-	New   int64
+	// Taken: it is part of the log now. New counts the offsets that the state did not know, Regained those that were lost.
+	Taken         bool
+	New, Regained int64
 	// Skipped counts the offsets before it that nothing is known of.
 	Skipped int64
 	// Reason says why it was not taken; empty where all of it was there already.
 	Reason string
 }
 
-// AdoptPart takes a part of a stored object into the index, where it continues what is there or takes the place of unshipped runs with
-// the same offsets. events are those of its batches. It is to be called in order of base offset for each partition.
-func (r *Recovery) AdoptPart(id SegmentID, sizeBytes uint64, createdMillis int64, c *metapb.Part, events []PartEvent) Adoption {
+// Fits says why a stored part cannot take its place in the log as it is known by now; empty where it can, or need not. It continues what is there, or
+// takes the place of parts, unshipped runs and lost offsets which together are exactly the same offsets: what jobs that the state does not
+// know of have made of them.
+func (r *Recovery) Fits(c *metapb.Part) (reason string) {
+	p := r.a.Partition(TopicPartition{TopicID(c.TopicId), c.Partition})
+	if p == nil {
+		return "its topic is not known"
+	}
+	_, reason = r.placeOf(p, c)
+	return reason
+}
+
+// placeOf finds what a part takes the place of, as far as that is known.
+func (r *Recovery) placeOf(p *Partition, c *metapb.Part) (t tiles, reason string) {
+	known := min(c.NextOffset, p.next)
+	if r.isFresh(p) || c.BaseOffset >= known || known <= p.logStart || p.holds(c) {
+		return tiles{}, ""
+	}
+	t, ok := r.tiled(p, c.BaseOffset, known)
+	if !ok {
+		return tiles{}, fmt.Sprintf("what is known of [%d, %d) does not begin and end there", c.BaseOffset, known)
+	}
+	return t, ""
+}
+
+// isFresh says whether nothing at all is known of a partition's records.
+func (r *Recovery) isFresh(p *Partition) bool {
+	return p.next == 0 && len(p.parts)+len(p.runs)+len(p.markers)+len(p.gaps) == 0 && len(r.lost[p]) == 0
+}
+
+// holds says whether a part that is there has all of another's offsets: it is that one, or was made of it.
+func (p *Partition) holds(c *metapb.Part) bool {
+	at := firstPart(p.parts, c.BaseOffset)
+	return at < len(p.parts) && p.parts[at].base <= c.BaseOffset && p.parts[at].next >= c.NextOffset
+}
+
+// AdoptPart takes a part of a stored object into the index, where it fits (Fits). It is to be called in order of base offset for each partition.
+func (r *Recovery) AdoptPart(stored StoredPart) Adoption {
+	c := stored.Part
 	s := r.a.State
 	p := s.Partition(TopicPartition{TopicID(c.TopicId), c.Partition})
 	if p == nil {
 		return Adoption{Reason: "its topic is not known"}
 	}
-	fresh := p.next == 0 && len(p.parts)+len(p.runs)+len(p.markers) == 0 && len(r.lost[p]) == 0
-	if fresh {
+	if r.isFresh(p) {
 		p.logStart, p.next = c.BaseOffset, c.BaseOffset
 	}
-	switch at := firstPart(p.parts, c.BaseOffset); {
-	case c.NextOffset <= p.logStart:
-		return Adoption{} // retention has taken it
-	case at < len(p.parts) && p.parts[at].base < c.NextOffset:
-		return Adoption{} // its records are there in another object, or it is what such a one was made of
+	if c.NextOffset <= p.logStart || p.holds(c) {
+		return Adoption{} // retention has taken it, or its records are there
+	}
+	place, reason := r.placeOf(p, c)
+	if reason != "" {
+		return Adoption{Reason: reason}
 	}
 	var a Adoption
 	if c.BaseOffset > p.next {
@@ -102,29 +154,25 @@ func (r *Recovery) AdoptPart(id SegmentID, sizeBytes uint64, createdMillis int64
 		p.next = c.BaseOffset
 		r.abortOpen(p)
 	}
-	known := min(c.NextOffset, p.next)
-	if c.BaseOffset < known {
-		from, to, ok := r.tiled(p, c.BaseOffset, known)
-		if !ok {
-			return Adoption{Reason: fmt.Sprintf("what is known of [%d, %d) does not begin and end there", c.BaseOffset, known)}
-		}
-		covered := slices.Clone(p.runs[from:to])
-		p.runs = cutRuns(p.runs, from, to)
-		p.cutMarkers(c.BaseOffset, known)
-		r.cutSpans(p, c.BaseOffset, known)
-		p.runBytes -= sumLengths(covered)
-		r.a.dropLive(covered)
+	if known := min(c.NextOffset, p.next); c.BaseOffset < known {
+		a.Regained = r.clear(p, place, c.BaseOffset, known)
 	}
-	stored := s.objects[id]
-	if stored == nil {
-		stored = &object{id: id, sizeBytes: sizeBytes, createdMillis: createdMillis}
-		s.objects[id] = stored
-		s.nextJob = max(s.nextJob, id.Job+1)
+	o := s.objects[stored.Object]
+	if o == nil {
+		o = &object{id: stored.Object, sizeBytes: stored.SizeBytes, createdMillis: stored.CreatedMillis}
+		s.objects[stored.Object] = o
+		s.nextJob = max(s.nextJob, stored.Object.Job+1)
 	}
 	a.New = max(0, c.NextOffset-p.next)
 	next := p.next
-	r.insertPart(p, stored, c)
-	for _, e := range events {
+	r.insertPart(p, o, c)
+	for _, e := range stored.Epochs {
+		if e.Epoch > p.leaderEpoch && e.Offset >= next {
+			p.leaderEpoch = e.Epoch
+			p.epochs = append(p.epochs, epochStart{e.Epoch, e.Offset})
+		}
+	}
+	for _, e := range stored.Events {
 		if e.Offset >= next {
 			r.replay(p, e)
 		}
@@ -132,6 +180,66 @@ func (r *Recovery) AdoptPart(id SegmentID, sizeBytes uint64, createdMillis int64
 	p.next = max(p.next, c.NextOffset)
 	a.Taken = true
 	return a
+}
+
+// clear makes room for a part: it lets go of what is known of [base, next), and returns how many of the offsets were lost.
+func (r *Recovery) clear(p *Partition, t tiles, base, next int64) (regained int64) {
+	runs := slices.Clone(p.runs[t.firstRun:t.lastRun])
+	p.runs = cutRuns(p.runs, t.firstRun, t.lastRun)
+	p.cutMarkers(base, next)
+	p.runBytes -= sumLengths(runs)
+	r.a.dropLive(runs)
+	for _, old := range p.parts[t.firstPart:t.lastPart] {
+		p.partBytes -= old.length
+		if old.object.refs--; old.object.refs == 0 {
+			delete(r.a.objects, old.object.id) // the sweeper finds that nothing refers to it
+		}
+	}
+	p.dropGaps(base, next)
+	if t.firstPart < t.lastPart {
+		p.parts = slices.Delete(p.parts, t.firstPart, t.lastPart)
+		r.a.dropLocalRange(p, base, next) // of what may be compacted away now
+	}
+	if c := p.cleaning; c != nil {
+		c.cleanedTo = min(c.cleanedTo, base)
+	}
+	for _, s := range r.lost[p] {
+		regained += max(0, min(s.next, next)-max(s.base, base))
+	}
+	r.cutSpans(p, base, next)
+	return regained
+}
+
+// StoredRange is a range of offsets that a part has.
+type StoredRange struct {
+	BaseOffset, NextOffset int64
+	Job                    JobID // that stored it
+}
+
+// StoredRanges are the parts of a partition, in order.
+func (r *Recovery) StoredRanges(tp TopicPartition) (out []StoredRange) {
+	if p := r.a.Partition(tp); p != nil {
+		for i := range p.parts {
+			out = append(out, StoredRange{p.parts[i].base, p.parts[i].next, p.parts[i].object.id.Job})
+		}
+	}
+	return out
+}
+
+// HasStored says whether parts have all of [base, next), or what the log start and gaps leave of it.
+func (r *Recovery) HasStored(tp TopicPartition, base, next int64) bool {
+	p := r.a.Partition(tp)
+	if p == nil {
+		return false
+	}
+	at := max(base, p.logStart)
+	for i := firstPart(p.parts, at); at < next; i++ {
+		if i == len(p.parts) || p.parts[i].base > at && !p.isGap(at, min(next, p.parts[i].base)) {
+			return false
+		}
+		at = p.parts[i].next
+	}
+	return true
 }
 
 // replay does what the state would have done with a batch, had it known of it.
@@ -170,35 +278,59 @@ func (r *Recovery) replay(p *Partition, e PartEvent) {
 	}
 }
 
+// completeEnded ends a transaction of which an adopted part has a marker, when its producer goes on in a partition that was not in it: what comes is of
+// the next one.
+func (a *applier) completeEnded(t *transaction) {
+	commit, ended := a.ended[t.producerID]
+	if !ended || t.state != TransactionOngoing {
+		return
+	}
+	a.complete(t, commit)
+	delete(a.ended, t.producerID)
+}
+
 // noteProducer keeps a producer id that was given, unseen, from being given again.
 func (r *Recovery) noteProducer(id int64) {
 	r.a.nextProducerID = max(r.a.nextProducerID, id+1)
 }
 
-// tiled finds the runs [from, to) that, with the markers and lost offsets between them, tile [base, next), or what the log start has left
+// tiles are runs [firstRun, lastRun) and parts [firstPart, lastPart) of a partition.
+type tiles struct{ firstRun, lastRun, firstPart, lastPart int }
+
+// tiled finds the runs and parts that, with the markers, gaps and lost offsets between them, tile [base, next), or what the log start has left
 // of it. Lost offsets may be cut anywhere.
-func (r *Recovery) tiled(p *Partition, base, next int64) (from, to int, ok bool) {
-	from = firstRun(p.runs, max(base, p.logStart))
-	to = from
-	markers := p.markers[firstMarker(p.markers, max(base, p.logStart)):]
-	for at := max(base, p.logStart); at < next; {
+func (r *Recovery) tiled(p *Partition, base, next int64) (t tiles, ok bool) {
+	start := max(base, p.logStart)
+	t.firstRun, t.firstPart = firstRun(p.runs, start), firstPart(p.parts, start)
+	t.lastRun, t.lastPart = t.firstRun, t.firstPart
+	markers := p.markers[firstMarker(p.markers, start):]
+	begins := func(first, at int64) bool { return first == at || at == start && first < at && first >= base }
+	for at := start; at < next; {
 		switch {
 		case len(markers) > 0 && markers[0].Offset == at:
 			at, markers = at+1, markers[1:]
-		case to < len(p.runs) && (p.runs[to].base == at || to == from && p.runs[to].base < at && p.runs[to].base >= base):
-			if at = p.runs[to].next(); at > next {
-				return 0, 0, false
-			}
-			to++
+		case t.lastRun < len(p.runs) && begins(p.runs[t.lastRun].base, at):
+			at = p.runs[t.lastRun].next()
+			t.lastRun++
+		case t.lastPart < len(p.parts) && begins(p.parts[t.lastPart].base, at):
+			at = p.parts[t.lastPart].next
+			t.lastPart++
 		default:
+			if i := slices.IndexFunc(p.gaps, func(g gap) bool { return g.base <= at && at < g.next && (g.base >= base || base < p.logStart) }); i >= 0 {
+				at = p.gaps[i].next
+				break
+			}
 			i := slices.IndexFunc(r.lost[p], func(s span) bool { return s.base <= at && at < s.next })
 			if i < 0 {
-				return 0, 0, false
+				return tiles{}, false
 			}
 			at = min(r.lost[p][i].next, next)
 		}
+		if at > next {
+			return tiles{}, false
+		}
 	}
-	return from, to, true
+	return t, true
 }
 
 // cutSpans takes [base, next) out of what is lost.
@@ -231,15 +363,18 @@ func (r *Recovery) abortOpen(p *Partition) {
 	p.open = nil
 }
 
-// Rescue puts a part of an object that nothing refers to in the place of lost offsets: it was stored by a job that came to nothing, and holds
-// the same records.
-func (r *Recovery) Rescue(id SegmentID, sizeBytes uint64, createdMillis int64, c *metapb.Part) bool {
+// Rescues says whether a part that is not part of the log can take the place of lost offsets, and fits: the job that stored it came to nothing, or what it
+// was made into is gone, and it holds the same records. Where records may have been compacted away, it takes the place of no part:
+// later ones need not hide any more what it would bring back.
+func (r *Recovery) Rescues(c *metapb.Part) bool {
 	p := r.a.Partition(TopicPartition{TopicID(c.TopicId), c.Partition})
-	if p == nil || c.NextOffset > p.next {
+	if p == nil || c.NextOffset > p.next || r.Fits(c) != "" {
 		return false
 	}
-	loses := slices.ContainsFunc(r.lost[p], func(s span) bool { return s.known && s.base < c.NextOffset && c.BaseOffset < s.next })
-	return loses && r.AdoptPart(id, sizeBytes, createdMillis, c, nil).Taken
+	if at := firstPart(p.parts, c.BaseOffset); p.topic.Config.Compact && at < len(p.parts) && p.parts[at].base < c.NextOffset {
+		return false
+	}
+	return slices.ContainsFunc(r.lost[p], func(s span) bool { return s.known && s.base < c.NextOffset && c.BaseOffset < s.next })
 }
 
 // Losing says whether anything that the state knew of is lost.

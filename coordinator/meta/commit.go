@@ -53,7 +53,7 @@ func (a *applier) commitChunk(c *metapb.CommitChunk) *ChunkVerdict {
 	case c.Segment != 0:
 	case k.container == nil: // nothing in it was accepted
 		a.addLosers(n, c)
-		a.addGarbage(chunkID(n, c, c.Hedge).Key())
+		a.addChunkGarbage(chunkID(n, c, c.Hedge), a.timeMillis)
 	default:
 		a.addLosers(n, c)
 		a.seal(k.container)
@@ -69,7 +69,7 @@ func chunkID(n *Node, c *metapb.CommitChunk, hedge uint32) ChunkID {
 func (a *applier) addLosers(n *Node, c *metapb.CommitChunk) {
 	for hedge := range c.Hedges + 1 {
 		if hedge != c.Hedge {
-			a.addGarbage(chunkID(n, c, hedge).Key())
+			a.addChunkGarbage(chunkID(n, c, hedge), a.timeMillis)
 		}
 	}
 }
@@ -235,6 +235,9 @@ func (k *committer) join(p *Partition, d *chunk.Detail, offset int64) {
 		return
 	}
 	t := k.transactionOf[d.ProducerID]
+	if _, in := t.partitions[p]; !in && k.recovering {
+		k.completeEnded(t)
+	}
 	k.beginIfNone(t)
 	if first, in := t.partitions[p]; !in || first < 0 {
 		t.partitions[p] = offset

@@ -178,14 +178,15 @@ func (a *applier) replaceParts(p *Partition, r *round, c *metapb.CompactRange) b
 		return false
 	}
 	replaced := slices.Clone(p.parts[from:to])
-	maxTimestampOffset := int64(-1)
+	maxTimestampOffset, createdMillis := int64(-1), a.timeMillis
 	if r.merges {
+		createdMillis = newestObject(replaced)
 		maxTimestampOffset = offsetOfTimestamp(replaced, c.Part.MaxTimestamp)
 	} else {
 		p.dropGaps(c.FromOffset, c.ToOffset)
 		a.dropLocalRange(p, c.FromOffset, c.ToOffset)
 	}
-	stored := &object{id: compactedID(c), sizeBytes: c.Part.SizeBytes, createdMillis: a.timeMillis, refs: 1}
+	stored := &object{id: compactedID(c), sizeBytes: c.Part.SizeBytes, createdMillis: createdMillis, refs: 1}
 	a.objects[stored.id] = stored
 	p.parts = slices.Replace(p.parts, from, to, part{
 		base: c.FromOffset, next: c.ToOffset, maxTimestamp: c.Part.MaxTimestamp, maxTimestampOffset: maxTimestampOffset, minTimestamp: c.Part.MinTimestamp,

@@ -110,7 +110,7 @@ func (a *applier) dropIfDone(c *container) {
 	s.freeSlots = append(s.freeSlots, c.slot)
 	if c.isChunk() {
 		delete(s.chunks, c.chunkID())
-		a.addGarbage(c.chunkID().Key())
+		a.addChunkGarbage(c.chunkID(), c.createdMillis)
 	} else {
 		s.dropHot(c)
 	}

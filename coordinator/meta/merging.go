@@ -47,6 +47,7 @@ func (s *State) toMerge(nowMillis int64, m *metapb.Merging) (p *Partition, from,
 	if count == 0 {
 		return nil, 0, 0
 	}
+	settled := s.settledMillis()
 	begin := int(scramble(uint64(s.nextJob)) % uint64(count))
 	for _, skip := range []int{begin, 0} {
 		for _, t := range s.topicOrder {
@@ -55,7 +56,7 @@ func (s *State) toMerge(nowMillis int64, m *metapb.Merging) (p *Partition, from,
 				continue
 			}
 			for _, p := range t.partitions[skip:] {
-				if first, last := s.scattered(p, nowMillis, m); first < last {
+				if first, last := p.scattered(nowMillis, min(nowMillis-max(0, m.AgeMillis), settled-1), m); first < last {
 					return p, p.parts[first].base, p.parts[last-1].next
 				}
 			}
@@ -68,32 +69,34 @@ func (s *State) toMerge(nowMillis int64, m *metapb.Merging) (p *Partition, from,
 // scramble spreads numbers that follow each other.
 func scramble(n uint64) uint64 { return n * 0x9e3779b97f4a7c15 >> 32 }
 
-// scattered finds the first parts [first, last) of a partition that are to be merged: small, without gaps between them, old enough, and together at
-// least twice the largest, so that a byte is stored anew no more often than its part can double. The objects they came from, which may tell
-// a recovery what they were made of, are gone for good: no garbage is as old.
-func (s *State) scattered(p *Partition, nowMillis int64, m *metapb.Merging) (first, last int) {
-	if c := p.cleaning; len(p.parts) < int(m.Parts) || c != nil && (c.job != 0 || nowMillis < c.notBeforeMillis) {
+// scattered finds the first parts [first, last) of a partition that are to be merged: small, without gaps between them, stored up to youngMillis, and
+// together at least twice the largest, so that a byte is stored anew no more often than its part can double. After a round that failed it finds the
+// next such row, and so on: one part that cannot be read keeps no others from being merged.
+func (p *Partition) scattered(nowMillis, youngMillis int64, m *metapb.Merging) (first, last int) {
+	c := p.cleaning
+	if len(p.parts) < int(m.Parts) || c != nil && (c.job != 0 || nowMillis < c.notBeforeMillis) {
 		return 0, 0
 	}
 	end, target := min(p.LastStableOffset(), p.firstHot()), p.topic.mergedBytes()
-	young := min(nowMillis-max(0, m.AgeMillis), s.oldestGarbage()-1)
-	fits := func(t *part) bool { return t.length < target/2 && t.next <= end && t.object.createdMillis <= young }
+	fits := func(t *part) bool {
+		return t.length < target/2 && t.next <= end && t.object.createdMillis <= youngMillis
+	}
+	var rows [][2]int
 	for row := p.unsettled(target); row < len(p.parts); {
 		next := p.row(row, target, fits)
 		if first := p.worthMerging(row, next, m); first < next {
-			return first, next
+			if c == nil || c.attempts == 0 {
+				return first, next
+			}
+			rows = append(rows, [2]int{first, next})
 		}
 		row = max(next, row+1)
 	}
-	return 0, 0
-}
-
-// oldestGarbage is since when there has been something to delete.
-func (s *State) oldestGarbage() int64 {
-	if len(s.garbage) == 0 {
-		return math.MaxInt64
+	if len(rows) == 0 {
+		return 0, 0
 	}
-	return s.garbage[0].SinceMillis
+	row := rows[int(c.attempts)%len(rows)]
+	return row[0], row[1]
 }
 
 // unsettled is the first part behind the last row of large ones.
@@ -145,4 +148,13 @@ func offsetOfTimestamp(parts []part, maxTimestamp int64) int64 {
 		}
 	}
 	return -1
+}
+
+// newestObject is when the last of the parts' objects was stored: what retention counts from where records have no times.
+func newestObject(parts []part) int64 {
+	newest := int64(math.MinInt64)
+	for i := range parts {
+		newest = max(newest, parts[i].object.createdMillis)
+	}
+	return newest
 }

@@ -2,6 +2,7 @@ package meta
 
 import (
 	"cmp"
+	"math"
 	"slices"
 )
 
@@ -17,17 +18,29 @@ type object struct {
 type Garbage struct {
 	Key         string
 	SinceMillis int64 // state time
+	// chunkMillis is when it was committed, where it is a chunk; 0 where that is not known.
+	chunkMillis int64
 }
 
 // Garbage are the objects that may be deleted, oldest first.
 func (s *State) Garbage() []Garbage { return s.garbage }
 
-func (a *applier) addGarbage(key string) {
+func (a *applier) addGarbage(key string) { a.addGarbageOf(key, 0) }
+
+// addChunkGarbage takes when the chunk was committed, which no snapshot holds below mergingLevel.
+func (a *applier) addChunkGarbage(id ChunkID, committedMillis int64) {
+	if a.leader.featureLevel < mergingLevel {
+		committedMillis = 0
+	}
+	a.addGarbageOf(id.Key(), committedMillis)
+}
+
+func (a *applier) addGarbageOf(key string, chunkMillis int64) {
 	if _, known := a.garbageKeys[key]; known {
 		return
 	}
 	a.garbageKeys[key] = struct{}{}
-	a.garbage = append(a.garbage, Garbage{Key: key, SinceMillis: a.timeMillis})
+	a.garbage = append(a.garbage, Garbage{Key: key, SinceMillis: a.timeMillis, chunkMillis: chunkMillis})
 	a.changed(ChangedGarbage)
 }
 
@@ -38,6 +51,22 @@ func (a *applier) unref(o *object) {
 		delete(a.objects, o.id)
 		a.addGarbage(o.id.Key())
 	}
+}
+
+// settledMillis is before when everything that was stored has nothing left of the chunks that it was made of. From then on what takes its place
+// need not say which they were: a recovery that finds a chunk and does not know that a segment has its records would take them twice.
+// A chunk has records that were shipped at different times, since open transactions hold some back; so it counts from its commit until it is deleted.
+func (s *State) settledMillis() int64 {
+	settled := int64(math.MaxInt64)
+	for _, g := range s.garbage {
+		if _, chunk := ParseChunkKey(g.Key); chunk {
+			settled = min(settled, g.chunkMillis)
+		}
+	}
+	if i := slices.IndexFunc(s.containerOrder, (*container).isChunk); i >= 0 {
+		settled = min(settled, s.containerOrder[i].createdMillis) // the oldest
+	}
+	return settled
 }
 
 func (a *applier) forgetGarbage(keys []string) Verdict {

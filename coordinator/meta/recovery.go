@@ -19,7 +19,7 @@ const (
 // Recovery turns the last state that is known of a lost log into the first of a new one. What is in the bucket beyond that state is adopted,
 // what was nowhere but on disks that are gone is declared lost:
 //
-//	NewRecovery → AdoptPart…, AdoptChunk…, KeepDisks → EndTransactions → SealAll → Rescue… → Lost, DeclareLost → PlaceFill… → Finish
+//	NewRecovery → AdoptPart…, AdoptChunk…, KeepDisks → EndTransactions → SealAll → Rescues, AdoptPart… → Lost, DeclareLost → PlaceFill… → Finish
 //
 // It is as deterministic as the state itself: what it decides depends on its input alone.
 type Recovery struct {
@@ -46,6 +46,7 @@ func NewRecovery(s *State) *Recovery {
 		a: applier{State: s, recovering: true}, lost: map[*Partition][]span{}, kept: func(*Node) bool { return false },
 		ended: map[int64]bool{}, epochs: map[int64]int16{}, first: s.nextJob, underWay: map[JobID]bool{},
 	}
+	r.a.ended = r.ended
 	s.pending = frames{}
 	for _, j := range s.Jobs() {
 		r.underWay[j.ID] = true

@@ -121,7 +121,7 @@ func (r *restorer) part(p *metapb.SnapshotPart) error {
 }
 
 func (r *restorer) core(c *metapb.SnapshotCore) error {
-	if len(c.LogId) != 16 || len(c.Garbage) != len(c.GarbageSinceMillis) || c.NextProducerId == 0 || c.NextContainer == 0 || c.NextJob == 0 || c.NextNodeId < 1 {
+	if len(c.LogId) != 16 || len(c.Garbage) != len(c.GarbageSinceMillis) || len(c.GarbageChunkMillis) > 0 && len(c.Garbage) != len(c.GarbageChunkMillis) || c.NextProducerId == 0 || c.NextContainer == 0 || c.NextJob == 0 || c.NextNodeId < 1 {
 		return bad("core")
 	}
 	if c.FeatureLevel > FeatureLevel {
@@ -172,7 +172,11 @@ func (r *restorer) core(c *metapb.SnapshotCore) error {
 	s.refreshCluster()
 	s.refreshQuotas()
 	for i, key := range c.Garbage {
-		s.garbage = append(s.garbage, Garbage{Key: key, SinceMillis: c.GarbageSinceMillis[i]})
+		g := Garbage{Key: key, SinceMillis: c.GarbageSinceMillis[i]}
+		if len(c.GarbageChunkMillis) > 0 {
+			g.chunkMillis = c.GarbageChunkMillis[i]
+		}
+		s.garbage = append(s.garbage, g)
 		s.garbageKeys[key] = struct{}{}
 	}
 	return nil

@@ -181,6 +181,9 @@ func (s *State) snapshotCore() *metapb.SnapshotCore {
 	for _, g := range s.garbage {
 		c.Garbage = append(c.Garbage, g.Key)
 		c.GarbageSinceMillis = append(c.GarbageSinceMillis, g.SinceMillis)
+		if s.leader.featureLevel >= mergingLevel {
+			c.GarbageChunkMillis = append(c.GarbageChunkMillis, g.chunkMillis)
+		}
 	}
 	return c
 }

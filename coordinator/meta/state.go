@@ -181,6 +181,7 @@ type applier struct {
 	// found, nil for none.
 	recovering bool
 	elsewhere  Elsewhere
+	ended      map[int64]bool // Recovery.ended
 	holder     *Node
 }
 

@@ -3524,6 +3524,7 @@ type SnapshotCore struct {
 	Configs             []*SnapshotConfig      `protobuf:"bytes,7,rep,name=configs,proto3" json:"configs,omitempty"`
 	Garbage             []string               `protobuf:"bytes,8,rep,name=garbage,proto3" json:"garbage,omitempty"`
 	GarbageSinceMillis  []int64                `protobuf:"varint,9,rep,packed,name=garbage_since_millis,json=garbageSinceMillis,proto3" json:"garbage_since_millis,omitempty"`
+	GarbageChunkMillis  []int64                `protobuf:"varint,29,rep,packed,name=garbage_chunk_millis,json=garbageChunkMillis,proto3" json:"garbage_chunk_millis,omitempty"` // when a chunk was committed, 0 for a segment; from feature level 2 on
 	LeaderEpoch         uint64                 `protobuf:"varint,10,opt,name=leader_epoch,json=leaderEpoch,proto3" json:"leader_epoch,omitempty"`
 	LeaderAddress       string                 `protobuf:"bytes,11,opt,name=leader_address,json=leaderAddress,proto3" json:"leader_address,omitempty"`
 	TimeMillis          int64                  `protobuf:"varint,12,opt,name=time_millis,json=timeMillis,proto3" json:"time_millis,omitempty"`
@@ -3632,6 +3633,13 @@ func (x *SnapshotCore) GetGarbage() []string {
 func (x *SnapshotCore) GetGarbageSinceMillis() []int64 {
 	if x != nil {
 		return x.GarbageSinceMillis
+	}
+	return nil
+}
+
+func (x *SnapshotCore) GetGarbageChunkMillis() []int64 {
+	if x != nil {
+		return x.GarbageChunkMillis
 	}
 	return nil
 }
@@ -5120,7 +5128,7 @@ const file_meta_proto_rawDesc = "" +
 	"containers\x12:\n" +
 	"\aobjects\x18\x06 \x01(\v2\x1e.varve.meta.v1.SnapshotObjectsH\x00R\aobjects\x12I\n" +
 	"\ftransactions\x18\x14 \x01(\v2#.varve.meta.v1.SnapshotTransactionsH\x00R\ftransactionsB\x06\n" +
-	"\x04kind\"\xe1\x06\n" +
+	"\x04kind\"\x93\a\n" +
 	"\fSnapshotCore\x12(\n" +
 	"\x10next_producer_id\x18\x01 \x01(\x04R\x0enextProducerId\x12%\n" +
 	"\x0enext_container\x18\x02 \x01(\x04R\rnextContainer\x12\x19\n" +
@@ -5131,7 +5139,8 @@ const file_meta_proto_rawDesc = "" +
 	"\x04jobs\x18\x06 \x03(\v2\x1a.varve.meta.v1.SnapshotJobR\x04jobs\x127\n" +
 	"\aconfigs\x18\a \x03(\v2\x1d.varve.meta.v1.SnapshotConfigR\aconfigs\x12\x18\n" +
 	"\agarbage\x18\b \x03(\tR\agarbage\x120\n" +
-	"\x14garbage_since_millis\x18\t \x03(\x03R\x12garbageSinceMillis\x12!\n" +
+	"\x14garbage_since_millis\x18\t \x03(\x03R\x12garbageSinceMillis\x120\n" +
+	"\x14garbage_chunk_millis\x18\x1d \x03(\x03R\x12garbageChunkMillis\x12!\n" +
 	"\fleader_epoch\x18\n" +
 	" \x01(\x04R\vleaderEpoch\x12%\n" +
 	"\x0eleader_address\x18\v \x01(\tR\rleaderAddress\x12\x1f\n" +

@@ -27,6 +27,15 @@ type candidate struct {
 	object *storedObject
 	part   segment.Part
 	events []meta.PartEvent
+	epochs []meta.PartEpoch
+}
+
+// stored describes the part.
+func (c *candidate) stored() meta.StoredPart {
+	return meta.StoredPart{
+		Object: c.object.id, SizeBytes: uint64(c.object.info.SizeBytes), CreatedMillis: c.object.header.CreatedMillis, Part: describePart(&c.part),
+		Events: c.events, Epochs: c.epochs,
+	}
 }
 
 // storedObject is a segment object that was read and is whole.
@@ -53,21 +62,26 @@ func (p *Plan) adopt(ctx context.Context, found *salvage.Found) error {
 	}
 	p.orphans = listed.orphans
 	p.adoptTopics(objects, found.State != nil)
+	p.objects = objects
 	p.adoptParts(objects)
-	return p.adoptChunks(ctx, listed.chunks, shippedRuns(objects))
+	return p.adoptChunks(ctx, listed.chunks, p.shippedRuns(objects))
 }
 
-// shippedRuns are the runs of object chunks that are in segments.
-func shippedRuns(objects []*storedObject) map[meta.ChunkID]map[meta.TopicPartition]bool {
+// shippedRuns are the runs of object chunks that are in segments, and so in the log by now, or were.
+func (p *Plan) shippedRuns(objects []*storedObject) map[meta.ChunkID]map[meta.TopicPartition]bool {
 	shipped := map[meta.ChunkID]map[meta.TopicPartition]bool{}
 	for _, o := range objects {
 		for _, s := range o.sources {
+			part := &o.parts[s.Part].part
+			tp := meta.TopicPartition{Topic: part.TopicID, Partition: part.Partition}
+			if p.recovery.State().Partition(tp) != nil && !p.recovery.HasStored(tp, part.BaseOffset, part.NextOffset) {
+				continue // it did not fit
+			}
 			id := meta.ChunkID{Node: meta.NodeID(s.Node), Epoch: s.Epoch, Lane: s.Lane, Seq: s.Seq}
 			if shipped[id] == nil {
 				shipped[id] = map[meta.TopicPartition]bool{}
 			}
-			part := &o.parts[s.Part].part
-			shipped[id][meta.TopicPartition{Topic: part.TopicID, Partition: part.Partition}] = true
+			shipped[id][tp] = true
 		}
 	}
 	return shipped
@@ -144,7 +158,7 @@ func (p *Plan) dropMissing(l *listing) {
 	}
 }
 
-var errGone = errors.New("what the metadata has in it is lost")
+var errGone = errors.New("the metadata refers to it")
 
 func sortedIDs[V any](m map[meta.SegmentID]V) []meta.SegmentID {
 	return slices.SortedFunc(maps.Keys(m), func(x, y meta.SegmentID) int {
@@ -216,6 +230,7 @@ func readSegment(ctx context.Context, store objstore.Store, id meta.SegmentID, i
 	}
 	defer func() { err = errors.Join(err, body.Close()) }()
 	events := map[segmentPlace][]meta.PartEvent{}
+	epochs := map[segmentPlace][]meta.PartEpoch{}
 	minimum := map[segmentPlace]int64{}
 	header, contents, err := segment.VerifyStream(bufio.NewReaderSize(body, 256<<10), end, func(p *segment.Part, h recordbatch.Header, batch []byte) error {
 		place := placeOf(p)
@@ -227,6 +242,9 @@ func readSegment(ctx context.Context, store objstore.Store, id meta.SegmentID, i
 			if known, ok := minimum[place]; first >= 0 && (!ok || first < known) {
 				minimum[place] = first
 			}
+		}
+		if known := epochs[place]; h.LeaderEpoch > 0 && (len(known) == 0 || known[len(known)-1].Epoch < h.LeaderEpoch) {
+			epochs[place] = append(known, meta.PartEpoch{Epoch: h.LeaderEpoch, Offset: h.BaseOffset})
 		}
 		e, ok, err := eventOf(h, batch)
 		if ok && err == nil {
@@ -247,7 +265,7 @@ func readSegment(ctx context.Context, store objstore.Store, id meta.SegmentID, i
 		if first, ok := minimum[place]; ok {
 			part.MinTimestamp = first
 		}
-		o.parts = append(o.parts, candidate{object: o, part: part, events: events[place]})
+		o.parts = append(o.parts, candidate{object: o, part: part, events: events[place], epochs: epochs[place]})
 	}
 	return o, nil
 }
@@ -321,38 +339,44 @@ func (p *Plan) adoptTopics(objects []*storedObject, known bool) {
 // adoptParts takes in, partition by partition, the parts that together cover most.
 func (p *Plan) adoptParts(objects []*storedObject) {
 	used := map[meta.SegmentID]bool{}
-	for _, chosen := range covers(objects) {
-		for _, c := range chosen {
-			a := p.recovery.AdoptPart(c.object.id, uint64(c.object.info.SizeBytes), c.object.header.CreatedMillis, describePart(&c.part), c.events)
-			switch {
-			case a.Taken:
-				p.Report.Parts.Offsets += a.New
-				used[c.object.id] = true
-			case a.Reason != "":
-				p.notAdopted(c.object.id.Key()+": "+c.part.String(), a.Reason)
-			}
+	fits := func(c *candidate) bool {
+		reason := p.recovery.Fits(describePart(&c.part))
+		if reason != "" {
+			p.notAdopted(c.object.id.Key()+": "+c.part.String(), reason)
 		}
+		return reason == ""
 	}
+	p.choose(objects, fits, func(c *candidate) {
+		a := p.recovery.AdoptPart(c.stored())
+		switch {
+		case a.Taken:
+			p.Report.Parts.Offsets += a.New + a.Regained
+			used[c.object.id] = true
+		case a.Reason != "":
+			p.notAdopted(c.object.id.Key()+": "+c.part.String(), a.Reason)
+		}
+	})
 	p.Report.Parts.Objects = len(used)
 }
 
 // rescue looks, where the metadata knew of records that are lost, whether objects that nothing refers to have them.
 func (p *Plan) rescue(ctx context.Context) error {
-	if !p.recovery.Losing() || len(p.orphans) == 0 {
+	if !p.recovery.Losing() {
 		return nil
 	}
 	objects, err := p.readSegments(ctx, p.orphans)
 	if err != nil {
 		return err
 	}
-	for _, chosen := range covers(objects) {
-		for _, c := range chosen {
-			if p.recovery.Rescue(c.object.id, uint64(c.object.info.SizeBytes), c.object.header.CreatedMillis, describePart(&c.part)) {
-				p.Report.Rescued.Objects++
-				p.Report.Rescued.Offsets += c.part.NextOffset - c.part.BaseOffset
-			}
+	used := map[meta.SegmentID]bool{}
+	rescues := func(c *candidate) bool { return p.recovery.Rescues(describePart(&c.part)) }
+	p.choose(append(objects, p.objects...), rescues, func(c *candidate) {
+		if a := p.recovery.AdoptPart(c.stored()); a.Taken {
+			used[c.object.id] = true
+			p.Report.Rescued.Offsets += a.Regained
 		}
-	}
+	})
+	p.Report.Rescued.Objects = len(used)
 	return nil
 }
 

@@ -9,44 +9,62 @@ import (
 	"github.com/varvelog/varve/coordinator/meta"
 )
 
-// covers chooses parts for each partition, in order of topic id and partition.
-func covers(objects []*storedObject) (chosen [][]candidate) {
-	partitions := map[meta.TopicPartition][]candidate{}
+// choice is a part that is in the log, or may become part of it.
+type choice struct {
+	base, next int64
+	job        meta.JobID // that stored it
+	candidate  *candidate // nil for one that is in the log already
+}
+
+// choose calls adopt, by partition in order of topic id and by offset, for those of the objects' parts that are to become part of the log: parts that fit
+// and, with what the log has, cover most.
+func (p *Plan) choose(objects []*storedObject, fits func(*candidate) bool, adopt func(*candidate)) {
+	partitions := map[meta.TopicPartition][]choice{}
 	for _, o := range objects {
-		for _, c := range o.parts {
-			tp := meta.TopicPartition{Topic: c.part.TopicID, Partition: c.part.Partition}
-			partitions[tp] = append(partitions[tp], c)
+		for i := range o.parts {
+			if c := &o.parts[i]; fits(c) {
+				tp := meta.TopicPartition{Topic: c.part.TopicID, Partition: c.part.Partition}
+				partitions[tp] = append(partitions[tp], choice{c.part.BaseOffset, c.part.NextOffset, o.id.Job, c})
+			}
 		}
 	}
 	order := slices.SortedFunc(maps.Keys(partitions), func(x, y meta.TopicPartition) int {
 		return cmp.Or(slices.Compare(x.Topic[:], y.Topic[:]), cmp.Compare(x.Partition, y.Partition))
 	})
 	for _, tp := range order {
-		chosen = append(chosen, cover(partitions[tp]))
+		choices := partitions[tp]
+		for _, known := range p.recovery.StoredRanges(tp) {
+			choices = append(choices, choice{known.BaseOffset, known.NextOffset, known.Job, nil})
+		}
+		for _, c := range cover(choices, p.recovery.State().Partition(tp).LogStartOffset()) {
+			if c.candidate != nil {
+				adopt(c.candidate)
+			}
+		}
 	}
-	return chosen
 }
 
-// cover chooses, of parts of one partition that may overlap, those that cover most offsets without overlapping, and of equal choices the
-// newest: what several objects hold of a range are the same records, perhaps fewer of them after compaction. The result is in order of offset.
-func cover(parts []candidate) []candidate {
+// cover chooses, of parts of one partition that may overlap, those that cover most offsets from logStart on without overlapping; of equal choices those
+// that are in the log, and else the newest. What several objects hold of a range are the same records, perhaps fewer of them after compaction.
+// The result is in order of offset.
+func cover(parts []choice, logStart int64) []choice {
 	parts = slices.Clone(parts)
-	slices.SortStableFunc(parts, func(x, y candidate) int {
-		return cmp.Or(cmp.Compare(x.part.NextOffset, y.part.NextOffset), cmp.Compare(x.part.BaseOffset, y.part.BaseOffset))
+	slices.SortStableFunc(parts, func(x, y choice) int {
+		return cmp.Or(cmp.Compare(x.next, y.next), cmp.Compare(x.base, y.base))
 	})
 	// best[i] is the value of the best choice among the first i parts; with[i] says that part i-1 is in it.
 	best := make([]value, len(parts)+1)
 	with := make([]bool, len(parts)+1)
 	before := make([]int, len(parts)+1)
 	for i := range parts {
-		p := &parts[i].part
-		before[i+1] = sort.Search(i, func(j int) bool { return parts[j].part.NextOffset > p.BaseOffset })
-		taken := best[before[i+1]].plus(p.NextOffset-p.BaseOffset, uint64(parts[i].object.id.Job))
+		p := &parts[i]
+		before[i+1] = sort.Search(i, func(j int) bool { return parts[j].next > p.base })
+		taken := best[before[i+1]].plus(p, max(0, p.next-max(p.base, logStart)))
 		if best[i+1] = best[i]; best[i].less(taken) {
 			best[i+1], with[i+1] = taken, true
 		}
 	}
-	var chosen []candidate
+	var chosen []choice
 	for i := len(parts); i > 0; {
 		if !with[i] {
 			i--
@@ -59,16 +77,21 @@ func cover(parts []candidate) []candidate {
 	return chosen
 }
 
-// value is how good a choice is: the offsets it covers, then how new the objects are that cover them.
+// value is how good a choice is: the offsets it covers, those of them that are in the log already, then how new the objects are that cover them.
 type value struct {
-	offsets int64
-	newness float64
+	offsets, known int64
+	newness        float64
 }
 
-func (v value) plus(offsets int64, job uint64) value {
-	return value{v.offsets + offsets, v.newness + float64(offsets)*float64(job)}
+func (v value) plus(c *choice, offsets int64) value {
+	v.offsets += offsets
+	if c.candidate == nil {
+		v.known += offsets
+	}
+	v.newness += float64(offsets) * float64(c.job)
+	return v
 }
 
 func (v value) less(w value) bool {
-	return v.offsets < w.offsets || v.offsets == w.offsets && v.newness < w.newness
+	return cmp.Or(cmp.Compare(v.offsets, w.offsets), cmp.Compare(v.known, w.known), cmp.Compare(v.newness, w.newness)) < 0
 }

@@ -59,6 +59,7 @@ type Plan struct {
 	log      formerLog             // that of former
 	others   []formerLog           // that of a recovery which was not used, and is done again
 	unnamed  map[meta.TopicID]bool // topics whose names are lost
+	objects  []*storedObject       // that the state does not know of
 	orphans  map[meta.SegmentID]objstore.Info
 	locks    []io.Closer
 }

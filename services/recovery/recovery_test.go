@@ -103,7 +103,7 @@ func readBatches(t *testing.T, data []byte, yield func(offset int64, value strin
 // there afterwards, once, at its offset wherever that can be known; nothing is there that was not written; what is missing is in the report;
 // and no record of an aborted transaction can be seen.
 func TestRecoveryOfRandomHistories(t *testing.T) {
-	for seed := range uint64(90) {
+	for seed := range uint64(150) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, seed)

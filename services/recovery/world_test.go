@@ -394,6 +394,53 @@ func (w *world) snapshot() {
 	}
 }
 
+// merge puts small parts of a partition together, where some are, or dies on the way.
+func (w *world) merge() {
+	before := w.state.Jobs()
+	w.log(&metapb.Command{Kind: &metapb.Command_LeaseCompaction{LeaseCompaction: &metapb.LeaseCompaction{
+		Worker: "c", LeaseMillis: 1000, Merging: &metapb.Merging{Parts: 2, ManyParts: 2},
+	}}})
+	jobs := w.state.Jobs()
+	if len(jobs) == len(before) {
+		return
+	}
+	id := jobs[len(jobs)-1].ID
+	r, _ := w.state.Round(id)
+	e := segment.NewEncoder(segment.Header{JobID: uint64(id), CreatedMillis: w.state.TimeMillis()}, 0)
+	e.About(segment.Topic{ID: r.Partition.Topic, Partitions: int32(r.Topic.Partitions()), Overrides: r.Topic.Overrides})
+	from, to := r.Parts[0].BaseOffset, r.Parts[len(r.Parts)-1].NextOffset
+	e.Begin(r.Partition.Topic, r.Topic.Name, r.Partition.Partition, from)
+	for _, l := range r.Parts {
+		data := make([]byte, l.Length)
+		_, _, err := objstore.ReadRange(w.ctx, w.store, l.Key(), int64(l.Position), data)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for b, err := range recordbatch.Batches(data) {
+			if err == nil {
+				err = e.Batch(b.Header, b.Bytes, false)
+			}
+			if err != nil {
+				w.t.Fatal(err)
+			}
+		}
+	}
+	e.End(to)
+	body, parts := e.Finish()
+	w.put(meta.SegmentKey(id, 0), body)
+	if w.random.IntN(5) == 0 {
+		return // its lease ends
+	}
+	part := &metapb.CompactedPart{
+		SizeBytes: uint64(len(body)), Position: parts[0].Position, Length: parts[0].LengthBytes, IndexPosition: parts[0].IndexPosition,
+		IndexLength: parts[0].IndexLengthBytes, Records: parts[0].Records, MaxTimestamp: parts[0].MaxTimestamp, MinTimestamp: parts[0].MinTimestamp,
+	}
+	for _, c := range []*metapb.CompactRange{{FromOffset: from, ToOffset: to, Part: part}, {FromOffset: to, ToOffset: to, Done: true}} {
+		c.JobId, c.LeaseMillis = uint64(id), 1000
+		w.log(&metapb.Command{Kind: &metapb.Command_CompactRange{CompactRange: c}})
+	}
+}
+
 // sweep deletes garbage.
 func (w *world) sweep() {
 	for _, g := range slices.Clone(w.state.Garbage()) {
@@ -412,8 +459,10 @@ func (w *world) step() {
 		w.transact()
 	case n < 68:
 		w.seal()
-	case n < 82:
+	case n < 80:
 		w.ship()
+	case n < 84:
+		w.merge()
 	case n < 90:
 		w.archive()
 	case n < 93:

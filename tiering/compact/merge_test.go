@@ -3,6 +3,7 @@ package compact
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -140,4 +141,53 @@ func TestMergingModel(t *testing.T) {
 			"merge": m.compact, "merge2": m.compact, "wait": m.wait, "trim": m.trimmed, "sweep": func(*rapid.T) { m.sweep() }, "": func(*rapid.T) { m.checkWhole() },
 		})
 	})
+}
+
+// A batch that inflates to much is not taken apart: what repeats across more than a batch of the result could not be compressed away again.
+func TestMergingDoesNotMakePartsGrow(t *testing.T) {
+	w := newWorld(t, "cleanup.policy", "delete")
+	w.merging = &metapb.Merging{Parts: 10, ManyParts: 10}
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range 12 {
+		document := make([]byte, 200_000)
+		for j := range document {
+			document[j] = byte(random.Uint32())
+		}
+		var rows []sent
+		for n := range 40 {
+			rows = append(rows, row("key", string(document), int64(i*100+n)))
+		}
+		w.produce(recordbatch.Zstd, false, rows...)
+		w.ship()
+		w.sweep()
+	}
+	before := w.partition().StoredBytes()
+	if !w.compact(Config{}, -1) {
+		t.Fatal("nothing is merged")
+	}
+	if after := w.partition().StoredBytes(); after > before {
+		t.Errorf("%d bytes have become %d", before, after)
+	}
+	w.sweep()
+	w.checkWhole()
+}
+
+// What a merged part has comes from objects that were stored long ago, and retention goes by that where records have no times.
+func TestAMergedPartIsAsOldAsItsRecords(t *testing.T) {
+	w := newWorld(t, "cleanup.policy", "delete", "retention.ms", "800000")
+	w.merging = &metapb.Merging{Parts: 10, ManyParts: 10}
+	for range 10 {
+		w.produce(recordbatch.None, false, row("key", "value", -1))
+		w.ship()
+		w.sweep()
+	}
+	w.now += 700_000
+	if !w.compact(Config{}, -1) {
+		t.Fatal("nothing is merged")
+	}
+	w.now += 100_001
+	w.do(&metapb.Tick{Retention: true})
+	if p := w.partition(); p.LogStartOffset() != p.NextOffset() {
+		t.Errorf("retention has left [%d, %d)", p.LogStartOffset(), p.NextOffset())
+	}
 }

@@ -1,6 +1,8 @@
 package compact
 
 import (
+	"errors"
+
 	"github.com/varvelog/varve/ingest/recordbatch"
 )
 
@@ -33,13 +35,17 @@ func (r *round) batch(b recordbatch.Batch) error {
 }
 
 // merge adds a batch of a topic that is not compacted. Small batches are put together, and all else is as it was: a part whose batches stood without
-// gaps between their offsets is still read as one.
+// gaps between their offsets is still read as one. Small is what is so when inflated, too: taken apart, a batch that is large then
+// could not be compressed again to as little, and the part would grow.
 func (r *round) merge(b recordbatch.Batch) error {
 	small := b.RecordCount > 0 && len(b.Bytes) < r.assembler.target/4 && b.Attributes&alwaysAlone == 0 && !b.HasDeleteHorizon()
-	switch {
-	case !small:
+	if !small {
 		return r.keep(b, false)
-	case !r.read(b):
+	}
+	switch err := r.decode(b); {
+	case errors.Is(err, recordbatch.ErrTooLarge):
+		return r.keep(b, false)
+	case err != nil:
 		return r.keep(b, true)
 	}
 	r.stats.Kept += int64(len(r.records))

@@ -64,7 +64,9 @@ var errNothingMerged = errors.New("nothing could be merged")
 func (r *round) run(ctx context.Context) error {
 	r.done, r.reported = r.job.Parts[0].BaseOffset, time.Now()
 	r.end = r.job.Parts[len(r.job.Parts)-1].NextOffset
-	if !r.job.Merges {
+	if r.job.Merges {
+		r.scratch.MaxInflatedBytes = r.assembler.target / 2
+	} else {
 		if err := r.gatherKeys(ctx); err != nil {
 			return fmt.Errorf("gather keys: %w", err)
 		}
@@ -132,15 +134,17 @@ func (r *round) gatherKeys(ctx context.Context) error {
 }
 
 // read decodes a batch's records: false where it cannot be decoded.
-func (r *round) read(b recordbatch.Batch) bool {
+func (r *round) read(b recordbatch.Batch) bool { return r.decode(b) == nil }
+
+func (r *round) decode(b recordbatch.Batch) error {
 	r.records = r.records[:0]
-	if r.reader.Reset(b.Bytes, &r.scratch) != nil {
-		return false
+	if err := r.reader.Reset(b.Bytes, &r.scratch); err != nil {
+		return err
 	}
 	for r.reader.Next() {
 		r.records = append(r.records, *r.reader.Record())
 	}
-	return r.reader.Err() == nil
+	return r.reader.Err()
 }
 
 // rewrite adds a part to the group, without what is superseded.

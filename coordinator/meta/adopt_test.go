@@ -1,0 +1,101 @@
+package meta
+
+import (
+	"testing"
+
+	"github.com/varvelog/varve/coordinator/metapb"
+)
+
+func adopted(base, next int64, job uint64) StoredPart {
+	id := topicID("t")
+	return StoredPart{Object: SegmentID{Job: JobID(job)}, SizeBytes: 100, CreatedMillis: 1000, Part: &metapb.Part{
+		TopicId: id[:], BaseOffset: base, NextOffset: next, Length: uint64(next - base), Records: uint64(next - base), MaxTimestamp: -1, MinTimestamp: -1,
+	}}
+}
+
+func recoveryOf(t *testing.T, s *State) *Recovery {
+	t.Helper()
+	r := NewRecovery(s)
+	if _, err := r.AdoptTopic(StoredTopic{ID: topicID("t"), Name: "t", Partitions: 1}); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// Batches keep the leader epochs they were written with. With all metadata lost, the partition's has to be above them, or none could be read.
+func TestAdoptedPartsBringTheirLeaderEpochs(t *testing.T) {
+	r := recoveryOf(t, New(testLogID))
+	first, second := adopted(0, 10, 1), adopted(10, 20, 2)
+	first.Epochs = []PartEpoch{{2, 4}}
+	second.Epochs = []PartEpoch{{2, 10}, {5, 15}}
+	for _, p := range []StoredPart{first, second} {
+		if a := r.AdoptPart(p); !a.Taken {
+			t.Fatal(a.Reason)
+		}
+	}
+	s, err := r.Finish(testLogID, r.Job(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := restored(t, s).Partition(TopicPartition{Topic: topicID("t")})
+	if p.LeaderEpoch() != 6 {
+		t.Errorf("leader epoch %d", p.LeaderEpoch())
+	}
+	for offset, want := range map[int64]int32{3: 0, 4: 2, 14: 2, 15: 5, 19: 5, 20: 6} {
+		if got := p.EpochAt(offset); got != want {
+			t.Errorf("offset %d is of epoch %d, want %d", offset, got, want)
+		}
+	}
+}
+
+// A part takes the place of others only where they are, together, the same offsets.
+func TestAPartTakesThePlaceOfWhatItWasMadeOf(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		gone   []uint64 // jobs whose objects are not there any more
+		part   StoredPart
+		taken  bool
+		added  int64
+		regain int64
+		parts  int
+	}{
+		{"a part in the middle of another", nil, adopted(2, 8, 9), false, 0, 0, 3},
+		{"of all", nil, adopted(0, 30, 9), true, 0, 0, 1},
+		{"of two", nil, adopted(10, 30, 9), true, 0, 0, 2},
+		{"of one and what is behind the end", nil, adopted(20, 40, 9), true, 10, 0, 3},
+		{"of half of one", nil, adopted(15, 30, 9), false, 0, 0, 3},
+		{"of what is lost", []uint64{2}, adopted(10, 20, 9), true, 0, 10, 3},
+		{"of half of what is lost", []uint64{2}, adopted(10, 15, 9), true, 0, 5, 3},
+		{"of what is lost and more", []uint64{1, 3}, adopted(0, 30, 9), true, 0, 20, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := recoveryOf(t, New(testLogID))
+			for job := range uint64(3) {
+				r.AdoptPart(adopted(int64(10*job), int64(10*job+10), job+1))
+			}
+			for _, job := range test.gone {
+				r.DropObject(SegmentID{Job: JobID(job)})
+			}
+			fits := r.Fits(test.part.Part)
+			a := r.AdoptPart(test.part)
+			if a.Taken != test.taken || a.New != test.added || a.Regained != test.regain {
+				t.Errorf("adoption %+v", a)
+			}
+			if (fits == "") != (a.Reason == "") {
+				t.Errorf("it fits %q, and is refused for %q", fits, a.Reason)
+			}
+			p := r.State().Partition(TopicPartition{Topic: topicID("t")})
+			if len(p.parts) != test.parts {
+				t.Errorf("%d parts", len(p.parts))
+			}
+			r.DeclareLost()
+			s, err := r.Finish(testLogID, r.Job(1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := restored(t, s).invariants(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
