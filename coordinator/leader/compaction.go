@@ -58,7 +58,7 @@ func DescribeRound(s *meta.State, id meta.JobID) *metapb.CompactionRound {
 		p := &r.Parts[i]
 		out.Parts = append(out.Parts, &metapb.CompactionPart{
 			ObjectKey: p.Key(), ObjectBytes: p.ObjectBytes, BaseOffset: p.BaseOffset, NextOffset: p.NextOffset,
-			Position: p.Position, Length: p.Length, Records: p.Records,
+			Position: p.Position, Length: p.Length, Records: p.Records, Chunks: r.Chunks[i],
 		})
 	}
 	for _, t := range r.Aborted {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/varvelog/varve/coordinator/metapb"
@@ -64,6 +65,8 @@ type PartEvent struct {
 	Transactional bool
 	Marker        bool // the batch is a transaction's end
 	Commit        bool // of a marker
+	// TimestampMillis is when a marker was written.
+	TimestampMillis int64
 }
 
 // PartEpoch says that the batches of a stored part have a leader epoch from an offset on.
@@ -139,6 +142,7 @@ func (r *Recovery) AdoptPart(stored StoredPart) Adoption {
 	}
 	if r.isFresh(p) {
 		p.logStart, p.next = c.BaseOffset, c.BaseOffset
+		r.begun[p] = true
 	}
 	if c.NextOffset <= p.logStart || p.holds(c) {
 		return Adoption{} // retention has taken it, or its records are there
@@ -175,6 +179,8 @@ func (r *Recovery) AdoptPart(stored StoredPart) Adoption {
 	for _, e := range stored.Events {
 		if e.Offset >= next {
 			r.replay(p, e)
+		} else {
+			r.recall(p, e)
 		}
 	}
 	p.next = max(p.next, c.NextOffset)
@@ -198,13 +204,13 @@ func (r *Recovery) clear(p *Partition, t tiles, base, next int64) (regained int6
 	p.dropGaps(base, next)
 	if t.firstPart < t.lastPart {
 		p.parts = slices.Delete(p.parts, t.firstPart, t.lastPart)
-		r.a.dropLocalRange(p, base, next) // of what may be compacted away now
 	}
+	r.a.dropLocalRange(p, base, next) // of what may be compacted away now
 	if c := p.cleaning; c != nil {
 		c.cleanedTo = min(c.cleanedTo, base)
 	}
 	for _, s := range r.lost[p] {
-		regained += max(0, min(s.next, next)-max(s.base, base))
+		regained += max(0, min(s.next, next)-max(s.base, base, p.logStart))
 	}
 	r.cutSpans(p, base, next)
 	return regained
@@ -233,6 +239,9 @@ func (r *Recovery) HasStored(tp TopicPartition, base, next int64) bool {
 		return false
 	}
 	at := max(base, p.logStart)
+	if r.begun[p] {
+		at = base // what was before the first part that was chosen is nowhere else
+	}
 	for i := firstPart(p.parts, at); at < next; i++ {
 		if i == len(p.parts) || p.parts[i].base > at && !p.isGap(at, min(next, p.parts[i].base)) {
 			return false
@@ -247,6 +256,13 @@ func (r *Recovery) replay(p *Partition, e PartEvent) {
 	r.noteProducer(e.ProducerID)
 	if e.Marker {
 		r.epochs[e.ProducerID] = max(r.epochs[e.ProducerID], e.ProducerEpoch)
+		if t := r.a.transactionOf[e.ProducerID]; t != nil {
+			if _, in := t.partitions[p]; in { // of the transaction that the state knows to be open, perhaps without records here
+				other, known := r.ended[e.ProducerID]
+				r.ended[e.ProducerID] = markerSeen{e.Commit && (other.commit || !known), max(e.TimestampMillis, other.atMillis)}
+				delete(t.partitions, p)
+			}
+		}
 		first, open := p.OpenSince(e.ProducerID)
 		if !open {
 			return
@@ -254,12 +270,6 @@ func (r *Recovery) replay(p *Partition, e PartEvent) {
 		p.open = slices.DeleteFunc(p.open, func(o openTransaction) bool { return o.producerID == e.ProducerID })
 		if len(p.open) == 0 {
 			p.open = nil
-		}
-		if t := r.a.transactionOf[e.ProducerID]; t != nil {
-			if _, in := t.partitions[p]; in { // of the transaction that the state knows to be open
-				r.ended[e.ProducerID] = e.Commit
-				delete(t.partitions, p)
-			}
 		}
 		if !e.Commit {
 			p.aborted = append(p.aborted, AbortedTransaction{ProducerID: e.ProducerID, FirstOffset: first, LastOffset: e.Offset})
@@ -278,15 +288,49 @@ func (r *Recovery) replay(p *Partition, e PartEvent) {
 	}
 }
 
-// completeEnded ends a transaction of which an adopted part has a marker, when its producer goes on in a partition that was not in it: what comes is of
-// the next one.
-func (a *applier) completeEnded(t *transaction) {
-	commit, ended := a.ended[t.producerID]
-	if !ended || t.state != TransactionOngoing {
+// recall makes known again what was aborted below the partition's end: compaction forgets it where it has dropped the records.
+func (r *Recovery) recall(p *Partition, e PartEvent) {
+	open := r.below[p]
+	first, begun := open[e.ProducerID]
+	switch {
+	case !e.Marker:
+		if e.Transactional && !begun {
+			if open == nil {
+				open = map[int64]int64{}
+				r.below[p] = open
+			}
+			open[e.ProducerID] = e.Offset
+		}
+		return
+	case !begun:
 		return
 	}
-	a.complete(t, commit)
-	delete(a.ended, t.producerID)
+	delete(open, e.ProducerID)
+	at := sort.Search(len(p.aborted), func(i int) bool { return p.aborted[i].LastOffset >= e.Offset })
+	if !e.Commit && (at == len(p.aborted) || p.aborted[at].LastOffset > e.Offset) {
+		p.aborted = slices.Insert(p.aborted, at, AbortedTransaction{ProducerID: e.ProducerID, FirstOffset: first, LastOffset: e.Offset})
+	}
+}
+
+// markerSeen is what an adopted part says of the end of a transaction that the state knows to be open.
+type markerSeen struct {
+	commit   bool
+	atMillis int64 // by the leader's clock
+}
+
+// endsBefore says whether a batch of a chunk belongs to a transaction behind the one of which an adopted part has the marker: a producer begins the next
+// one when it knows of that. Where it does not, the batch's partition has no marker yet. Clocks that differ by more than lies
+// between the two mislead it.
+func (a *applier) endsBefore(d *chunk.Detail) bool {
+	seen, ended := a.ended[d.ProducerID]
+	t := a.transactionOf[d.ProducerID]
+	return ended && d.Attributes&attrTransactional != 0 && t != nil && t.state == TransactionOngoing && a.elsewhere.CreatedMillis > seen.atMillis
+}
+
+// completeEnded ends a producer's transaction as its marker says.
+func (a *applier) completeEnded(producerID int64) {
+	a.complete(a.transactionOf[producerID], a.ended[producerID].commit)
+	delete(a.ended, producerID)
 }
 
 // noteProducer keeps a producer id that was given, unseen, from being given again.
@@ -387,8 +431,10 @@ func (r *Recovery) Losing() bool {
 	return false
 }
 
-// Elsewhere says what there is of a chunk's records outside of it.
+// Elsewhere says what there is of a chunk's records outside of it, and what its header says.
 type Elsewhere struct {
+	// CreatedMillis is when the chunk was built, by its node's clock.
+	CreatedMillis int64
 	// Stored says which partitions' runs are in segments already.
 	Stored func(TopicPartition) bool
 	// Later says whether batches that a batch misses before it are in a chunk that is to come. It was refused then. Where they are nowhere they were
@@ -502,24 +548,33 @@ func (r *Recovery) AdoptDisk(id NodeID, disk [16]byte) error {
 	return nil
 }
 
-// DropObject gives up what the state has in a segment object that is not there, or not whole. It returns how many parts there were.
-func (r *Recovery) DropObject(id SegmentID) (parts int) {
+// DropObjects gives up what the state has in segment objects that are not there, or not whole, and returns what that was.
+func (r *Recovery) DropObjects(gone map[SegmentID]bool) map[SegmentID][]PartitionRange {
 	s := r.a.State
+	dropped := map[SegmentID][]PartitionRange{}
 	for _, t := range s.topicOrder {
 		for _, p := range t.partitions {
 			p.parts = slices.DeleteFunc(p.parts, func(x part) bool {
-				if x.object.id != id {
+				if !gone[x.object.id] {
 					return false
 				}
-				parts++
+				dropped[x.object.id] = append(dropped[x.object.id], PartitionRange{TopicPartition{t.ID, p.index}, x.base, x.next})
 				p.partBytes -= x.length
 				r.addSpan(p, span{base: x.base, next: x.next, known: true})
 				return true
 			})
 		}
 	}
-	delete(s.objects, id)
-	return parts
+	for id := range gone {
+		delete(s.objects, id)
+	}
+	return dropped
+}
+
+// PartitionRange is a range of offsets of a partition.
+type PartitionRange struct {
+	Partition              TopicPartition
+	BaseOffset, NextOffset int64
 }
 
 // DropChunk gives up what the state has in an object chunk that is not there, or not whole.

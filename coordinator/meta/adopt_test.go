@@ -73,9 +73,11 @@ func TestAPartTakesThePlaceOfWhatItWasMadeOf(t *testing.T) {
 			for job := range uint64(3) {
 				r.AdoptPart(adopted(int64(10*job), int64(10*job+10), job+1))
 			}
+			gone := map[SegmentID]bool{}
 			for _, job := range test.gone {
-				r.DropObject(SegmentID{Job: JobID(job)})
+				gone[SegmentID{Job: JobID(job)}] = true
 			}
+			r.DropObjects(gone)
 			fits := r.Fits(test.part.Part)
 			a := r.AdoptPart(test.part)
 			if a.Taken != test.taken || a.New != test.added || a.Regained != test.regain {

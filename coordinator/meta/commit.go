@@ -166,6 +166,11 @@ func (k *committer) detailedRun(p *Partition, t chunk.Table, r *chunk.Run, verdi
 	}
 	for i := range r.Details {
 		d := t.Detail(int(r.FirstDetail + i))
+		if k.recovering && k.endsBefore(&d) {
+			flush()
+			piece = chunk.Run{Position: position, MaxTimestamp: -1}
+			k.completeEnded(d.ProducerID)
+		}
 		code, offset := k.judge(p, &d)
 		if code == OK {
 			offset = p.next + int64(piece.Records)
@@ -235,9 +240,6 @@ func (k *committer) join(p *Partition, d *chunk.Detail, offset int64) {
 		return
 	}
 	t := k.transactionOf[d.ProducerID]
-	if _, in := t.partitions[p]; !in && k.recovering {
-		k.completeEnded(t)
-	}
 	k.beginIfNone(t)
 	if first, in := t.partitions[p]; !in || first < 0 {
 		t.partitions[p] = offset

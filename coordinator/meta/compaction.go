@@ -27,6 +27,7 @@ type Round struct {
 	Merges                bool  // nothing is to be dropped
 	ObjectBytes           int64 // what is stored is to be about as large at most
 	Parts                 []Location
+	Chunks                []bool               // of each part: it may be made of object chunks that are still there
 	Aborted               []AbortedTransaction // with records in the parts
 }
 
@@ -44,12 +45,13 @@ func (s *State) Round(id JobID) (Round, bool) {
 		JobID: id, Partition: j.round.partition, Topic: p.topic, LogStart: p.logStart, CleanedTo: p.CleanedOffset(), NowMillis: s.timeMillis,
 		DeleteRetentionMillis: p.topic.Config.DeleteRetentionMillis, Merges: j.round.merges, ObjectBytes: p.topic.Config.SegmentBytes,
 	}
-	first := 0
+	first, settled := 0, s.settledMillis()
 	if out.Merges {
 		first, out.ObjectBytes = firstPart(p.parts, j.round.done), int64(p.topic.mergedBytes())
 	}
 	for i := first; i < len(p.parts) && p.parts[i].next <= j.round.to; i++ {
 		out.Parts = append(out.Parts, p.parts[i].location())
+		out.Chunks = append(out.Chunks, p.parts[i].object.createdMillis >= settled)
 	}
 	if out.Merges {
 		return out, true

@@ -58,13 +58,16 @@ func SegmentKey(job JobID, ordinal uint32) string {
 	return hashedKey("segment/", fmt.Sprintf("%d-%d", job, ordinal))
 }
 
+// chunkPrefix is what the keys of object chunks begin with.
+const chunkPrefix = "chunk/"
+
 // Key is the object's key in the bucket: that of ChunkKey, which a hedge's ends with -h and its number.
 func (c ChunkID) Key() string {
 	name := fmt.Sprintf("%d-%d-%d-%d", c.Node, c.Epoch, c.Lane, c.Seq)
 	if c.Hedge > 0 {
 		name += fmt.Sprintf("-h%d", c.Hedge)
 	}
-	return hashedKey("chunk/", name)
+	return hashedKey(chunkPrefix, name)
 }
 
 // Key is the object's key in the bucket.
@@ -83,7 +86,7 @@ func hashedKey(prefix, name string) string {
 // ParseChunkKey and ParseSegmentKey are the inverse of Key; they answer false for anything that Key would not have written.
 func ParseChunkKey(key string) (ChunkID, bool) {
 	first, hedge, hedged := strings.Cut(key, "-h")
-	n, ok := parseKey(first, "chunk/", 4)
+	n, ok := parseKey(first, chunkPrefix, 4)
 	if !ok {
 		return ChunkID{}, false
 	}

@@ -47,7 +47,6 @@ func (s *State) toMerge(nowMillis int64, m *metapb.Merging) (p *Partition, from,
 	if count == 0 {
 		return nil, 0, 0
 	}
-	settled := s.settledMillis()
 	begin := int(scramble(uint64(s.nextJob)) % uint64(count))
 	for _, skip := range []int{begin, 0} {
 		for _, t := range s.topicOrder {
@@ -56,7 +55,7 @@ func (s *State) toMerge(nowMillis int64, m *metapb.Merging) (p *Partition, from,
 				continue
 			}
 			for _, p := range t.partitions[skip:] {
-				if first, last := p.scattered(nowMillis, min(nowMillis-max(0, m.AgeMillis), settled-1), m); first < last {
+				if first, last := p.scattered(nowMillis, m); first < last {
 					return p, p.parts[first].base, p.parts[last-1].next
 				}
 			}
@@ -69,17 +68,17 @@ func (s *State) toMerge(nowMillis int64, m *metapb.Merging) (p *Partition, from,
 // scramble spreads numbers that follow each other.
 func scramble(n uint64) uint64 { return n * 0x9e3779b97f4a7c15 >> 32 }
 
-// scattered finds the first parts [first, last) of a partition that are to be merged: small, without gaps between them, stored up to youngMillis, and
+// scattered finds the first parts [first, last) of a partition that are to be merged: small, without gaps between them, old enough, and
 // together at least twice the largest, so that a byte is stored anew no more often than its part can double. After a round that failed it finds the
 // next such row, and so on: one part that cannot be read keeps no others from being merged.
-func (p *Partition) scattered(nowMillis, youngMillis int64, m *metapb.Merging) (first, last int) {
+func (p *Partition) scattered(nowMillis int64, m *metapb.Merging) (first, last int) {
 	c := p.cleaning
 	if len(p.parts) < int(m.Parts) || c != nil && (c.job != 0 || nowMillis < c.notBeforeMillis) {
 		return 0, 0
 	}
 	end, target := min(p.LastStableOffset(), p.firstHot()), p.topic.mergedBytes()
 	fits := func(t *part) bool {
-		return t.length < target/2 && t.next <= end && t.object.createdMillis <= youngMillis
+		return t.length < target/2 && t.next <= end && t.object.createdMillis <= nowMillis-max(0, m.AgeMillis)
 	}
 	var rows [][2]int
 	for row := p.unsettled(target); row < len(p.parts); {

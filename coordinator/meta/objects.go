@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"strings"
 )
 
 // object is a stored segment object that parts refer to.
@@ -53,13 +54,13 @@ func (a *applier) unref(o *object) {
 	}
 }
 
-// settledMillis is before when everything that was stored has nothing left of the chunks that it was made of. From then on what takes its place
-// need not say which they were: a recovery that finds a chunk and does not know that a segment has its records would take them twice.
-// A chunk has records that were shipped at different times, since open transactions hold some back; so it counts from its commit until it is deleted.
+// settledMillis is before when everything that was stored has nothing left of the chunks that it was made of. What takes the place of anything else
+// has to say which they were: a recovery that finds a chunk and does not know that a segment has its records would take them twice.
+// A chunk has records that are shipped at different times, since open transactions hold some back; so it counts from its commit until it is deleted.
 func (s *State) settledMillis() int64 {
 	settled := int64(math.MaxInt64)
-	for _, g := range s.garbage {
-		if _, chunk := ParseChunkKey(g.Key); chunk {
+	for i := range s.garbage {
+		if g := &s.garbage[i]; strings.HasPrefix(g.Key, chunkPrefix) {
 			settled = min(settled, g.chunkMillis)
 		}
 	}

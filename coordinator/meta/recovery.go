@@ -26,11 +26,13 @@ type Recovery struct {
 	a        applier
 	lost     map[*Partition][]span
 	kept     func(*Node) bool
-	ended    map[int64]bool  // producer ids whose transaction an adopted marker has ended, and whether it committed
-	epochs   map[int64]int16 // of producer ids in adopted transactions
-	first    JobID           // of the jobs that the state did not know yet
-	underWay map[JobID]bool  // of those that it knew, the ones that had not ended
-	others   int             // transactions that were aborted and whose ids are not known
+	ended    map[int64]markerSeen           // producer ids whose transaction an adopted marker has ended, and whether it committed
+	epochs   map[int64]int16                // of producer ids in adopted transactions
+	begun    map[*Partition]bool            // partitions of which nothing was known: their log start is the first adopted part's
+	below    map[*Partition]map[int64]int64 // where transactions begin in adopted parts below the partition's end, by producer
+	first    JobID                          // of the jobs that the state did not know yet
+	underWay map[JobID]bool                 // of those that it knew, the ones that had not ended
+	others   int                            // transactions that were aborted and whose ids are not known
 }
 
 // span is a range of offsets of which the bytes are gone.
@@ -44,7 +46,7 @@ type span struct {
 func NewRecovery(s *State) *Recovery {
 	r := &Recovery{
 		a: applier{State: s, recovering: true}, lost: map[*Partition][]span{}, kept: func(*Node) bool { return false },
-		ended: map[int64]bool{}, epochs: map[int64]int16{}, first: s.nextJob, underWay: map[JobID]bool{},
+		ended: map[int64]markerSeen{}, epochs: map[int64]int16{}, begun: map[*Partition]bool{}, below: map[*Partition]map[int64]int64{}, first: s.nextJob, underWay: map[JobID]bool{},
 	}
 	r.a.ended = r.ended
 	s.pending = frames{}
@@ -167,7 +169,7 @@ func (r *Recovery) EndTransactions() (ids []string, others int) {
 		if t.state != TransactionOngoing {
 			continue
 		}
-		commit := r.ended[t.producerID]
+		commit := r.ended[t.producerID].commit
 		t.epoch = min(max(t.epoch, r.epochs[t.producerID]), lastUsableEpoch) + 1
 		t.lastEpoch, t.bumped = noEpoch, false
 		r.a.complete(t, commit)

@@ -285,6 +285,7 @@ type CompactionPart struct {
 	Position      uint64                 `protobuf:"varint,5,opt,name=position,proto3" json:"position,omitempty"`
 	Length        uint64                 `protobuf:"varint,6,opt,name=length,proto3" json:"length,omitempty"`
 	Records       uint64                 `protobuf:"varint,7,opt,name=records,proto3" json:"records,omitempty"`
+	Chunks        bool                   `protobuf:"varint,8,opt,name=chunks,proto3" json:"chunks,omitempty"` // it may be made of object chunks that are still there: what is made of it has to name them
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -366,6 +367,13 @@ func (x *CompactionPart) GetRecords() uint64 {
 		return x.Records
 	}
 	return 0
+}
+
+func (x *CompactionPart) GetChunks() bool {
+	if x != nil {
+		return x.Chunks
+	}
+	return false
 }
 
 type CompactionAborted struct {
@@ -550,7 +558,7 @@ const file_compaction_rpc_proto_rawDesc = "" +
 	"\aaborted\x18\v \x03(\v2 .varve.meta.v1.CompactionAbortedR\aaborted\x1a:\n" +
 	"\fConfigsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe2\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfa\x01\n" +
 	"\x0eCompactionPart\x12\x1d\n" +
 	"\n" +
 	"object_key\x18\x01 \x01(\tR\tobjectKey\x12!\n" +
@@ -561,7 +569,8 @@ const file_compaction_rpc_proto_rawDesc = "" +
 	"nextOffset\x12\x1a\n" +
 	"\bposition\x18\x05 \x01(\x04R\bposition\x12\x16\n" +
 	"\x06length\x18\x06 \x01(\x04R\x06length\x12\x18\n" +
-	"\arecords\x18\a \x01(\x04R\arecords\"x\n" +
+	"\arecords\x18\a \x01(\x04R\arecords\x12\x16\n" +
+	"\x06chunks\x18\b \x01(\bR\x06chunks\"x\n" +
 	"\x11CompactionAborted\x12\x1f\n" +
 	"\vproducer_id\x18\x01 \x01(\x03R\n" +
 	"producerId\x12!\n" +

@@ -18,7 +18,6 @@ import (
 	"github.com/varvelog/varve/infra/objstore"
 	"github.com/varvelog/varve/ingest/chunk"
 	"github.com/varvelog/varve/ingest/recordbatch"
-	"github.com/varvelog/varve/services/verify"
 	"github.com/varvelog/varve/tiering/segment"
 )
 
@@ -144,16 +143,40 @@ func (p *Plan) dropMissing(l *listing) {
 			})
 		}
 	}
+	gone := map[meta.SegmentID]bool{}
 	for _, id := range sortedIDs(objects) {
 		if size, there := l.sizes[id]; !there || uint64(size) != objects[id] {
-			p.damaged(id.Key(), fmt.Errorf("it is to have %d bytes and has %d: %w", objects[id], size, errGone))
-			p.recovery.DropObject(id)
+			p.gone = append(p.gone, goneObject{id: id, err: fmt.Errorf("it is to have %d bytes and has %d: %w", objects[id], size, errGone)})
+			gone[id] = true
 		}
+	}
+	dropped := p.recovery.DropObjects(gone)
+	for i := range p.gone {
+		p.gone[i].held = dropped[p.gone[i].id]
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(chunks), compareChunks) {
 		if !l.present[id] {
 			p.damaged(id.Key(), errGone)
 			p.recovery.DropChunk(id)
+		}
+	}
+}
+
+// goneObject is a segment object that is not there, or not whole.
+type goneObject struct {
+	id   meta.SegmentID
+	err  error
+	held []meta.PartitionRange // what the state had in it
+}
+
+// judgeGone names those of the objects that are not there of which something is missing: others were deleted when they had been made into new ones.
+func (p *Plan) judgeGone() {
+	for _, g := range p.gone {
+		missing := func(r meta.PartitionRange) bool {
+			return !p.recovery.HasStored(r.Partition, r.BaseOffset, r.NextOffset)
+		}
+		if slices.ContainsFunc(g.held, missing) {
+			p.damaged(g.id.Key(), g.err)
 		}
 	}
 }
@@ -220,7 +243,7 @@ func transient(err error) bool {
 var errIdentity = errors.New("object says that it is another")
 
 func readSegment(ctx context.Context, store objstore.Store, id meta.SegmentID, info objstore.Info) (_ *storedObject, err error) {
-	end, err := verify.ReadEnd(ctx, store, info)
+	end, err := segment.ReadEnd(ctx, store, info)
 	if err != nil {
 		return nil, err
 	}
@@ -265,6 +288,8 @@ func readSegment(ctx context.Context, store objstore.Store, id meta.SegmentID, i
 		if first, ok := minimum[place]; ok {
 			part.MinTimestamp = first
 		}
+		// No checksum covers a batch's epoch; that of the last one stands in the directory.
+		epochs[place] = slices.DeleteFunc(epochs[place], func(e meta.PartEpoch) bool { return e.Epoch > part.LeaderEpoch })
 		o.parts = append(o.parts, candidate{object: o, part: part, events: events[place], epochs: epochs[place]})
 	}
 	return o, nil
@@ -294,6 +319,7 @@ func eventOf(h recordbatch.Header, batch []byte) (e meta.PartEvent, ok bool, err
 		if h.RecordCount == 0 {
 			return e, false, nil
 		}
+		e.TimestampMillis = h.MaxTimestamp
 		e.Commit, err = recordbatch.IsCommit(batch)
 	}
 	return e, true, err
@@ -410,8 +436,9 @@ func (p *Plan) adoptChunks(ctx context.Context, infos map[meta.ChunkID]objstore.
 	order := newSequencer(p.recovery, chunks)
 	for c, ok := order.next(); ok; c, ok = order.next() {
 		p.adoptChunk(c, meta.Elsewhere{
-			Stored: func(tp meta.TopicPartition) bool { return shipped[idOf(c.command)][tp] },
-			Later:  order.comesLater,
+			CreatedMillis: c.createdMillis,
+			Stored:        func(tp meta.TopicPartition) bool { return shipped[idOf(c.command)][tp] },
+			Later:         order.comesLater,
 		})
 	}
 	return nil

@@ -61,6 +61,7 @@ type Plan struct {
 	unnamed  map[meta.TopicID]bool // topics whose names are lost
 	objects  []*storedObject       // that the state does not know of
 	orphans  map[meta.SegmentID]objstore.Info
+	gone     []goneObject
 	locks    []io.Closer
 }
 
@@ -243,6 +244,7 @@ func (p *Plan) giveUp(ctx context.Context) error {
 	if err := p.rescue(ctx); err != nil {
 		return err
 	}
+	p.judgeGone()
 	for _, l := range r.Lost() {
 		p.Report.Lost = append(p.Report.Lost, Lost{
 			Topic: l.Topic, Partition: l.Partition, BaseOffset: l.BaseOffset, NextOffset: l.NextOffset, Node: int32(l.Node), Known: l.Known,

@@ -205,7 +205,7 @@ func (w *world) commit(b *chunk.Builder, object bool) {
 		lane = 1
 	}
 	w.seqs[[2]uint64{node, lane}]++
-	sealed := b.Seal(chunk.Header{NodeID: int32(node), NodeEpoch: 1, Lane: uint32(lane), Seq: w.seqs[[2]uint64{node, lane}], CreatedMillis: int64(w.values)})
+	sealed := b.Seal(chunk.Header{NodeID: int32(node), NodeEpoch: 1, Lane: uint32(lane), Seq: w.seqs[[2]uint64{node, lane}], CreatedMillis: w.state.TimeMillis()})
 	whole := bytes.Clone(sealed.Head)
 	for _, part := range sealed.Body {
 		whole = append(whole, part...)
@@ -349,7 +349,7 @@ func (w *world) part(e *segment.Encoder, runs []jobRun) (n int) {
 
 func (w *world) bytesOf(r jobRun) []byte {
 	if m := r.Marker; m != nil {
-		return recordbatch.ControlBatch(recordbatch.Marker{ProducerID: m.ProducerID, ProducerEpoch: m.ProducerEpoch, Commit: m.Commit}, r.BaseOffset, 0)
+		return recordbatch.ControlBatch(recordbatch.Marker{ProducerID: m.ProducerID, ProducerEpoch: m.ProducerEpoch, Commit: m.Commit, TimestampMillis: m.TimestampMillis}, r.BaseOffset, 0)
 	}
 	whole := w.hot[[2]uint64{uint64(r.container.Node), r.container.Segment}]
 	if r.container.IsChunk() {
@@ -394,7 +394,7 @@ func (w *world) snapshot() {
 	}
 }
 
-// merge puts small parts of a partition together, where some are, or dies on the way.
+// merge puts small parts of a partition together, where some are, or dies on the way. A round of compaction, where one is due, drops nothing either.
 func (w *world) merge() {
 	before := w.state.Jobs()
 	w.log(&metapb.Command{Kind: &metapb.Command_LeaseCompaction{LeaseCompaction: &metapb.LeaseCompaction{
@@ -410,7 +410,10 @@ func (w *world) merge() {
 	e.About(segment.Topic{ID: r.Partition.Topic, Partitions: int32(r.Topic.Partitions()), Overrides: r.Topic.Overrides})
 	from, to := r.Parts[0].BaseOffset, r.Parts[len(r.Parts)-1].NextOffset
 	e.Begin(r.Partition.Topic, r.Topic.Name, r.Partition.Partition, from)
-	for _, l := range r.Parts {
+	for i, l := range r.Parts {
+		if r.Chunks[i] {
+			w.nameChunks(e, l)
+		}
 		data := make([]byte, l.Length)
 		_, _, err := objstore.ReadRange(w.ctx, w.store, l.Key(), int64(l.Position), data)
 		if err != nil {
@@ -435,9 +438,30 @@ func (w *world) merge() {
 		SizeBytes: uint64(len(body)), Position: parts[0].Position, Length: parts[0].LengthBytes, IndexPosition: parts[0].IndexPosition,
 		IndexLength: parts[0].IndexLengthBytes, Records: parts[0].Records, MaxTimestamp: parts[0].MaxTimestamp, MinTimestamp: parts[0].MinTimestamp,
 	}
-	for _, c := range []*metapb.CompactRange{{FromOffset: from, ToOffset: to, Part: part}, {FromOffset: to, ToOffset: to, Done: true}} {
+	done := &metapb.CompactRange{FromOffset: to, ToOffset: to, Done: true}
+	if !r.Merges {
+		done.CleanedTo = to
+	}
+	for _, c := range []*metapb.CompactRange{{FromOffset: from, ToOffset: to, Part: part}, done} {
 		c.JobId, c.LeaseMillis = uint64(id), 1000
 		w.log(&metapb.Command{Kind: &metapb.Command_CompactRange{CompactRange: c}})
+	}
+}
+
+// nameChunks carries over what a stored part says that it was made of.
+func (w *world) nameChunks(e *segment.Encoder, l meta.Location) {
+	body, _, err := objstore.ReadAll(w.ctx, w.store, l.Key(), 1<<30)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	o, err := segment.Open(body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, s := range o.Sources {
+		if o.Parts[s.Part].Position == l.Position {
+			e.From(s)
+		}
 	}
 }
 

@@ -19,7 +19,6 @@ import (
 )
 
 const (
-	tailBytes   = 64 << 10
 	streamBytes = 256 << 10
 )
 
@@ -173,7 +172,7 @@ func (v *verifier) segment(ctx context.Context, info objstore.Info, id meta.Segm
 	if want != nil && want.sizeBytes != uint64(info.SizeBytes) {
 		return n, fmt.Errorf("%d bytes where the metadata says %d", info.SizeBytes, want.sizeBytes)
 	}
-	end, err := ReadEnd(ctx, v.Store, info)
+	end, err := segment.ReadEnd(ctx, v.Store, info)
 	if err != nil {
 		return n, err
 	}
@@ -196,28 +195,6 @@ func (v *verifier) segment(ctx context.Context, info objstore.Info, id meta.Segm
 		return n, want.holds(contents.Parts)
 	}
 	return n, nil
-}
-
-// ReadEnd reads a segment object's end, as far back as its directory reaches.
-func ReadEnd(ctx context.Context, store objstore.Store, info objstore.Info) ([]byte, error) {
-	end := make([]byte, min(info.SizeBytes, tailBytes))
-	if _, _, err := objstore.ReadRange(ctx, store, info.Key, info.SizeBytes-int64(len(end)), end); err != nil {
-		return nil, err
-	}
-	trailer, err := segment.ParseTrailer(end)
-	switch {
-	case err != nil:
-		return nil, err
-	case trailer.ObjectBytes != uint64(info.SizeBytes):
-		return nil, fmt.Errorf("%d bytes where the trailer says %d: %w", info.SizeBytes, trailer.ObjectBytes, segment.ErrCorrupt)
-	}
-	if need := int64(trailer.DirectoryBytes) + segment.TrailerBytes; need > int64(len(end)) {
-		end = make([]byte, need)
-		if _, _, err := objstore.ReadRange(ctx, store, info.Key, info.SizeBytes-need, end); err != nil {
-			return nil, err
-		}
-	}
-	return end, nil
 }
 
 // chunk reads an object chunk from its first byte to its last.

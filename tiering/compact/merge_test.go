@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/infra/objstore"
 	"github.com/varvelog/varve/ingest/recordbatch"
+	"github.com/varvelog/varve/tiering/segment"
 	"pgregory.net/rapid"
 )
 
@@ -189,5 +192,39 @@ func TestAMergedPartIsAsOldAsItsRecords(t *testing.T) {
 	w.do(&metapb.Tick{Retention: true})
 	if p := w.partition(); p.LogStartOffset() != p.NextOffset() {
 		t.Errorf("retention has left [%d, %d)", p.LogStartOffset(), p.NextOffset())
+	}
+}
+
+// What is stored anew names the chunks that are still there, and no others.
+func TestWhatIsStoredAnewNamesItsChunks(t *testing.T) {
+	for _, policy := range []string{"delete", "compact"} {
+		w := newWorld(t, "cleanup.policy", policy)
+		w.merging = &metapb.Merging{Parts: 2, ManyParts: 2}
+		for i := range 6 {
+			w.produce(recordbatch.None, false, row(fmt.Sprint("key ", i), "value", int64(i)))
+			w.ship()
+			if i == 2 {
+				w.sweep()
+			}
+		}
+		if !w.compact(Config{}, -1) {
+			t.Fatal("nothing is stored anew")
+		}
+		l, _ := w.state.Locate(place, 0)
+		body, _, err := objstore.ReadAll(t.Context(), w.store, l.Key(), 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := segment.Open(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var named []uint64
+		for _, s := range o.Sources {
+			named = append(named, s.Seq)
+		}
+		if !slices.Equal(named, []uint64{4, 5, 6}) {
+			t.Errorf("%s: it names chunks %v", policy, named)
+		}
 	}
 }

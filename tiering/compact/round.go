@@ -10,6 +10,7 @@ import (
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/infra/objstore"
 	"github.com/varvelog/varve/ingest/recordbatch"
 	"github.com/varvelog/varve/tiering/segment"
 	"github.com/varvelog/varve/tiering/upload"
@@ -160,6 +161,9 @@ func (r *round) rewrite(ctx context.Context, part *metapb.CompactionPart) error 
 	if !r.group.open {
 		r.beginGroup(part.BaseOffset)
 	}
+	if err := r.nameChunks(ctx, part); err != nil {
+		return err
+	}
 	r.source.open(part)
 	for {
 		b, err := r.source.next(ctx)
@@ -181,6 +185,35 @@ func (r *round) rewrite(ctx context.Context, part *metapb.CompactionPart) error 
 	r.group.to = part.NextOffset
 	if large {
 		return r.endGroup(ctx)
+	}
+	return nil
+}
+
+// nameChunks says of the group's part which chunks it was made of, where these may be there still.
+func (r *round) nameChunks(ctx context.Context, part *metapb.CompactionPart) error {
+	if !part.Chunks {
+		return nil
+	}
+	var end []byte
+	read := func() (err error) {
+		end, err = segment.ReadEnd(ctx, r.worker.store, objstore.Info{Key: part.ObjectKey, SizeBytes: int64(part.ObjectBytes)})
+		return err
+	}
+	if err := patiently(ctx, read); err != nil {
+		return fmt.Errorf("read directory of %s: %w", part.ObjectKey, err)
+	}
+	trailer, err := segment.ParseTrailer(end)
+	if err != nil {
+		return fmt.Errorf("read directory of %s: %w", part.ObjectKey, err)
+	}
+	contents, err := trailer.Directory(end)
+	if err != nil {
+		return fmt.Errorf("read directory of %s: %w", part.ObjectKey, err)
+	}
+	for _, s := range contents.Sources {
+		if p := &contents.Parts[s.Part]; p.TopicID == [16]byte(r.job.TopicId) && p.Partition == r.job.Partition && p.BaseOffset == part.BaseOffset {
+			r.assembler.encoder.From(s)
+		}
 	}
 	return nil
 }

@@ -86,11 +86,16 @@ func (s *source) need(ctx context.Context, n int) error {
 	return nil
 }
 
-// fill reads what comes next, and tries again while the store fails in passing.
+// fill reads what comes next.
 func (s *source) fill(ctx context.Context, into []byte) error {
+	return patiently(ctx, func() error { return s.get(ctx, into) })
+}
+
+// patiently reads, and tries again while the store fails in passing.
+func patiently(ctx context.Context, read func() error) error {
 	backOff := 100 * time.Millisecond
 	for attempt := 1; ; attempt++ {
-		err := s.get(ctx, into)
+		err := read()
 		if err == nil || ctx.Err() != nil || attempt == readAttempts || errors.Is(err, objstore.ErrNotFound) || errors.Is(err, objstore.ErrAccess) {
 			return err
 		}

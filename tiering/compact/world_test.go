@@ -224,6 +224,7 @@ func (w *world) ship() {
 	type piece struct {
 		base, next int64
 		data       []byte
+		chunk      *segment.Source
 	}
 	var pieces []piece
 	for c, runs := range w.state.JobContainers(v.JobID) {
@@ -233,6 +234,7 @@ func (w *world) ship() {
 				p.data = recordbatch.ControlBatch(recordbatch.Marker{ProducerID: m.ProducerID, ProducerEpoch: m.ProducerEpoch, Commit: m.Commit, TimestampMillis: m.TimestampMillis}, m.Offset, 0)
 			} else {
 				p.data = slices.Clone(w.chunks[c.Chunk][r.Position:][:r.Length])
+				p.chunk = &segment.Source{Node: int32(c.Chunk.Node), Epoch: c.Chunk.Epoch, Lane: c.Chunk.Lane, Seq: c.Chunk.Seq}
 				if _, err := recordbatch.AssignOffsets(p.data, r.BaseOffset, 0); err != nil {
 					w.t.Fatal(err)
 				}
@@ -250,6 +252,9 @@ func (w *world) ship() {
 		e := segment.NewEncoder(segment.Header{JobID: uint64(v.JobID), Ordinal: uint32(len(finish.Objects))}, 0)
 		e.Begin(topic, "t", 0, pieces[0].base)
 		for _, p := range pieces[:n] {
+			if p.chunk != nil {
+				e.From(*p.chunk)
+			}
 			for b, err := range recordbatch.Batches(p.data) {
 				if err == nil {
 					err = e.Batch(b.Header, b.Bytes, false)
