@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
-
-	"github.com/varvelog/varve/infra/crc32c"
 )
 
 // Layout of the header, part of the format. All integers are big-endian.
@@ -181,7 +179,7 @@ func CheckCRC(batch []byte) error {
 	return nil
 }
 
-// extendAbove is the size of batch in bytes from which on ExtendCRC does not look at the records: what takes longer than crc32c.Combine.
+// extendAbove is the size of batch in bytes from which on ExtendCRC does not look at the records: what takes longer than combineCRC.
 const extendAbove = 16 << 10
 
 // ExtendCRC returns the CRC-32C of some bytes and one whole batch behind them from that of the bytes. The batch's own checksum must have been checked,
@@ -191,7 +189,7 @@ func ExtendCRC(crc uint32, batch []byte) uint32 {
 		return crc32.Update(crc, castagnoli, batch)
 	}
 	crc = crc32.Update(crc, castagnoli, batch[:posAttributes])
-	return crc32c.Combine(crc, binary.BigEndian.Uint32(batch[posCRC:]), len(batch)-posAttributes)
+	return combineCRC(crc, binary.BigEndian.Uint32(batch[posCRC:]), len(batch)-posAttributes)
 }
 
 // SetBaseOffset patches the first offset of a batch in place. The CRC does not cover it.
