@@ -61,6 +61,9 @@ func DescribeRound(s *meta.State, id meta.JobID) *metapb.CompactionRound {
 			Position: p.Position, Length: p.Length, Records: p.Records, Chunks: r.Chunks[i],
 		})
 	}
+	for _, c := range r.ChunksThere {
+		out.ChunksThere = append(out.ChunksThere, &metapb.ChunkName{NodeId: int32(c.Node), NodeEpoch: c.Epoch, Lane: c.Lane, Seq: c.Seq})
+	}
 	for _, t := range r.Aborted {
 		out.Aborted = append(out.Aborted, &metapb.CompactionAborted{ProducerId: t.ProducerID, FirstOffset: t.FirstOffset, LastOffset: t.LastOffset})
 	}

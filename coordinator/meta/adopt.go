@@ -176,13 +176,17 @@ func (r *Recovery) AdoptPart(stored StoredPart) Adoption {
 			p.epochs = append(p.epochs, epochStart{e.Epoch, e.Offset})
 		}
 	}
+	if r.belowEnd[p] != c.BaseOffset {
+		delete(r.below, p) // what began there may have ended in between
+	}
 	for _, e := range stored.Events {
 		if e.Offset >= next {
 			r.replay(p, e)
-		} else {
+		} else if r.rescuing {
 			r.recall(p, e)
 		}
 	}
+	r.belowEnd[p] = c.NextOffset
 	p.next = max(p.next, c.NextOffset)
 	a.Taken = true
 	return a
@@ -258,8 +262,13 @@ func (r *Recovery) replay(p *Partition, e PartEvent) {
 		r.epochs[e.ProducerID] = max(r.epochs[e.ProducerID], e.ProducerEpoch)
 		if t := r.a.transactionOf[e.ProducerID]; t != nil {
 			if _, in := t.partitions[p]; in { // of the transaction that the state knows to be open, perhaps without records here
-				other, known := r.ended[e.ProducerID]
-				r.ended[e.ProducerID] = markerSeen{e.Commit && (other.commit || !known), max(e.TimestampMillis, other.atMillis)}
+				seen := r.ended[e.ProducerID]
+				if seen == nil {
+					seen = &markerSeen{commit: true, partitions: map[*Partition]bool{}}
+					r.ended[e.ProducerID] = seen
+				}
+				seen.commit, seen.atMillis = seen.commit && e.Commit, max(seen.atMillis, e.TimestampMillis)
+				seen.partitions[p] = true
 				delete(t.partitions, p)
 			}
 		}
@@ -288,7 +297,8 @@ func (r *Recovery) replay(p *Partition, e PartEvent) {
 	}
 }
 
-// recall makes known again what was aborted below the partition's end: compaction forgets it where it has dropped the records.
+// recall makes known again what was aborted in a rescued part: compaction forgets it where it has dropped the records. What has its marker in another
+// part that is there stays unknown.
 func (r *Recovery) recall(p *Partition, e PartEvent) {
 	open := r.below[p]
 	first, begun := open[e.ProducerID]
@@ -312,19 +322,20 @@ func (r *Recovery) recall(p *Partition, e PartEvent) {
 	}
 }
 
-// markerSeen is what an adopted part says of the end of a transaction that the state knows to be open.
+// markerSeen is what adopted parts say of the end of a transaction that the state knows to be open.
 type markerSeen struct {
-	commit   bool
-	atMillis int64 // by the leader's clock
+	commit     bool
+	atMillis   int64               // by the leader's clock
+	partitions map[*Partition]bool // where it was seen
 }
 
-// endsBefore says whether a batch of a chunk belongs to a transaction behind the one of which an adopted part has the marker: a producer begins the next
-// one when it knows of that. Where it does not, the batch's partition has no marker yet. Clocks that differ by more than lies
-// between the two mislead it.
-func (a *applier) endsBefore(d *chunk.Detail) bool {
-	seen, ended := a.ended[d.ProducerID]
-	t := a.transactionOf[d.ProducerID]
-	return ended && d.Attributes&attrTransactional != 0 && t != nil && t.state == TransactionOngoing && a.elsewhere.CreatedMillis > seen.atMillis
+// endsBefore says whether a batch of a chunk belongs to a transaction behind the one of which an adopted part has the marker. It does in a partition
+// that has the marker. Elsewhere the time tells, since a producer begins the next one when it knows of the end: clocks that
+// differ by more than lies between mislead it.
+func (a *applier) endsBefore(p *Partition, d *chunk.Detail) bool {
+	seen, t := a.ended[d.ProducerID], a.transactionOf[d.ProducerID]
+	return seen != nil && d.Attributes&attrTransactional != 0 && t != nil && t.state == TransactionOngoing &&
+		(seen.partitions[p] || a.elsewhere.CreatedMillis > seen.atMillis)
 }
 
 // completeEnded ends a producer's transaction as its marker says.

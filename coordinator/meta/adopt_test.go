@@ -101,3 +101,28 @@ func TestAPartTakesThePlaceOfWhatItWasMadeOf(t *testing.T) {
 		})
 	}
 }
+
+// What began in a rescued part may have ended in one that is there.
+func TestRescuedPartsTellOnlyOfTheirOwnTransactions(t *testing.T) {
+	r := recoveryOf(t, New(testLogID))
+	for job := range uint64(4) {
+		r.AdoptPart(adopted(int64(10*job), int64(10*job+10), job+1))
+	}
+	r.DropObjects(map[SegmentID]bool{{Job: 1}: true, {Job: 3}: true, {Job: 4}: true})
+	r.SealAll()
+	data := func(offset int64) PartEvent {
+		return PartEvent{Offset: offset, Records: 1, ProducerID: 7, BaseSequence: -1, Transactional: true}
+	}
+	marker := PartEvent{Offset: 35, Records: 1, ProducerID: 7, BaseSequence: -1, Transactional: true, Marker: true}
+	first, third, fourth := adopted(0, 10, 11), adopted(20, 30, 12), adopted(30, 40, 13)
+	first.Events, third.Events, fourth.Events = []PartEvent{data(5)}, []PartEvent{data(28)}, []PartEvent{data(31), marker}
+	for _, p := range []StoredPart{first, third, fourth} {
+		if !r.Rescues(p.Part) || !r.AdoptPart(p).Taken {
+			t.Fatalf("[%d, %d) is not rescued", p.Part.BaseOffset, p.Part.NextOffset)
+		}
+	}
+	aborted := r.State().Partition(TopicPartition{Topic: topicID("t")}).AbortedTransactions(nil, 0, 40)
+	if len(aborted) != 1 || aborted[0].FirstOffset != 28 || aborted[0].LastOffset != 35 {
+		t.Errorf("aborted: %+v", aborted)
+	}
+}

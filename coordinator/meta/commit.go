@@ -166,7 +166,7 @@ func (k *committer) detailedRun(p *Partition, t chunk.Table, r *chunk.Run, verdi
 	}
 	for i := range r.Details {
 		d := t.Detail(int(r.FirstDetail + i))
-		if k.recovering && k.endsBefore(&d) {
+		if k.recovering && k.endsBefore(p, &d) {
 			flush()
 			piece = chunk.Run{Position: position, MaxTimestamp: -1}
 			k.completeEnded(d.ProducerID)

@@ -27,8 +27,10 @@ type Round struct {
 	Merges                bool  // nothing is to be dropped
 	ObjectBytes           int64 // what is stored is to be about as large at most
 	Parts                 []Location
-	Chunks                []bool               // of each part: it may be made of object chunks that are still there
-	Aborted               []AbortedTransaction // with records in the parts
+	// Chunks says of each part whether it may be made of object chunks that are still there, of which some are ChunksThere.
+	Chunks      []bool
+	ChunksThere []ChunkID
+	Aborted     []AbortedTransaction // with records in the parts
 }
 
 // Round describes the round that a job is, false where it has ended or is none.
@@ -52,6 +54,9 @@ func (s *State) Round(id JobID) (Round, bool) {
 	for i := first; i < len(p.parts) && p.parts[i].next <= j.round.to; i++ {
 		out.Parts = append(out.Parts, p.parts[i].location())
 		out.Chunks = append(out.Chunks, p.parts[i].object.createdMillis >= settled)
+	}
+	if slices.Contains(out.Chunks, true) {
+		out.ChunksThere = s.chunksThere()
 	}
 	if out.Merges {
 		return out, true

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"math"
 	"slices"
-	"strings"
 )
 
 // object is a stored segment object that parts refer to.
@@ -19,29 +18,33 @@ type object struct {
 type Garbage struct {
 	Key         string
 	SinceMillis int64 // state time
-	// chunkMillis is when it was committed, where it is a chunk; 0 where that is not known.
+	// chunk is which it is, where it is a chunk, and chunkMillis when it was committed, 0 where that is not known.
+	chunk       ChunkID
 	chunkMillis int64
 }
+
+func (g *Garbage) isChunk() bool { return g.chunk != ChunkID{} }
 
 // Garbage are the objects that may be deleted, oldest first.
 func (s *State) Garbage() []Garbage { return s.garbage }
 
-func (a *applier) addGarbage(key string) { a.addGarbageOf(key, 0) }
+func (a *applier) addGarbage(key string) { a.addGarbageOf(Garbage{Key: key}) }
 
 // addChunkGarbage takes when the chunk was committed, which no snapshot holds below mergingLevel.
 func (a *applier) addChunkGarbage(id ChunkID, committedMillis int64) {
 	if a.leader.featureLevel < mergingLevel {
 		committedMillis = 0
 	}
-	a.addGarbageOf(id.Key(), committedMillis)
+	a.addGarbageOf(Garbage{Key: id.Key(), chunk: id, chunkMillis: committedMillis})
 }
 
-func (a *applier) addGarbageOf(key string, chunkMillis int64) {
-	if _, known := a.garbageKeys[key]; known {
+func (a *applier) addGarbageOf(g Garbage) {
+	if _, known := a.garbageKeys[g.Key]; known {
 		return
 	}
-	a.garbageKeys[key] = struct{}{}
-	a.garbage = append(a.garbage, Garbage{Key: key, SinceMillis: a.timeMillis, chunkMillis: chunkMillis})
+	a.garbageKeys[g.Key] = struct{}{}
+	g.SinceMillis = a.timeMillis
+	a.garbage = append(a.garbage, g)
 	a.changed(ChangedGarbage)
 }
 
@@ -60,7 +63,7 @@ func (a *applier) unref(o *object) {
 func (s *State) settledMillis() int64 {
 	settled := int64(math.MaxInt64)
 	for i := range s.garbage {
-		if g := &s.garbage[i]; strings.HasPrefix(g.Key, chunkPrefix) {
+		if g := &s.garbage[i]; g.isChunk() {
 			settled = min(settled, g.chunkMillis)
 		}
 	}
@@ -68,6 +71,21 @@ func (s *State) settledMillis() int64 {
 		settled = min(settled, s.containerOrder[i].createdMillis) // the oldest
 	}
 	return settled
+}
+
+// chunksThere are the object chunks that are not known to be deleted, whichever of their keys.
+func (s *State) chunksThere() (ids []ChunkID) {
+	for _, c := range s.containerOrder {
+		if c.isChunk() {
+			ids = append(ids, c.chunkID())
+		}
+	}
+	for i := range s.garbage {
+		if g := &s.garbage[i]; g.isChunk() {
+			ids = append(ids, g.chunk)
+		}
+	}
+	return ids
 }
 
 func (a *applier) forgetGarbage(keys []string) Verdict {

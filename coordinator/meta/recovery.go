@@ -26,13 +26,15 @@ type Recovery struct {
 	a        applier
 	lost     map[*Partition][]span
 	kept     func(*Node) bool
-	ended    map[int64]markerSeen           // producer ids whose transaction an adopted marker has ended, and whether it committed
+	ended    map[int64]*markerSeen          // producer ids whose transaction an adopted marker has ended, and whether it committed
 	epochs   map[int64]int16                // of producer ids in adopted transactions
 	begun    map[*Partition]bool            // partitions of which nothing was known: their log start is the first adopted part's
 	below    map[*Partition]map[int64]int64 // where transactions begin in adopted parts below the partition's end, by producer
-	first    JobID                          // of the jobs that the state did not know yet
-	underWay map[JobID]bool                 // of those that it knew, the ones that had not ended
-	others   int                            // transactions that were aborted and whose ids are not known
+	belowEnd map[*Partition]int64           // where the last part ended that below was asked of
+	rescuing bool
+	first    JobID          // of the jobs that the state did not know yet
+	underWay map[JobID]bool // of those that it knew, the ones that had not ended
+	others   int            // transactions that were aborted and whose ids are not known
 }
 
 // span is a range of offsets of which the bytes are gone.
@@ -46,7 +48,8 @@ type span struct {
 func NewRecovery(s *State) *Recovery {
 	r := &Recovery{
 		a: applier{State: s, recovering: true}, lost: map[*Partition][]span{}, kept: func(*Node) bool { return false },
-		ended: map[int64]markerSeen{}, epochs: map[int64]int16{}, begun: map[*Partition]bool{}, below: map[*Partition]map[int64]int64{}, first: s.nextJob, underWay: map[JobID]bool{},
+		ended: map[int64]*markerSeen{}, epochs: map[int64]int16{}, first: s.nextJob, underWay: map[JobID]bool{},
+		begun: map[*Partition]bool{}, below: map[*Partition]map[int64]int64{}, belowEnd: map[*Partition]int64{},
 	}
 	r.a.ended = r.ended
 	s.pending = frames{}
@@ -101,6 +104,7 @@ func (r *Recovery) SealAll() {
 			n.released = nil
 		}
 	}
+	r.rescuing = true
 }
 
 func (r *Recovery) isLost(c *container) bool {
@@ -169,7 +173,8 @@ func (r *Recovery) EndTransactions() (ids []string, others int) {
 		if t.state != TransactionOngoing {
 			continue
 		}
-		commit := r.ended[t.producerID].commit
+		seen := r.ended[t.producerID]
+		commit := seen != nil && seen.commit
 		t.epoch = min(max(t.epoch, r.epochs[t.producerID]), lastUsableEpoch) + 1
 		t.lastEpoch, t.bumped = noEpoch, false
 		r.a.complete(t, commit)

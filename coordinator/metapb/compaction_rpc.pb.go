@@ -144,6 +144,7 @@ type CompactionRound struct {
 	Configs               map[string]string      `protobuf:"bytes,141,rep,name=configs,proto3" json:"configs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // its overrides
 	Merges                bool                   `protobuf:"varint,12,opt,name=merges,proto3" json:"merges,omitempty"`                                                                             // nothing is to be dropped: the topic is not compacted
 	Aborted               []*CompactionAborted   `protobuf:"bytes,11,rep,name=aborted,proto3" json:"aborted,omitempty"`                                                                            // transactions with records in the parts, in order of their markers
+	ChunksThere           []*ChunkName           `protobuf:"bytes,13,rep,name=chunks_there,json=chunksThere,proto3" json:"chunks_there,omitempty"`                                                 // the object chunks that are not deleted yet, where a part may be made of some
 	unknownFields         protoimpl.UnknownFields
 	sizeCache             protoimpl.SizeCache
 }
@@ -276,6 +277,81 @@ func (x *CompactionRound) GetAborted() []*CompactionAborted {
 	return nil
 }
 
+func (x *CompactionRound) GetChunksThere() []*ChunkName {
+	if x != nil {
+		return x.ChunksThere
+	}
+	return nil
+}
+
+type ChunkName struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	NodeId        int32                  `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	NodeEpoch     uint64                 `protobuf:"varint,2,opt,name=node_epoch,json=nodeEpoch,proto3" json:"node_epoch,omitempty"`
+	Lane          uint32                 `protobuf:"varint,3,opt,name=lane,proto3" json:"lane,omitempty"`
+	Seq           uint64                 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChunkName) Reset() {
+	*x = ChunkName{}
+	mi := &file_compaction_rpc_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChunkName) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChunkName) ProtoMessage() {}
+
+func (x *ChunkName) ProtoReflect() protoreflect.Message {
+	mi := &file_compaction_rpc_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChunkName.ProtoReflect.Descriptor instead.
+func (*ChunkName) Descriptor() ([]byte, []int) {
+	return file_compaction_rpc_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ChunkName) GetNodeId() int32 {
+	if x != nil {
+		return x.NodeId
+	}
+	return 0
+}
+
+func (x *ChunkName) GetNodeEpoch() uint64 {
+	if x != nil {
+		return x.NodeEpoch
+	}
+	return 0
+}
+
+func (x *ChunkName) GetLane() uint32 {
+	if x != nil {
+		return x.Lane
+	}
+	return 0
+}
+
+func (x *ChunkName) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
 type CompactionPart struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ObjectKey     string                 `protobuf:"bytes,1,opt,name=object_key,json=objectKey,proto3" json:"object_key,omitempty"`
@@ -292,7 +368,7 @@ type CompactionPart struct {
 
 func (x *CompactionPart) Reset() {
 	*x = CompactionPart{}
-	mi := &file_compaction_rpc_proto_msgTypes[3]
+	mi := &file_compaction_rpc_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -304,7 +380,7 @@ func (x *CompactionPart) String() string {
 func (*CompactionPart) ProtoMessage() {}
 
 func (x *CompactionPart) ProtoReflect() protoreflect.Message {
-	mi := &file_compaction_rpc_proto_msgTypes[3]
+	mi := &file_compaction_rpc_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -317,7 +393,7 @@ func (x *CompactionPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactionPart.ProtoReflect.Descriptor instead.
 func (*CompactionPart) Descriptor() ([]byte, []int) {
-	return file_compaction_rpc_proto_rawDescGZIP(), []int{3}
+	return file_compaction_rpc_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *CompactionPart) GetObjectKey() string {
@@ -387,7 +463,7 @@ type CompactionAborted struct {
 
 func (x *CompactionAborted) Reset() {
 	*x = CompactionAborted{}
-	mi := &file_compaction_rpc_proto_msgTypes[4]
+	mi := &file_compaction_rpc_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -399,7 +475,7 @@ func (x *CompactionAborted) String() string {
 func (*CompactionAborted) ProtoMessage() {}
 
 func (x *CompactionAborted) ProtoReflect() protoreflect.Message {
-	mi := &file_compaction_rpc_proto_msgTypes[4]
+	mi := &file_compaction_rpc_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -412,7 +488,7 @@ func (x *CompactionAborted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactionAborted.ProtoReflect.Descriptor instead.
 func (*CompactionAborted) Descriptor() ([]byte, []int) {
-	return file_compaction_rpc_proto_rawDescGZIP(), []int{4}
+	return file_compaction_rpc_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CompactionAborted) GetProducerId() int64 {
@@ -446,7 +522,7 @@ type CompactionReportRequest struct {
 
 func (x *CompactionReportRequest) Reset() {
 	*x = CompactionReportRequest{}
-	mi := &file_compaction_rpc_proto_msgTypes[5]
+	mi := &file_compaction_rpc_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -458,7 +534,7 @@ func (x *CompactionReportRequest) String() string {
 func (*CompactionReportRequest) ProtoMessage() {}
 
 func (x *CompactionReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_compaction_rpc_proto_msgTypes[5]
+	mi := &file_compaction_rpc_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -471,7 +547,7 @@ func (x *CompactionReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactionReportRequest.ProtoReflect.Descriptor instead.
 func (*CompactionReportRequest) Descriptor() ([]byte, []int) {
-	return file_compaction_rpc_proto_rawDescGZIP(), []int{5}
+	return file_compaction_rpc_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CompactionReportRequest) GetRange() *CompactRange {
@@ -490,7 +566,7 @@ type CompactionReportResponse struct {
 
 func (x *CompactionReportResponse) Reset() {
 	*x = CompactionReportResponse{}
-	mi := &file_compaction_rpc_proto_msgTypes[6]
+	mi := &file_compaction_rpc_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -502,7 +578,7 @@ func (x *CompactionReportResponse) String() string {
 func (*CompactionReportResponse) ProtoMessage() {}
 
 func (x *CompactionReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_compaction_rpc_proto_msgTypes[6]
+	mi := &file_compaction_rpc_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -515,7 +591,7 @@ func (x *CompactionReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactionReportResponse.ProtoReflect.Descriptor instead.
 func (*CompactionReportResponse) Descriptor() ([]byte, []int) {
-	return file_compaction_rpc_proto_rawDescGZIP(), []int{6}
+	return file_compaction_rpc_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CompactionReportResponse) GetAccepted() bool {
@@ -535,7 +611,7 @@ const file_compaction_rpc_proto_rawDesc = "" +
 	"\flease_millis\x18\x02 \x01(\x03R\vleaseMillis\x120\n" +
 	"\amerging\x18\x03 \x01(\v2\x16.varve.meta.v1.MergingR\amerging\"O\n" +
 	"\x17CompactionLeaseResponse\x124\n" +
-	"\x05round\x18\x01 \x01(\v2\x1e.varve.meta.v1.CompactionRoundR\x05round\"\xdd\x04\n" +
+	"\x05round\x18\x01 \x01(\v2\x1e.varve.meta.v1.CompactionRoundR\x05round\"\x9a\x05\n" +
 	"\x0fCompactionRound\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\x04R\x05jobId\x12\x19\n" +
 	"\btopic_id\x18\x02 \x01(\fR\atopicId\x12\x14\n" +
@@ -555,10 +631,17 @@ const file_compaction_rpc_proto_rawDesc = "" +
 	"partitions\x12F\n" +
 	"\aconfigs\x18\x8d\x01 \x03(\v2+.varve.meta.v1.CompactionRound.ConfigsEntryR\aconfigs\x12\x16\n" +
 	"\x06merges\x18\f \x01(\bR\x06merges\x12:\n" +
-	"\aaborted\x18\v \x03(\v2 .varve.meta.v1.CompactionAbortedR\aaborted\x1a:\n" +
+	"\aaborted\x18\v \x03(\v2 .varve.meta.v1.CompactionAbortedR\aaborted\x12;\n" +
+	"\fchunks_there\x18\r \x03(\v2\x18.varve.meta.v1.ChunkNameR\vchunksThere\x1a:\n" +
 	"\fConfigsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfa\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"i\n" +
+	"\tChunkName\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x1d\n" +
+	"\n" +
+	"node_epoch\x18\x02 \x01(\x04R\tnodeEpoch\x12\x12\n" +
+	"\x04lane\x18\x03 \x01(\rR\x04lane\x12\x10\n" +
+	"\x03seq\x18\x04 \x01(\x04R\x03seq\"\xfa\x01\n" +
 	"\x0eCompactionPart\x12\x1d\n" +
 	"\n" +
 	"object_key\x18\x01 \x01(\tR\tobjectKey\x12!\n" +
@@ -594,31 +677,33 @@ func file_compaction_rpc_proto_rawDescGZIP() []byte {
 	return file_compaction_rpc_proto_rawDescData
 }
 
-var file_compaction_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_compaction_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_compaction_rpc_proto_goTypes = []any{
 	(*CompactionLeaseRequest)(nil),   // 0: varve.meta.v1.CompactionLeaseRequest
 	(*CompactionLeaseResponse)(nil),  // 1: varve.meta.v1.CompactionLeaseResponse
 	(*CompactionRound)(nil),          // 2: varve.meta.v1.CompactionRound
-	(*CompactionPart)(nil),           // 3: varve.meta.v1.CompactionPart
-	(*CompactionAborted)(nil),        // 4: varve.meta.v1.CompactionAborted
-	(*CompactionReportRequest)(nil),  // 5: varve.meta.v1.CompactionReportRequest
-	(*CompactionReportResponse)(nil), // 6: varve.meta.v1.CompactionReportResponse
-	nil,                              // 7: varve.meta.v1.CompactionRound.ConfigsEntry
-	(*Merging)(nil),                  // 8: varve.meta.v1.Merging
-	(*CompactRange)(nil),             // 9: varve.meta.v1.CompactRange
+	(*ChunkName)(nil),                // 3: varve.meta.v1.ChunkName
+	(*CompactionPart)(nil),           // 4: varve.meta.v1.CompactionPart
+	(*CompactionAborted)(nil),        // 5: varve.meta.v1.CompactionAborted
+	(*CompactionReportRequest)(nil),  // 6: varve.meta.v1.CompactionReportRequest
+	(*CompactionReportResponse)(nil), // 7: varve.meta.v1.CompactionReportResponse
+	nil,                              // 8: varve.meta.v1.CompactionRound.ConfigsEntry
+	(*Merging)(nil),                  // 9: varve.meta.v1.Merging
+	(*CompactRange)(nil),             // 10: varve.meta.v1.CompactRange
 }
 var file_compaction_rpc_proto_depIdxs = []int32{
-	8, // 0: varve.meta.v1.CompactionLeaseRequest.merging:type_name -> varve.meta.v1.Merging
-	2, // 1: varve.meta.v1.CompactionLeaseResponse.round:type_name -> varve.meta.v1.CompactionRound
-	3, // 2: varve.meta.v1.CompactionRound.parts:type_name -> varve.meta.v1.CompactionPart
-	7, // 3: varve.meta.v1.CompactionRound.configs:type_name -> varve.meta.v1.CompactionRound.ConfigsEntry
-	4, // 4: varve.meta.v1.CompactionRound.aborted:type_name -> varve.meta.v1.CompactionAborted
-	9, // 5: varve.meta.v1.CompactionReportRequest.range:type_name -> varve.meta.v1.CompactRange
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	9,  // 0: varve.meta.v1.CompactionLeaseRequest.merging:type_name -> varve.meta.v1.Merging
+	2,  // 1: varve.meta.v1.CompactionLeaseResponse.round:type_name -> varve.meta.v1.CompactionRound
+	4,  // 2: varve.meta.v1.CompactionRound.parts:type_name -> varve.meta.v1.CompactionPart
+	8,  // 3: varve.meta.v1.CompactionRound.configs:type_name -> varve.meta.v1.CompactionRound.ConfigsEntry
+	5,  // 4: varve.meta.v1.CompactionRound.aborted:type_name -> varve.meta.v1.CompactionAborted
+	3,  // 5: varve.meta.v1.CompactionRound.chunks_there:type_name -> varve.meta.v1.ChunkName
+	10, // 6: varve.meta.v1.CompactionReportRequest.range:type_name -> varve.meta.v1.CompactRange
+	7,  // [7:7] is the sub-list for method output_type
+	7,  // [7:7] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_compaction_rpc_proto_init() }
@@ -633,7 +718,7 @@ func file_compaction_rpc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_compaction_rpc_proto_rawDesc), len(file_compaction_rpc_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

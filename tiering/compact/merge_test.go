@@ -210,21 +210,46 @@ func TestWhatIsStoredAnewNamesItsChunks(t *testing.T) {
 		if !w.compact(Config{}, -1) {
 			t.Fatal("nothing is stored anew")
 		}
-		l, _ := w.state.Locate(place, 0)
-		body, _, err := objstore.ReadAll(t.Context(), w.store, l.Key(), 1<<20)
-		if err != nil {
-			t.Fatal(err)
-		}
-		o, err := segment.Open(body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var named []uint64
-		for _, s := range o.Sources {
-			named = append(named, s.Seq)
-		}
+		named := w.chunksNamed()
 		if !slices.Equal(named, []uint64{4, 5, 6}) {
 			t.Errorf("%s: it names chunks %v", policy, named)
 		}
+	}
+}
+
+// chunksNamed are the numbers of the chunks that the object of the first part names.
+func (w *world) chunksNamed() (seqs []uint64) {
+	w.t.Helper()
+	l, _ := w.state.Locate(place, 0)
+	body, _, err := objstore.ReadAll(context.Background(), w.store, l.Key(), 1<<20)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	o, err := segment.Open(body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, s := range o.Sources {
+		seqs = append(seqs, s.Seq)
+	}
+	return seqs
+}
+
+// A partition that is compacted as often as chunks come names those that are there, however long it goes on.
+func TestNamesOfChunksDoNotAddUp(t *testing.T) {
+	w := newWorld(t)
+	for i := range 20 {
+		var old []string
+		for _, g := range w.state.Garbage() {
+			old = append(old, g.Key)
+		}
+		w.produce(recordbatch.None, false, row("key", fmt.Sprint("value ", i), int64(i)))
+		w.ship()
+		w.compact(Config{}, -1)
+		w.do(&metapb.ForgetGarbage{Keys: old})
+		w.now++
+	}
+	if named := w.chunksNamed(); len(named) > 3 {
+		t.Errorf("it names chunks %v", named)
 	}
 }

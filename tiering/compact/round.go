@@ -37,6 +37,7 @@ type round struct {
 	end     int64 // records from there on are left alone
 	source  source
 	scratch recordbatch.Scratch
+	there   map[segment.Source]bool // job.ChunksThere, nil before it is asked for
 	reader  recordbatch.Reader
 	records []recordbatch.Record
 
@@ -211,11 +212,24 @@ func (r *round) nameChunks(ctx context.Context, part *metapb.CompactionPart) err
 		return fmt.Errorf("read directory of %s: %w", part.ObjectKey, err)
 	}
 	for _, s := range contents.Sources {
-		if p := &contents.Parts[s.Part]; p.TopicID == [16]byte(r.job.TopicId) && p.Partition == r.job.Partition && p.BaseOffset == part.BaseOffset {
+		p := &contents.Parts[s.Part]
+		if p.TopicID == [16]byte(r.job.TopicId) && p.Partition == r.job.Partition && p.BaseOffset == part.BaseOffset && r.isThere(s) {
 			r.assembler.encoder.From(s)
 		}
 	}
 	return nil
+}
+
+// isThere says whether a chunk may not be deleted yet. Names of others are not carried on, or they would be more with every round.
+func (r *round) isThere(s segment.Source) bool {
+	s.Part = 0
+	if r.there == nil {
+		r.there = make(map[segment.Source]bool, len(r.job.ChunksThere))
+		for _, c := range r.job.ChunksThere {
+			r.there[segment.Source{Node: c.NodeId, Epoch: c.NodeEpoch, Lane: c.Lane, Seq: c.Seq}] = true
+		}
+	}
+	return r.there[s]
 }
 
 // objectBytes is about how large an object may become.
