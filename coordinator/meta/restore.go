@@ -173,7 +173,9 @@ func (r *restorer) core(c *metapb.SnapshotCore) error {
 	s.refreshQuotas()
 	for i, key := range c.Garbage {
 		g := Garbage{Key: key, SinceMillis: c.GarbageSinceMillis[i]}
-		g.chunk, _ = ParseChunkKey(key)
+		if id, ok := ParseChunkKey(key); ok {
+			g.chunk = id
+		}
 		if len(c.GarbageChunkMillis) > 0 {
 			g.chunkMillis = c.GarbageChunkMillis[i]
 		}
