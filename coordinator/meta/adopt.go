@@ -17,6 +17,7 @@ type StoredTopic struct {
 	Name       string
 	Partitions int32             // at least so many
 	Overrides  map[string]string // nil where they are not known
+	Job        JobID             // the newest that stored something of it
 }
 
 // unknownOverrides are what a topic gets whose configuration is lost: nothing is deleted by age before somebody has said so.
@@ -24,17 +25,23 @@ func unknownOverrides() map[string]string {
 	return map[string]string{"varve.durability": "local", "retention.ms": "-1"}
 }
 
-// AdoptTopic makes the topic known, with as many partitions as are said. fresh says that it was not known before. An error says why it
-// cannot be adopted: another topic has its name.
-func (r *Recovery) AdoptTopic(t StoredTopic) (fresh bool, err error) {
+// AdoptTopic makes the topic known, with as many partitions as are said. fresh says that it was not known before. Another topic that the state knew by its
+// name, deleted says which, has been deleted before this one was made, and is deleted here. An error says why the topic cannot be adopted. Of several
+// of one name the newest is to come first.
+func (r *Recovery) AdoptTopic(t StoredTopic) (fresh bool, deleted TopicID, err error) {
 	s := r.a.State
 	topic := s.topics[t.ID]
 	if topic == nil {
 		if wrong := ValidTopicName(t.Name); wrong != "" {
-			return false, fmt.Errorf("topic %s: %s", t.ID, wrong)
+			return false, deleted, fmt.Errorf("topic %s: %s", t.ID, wrong)
 		}
 		if other := s.topicsByName[t.Name]; other != nil {
-			return false, fmt.Errorf("topic %s of id %s: a topic of this name has id %s", t.Name, t.ID, other.ID)
+			// A job that the state did not know yet was given no records of a topic that it knew to be deleted.
+			if r.adopted[other.ID] || t.Job < r.first {
+				return false, deleted, fmt.Errorf("topic %s of id %s: a topic of this name has id %s", t.Name, t.ID, other.ID)
+			}
+			deleted = other.ID
+			r.deleteTopic(other)
 		}
 		overrides := t.Overrides
 		if overrides == nil {
@@ -43,15 +50,23 @@ func (r *Recovery) AdoptTopic(t StoredTopic) (fresh bool, err error) {
 		topic = &Topic{ID: t.ID, Name: t.Name, Overrides: overrides}
 		s.refreshTopic(topic)
 		s.addTopic(topic)
+		r.adopted[t.ID] = true
 		fresh = true
 	}
 	if int(t.Partitions) > len(topic.partitions) {
 		if t.Partitions > MaxTopicPartitions {
-			return fresh, fmt.Errorf("topic %s: %d partitions", t.Name, t.Partitions)
+			return fresh, deleted, fmt.Errorf("topic %s: %d partitions", t.Name, t.Partitions)
 		}
 		s.addPartitions(topic, t.Partitions)
 	}
-	return fresh, nil
+	return fresh, deleted, nil
+}
+
+func (r *Recovery) deleteTopic(t *Topic) {
+	for _, p := range t.partitions {
+		delete(r.lost, p)
+	}
+	r.a.deleteTopic(&metapb.DeleteTopic{TopicId: t.ID[:]})
 }
 
 // Adoption says what has become of a part or chunk.

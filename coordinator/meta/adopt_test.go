@@ -16,7 +16,7 @@ func adopted(base, next int64, job uint64) StoredPart {
 func recoveryOf(t *testing.T, s *State) *Recovery {
 	t.Helper()
 	r := NewRecovery(s)
-	if _, err := r.AdoptTopic(StoredTopic{ID: topicID("t"), Name: "t", Partitions: 1}); err != nil {
+	if _, _, err := r.AdoptTopic(StoredTopic{ID: topicID("t"), Name: "t", Partitions: 1}); err != nil {
 		t.Fatal(err)
 	}
 	return r

@@ -28,6 +28,7 @@ type Recovery struct {
 	kept     func(*Node) bool
 	ended    map[int64]*markerSeen          // producer ids whose transaction an adopted marker has ended, and whether it committed
 	epochs   map[int64]int16                // of producer ids in adopted transactions
+	adopted  map[TopicID]bool               // topics that the state did not know
 	begun    map[*Partition]bool            // partitions of which nothing was known: their log start is the first adopted part's
 	below    map[*Partition]map[int64]int64 // where transactions begin in adopted parts below the partition's end, by producer
 	belowEnd map[*Partition]int64           // where the last part ended that below was asked of
@@ -49,7 +50,7 @@ func NewRecovery(s *State) *Recovery {
 	r := &Recovery{
 		a: applier{State: s, recovering: true}, lost: map[*Partition][]span{}, kept: func(*Node) bool { return false },
 		ended: map[int64]*markerSeen{}, epochs: map[int64]int16{}, first: s.nextJob, underWay: map[JobID]bool{},
-		begun: map[*Partition]bool{}, below: map[*Partition]map[int64]int64{}, belowEnd: map[*Partition]int64{},
+		adopted: map[TopicID]bool{}, begun: map[*Partition]bool{}, below: map[*Partition]map[int64]int64{}, belowEnd: map[*Partition]int64{},
 	}
 	r.a.ended = r.ended
 	s.pending = frames{}

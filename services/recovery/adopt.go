@@ -173,7 +173,7 @@ type goneObject struct {
 func (p *Plan) judgeGone() {
 	for _, g := range p.gone {
 		missing := func(r meta.PartitionRange) bool {
-			return !p.recovery.HasStored(r.Partition, r.BaseOffset, r.NextOffset)
+			return p.recovery.State().Topic(r.Partition.Topic) != nil && !p.recovery.HasStored(r.Partition, r.BaseOffset, r.NextOffset)
 		}
 		if slices.ContainsFunc(g.held, missing) {
 			p.damaged(g.id.Key(), g.err)
@@ -332,7 +332,7 @@ func (p *Plan) adoptTopics(objects []*storedObject, known bool) {
 	for _, o := range slices.Backward(objects) {
 		for _, about := range o.topics {
 			if t := topics[about.ID]; t == nil {
-				topics[about.ID] = &meta.StoredTopic{ID: about.ID, Partitions: about.Partitions, Overrides: about.Overrides}
+				topics[about.ID] = &meta.StoredTopic{ID: about.ID, Partitions: about.Partitions, Overrides: about.Overrides, Job: o.id.Job}
 				order = append(order, about.ID)
 			}
 		}
@@ -340,7 +340,7 @@ func (p *Plan) adoptTopics(objects []*storedObject, known bool) {
 			part := &o.parts[i].part
 			t := topics[part.TopicID]
 			if t == nil {
-				t = &meta.StoredTopic{ID: part.TopicID}
+				t = &meta.StoredTopic{ID: part.TopicID, Job: o.id.Job}
 				topics[part.TopicID] = t
 				order = append(order, part.TopicID)
 			}
@@ -350,7 +350,10 @@ func (p *Plan) adoptTopics(objects []*storedObject, known bool) {
 	}
 	for _, id := range order {
 		t := topics[id]
-		fresh, err := p.recovery.AdoptTopic(*t)
+		fresh, deleted, err := p.recovery.AdoptTopic(*t)
+		if deleted != (meta.TopicID{}) {
+			p.Report.DeletedTopics = append(p.Report.DeletedTopics, fmt.Sprintf("%s of id %s", t.Name, deleted))
+		}
 		if err != nil {
 			p.notAdopted("topic "+t.Name, err.Error())
 		} else if fresh {
@@ -458,7 +461,7 @@ func (p *Plan) nameTopics(chunks []foundChunk) {
 				continue
 			}
 			name := fmt.Sprintf("recovered-%x", run.Topic)
-			fresh, err := p.recovery.AdoptTopic(meta.StoredTopic{ID: run.Topic, Name: name, Partitions: run.Partition + 1})
+			fresh, _, err := p.recovery.AdoptTopic(meta.StoredTopic{ID: run.Topic, Name: name, Partitions: run.Partition + 1})
 			if err != nil {
 				p.notAdopted("topic "+name, err.Error())
 			} else if fresh {

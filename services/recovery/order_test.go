@@ -51,7 +51,7 @@ func TestChunksAreAdoptedInTheOrderOfTheirProducers(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			r := meta.NewRecovery(meta.New([16]byte{1}))
 			topic := meta.TopicID{7}
-			if _, err := r.AdoptTopic(meta.StoredTopic{ID: topic, Name: "ordered", Partitions: 1}); err != nil {
+			if _, _, err := r.AdoptTopic(meta.StoredTopic{ID: topic, Name: "ordered", Partitions: 1}); err != nil {
 				t.Fatal(err)
 			}
 			var chunks []foundChunk

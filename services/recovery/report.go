@@ -58,6 +58,8 @@ type Report struct {
 	Rescued Adopted `json:"rescued"`
 	// NewTopics are known from objects alone.
 	NewTopics []string `json:"new_topics,omitempty"`
+	// DeletedTopics were deleted behind the metadata's end: objects show another one of the name.
+	DeletedTopics []string `json:"deleted_topics,omitempty"`
 
 	LostOffsets int64  `json:"lost_offsets"`
 	Lost        []Lost `json:"lost"`
@@ -104,6 +106,9 @@ func (r *Report) Write(w io.Writer) error {
 	}
 	for _, name := range r.NewTopics {
 		p.line("  topic %s is known from what was adopted alone", name)
+	}
+	for _, topic := range r.DeletedTopics {
+		p.line("  topic %s was deleted, and made again", topic)
 	}
 	for _, disk := range r.Disks {
 		p.line("disk %s stays part of the log", disk)

@@ -31,6 +31,8 @@ type spot struct {
 // record is what was written somewhere, and in which transaction.
 type record struct {
 	value       string
+	key         string
+	tombstone   bool
 	transaction int // 0 for none
 }
 
@@ -46,17 +48,24 @@ type world struct {
 	pending [][]byte // entries that are not archived
 	first   uint64   // the sequence of the first of them
 
+	archived  []archive.Object
+	snapshots []uint64 // sequences
+
 	topics []*metapb.CreateTopic
 	hot    map[[2]uint64][]byte // by node and segment
 	fill   map[uint64]uint64    // the open segment of each node
 	seqs   map[[2]uint64]uint64 // by node and lane
 	values int
+	// created counts topics that were given a new name, ids those and the ones that were made again.
+	created, ids int
 
 	written   map[spot]record
 	committed map[int]bool // transactions, by number
+	markers   map[spot]int // numbers of the transactions that end there
 	txns      []*openTxn
-	shipped   map[spot]bool // in a segment object
-	chunks    map[spot]bool // in an object chunk
+	shipped   map[spot]bool           // has been in a segment object
+	chunks    map[meta.ChunkID][]spot // what is in object chunks
+	busy      int                     // how often in a hundred a step is one that deletes or drops something
 }
 
 type openTxn struct {
@@ -64,7 +73,7 @@ type openTxn struct {
 	number int
 	pid    int64
 	epoch  int16
-	open   bool
+	in     []meta.TopicPartition // with records of the open transaction
 	next   map[meta.TopicPartition]int32
 }
 
@@ -74,7 +83,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{
 		t: t, ctx: t.Context(), random: rand.New(rand.NewPCG(seed, 1)), store: mem.New(fmt.Sprint("world ", seed)), first: 1,
 		hot: map[[2]uint64][]byte{}, fill: map[uint64]uint64{}, seqs: map[[2]uint64]uint64{}, written: map[spot]record{},
-		committed: map[int]bool{}, shipped: map[spot]bool{}, chunks: map[spot]bool{},
+		committed: map[int]bool{}, markers: map[spot]int{}, shipped: map[spot]bool{}, chunks: map[meta.ChunkID][]spot{},
 	}
 	var err error
 	if w.cluster, err = identity.LoadOrCreate(w.ctx, w.store, identity.MetalogJetStream); err != nil {
@@ -109,17 +118,30 @@ func (w *world) log(commands ...*metapb.Command) {
 }
 
 func (w *world) createTopic() {
-	n := len(w.topics)
+	w.created++
+	w.topics = append(w.topics, w.newTopic(fmt.Sprintf("topic-%d", w.created)))
+}
+
+func (w *world) newTopic(name string) *metapb.CreateTopic {
+	w.ids++
 	durability := "local"
 	if w.random.IntN(2) == 0 {
 		durability = "object"
 	}
 	c := &metapb.CreateTopic{
-		Name: fmt.Sprintf("topic-%d", n), TopicId: bytes.Repeat([]byte{byte(n + 1)}, 16), Partitions: 1 + w.random.Int32N(3),
-		Configs: []*metapb.ConfigEntry{{Name: "varve.durability", Value: durability}, {Name: "max.message.bytes", Value: fmt.Sprint(1000 + n)}},
+		Name: name, TopicId: bytes.Repeat([]byte{byte(w.ids)}, 16), Partitions: 1 + w.random.Int32N(3),
+		Configs: []*metapb.ConfigEntry{{Name: "varve.durability", Value: durability}, {Name: "max.message.bytes", Value: fmt.Sprint(1000 + w.ids)}},
+	}
+	if w.busy > 0 && w.random.IntN(2) == 0 {
+		c.Configs = append(c.Configs, compacted...)
 	}
 	w.log(&metapb.Command{Kind: &metapb.Command_CreateTopic{CreateTopic: c}})
-	w.topics = append(w.topics, c)
+	return c
+}
+
+// compacted is what a topic has that is compacted at every opportunity.
+var compacted = []*metapb.ConfigEntry{
+	{Name: "cleanup.policy", Value: "compact"}, {Name: "min.cleanable.dirty.ratio", Value: "0"}, {Name: "delete.retention.ms", Value: "50"},
 }
 
 func (w *world) place() (meta.TopicPartition, bool) {
@@ -127,22 +149,27 @@ func (w *world) place() (meta.TopicPartition, bool) {
 	return meta.TopicPartition{Topic: meta.TopicID(c.TopicId), Partition: w.random.Int32N(c.Partitions)}, c.Configs[0].Value == "object"
 }
 
-// batch builds a batch of records with values that nobody else writes.
-func (w *world) batch(options recordbatch.BuilderOptions) (data []byte, values []string, h recordbatch.Header) {
+// batch builds a batch of records with values, and times, that nobody else writes. Tombstones are known by their times.
+func (w *world) batch(options recordbatch.BuilderOptions) (data []byte, records []record, h recordbatch.Header) {
 	b := recordbatch.NewBuilder(options)
 	b.Reset(0, 0)
 	for i := range 1 + w.random.IntN(3) {
 		w.values++
-		values = append(values, fmt.Sprintf("value %d", w.values))
-		if err := b.Append(int64(i), int64(1000+w.values), nil, []byte(values[i]), nil); err != nil {
+		r := record{value: fmt.Sprintf("value %d", w.values), key: fmt.Sprintf("key %d", w.random.IntN(6)), tombstone: w.busy > 0 && w.random.IntN(4) == 0}
+		value := []byte(r.value)
+		if r.tombstone {
+			value = nil
+		}
+		if err := b.Append(int64(i), int64(1000+w.values), []byte(r.key), value, nil); err != nil {
 			w.t.Fatal(err)
 		}
+		records = append(records, r)
 	}
 	data, h, err := b.Build(nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return bytes.Clone(data), values, h
+	return bytes.Clone(data), records, h
 }
 
 // produce writes one chunk with batches of several partitions, all of one class; t is nil outside of transactions.
@@ -151,7 +178,7 @@ func (w *world) produce(t *openTxn) {
 	_, object := w.place()
 	type piece struct {
 		partition meta.TopicPartition
-		values    []string
+		records   []record
 	}
 	var pieces []piece
 	for range 1 + w.random.IntN(3) {
@@ -165,13 +192,13 @@ func (w *world) produce(t *openTxn) {
 			options.Producer = &recordbatch.Producer{ID: t.pid, Epoch: t.epoch, BaseSequence: t.next[tp]}
 			detail = chunk.Batch{ProducerID: t.pid, ProducerEpoch: t.epoch, BaseSequence: t.next[tp], Attributes: recordbatch.AttrTransactional | chunk.AttrJoinsTransaction}
 		}
-		data, values, h := w.batch(options)
-		detail.Topic, detail.Partition, detail.Data, detail.Records, detail.MaxTimestamp = tp.Topic, tp.Partition, data, uint32(len(values)), h.MaxTimestamp
+		data, records, h := w.batch(options)
+		detail.Topic, detail.Partition, detail.Data, detail.Records, detail.MaxTimestamp = tp.Topic, tp.Partition, data, uint32(len(records)), h.MaxTimestamp
 		b.Add(detail)
-		pieces = append(pieces, piece{tp, values})
+		pieces = append(pieces, piece{tp, records})
 		if t != nil {
-			t.next[tp] += int32(len(values))
-			t.open = true
+			t.next[tp] += int32(len(records))
+			t.in = append(t.in, tp)
 		}
 	}
 	if len(pieces) == 0 {
@@ -181,25 +208,26 @@ func (w *world) produce(t *openTxn) {
 	for _, p := range pieces {
 		ends[p.partition] = w.state.Partition(p.partition).NextOffset()
 	}
-	w.commit(&b, object)
+	id := w.commit(&b, object)
 	for _, p := range pieces {
-		if got := w.state.Partition(p.partition).NextOffset() - ends[p.partition]; got != int64(len(p.values)) {
-			w.t.Fatalf("%d offsets were given to %d records", got, len(p.values))
+		if got := w.state.Partition(p.partition).NextOffset() - ends[p.partition]; got != int64(len(p.records)) {
+			w.t.Fatalf("%d offsets were given to %d records", got, len(p.records))
 		}
-		for i, value := range p.values {
-			r := record{value: value}
+		for i, r := range p.records {
 			if t != nil {
 				r.transaction = t.number
 			}
 			at := spot{p.partition, ends[p.partition] + int64(i)}
 			w.written[at] = r
-			w.chunks[at] = object
+			if object {
+				w.chunks[id] = append(w.chunks[id], at)
+			}
 		}
 	}
 }
 
 // commit makes a chunk durable where its class says, and commits it.
-func (w *world) commit(b *chunk.Builder, object bool) {
+func (w *world) commit(b *chunk.Builder, object bool) meta.ChunkID {
 	node, lane := 1+w.random.Uint64N(nodes), uint64(0)
 	if object {
 		lane = 1
@@ -222,6 +250,7 @@ func (w *world) commit(b *chunk.Builder, object bool) {
 		w.hot[at] = append(w.hot[at], whole...)
 	}
 	w.log(&metapb.Command{Kind: &metapb.Command_CommitChunk{CommitChunk: c}})
+	return idOf(c)
 }
 
 func (w *world) put(key string, body []byte) {
@@ -238,28 +267,57 @@ func (w *world) seal() {
 	w.fill[node]++
 }
 
-// transact moves a producer on: it begins, writes, commits or aborts.
+// transact moves a producer on: it begins, writes, commits, aborts, or begins again under the next epoch.
 func (w *world) transact() {
 	if len(w.txns) < 3 {
-		t := &openTxn{id: fmt.Sprintf("producer-%d", len(w.txns)), next: map[meta.TopicPartition]int32{}}
-		w.log(&metapb.Command{Kind: &metapb.Command_InitTransactionalProducer{InitTransactionalProducer: &metapb.InitTransactionalProducer{
-			TransactionalId: t.id, TimeoutMillis: 60_000, ExpectedProducerId: -1, ExpectedProducerEpoch: -1,
-		}}})
-		known, _ := w.state.Transaction(t.id)
-		t.pid, t.epoch, t.number = known.ProducerID, known.ProducerEpoch, 1000*(len(w.txns)+1)
+		t := &openTxn{id: fmt.Sprintf("producer-%d", len(w.txns)), number: 1000 * (len(w.txns) + 1)}
 		w.txns = append(w.txns, t)
+		w.initialize(t)
 	}
 	t := w.txns[w.random.IntN(len(w.txns))]
-	if !t.open || w.random.IntN(3) > 0 {
+	switch n := w.random.IntN(30); {
+	case n < 2:
+		w.initialize(t)
+	case len(t.in) == 0 || n < 20:
 		w.produce(t)
-		return
+	default:
+		w.end(t, w.random.IntN(2) == 0, n == 29)
 	}
-	commit := w.random.IntN(2) == 0
-	w.log(&metapb.Command{Kind: &metapb.Command_EndTransaction{EndTransaction: &metapb.EndTransaction{
-		TransactionalId: t.id, ProducerId: t.pid, ProducerEpoch: int32(t.epoch), Commit: commit,
+}
+
+// initialize gives a producer its next epoch, which aborts the transaction that is open.
+func (w *world) initialize(t *openTxn) {
+	w.log(&metapb.Command{Kind: &metapb.Command_InitTransactionalProducer{InitTransactionalProducer: &metapb.InitTransactionalProducer{
+		TransactionalId: t.id, TimeoutMillis: 60_000, ExpectedProducerId: -1, ExpectedProducerEpoch: -1,
 	}}})
+	w.ended(t, false)
+	w.renew(t)
+}
+
+func (w *world) renew(t *openTxn) {
+	known, _ := w.state.Transaction(t.id)
+	t.pid, t.epoch, t.next = known.ProducerID, known.ProducerEpoch, map[meta.TopicPartition]int32{}
+}
+
+func (w *world) end(t *openTxn, commit, bumps bool) {
+	w.log(&metapb.Command{Kind: &metapb.Command_EndTransaction{EndTransaction: &metapb.EndTransaction{
+		TransactionalId: t.id, ProducerId: t.pid, ProducerEpoch: int32(t.epoch), Commit: commit, BumpsEpoch: bumps,
+	}}})
+	w.ended(t, commit)
+	if bumps {
+		w.renew(t)
+	}
+}
+
+// ended notes how the open transaction ended.
+func (w *world) ended(t *openTxn, commit bool) {
+	for _, tp := range t.in {
+		if p := w.state.Partition(tp); p != nil {
+			w.markers[spot{tp, p.NextOffset() - 1}] = t.number
+		}
+	}
 	w.committed[t.number] = commit
-	t.number, t.open = t.number+1, false
+	t.number, t.in = t.number+1, nil
 }
 
 // ship does a job, or dies on the way.
@@ -371,7 +429,9 @@ func (w *world) archive() {
 		return
 	}
 	b := &archive.Batch{LogID: w.cluster.LogID, First: w.first, Entries: w.pending}
-	w.put((archive.Object{First: b.First, Next: b.Next()}).Key(), archive.Encode(b))
+	o := archive.Object{First: b.First, Next: b.Next()}
+	w.put(o.Key(), archive.Encode(b))
+	w.archived = append(w.archived, o)
 	w.first, w.pending = b.Next(), nil
 }
 
@@ -388,86 +448,19 @@ func (w *world) snapshot() {
 	encoded, err := meta.EncodeManifest(m)
 	if err == nil {
 		_, err = w.store.Put(w.ctx, replica.SnapshotKey(m.Seq), encoded)
+		w.snapshots = append(w.snapshots, m.Seq)
 	}
 	if err != nil {
 		w.t.Fatal(err)
-	}
-}
-
-// merge puts small parts of a partition together, where some are, or dies on the way. A round of compaction, where one is due, drops nothing either.
-func (w *world) merge() {
-	before := w.state.Jobs()
-	w.log(&metapb.Command{Kind: &metapb.Command_LeaseCompaction{LeaseCompaction: &metapb.LeaseCompaction{
-		Worker: "c", LeaseMillis: 1000, Merging: &metapb.Merging{Parts: 2, ManyParts: 2},
-	}}})
-	jobs := w.state.Jobs()
-	if len(jobs) == len(before) {
-		return
-	}
-	id := jobs[len(jobs)-1].ID
-	r, _ := w.state.Round(id)
-	e := segment.NewEncoder(segment.Header{JobID: uint64(id), CreatedMillis: w.state.TimeMillis()}, 0)
-	e.About(segment.Topic{ID: r.Partition.Topic, Partitions: int32(r.Topic.Partitions()), Overrides: r.Topic.Overrides})
-	from, to := r.Parts[0].BaseOffset, r.Parts[len(r.Parts)-1].NextOffset
-	e.Begin(r.Partition.Topic, r.Topic.Name, r.Partition.Partition, from)
-	for i, l := range r.Parts {
-		if r.Chunks[i] {
-			w.nameChunks(e, l)
-		}
-		data := make([]byte, l.Length)
-		_, _, err := objstore.ReadRange(w.ctx, w.store, l.Key(), int64(l.Position), data)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		for b, err := range recordbatch.Batches(data) {
-			if err == nil {
-				err = e.Batch(b.Header, b.Bytes, false)
-			}
-			if err != nil {
-				w.t.Fatal(err)
-			}
-		}
-	}
-	e.End(to)
-	body, parts := e.Finish()
-	w.put(meta.SegmentKey(id, 0), body)
-	if w.random.IntN(5) == 0 {
-		return // its lease ends
-	}
-	part := &metapb.CompactedPart{
-		SizeBytes: uint64(len(body)), Position: parts[0].Position, Length: parts[0].LengthBytes, IndexPosition: parts[0].IndexPosition,
-		IndexLength: parts[0].IndexLengthBytes, Records: parts[0].Records, MaxTimestamp: parts[0].MaxTimestamp, MinTimestamp: parts[0].MinTimestamp,
-	}
-	done := &metapb.CompactRange{FromOffset: to, ToOffset: to, Done: true}
-	if !r.Merges {
-		done.CleanedTo = to
-	}
-	for _, c := range []*metapb.CompactRange{{FromOffset: from, ToOffset: to, Part: part}, done} {
-		c.JobId, c.LeaseMillis = uint64(id), 1000
-		w.log(&metapb.Command{Kind: &metapb.Command_CompactRange{CompactRange: c}})
-	}
-}
-
-// nameChunks carries over what a stored part says that it was made of.
-func (w *world) nameChunks(e *segment.Encoder, l meta.Location) {
-	body, _, err := objstore.ReadAll(w.ctx, w.store, l.Key(), 1<<30)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	o, err := segment.Open(body)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	for _, s := range o.Sources {
-		if o.Parts[s.Part].Position == l.Position {
-			e.From(s)
-		}
 	}
 }
 
 // sweep deletes garbage.
 func (w *world) sweep() {
 	for _, g := range slices.Clone(w.state.Garbage()) {
+		if w.busy > 0 && w.random.IntN(2) == 0 {
+			continue // later
+		}
 		if err := w.store.Delete(w.ctx, g.Key); err != nil {
 			w.t.Fatal(err)
 		}
@@ -476,6 +469,10 @@ func (w *world) sweep() {
 }
 
 func (w *world) step() {
+	if w.random.IntN(100) < w.busy {
+		w.remove()
+		return
+	}
 	switch n := w.random.IntN(100); {
 	case n < 35:
 		w.produce(nil)
@@ -493,7 +490,7 @@ func (w *world) step() {
 		w.snapshot()
 	case n < 96:
 		w.sweep()
-	case n < 98 && len(w.topics) < 5:
+	case n < 98 && w.created < 5:
 		w.createTopic()
 	default:
 		tp, _ := w.place()
