@@ -224,11 +224,18 @@ func (s *State) runsOf(containers []*container, shippable bool) map[uint32][]Con
 			continue
 		}
 		tp := TopicPartition{p.topic.ID, p.index}
+		alone := shippable
 		for i := range p.runs {
 			r := &p.runs[i]
 			runs, wanted := out[r.container]
 			if !wanted || shippable && p.held(r) {
 				continue
+			}
+			if alone {
+				alone = false
+				p.strandedMarkers(func(m TransactionMarker) {
+					markers[r.container] = append(markers[r.container], ContainerRun{Partition: tp, BaseOffset: m.Offset, Records: 1, Marker: &m})
+				})
 			}
 			out[r.container] = append(runs, ContainerRun{Partition: tp, BaseOffset: r.base, Records: r.records, Position: r.position, Length: r.length})
 			if shippable {

@@ -173,6 +173,26 @@ func (p *Partition) markersWith(r *run, yield func(TransactionMarker)) {
 	}
 }
 
+// strandedMarkers calls yield for the markers that go with no run: what was next to them is shipped or lost.
+func (p *Partition) strandedMarkers(yield func(TransactionMarker)) {
+	stable := p.LastStableOffset()
+	for i := 0; i < len(p.markers); {
+		end := i + 1
+		for end < len(p.markers) && p.markers[end].Offset == p.markers[end-1].Offset+1 {
+			end++
+		}
+		next := p.markers[end-1].Offset + 1
+		at := firstRun(p.runs, next)
+		before := at < len(p.runs) && p.runs[at].base == next
+		if next <= stable && next < p.next && !before && !p.runEndsAt(p.markers[i].Offset) {
+			for _, m := range p.markers[i:end] {
+				yield(m)
+			}
+		}
+		i = end
+	}
+}
+
 func (p *Partition) runEndsAt(offset int64) bool {
 	i := sort.Search(len(p.runs), func(i int) bool { return p.runs[i].next() >= offset })
 	return i < len(p.runs) && p.runs[i].next() == offset

@@ -123,6 +123,15 @@ func (s *State) Referenced(key string) bool {
 	return true
 }
 
+// Refers says whether the state refers to the object under key now.
+func (s *State) Refers(key string) bool {
+	if c, ok := ParseChunkKey(key); ok {
+		return s.chunks[c] != nil
+	}
+	o, ok := ParseSegmentKey(key)
+	return ok && s.objects[o] != nil
+}
+
 func (s *State) objectsInOrder() []*object {
 	out := make([]*object, 0, len(s.objects))
 	for _, o := range s.objects {

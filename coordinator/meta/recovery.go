@@ -334,6 +334,14 @@ func (r *Recovery) Finish(logID [16]byte, job JobID) (*State, error) {
 			p.raiseLeaderEpoch()
 		}
 	}
+	s.garbage = slices.DeleteFunc(s.garbage, func(g Garbage) bool {
+		id, ok := ParseSegmentKey(g.Key)
+		taken := ok && s.objects[id] != nil
+		if taken { // it was rescued
+			delete(s.garbageKeys, g.Key)
+		}
+		return taken
+	})
 	s.dueMillis.Store(0)
 	var parts [][]byte
 	if err := s.WriteSnapshot(func(part []byte) error { parts = append(parts, part); return nil }); err != nil {

@@ -20,6 +20,7 @@ type assembler struct {
 	single   *recordbatch.Builder // a batch that stays by itself
 	next     int64                // behind the last batch that was given to the encoder
 	out      []byte
+	read     int32 // the leader epoch of the last batch that was read, kept or not
 }
 
 func newAssembler(target int, codec recordbatch.Codec, level int) *assembler {
@@ -122,13 +123,18 @@ func (a *assembler) put(h recordbatch.Header, b []byte, undecoded bool) error {
 	return a.encoder.Batch(h, b, undecoded)
 }
 
-// end ends the part at an offset. The last batch reaches up to there: a consumer that comes to the end of the log has to get by it.
+// end ends the part at an offset. The last batch reaches up to there: a consumer that comes to the end of the log has to get by it. It has the leader epoch
+// in which the last offsets were given: to a consumer whose position is behind the end of its epoch the log would seem to be truncated.
 func (a *assembler) end(nextOffset int64) error {
-	if err := a.flush(nextOffset - 1); err != nil {
+	last := nextOffset - 1
+	if a.gathered.RecordCount() > 0 && a.epoch != a.read {
+		last = -1
+	}
+	if err := a.flush(last); err != nil {
 		return err
 	}
 	if a.next < nextOffset {
-		b := recordbatch.EmptyBatch(a.next, nextOffset-1, a.epoch)
+		b := recordbatch.EmptyBatch(a.next, nextOffset-1, a.read)
 		h, err := recordbatch.ParseHeader(b)
 		if err != nil {
 			return err

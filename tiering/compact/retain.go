@@ -11,6 +11,7 @@ const alwaysAlone = recordbatch.AttrTransactional | recordbatch.AttrControl | re
 
 // batch adds what is to be kept of a batch.
 func (r *round) batch(b recordbatch.Batch) error {
+	r.assembler.read = b.LeaderEpoch
 	if r.job.Merges {
 		return r.merge(b)
 	}
