@@ -58,10 +58,14 @@ func DescribeRound(s *meta.State, id meta.JobID) *metapb.CompactionRound {
 		p := &r.Parts[i]
 		out.Parts = append(out.Parts, &metapb.CompactionPart{
 			ObjectKey: p.Key(), ObjectBytes: p.ObjectBytes, BaseOffset: p.BaseOffset, NextOffset: p.NextOffset,
-			Position: p.Position, Length: p.Length, Records: p.Records, Chunks: r.Chunks[i],
+			Position: p.Position, Length: p.Length, Records: p.Records, Sources: r.Sources[i],
 		})
 	}
-	for _, c := range r.ChunksThere {
+	out.AllThere = r.There.All
+	for _, h := range r.There.Hot {
+		out.HotThere = append(out.HotThere, &metapb.HotSegmentName{DiskId: append([]byte(nil), h.Disk[:]...), Segment: h.ID})
+	}
+	for _, c := range r.There.Chunks {
 		out.ChunksThere = append(out.ChunksThere, &metapb.ChunkName{NodeId: int32(c.Node), NodeEpoch: c.Epoch, Lane: c.Lane, Seq: c.Seq})
 	}
 	for _, t := range r.Aborted {

@@ -106,11 +106,12 @@ func jobContainer(s *meta.State, c meta.Container, runs []meta.ContainerRun) *me
 	for _, run := range runs {
 		topic := run.Partition.Topic
 		var epoch int32
+		var logStart int64
 		if p := s.Partition(run.Partition); p != nil {
-			epoch = p.EpochAt(run.BaseOffset)
+			epoch, logStart = p.EpochAt(run.BaseOffset), p.LogStartOffset()
 		}
 		out.Runs = append(out.Runs, &metapb.JobRun{
-			TopicId: topic[:], Partition: run.Partition.Partition, BaseOffset: run.BaseOffset, LeaderEpoch: epoch,
+			TopicId: topic[:], Partition: run.Partition.Partition, BaseOffset: run.BaseOffset, LeaderEpoch: epoch, LogStart: logStart,
 			Records: run.Records, Position: run.Position, Length: run.Length, CopyPosition: run.CopyPosition, Marker: jobMarker(run.Marker),
 		})
 	}

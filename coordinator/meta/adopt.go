@@ -84,8 +84,8 @@ type Adoption struct {
 type Elsewhere struct {
 	// CreatedMillis is when the chunk was built, by its node's clock.
 	CreatedMillis int64
-	// Stored says which partitions' runs are in segments already.
-	Stored func(TopicPartition) bool
+	// Stored says whether what stands in some of the chunk's bytes, counted from where its runs are, is in a segment already.
+	Stored func(tp TopicPartition, position, length uint32) bool
 	// Later says whether batches that a batch misses before it are in a chunk that is to come. It was refused then. Where they are nowhere they were
 	// lost after both had been acknowledged, or are in a segment that does not tell whose they were.
 	Later func(TopicPartition, *chunk.Detail) bool
@@ -152,7 +152,7 @@ func (r *Recovery) AdoptChunk(c *metapb.CommitChunk, holder NodeID, elsewhere El
 			refused[run.Code]++
 		}
 		for _, batch := range run.Batches {
-			if batch.Code != OK && batch.Code != DuplicateSequence {
+			if batch.Code != OK && batch.Code != DuplicateSequence && batch.Code != AlreadyCommitted {
 				refused[batch.Code]++
 			}
 		}

@@ -62,6 +62,17 @@ func (r *Recovery) placeOf(p *Partition, c *metapb.Part) (t tiles, reason string
 	return t, ""
 }
 
+// RaiseLogStart says that a partition's log begins at an offset, or behind it: what is below was deleted, perhaps after the last state that is known. It
+// comes before the partition's parts.
+func (r *Recovery) RaiseLogStart(tp TopicPartition, offset int64) {
+	p := r.a.Partition(tp)
+	if p == nil || offset <= p.logStart {
+		return
+	}
+	r.a.raiseLogStart(p, offset)
+	p.next = max(p.next, offset)
+}
+
 // isFresh says whether nothing at all is known of a partition's records.
 func (r *Recovery) isFresh(p *Partition) bool {
 	return p.next == 0 && len(p.parts)+len(p.runs)+len(p.markers)+len(p.gaps) == 0 && len(r.lost[p]) == 0
@@ -121,7 +132,7 @@ func (r *Recovery) AdoptPart(stored StoredPart) Adoption {
 		delete(r.below, p) // what began there may have ended in between
 	}
 	for _, e := range stored.Events {
-		if e.Offset >= next {
+		if e.Offset+int64(e.Records) > next { // the log may start within it
 			r.replay(p, e)
 		} else if r.rescuing {
 			r.recall(p, e)

@@ -128,7 +128,7 @@ func (k *committer) runs(t chunk.Table, v *ChunkVerdict) {
 		switch {
 		case p == nil:
 			rv.Code = UnknownTopic
-		case k.recovering && k.elsewhere.Stored(TopicPartition{r.Topic, r.Partition}):
+		case k.isStored(p, r.Position, r.Length):
 			rv.Code = AlreadyCommitted
 		case topic.Config.Durability > k.command.Durability && !k.recovering:
 			rv.Code, rv.LogStartOffset = WrongDurability, p.logStart
@@ -166,12 +166,16 @@ func (k *committer) detailedRun(p *Partition, t chunk.Table, r *chunk.Run, verdi
 	}
 	for i := range r.Details {
 		d := t.Detail(int(r.FirstDetail + i))
-		if k.recovering && k.endsBefore(p, &d) {
+		stored := k.isStored(p, position, d.Length)
+		if k.recovering && !stored && k.endsBefore(p, &d) {
 			flush()
 			piece = chunk.Run{Position: position, MaxTimestamp: -1}
 			k.completeEnded(d.ProducerID)
 		}
-		code, offset := k.judge(p, &d)
+		code, offset := AlreadyCommitted, int64(-1)
+		if !stored {
+			code, offset = k.judge(p, &d)
+		}
 		if code == OK {
 			offset = p.next + int64(piece.Records)
 			if d.ProducerID >= 0 {
@@ -191,6 +195,11 @@ func (k *committer) detailedRun(p *Partition, t chunk.Table, r *chunk.Run, verdi
 	}
 	flush()
 	return verdicts
+}
+
+// isStored says whether a recovery has what stands at a position of the chunk from a segment.
+func (k *committer) isStored(p *Partition, position, length uint32) bool {
+	return k.recovering && k.elsewhere.Stored(TopicPartition{p.topic.ID, p.index}, k.command.Position+position, length)
 }
 
 // judge decides on one batch. A duplicate is one whatever has become of its transaction.

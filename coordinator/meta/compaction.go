@@ -27,10 +27,10 @@ type Round struct {
 	Merges                bool  // nothing is to be dropped
 	ObjectBytes           int64 // what is stored is to be about as large at most
 	Parts                 []Location
-	// Chunks says of each part whether it may be made of object chunks that are still there, of which some are ChunksThere.
-	Chunks      []bool
-	ChunksThere []ChunkID
-	Aborted     []AbortedTransaction // with records in the parts
+	// Sources says of each part whether it may be made of object chunks and hot segments that are still there, which are There.
+	Sources []bool
+	There   There
+	Aborted []AbortedTransaction // with records in the parts
 }
 
 // Round describes the round that a job is, false where it has ended or is none.
@@ -53,10 +53,10 @@ func (s *State) Round(id JobID) (Round, bool) {
 	}
 	for i := first; i < len(p.parts) && p.parts[i].next <= j.round.to; i++ {
 		out.Parts = append(out.Parts, p.parts[i].location())
-		out.Chunks = append(out.Chunks, p.parts[i].object.createdMillis >= settled)
+		out.Sources = append(out.Sources, p.parts[i].object.createdMillis >= settled)
 	}
-	if slices.Contains(out.Chunks, true) {
-		out.ChunksThere = s.chunksThere()
+	if slices.Contains(out.Sources, true) {
+		out.There = s.there()
 	}
 	if out.Merges {
 		return out, true

@@ -57,8 +57,8 @@ func (a *applier) unref(o *object) {
 	}
 }
 
-// settledMillis is before when everything that was stored has nothing left of the chunks that it was made of. What takes the place of anything else
-// has to say which they were: a recovery that finds a chunk and does not know that a segment has its records would take them twice.
+// settledMillis is before when everything that was stored has nothing left of what it was made of. What takes the place of anything else
+// has to say what that was: a recovery that finds a chunk, or a hot log, and does not know that a segment has its records would take them twice.
 // A chunk has records that are shipped at different times, since open transactions hold some back; so it counts from its commit until it is deleted.
 func (s *State) settledMillis() int64 {
 	settled := int64(math.MaxInt64)
@@ -67,25 +67,61 @@ func (s *State) settledMillis() int64 {
 			settled = min(settled, g.chunkMillis)
 		}
 	}
-	if i := slices.IndexFunc(s.containerOrder, (*container).isChunk); i >= 0 {
-		settled = min(settled, s.containerOrder[i].createdMillis) // the oldest
+	if len(s.containerOrder) > 0 {
+		settled = min(settled, s.containerOrder[0].createdMillis) // the oldest
+	}
+	if slices.ContainsFunc(s.nodes, func(n *Node) bool { return len(n.released) > 0 }) {
+		return 0 // nobody knows any more how old those are
 	}
 	return settled
 }
 
-// chunksThere are the object chunks that are not known to be deleted, whichever of their keys.
-func (s *State) chunksThere() (ids []ChunkID) {
+// There are object chunks and hot segments that are not known to be deleted.
+type There struct {
+	All    bool      // they are too many to name
+	Chunks []ChunkID // whichever of their keys
+	Hot    []HotSegment
+}
+
+// HotSegment is a file of a hot log.
+type HotSegment struct {
+	Disk [16]byte
+	ID   uint64
+}
+
+// maxThere bounds what is named of There. It is far more than a cluster has that deletes what it has shipped.
+const maxThere = 100_000
+
+func (s *State) there() (t There) {
+	hot := func(node NodeID, segment uint64) {
+		if n := s.Node(node); n != nil {
+			t.Hot = append(t.Hot, HotSegment{n.DiskID, segment})
+		}
+	}
 	for _, c := range s.containerOrder {
 		if c.isChunk() {
-			ids = append(ids, c.chunkID())
+			t.Chunks = append(t.Chunks, c.chunkID())
+			continue
+		}
+		hot(c.node, c.segment)
+		if c.copy.node != 0 {
+			hot(c.copy.node, c.copy.segment)
+		}
+	}
+	for _, n := range s.nodes {
+		for _, segment := range n.released {
+			hot(n.ID, segment)
 		}
 	}
 	for i := range s.garbage {
 		if g := &s.garbage[i]; g.isChunk() {
-			ids = append(ids, g.chunk)
+			t.Chunks = append(t.Chunks, g.chunk)
 		}
 	}
-	return ids
+	if len(t.Chunks)+len(t.Hot) > maxThere {
+		return There{All: true}
+	}
+	return t
 }
 
 func (a *applier) forgetGarbage(keys []string) Verdict {

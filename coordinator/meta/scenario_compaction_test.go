@@ -30,8 +30,8 @@ func (p *player) compactionLine(word string, args []string) (string, bool) {
 		out := fmt.Sprintf("job %d: "+what+"%s-%d from %d, cleaned to %d, at %d", v.JobID, r.Topic.Name, r.Partition.Partition, r.LogStart, r.CleanedTo, r.NowMillis)
 		for i := range r.Parts {
 			out += fmt.Sprintf("\n[%d, %d) in %s", r.Parts[i].BaseOffset, r.Parts[i].NextOffset, r.Parts[i].Key())
-			if r.Chunks[i] {
-				out += " names its chunks"
+			if r.Sources[i] {
+				out += " names its sources"
 			}
 		}
 		for _, a := range r.Aborted {

@@ -144,9 +144,12 @@ type CompactionRound struct {
 	Configs               map[string]string      `protobuf:"bytes,141,rep,name=configs,proto3" json:"configs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // its overrides
 	Merges                bool                   `protobuf:"varint,12,opt,name=merges,proto3" json:"merges,omitempty"`                                                                             // nothing is to be dropped: the topic is not compacted
 	Aborted               []*CompactionAborted   `protobuf:"bytes,11,rep,name=aborted,proto3" json:"aborted,omitempty"`                                                                            // transactions with records in the parts, in order of their markers
-	ChunksThere           []*ChunkName           `protobuf:"bytes,13,rep,name=chunks_there,json=chunksThere,proto3" json:"chunks_there,omitempty"`                                                 // the object chunks that are not deleted yet, where a part may be made of some
-	unknownFields         protoimpl.UnknownFields
-	sizeCache             protoimpl.SizeCache
+	// The object chunks and hot segments that are not deleted yet, where a part may be made of some; all_there where they are too many to name.
+	ChunksThere   []*ChunkName      `protobuf:"bytes,13,rep,name=chunks_there,json=chunksThere,proto3" json:"chunks_there,omitempty"`
+	HotThere      []*HotSegmentName `protobuf:"bytes,15,rep,name=hot_there,json=hotThere,proto3" json:"hot_there,omitempty"`
+	AllThere      bool              `protobuf:"varint,16,opt,name=all_there,json=allThere,proto3" json:"all_there,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CompactionRound) Reset() {
@@ -284,6 +287,20 @@ func (x *CompactionRound) GetChunksThere() []*ChunkName {
 	return nil
 }
 
+func (x *CompactionRound) GetHotThere() []*HotSegmentName {
+	if x != nil {
+		return x.HotThere
+	}
+	return nil
+}
+
+func (x *CompactionRound) GetAllThere() bool {
+	if x != nil {
+		return x.AllThere
+	}
+	return false
+}
+
 type ChunkName struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	NodeId        int32                  `protobuf:"varint,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
@@ -352,6 +369,58 @@ func (x *ChunkName) GetSeq() uint64 {
 	return 0
 }
 
+type HotSegmentName struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	DiskId        []byte                 `protobuf:"bytes,1,opt,name=disk_id,json=diskId,proto3" json:"disk_id,omitempty"`
+	Segment       uint64                 `protobuf:"varint,2,opt,name=segment,proto3" json:"segment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HotSegmentName) Reset() {
+	*x = HotSegmentName{}
+	mi := &file_compaction_rpc_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HotSegmentName) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HotSegmentName) ProtoMessage() {}
+
+func (x *HotSegmentName) ProtoReflect() protoreflect.Message {
+	mi := &file_compaction_rpc_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HotSegmentName.ProtoReflect.Descriptor instead.
+func (*HotSegmentName) Descriptor() ([]byte, []int) {
+	return file_compaction_rpc_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *HotSegmentName) GetDiskId() []byte {
+	if x != nil {
+		return x.DiskId
+	}
+	return nil
+}
+
+func (x *HotSegmentName) GetSegment() uint64 {
+	if x != nil {
+		return x.Segment
+	}
+	return 0
+}
+
 type CompactionPart struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ObjectKey     string                 `protobuf:"bytes,1,opt,name=object_key,json=objectKey,proto3" json:"object_key,omitempty"`
@@ -361,14 +430,14 @@ type CompactionPart struct {
 	Position      uint64                 `protobuf:"varint,5,opt,name=position,proto3" json:"position,omitempty"`
 	Length        uint64                 `protobuf:"varint,6,opt,name=length,proto3" json:"length,omitempty"`
 	Records       uint64                 `protobuf:"varint,7,opt,name=records,proto3" json:"records,omitempty"`
-	Chunks        bool                   `protobuf:"varint,8,opt,name=chunks,proto3" json:"chunks,omitempty"` // it may be made of object chunks that are still there: what is made of it has to name them
+	Sources       bool                   `protobuf:"varint,8,opt,name=sources,proto3" json:"sources,omitempty"` // it may be made of what is still there: what is made of it has to name that
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CompactionPart) Reset() {
 	*x = CompactionPart{}
-	mi := &file_compaction_rpc_proto_msgTypes[4]
+	mi := &file_compaction_rpc_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -380,7 +449,7 @@ func (x *CompactionPart) String() string {
 func (*CompactionPart) ProtoMessage() {}
 
 func (x *CompactionPart) ProtoReflect() protoreflect.Message {
-	mi := &file_compaction_rpc_proto_msgTypes[4]
+	mi := &file_compaction_rpc_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -393,7 +462,7 @@ func (x *CompactionPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactionPart.ProtoReflect.Descriptor instead.
 func (*CompactionPart) Descriptor() ([]byte, []int) {
-	return file_compaction_rpc_proto_rawDescGZIP(), []int{4}
+	return file_compaction_rpc_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CompactionPart) GetObjectKey() string {
@@ -445,9 +514,9 @@ func (x *CompactionPart) GetRecords() uint64 {
 	return 0
 }
 
-func (x *CompactionPart) GetChunks() bool {
+func (x *CompactionPart) GetSources() bool {
 	if x != nil {
-		return x.Chunks
+		return x.Sources
 	}
 	return false
 }
@@ -463,7 +532,7 @@ type CompactionAborted struct {
 
 func (x *CompactionAborted) Reset() {
 	*x = CompactionAborted{}
-	mi := &file_compaction_rpc_proto_msgTypes[5]
+	mi := &file_compaction_rpc_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -475,7 +544,7 @@ func (x *CompactionAborted) String() string {
 func (*CompactionAborted) ProtoMessage() {}
 
 func (x *CompactionAborted) ProtoReflect() protoreflect.Message {
-	mi := &file_compaction_rpc_proto_msgTypes[5]
+	mi := &file_compaction_rpc_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -488,7 +557,7 @@ func (x *CompactionAborted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactionAborted.ProtoReflect.Descriptor instead.
 func (*CompactionAborted) Descriptor() ([]byte, []int) {
-	return file_compaction_rpc_proto_rawDescGZIP(), []int{5}
+	return file_compaction_rpc_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CompactionAborted) GetProducerId() int64 {
@@ -522,7 +591,7 @@ type CompactionReportRequest struct {
 
 func (x *CompactionReportRequest) Reset() {
 	*x = CompactionReportRequest{}
-	mi := &file_compaction_rpc_proto_msgTypes[6]
+	mi := &file_compaction_rpc_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -534,7 +603,7 @@ func (x *CompactionReportRequest) String() string {
 func (*CompactionReportRequest) ProtoMessage() {}
 
 func (x *CompactionReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_compaction_rpc_proto_msgTypes[6]
+	mi := &file_compaction_rpc_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -547,7 +616,7 @@ func (x *CompactionReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactionReportRequest.ProtoReflect.Descriptor instead.
 func (*CompactionReportRequest) Descriptor() ([]byte, []int) {
-	return file_compaction_rpc_proto_rawDescGZIP(), []int{6}
+	return file_compaction_rpc_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CompactionReportRequest) GetRange() *CompactRange {
@@ -566,7 +635,7 @@ type CompactionReportResponse struct {
 
 func (x *CompactionReportResponse) Reset() {
 	*x = CompactionReportResponse{}
-	mi := &file_compaction_rpc_proto_msgTypes[7]
+	mi := &file_compaction_rpc_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -578,7 +647,7 @@ func (x *CompactionReportResponse) String() string {
 func (*CompactionReportResponse) ProtoMessage() {}
 
 func (x *CompactionReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_compaction_rpc_proto_msgTypes[7]
+	mi := &file_compaction_rpc_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -591,7 +660,7 @@ func (x *CompactionReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactionReportResponse.ProtoReflect.Descriptor instead.
 func (*CompactionReportResponse) Descriptor() ([]byte, []int) {
-	return file_compaction_rpc_proto_rawDescGZIP(), []int{7}
+	return file_compaction_rpc_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CompactionReportResponse) GetAccepted() bool {
@@ -611,7 +680,7 @@ const file_compaction_rpc_proto_rawDesc = "" +
 	"\flease_millis\x18\x02 \x01(\x03R\vleaseMillis\x120\n" +
 	"\amerging\x18\x03 \x01(\v2\x16.varve.meta.v1.MergingR\amerging\"O\n" +
 	"\x17CompactionLeaseResponse\x124\n" +
-	"\x05round\x18\x01 \x01(\v2\x1e.varve.meta.v1.CompactionRoundR\x05round\"\x9a\x05\n" +
+	"\x05round\x18\x01 \x01(\v2\x1e.varve.meta.v1.CompactionRoundR\x05round\"\xf3\x05\n" +
 	"\x0fCompactionRound\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\x04R\x05jobId\x12\x19\n" +
 	"\btopic_id\x18\x02 \x01(\fR\atopicId\x12\x14\n" +
@@ -632,7 +701,9 @@ const file_compaction_rpc_proto_rawDesc = "" +
 	"\aconfigs\x18\x8d\x01 \x03(\v2+.varve.meta.v1.CompactionRound.ConfigsEntryR\aconfigs\x12\x16\n" +
 	"\x06merges\x18\f \x01(\bR\x06merges\x12:\n" +
 	"\aaborted\x18\v \x03(\v2 .varve.meta.v1.CompactionAbortedR\aaborted\x12;\n" +
-	"\fchunks_there\x18\r \x03(\v2\x18.varve.meta.v1.ChunkNameR\vchunksThere\x1a:\n" +
+	"\fchunks_there\x18\r \x03(\v2\x18.varve.meta.v1.ChunkNameR\vchunksThere\x12:\n" +
+	"\thot_there\x18\x0f \x03(\v2\x1d.varve.meta.v1.HotSegmentNameR\bhotThere\x12\x1b\n" +
+	"\tall_there\x18\x10 \x01(\bR\ballThere\x1a:\n" +
 	"\fConfigsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"i\n" +
@@ -641,7 +712,10 @@ const file_compaction_rpc_proto_rawDesc = "" +
 	"\n" +
 	"node_epoch\x18\x02 \x01(\x04R\tnodeEpoch\x12\x12\n" +
 	"\x04lane\x18\x03 \x01(\rR\x04lane\x12\x10\n" +
-	"\x03seq\x18\x04 \x01(\x04R\x03seq\"\xfa\x01\n" +
+	"\x03seq\x18\x04 \x01(\x04R\x03seq\"C\n" +
+	"\x0eHotSegmentName\x12\x17\n" +
+	"\adisk_id\x18\x01 \x01(\fR\x06diskId\x12\x18\n" +
+	"\asegment\x18\x02 \x01(\x04R\asegment\"\xfc\x01\n" +
 	"\x0eCompactionPart\x12\x1d\n" +
 	"\n" +
 	"object_key\x18\x01 \x01(\tR\tobjectKey\x12!\n" +
@@ -652,8 +726,8 @@ const file_compaction_rpc_proto_rawDesc = "" +
 	"nextOffset\x12\x1a\n" +
 	"\bposition\x18\x05 \x01(\x04R\bposition\x12\x16\n" +
 	"\x06length\x18\x06 \x01(\x04R\x06length\x12\x18\n" +
-	"\arecords\x18\a \x01(\x04R\arecords\x12\x16\n" +
-	"\x06chunks\x18\b \x01(\bR\x06chunks\"x\n" +
+	"\arecords\x18\a \x01(\x04R\arecords\x12\x18\n" +
+	"\asources\x18\b \x01(\bR\asources\"x\n" +
 	"\x11CompactionAborted\x12\x1f\n" +
 	"\vproducer_id\x18\x01 \x01(\x03R\n" +
 	"producerId\x12!\n" +
@@ -677,33 +751,35 @@ func file_compaction_rpc_proto_rawDescGZIP() []byte {
 	return file_compaction_rpc_proto_rawDescData
 }
 
-var file_compaction_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_compaction_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_compaction_rpc_proto_goTypes = []any{
 	(*CompactionLeaseRequest)(nil),   // 0: varve.meta.v1.CompactionLeaseRequest
 	(*CompactionLeaseResponse)(nil),  // 1: varve.meta.v1.CompactionLeaseResponse
 	(*CompactionRound)(nil),          // 2: varve.meta.v1.CompactionRound
 	(*ChunkName)(nil),                // 3: varve.meta.v1.ChunkName
-	(*CompactionPart)(nil),           // 4: varve.meta.v1.CompactionPart
-	(*CompactionAborted)(nil),        // 5: varve.meta.v1.CompactionAborted
-	(*CompactionReportRequest)(nil),  // 6: varve.meta.v1.CompactionReportRequest
-	(*CompactionReportResponse)(nil), // 7: varve.meta.v1.CompactionReportResponse
-	nil,                              // 8: varve.meta.v1.CompactionRound.ConfigsEntry
-	(*Merging)(nil),                  // 9: varve.meta.v1.Merging
-	(*CompactRange)(nil),             // 10: varve.meta.v1.CompactRange
+	(*HotSegmentName)(nil),           // 4: varve.meta.v1.HotSegmentName
+	(*CompactionPart)(nil),           // 5: varve.meta.v1.CompactionPart
+	(*CompactionAborted)(nil),        // 6: varve.meta.v1.CompactionAborted
+	(*CompactionReportRequest)(nil),  // 7: varve.meta.v1.CompactionReportRequest
+	(*CompactionReportResponse)(nil), // 8: varve.meta.v1.CompactionReportResponse
+	nil,                              // 9: varve.meta.v1.CompactionRound.ConfigsEntry
+	(*Merging)(nil),                  // 10: varve.meta.v1.Merging
+	(*CompactRange)(nil),             // 11: varve.meta.v1.CompactRange
 }
 var file_compaction_rpc_proto_depIdxs = []int32{
-	9,  // 0: varve.meta.v1.CompactionLeaseRequest.merging:type_name -> varve.meta.v1.Merging
+	10, // 0: varve.meta.v1.CompactionLeaseRequest.merging:type_name -> varve.meta.v1.Merging
 	2,  // 1: varve.meta.v1.CompactionLeaseResponse.round:type_name -> varve.meta.v1.CompactionRound
-	4,  // 2: varve.meta.v1.CompactionRound.parts:type_name -> varve.meta.v1.CompactionPart
-	8,  // 3: varve.meta.v1.CompactionRound.configs:type_name -> varve.meta.v1.CompactionRound.ConfigsEntry
-	5,  // 4: varve.meta.v1.CompactionRound.aborted:type_name -> varve.meta.v1.CompactionAborted
+	5,  // 2: varve.meta.v1.CompactionRound.parts:type_name -> varve.meta.v1.CompactionPart
+	9,  // 3: varve.meta.v1.CompactionRound.configs:type_name -> varve.meta.v1.CompactionRound.ConfigsEntry
+	6,  // 4: varve.meta.v1.CompactionRound.aborted:type_name -> varve.meta.v1.CompactionAborted
 	3,  // 5: varve.meta.v1.CompactionRound.chunks_there:type_name -> varve.meta.v1.ChunkName
-	10, // 6: varve.meta.v1.CompactionReportRequest.range:type_name -> varve.meta.v1.CompactRange
-	7,  // [7:7] is the sub-list for method output_type
-	7,  // [7:7] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	4,  // 6: varve.meta.v1.CompactionRound.hot_there:type_name -> varve.meta.v1.HotSegmentName
+	11, // 7: varve.meta.v1.CompactionReportRequest.range:type_name -> varve.meta.v1.CompactRange
+	8,  // [8:8] is the sub-list for method output_type
+	8,  // [8:8] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_compaction_rpc_proto_init() }
@@ -718,7 +794,7 @@ func file_compaction_rpc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_compaction_rpc_proto_rawDesc), len(file_compaction_rpc_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

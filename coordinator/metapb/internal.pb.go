@@ -677,6 +677,7 @@ type JobRun struct {
 	Length        uint32                 `protobuf:"varint,6,opt,name=length,proto3" json:"length,omitempty"`
 	LeaderEpoch   int32                  `protobuf:"varint,7,opt,name=leader_epoch,json=leaderEpoch,proto3" json:"leader_epoch,omitempty"`
 	Marker        *JobMarker             `protobuf:"bytes,8,opt,name=marker,proto3" json:"marker,omitempty"`                                    // set: no bytes anywhere, the offset is that of a transaction's marker
+	LogStart      int64                  `protobuf:"varint,9,opt,name=log_start,json=logStart,proto3" json:"log_start,omitempty"`               // of the partition
 	CopyPosition  uint32                 `protobuf:"varint,110,opt,name=copy_position,json=copyPosition,proto3" json:"copy_position,omitempty"` // in the copy's segment, of a replicated container
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -766,6 +767,13 @@ func (x *JobRun) GetMarker() *JobMarker {
 		return x.Marker
 	}
 	return nil
+}
+
+func (x *JobRun) GetLogStart() int64 {
+	if x != nil {
+		return x.LogStart
+	}
+	return 0
 }
 
 func (x *JobRun) GetCopyPosition() uint32 {
@@ -1367,7 +1375,7 @@ const file_internal_proto_rawDesc = "" +
 	"\fcopy_address\x18n \x01(\tR\vcopyAddress\x12 \n" +
 	"\fcopy_disk_id\x18o \x01(\fR\n" +
 	"copyDiskId\x12!\n" +
-	"\fcopy_segment\x18p \x01(\x04R\vcopySegment\"\xaa\x02\n" +
+	"\fcopy_segment\x18p \x01(\x04R\vcopySegment\"\xc7\x02\n" +
 	"\x06JobRun\x12\x19\n" +
 	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x1f\n" +
@@ -1377,7 +1385,8 @@ const file_internal_proto_rawDesc = "" +
 	"\bposition\x18\x05 \x01(\rR\bposition\x12\x16\n" +
 	"\x06length\x18\x06 \x01(\rR\x06length\x12!\n" +
 	"\fleader_epoch\x18\a \x01(\x05R\vleaderEpoch\x120\n" +
-	"\x06marker\x18\b \x01(\v2\x18.varve.meta.v1.JobMarkerR\x06marker\x12#\n" +
+	"\x06marker\x18\b \x01(\v2\x18.varve.meta.v1.JobMarkerR\x06marker\x12\x1b\n" +
+	"\tlog_start\x18\t \x01(\x03R\blogStart\x12#\n" +
 	"\rcopy_position\x18n \x01(\rR\fcopyPosition\"\xc3\x01\n" +
 	"\tJobMarker\x12\x1f\n" +
 	"\vproducer_id\x18\x01 \x01(\x03R\n" +

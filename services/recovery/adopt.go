@@ -61,29 +61,10 @@ func (p *Plan) adopt(ctx context.Context, found *salvage.Found) error {
 	}
 	p.orphans = listed.orphans
 	p.adoptTopics(objects, found.State != nil)
+	p.raiseLogStarts(objects)
 	p.objects = objects
 	p.adoptParts(objects)
-	return p.adoptChunks(ctx, listed.chunks, p.shippedRuns(objects))
-}
-
-// shippedRuns are the runs of object chunks that are in segments, and so in the log by now, or were.
-func (p *Plan) shippedRuns(objects []*storedObject) map[meta.ChunkID]map[meta.TopicPartition]bool {
-	shipped := map[meta.ChunkID]map[meta.TopicPartition]bool{}
-	for _, o := range objects {
-		for _, s := range o.sources {
-			part := &o.parts[s.Part].part
-			tp := meta.TopicPartition{Topic: part.TopicID, Partition: part.Partition}
-			if p.recovery.State().Partition(tp) != nil && !p.recovery.HasStored(tp, part.BaseOffset, part.NextOffset) {
-				continue // it did not fit
-			}
-			id := meta.ChunkID{Node: meta.NodeID(s.Node), Epoch: s.Epoch, Lane: s.Lane, Seq: s.Seq}
-			if shipped[id] == nil {
-				shipped[id] = map[meta.TopicPartition]bool{}
-			}
-			shipped[id][tp] = true
-		}
-	}
-	return shipped
+	return p.adoptChunks(ctx, listed.chunks, p.storedRuns(objects))
 }
 
 // listing is what the bucket holds of segments and chunks that the state does not know, and the sizes of those that it does.
@@ -356,11 +337,22 @@ func (p *Plan) adoptTopics(objects []*storedObject, known bool) {
 		}
 		if err != nil {
 			p.notAdopted("topic "+t.Name, err.Error())
+			p.refused[id] = true
 		} else if fresh {
 			p.Report.NewTopics = append(p.Report.NewTopics, t.Name)
 			if t.Overrides == nil {
 				p.Report.Missing = append(p.Report.Missing, fmt.Sprintf("settings of topic %s: it gets the defaults, and retention.ms=-1", t.Name))
 			}
+		}
+	}
+}
+
+// raiseLogStarts lets go of what was deleted, as far as objects tell of it.
+func (p *Plan) raiseLogStarts(objects []*storedObject) {
+	for _, o := range objects {
+		for i := range o.parts {
+			part := &o.parts[i].part
+			p.recovery.RaiseLogStart(meta.TopicPartition{Topic: part.TopicID, Partition: part.Partition}, part.LogStart)
 		}
 	}
 }
@@ -410,7 +402,7 @@ func (p *Plan) rescue(ctx context.Context) error {
 }
 
 // adoptChunks commits chunks that were not committed yet as far as the state knows, in an order in which they may have been.
-func (p *Plan) adoptChunks(ctx context.Context, infos map[meta.ChunkID]objstore.Info, shipped map[meta.ChunkID]map[meta.TopicPartition]bool) error {
+func (p *Plan) adoptChunks(ctx context.Context, infos map[meta.ChunkID]objstore.Info, stored *storedRuns) error {
 	var chunks []foundChunk
 	for _, id := range slices.SortedFunc(maps.Keys(infos), compareChunks) {
 		c, err := readObjectChunk(ctx, p.cfg.Store, id, infos[id])
@@ -440,8 +432,10 @@ func (p *Plan) adoptChunks(ctx context.Context, infos map[meta.ChunkID]objstore.
 	for c, ok := order.next(); ok; c, ok = order.next() {
 		p.adoptChunk(c, meta.Elsewhere{
 			CreatedMillis: c.createdMillis,
-			Stored:        func(tp meta.TopicPartition) bool { return shipped[idOf(c.command)][tp] },
-			Later:         order.comesLater,
+			Stored: func(tp meta.TopicPartition, position, length uint32) bool {
+				return stored.have(c, tp, position, length)
+			},
+			Later: order.comesLater,
 		})
 	}
 	return nil
@@ -457,7 +451,7 @@ func (p *Plan) nameTopics(chunks []foundChunk) {
 		for j := range table.Runs() {
 			run := table.Run(j)
 			t := p.recovery.State().Topic(run.Topic)
-			if t != nil && (run.Partition < int32(t.Partitions()) || !p.unnamed[run.Topic]) {
+			if p.refused[run.Topic] || t != nil && (run.Partition < int32(t.Partitions()) || !p.unnamed[run.Topic]) {
 				continue
 			}
 			name := fmt.Sprintf("recovered-%x", run.Topic)

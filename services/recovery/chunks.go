@@ -28,6 +28,7 @@ type foundChunk struct {
 	command       *metapb.CommitChunk
 	// holder is whose disk it was found on: its own node's, or that of one that has a copy. 0 for an object.
 	holder meta.NodeID
+	disk   [16]byte // of the hot log it was found in
 }
 
 func compareChunks(x, y meta.ChunkID) int {
@@ -164,7 +165,7 @@ func (p *Plan) readHotLog(dir string) (log hotLog, err error) {
 				return fmt.Errorf("%s: chunk at %d: %w", name, f.Position, err)
 			}
 			log.chunks = append(log.chunks, foundChunk{
-				where: fmt.Sprintf("%s/%s at %d", dir, name, f.Position), createdMillis: c.Header.CreatedMillis, command: commandOf(c.Header, c.Table, 0, id, f.Position),
+				where: fmt.Sprintf("%s/%s at %d", dir, name, f.Position), disk: log.disk, createdMillis: c.Header.CreatedMillis, command: commandOf(c.Header, c.Table, 0, id, f.Position),
 			})
 			return nil
 		})

@@ -62,7 +62,7 @@ func TestChunksAreAdoptedInTheOrderOfTheirProducers(t *testing.T) {
 			var got []string
 			for c, ok := order.next(); ok; c, ok = order.next() {
 				got = append(got, c.where)
-				r.AdoptChunk(c.command, c.holder, meta.Elsewhere{Stored: func(meta.TopicPartition) bool { return false }, Later: order.comesLater})
+				r.AdoptChunk(c.command, c.holder, meta.Elsewhere{Stored: func(meta.TopicPartition, uint32, uint32) bool { return false }, Later: order.comesLater})
 			}
 			if next := r.State().Topic(topic).Partition(0).NextOffset(); next != row.taken || !slices.Equal(got, row.order) {
 				t.Errorf("%d records in the order %v, want %d in the order %v", next, got, row.taken, row.order)

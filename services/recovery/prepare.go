@@ -59,6 +59,7 @@ type Plan struct {
 	log      formerLog             // that of former
 	others   []formerLog           // that of a recovery which was not used, and is done again
 	unnamed  map[meta.TopicID]bool // topics whose names are lost
+	refused  map[meta.TopicID]bool // topics that were deleted: another has the name
 	objects  []*storedObject       // that the state does not know of
 	orphans  map[meta.SegmentID]objstore.Info
 	gone     []goneObject
@@ -79,7 +80,7 @@ func Prepare(ctx context.Context, cfg Config) (_ *Plan, err error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	p := &Plan{cfg: cfg, unnamed: map[meta.TopicID]bool{}}
+	p := &Plan{cfg: cfg, unnamed: map[meta.TopicID]bool{}, refused: map[meta.TopicID]bool{}}
 	p.Report.Bucket = cfg.Store.String()
 	p.Report.Lost, p.Report.Missing = []Lost{}, []string{}
 	defer func() {
@@ -304,7 +305,7 @@ func (p *Plan) conclude(found *salvage.Found) (err error) {
 		return fmt.Errorf("bucket %s: %w: it holds neither metadata nor segments", p.cfg.Store, ErrNothing)
 	case r.Seq == 0:
 		r.Missing = append(r.Missing, "groups and their offsets, and what producers and transactions were remembered",
-			"settings of the cluster, nodes, groups and quotas", "log starts: partitions begin where their oldest segment does",
+			"settings of the cluster, nodes, groups and quotas", "log starts behind what segments tell of them",
 			"whatever was not shipped to the bucket")
 	default:
 		r.Missing = append(r.Missing, fmt.Sprintf("what the log held behind entry %d and the bucket does not show: mostly its last second of group offsets, settings and, "+

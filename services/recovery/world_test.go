@@ -381,12 +381,18 @@ func (w *world) part(e *segment.Encoder, runs []jobRun) (n int) {
 	t := w.state.Topic(tp.Topic)
 	e.About(segment.Topic{ID: tp.Topic, Partitions: int32(t.Partitions()), Overrides: t.Overrides})
 	e.Begin(tp.Topic, t.Name, tp.Partition, next)
+	e.LogStart(w.state.Partition(tp).LogStartOffset())
 	for ; n < len(runs) && runs[n].Partition == tp && runs[n].BaseOffset == next; n++ {
 		r := runs[n]
 		data := w.bytesOf(r)
-		if r.container.IsChunk() && r.Marker == nil {
-			c := r.container.Chunk
-			e.From(segment.Source{Node: int32(c.Node), Lane: c.Lane, Epoch: c.Epoch, Seq: c.Seq})
+		source := segment.Source{From: r.Position, To: r.Position + r.Length}
+		if c := r.container.Chunk; r.container.IsChunk() {
+			source.Chunk = segment.ChunkName{Node: int32(c.Node), Lane: c.Lane, Epoch: c.Epoch, Seq: c.Seq}
+		} else {
+			source.Hot = segment.HotSegment{Disk: w.state.Node(r.container.Node).DiskID, ID: r.container.Segment}
+		}
+		if r.Marker == nil {
+			e.From(source)
 		}
 		for b, err := range recordbatch.Batches(data) {
 			if err == nil {

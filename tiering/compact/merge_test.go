@@ -230,7 +230,9 @@ func (w *world) chunksNamed() (seqs []uint64) {
 		w.t.Fatal(err)
 	}
 	for _, s := range o.Sources {
-		seqs = append(seqs, s.Seq)
+		if !s.IsHot() {
+			seqs = append(seqs, s.Chunk.Seq)
+		}
 	}
 	return seqs
 }

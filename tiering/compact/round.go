@@ -162,7 +162,7 @@ func (r *round) rewrite(ctx context.Context, part *metapb.CompactionPart) error 
 	if !r.group.open {
 		r.beginGroup(part.BaseOffset)
 	}
-	if err := r.nameChunks(ctx, part); err != nil {
+	if err := r.nameSources(ctx, part); err != nil {
 		return err
 	}
 	r.source.open(part)
@@ -190,9 +190,9 @@ func (r *round) rewrite(ctx context.Context, part *metapb.CompactionPart) error 
 	return nil
 }
 
-// nameChunks says of the group's part which chunks it was made of, where these may be there still.
-func (r *round) nameChunks(ctx context.Context, part *metapb.CompactionPart) error {
-	if !part.Chunks {
+// nameSources says of the group's part what it was made of, where that may be there still.
+func (r *round) nameSources(ctx context.Context, part *metapb.CompactionPart) error {
+	if !part.Sources {
 		return nil
 	}
 	var end []byte
@@ -220,16 +220,23 @@ func (r *round) nameChunks(ctx context.Context, part *metapb.CompactionPart) err
 	return nil
 }
 
-// isThere says whether a chunk may not be deleted yet. Names of others are not carried on, or they would be more with every round.
+// isThere says whether a source may not be deleted yet. Names of others are not carried on, or they would be more with every round.
 func (r *round) isThere(s segment.Source) bool {
-	s.Part = 0
+	if r.job.AllThere {
+		return true
+	}
 	if r.there == nil {
-		r.there = make(map[segment.Source]bool, len(r.job.ChunksThere))
+		r.there = make(map[segment.Source]bool, len(r.job.ChunksThere)+len(r.job.HotThere))
 		for _, c := range r.job.ChunksThere {
-			r.there[segment.Source{Node: c.NodeId, Epoch: c.NodeEpoch, Lane: c.Lane, Seq: c.Seq}] = true
+			r.there[segment.Source{Chunk: segment.ChunkName{Node: c.NodeId, Epoch: c.NodeEpoch, Lane: c.Lane, Seq: c.Seq}}] = true
+		}
+		for _, h := range r.job.HotThere {
+			if len(h.DiskId) == 16 {
+				r.there[segment.Source{Hot: segment.HotSegment{Disk: [16]byte(h.DiskId), ID: h.Segment}}] = true
+			}
 		}
 	}
-	return r.there[s]
+	return r.there[segment.Source{Chunk: s.Chunk, Hot: s.Hot}]
 }
 
 // objectBytes is about how large an object may become.
@@ -245,6 +252,7 @@ func (r *round) beginGroup(base int64) {
 	encoder := segment.NewEncoder(segment.Header{JobID: r.job.JobId, Ordinal: r.ordinal, CreatedMillis: r.job.NowMillis}, 1<<20)
 	encoder.About(segment.Topic{ID: [16]byte(r.job.TopicId), Partitions: r.job.Partitions, Overrides: r.job.Configs})
 	encoder.Begin([16]byte(r.job.TopicId), r.job.Topic, r.job.Partition, base)
+	encoder.LogStart(r.job.LogStart)
 	r.assembler.begin(encoder, base)
 	r.group = group{open: true, from: base}
 }

@@ -234,7 +234,7 @@ func (w *world) ship() {
 				p.data = recordbatch.ControlBatch(recordbatch.Marker{ProducerID: m.ProducerID, ProducerEpoch: m.ProducerEpoch, Commit: m.Commit, TimestampMillis: m.TimestampMillis}, m.Offset, 0)
 			} else {
 				p.data = slices.Clone(w.chunks[c.Chunk][r.Position:][:r.Length])
-				p.chunk = &segment.Source{Node: int32(c.Chunk.Node), Epoch: c.Chunk.Epoch, Lane: c.Chunk.Lane, Seq: c.Chunk.Seq}
+				p.chunk = &segment.Source{Chunk: segment.ChunkName{Node: int32(c.Chunk.Node), Epoch: c.Chunk.Epoch, Lane: c.Chunk.Lane, Seq: c.Chunk.Seq}}
 				if _, err := recordbatch.AssignOffsets(p.data, r.BaseOffset, 0); err != nil {
 					w.t.Fatal(err)
 				}

@@ -14,30 +14,49 @@ type Topic struct {
 	Overrides  map[string]string // the topic's own settings
 }
 
-// Source is a chunk that was stored as an object of its own, and some of whose runs are in a part.
+// Source says where the records of a part came from: an object chunk, or a segment of a hot log.
 type Source struct {
-	Node  int32
-	Lane  uint32
-	Epoch uint64
-	Seq   uint64
-	Part  uint32 // index of the part in the directory
+	Chunk ChunkName
+	Hot   HotSegment // zero where it was a chunk
+	// [From, To) are the bytes of the chunk, or of the hot segment, of which the part has all that its partition has there. Both are 0 for the whole of a
+	// chunk, where version 2 did not tell.
+	From, To uint32
+	Part     uint32 // index of the part in the directory
 }
+
+// ChunkName names a chunk that was stored as an object of its own.
+type ChunkName struct {
+	Node       int32
+	Lane       uint32
+	Epoch, Seq uint64
+}
+
+// HotSegment names a segment of the hot log on a disk.
+type HotSegment struct {
+	Disk [16]byte
+	ID   uint64
+}
+
+// IsHot says whether the source is a segment of a hot log.
+func (s *Source) IsHot() bool { return s.Hot != HotSegment{} }
 
 // Contents is a whole directory.
 type Contents struct {
 	Parts   []Part
 	Topics  []Topic  // by id
-	Sources []Source // in the order of the parts
+	Sources []Source // chunks in the order of the parts, then hot segments in that order
 }
 
 const (
-	topicBytes  = 16 + 4 + 2
-	sourceBytes = 4 + 4 + 8 + 8 + 4
+	topicBytes = 16 + 4 + 2
+	// Of version 2, and of the two kinds since.
+	oldSourceBytes = 4 + 4 + 8 + 8 + 4
+	sourceBytes    = 36
 	// maxOverrides bounds the settings of one topic, of which there are less than a hundred.
 	maxOverrides = 1000
 )
 
-func appendAbout(dst []byte, topics []Topic, sources []Source) []byte {
+func appendAbout(dst []byte, parts []Part, topics []Topic, sources []Source) []byte {
 	dst = order.AppendUint32(dst, uint32(len(topics)))
 	for i := range topics {
 		t := &topics[i]
@@ -48,15 +67,38 @@ func appendAbout(dst []byte, topics []Topic, sources []Source) []byte {
 			dst = appendText(appendText(dst, name), t.Overrides[name])
 		}
 	}
-	dst = order.AppendUint32(dst, uint32(len(sources)))
-	for _, s := range sources {
-		dst = order.AppendUint32(dst, uint32(s.Node))
-		dst = order.AppendUint32(dst, s.Lane)
-		dst = order.AppendUint64(dst, s.Epoch)
-		dst = order.AppendUint64(dst, s.Seq)
-		dst = order.AppendUint32(dst, s.Part)
+	hot := 0
+	for i := range sources {
+		if sources[i].IsHot() {
+			hot++
+		}
+	}
+	dst = order.AppendUint32(dst, uint32(len(sources)-hot))
+	for i := range sources {
+		if s := &sources[i]; !s.IsHot() {
+			dst = order.AppendUint32(dst, uint32(s.Chunk.Node))
+			dst = order.AppendUint32(dst, s.Chunk.Lane)
+			dst = order.AppendUint64(dst, s.Chunk.Epoch)
+			dst = order.AppendUint64(dst, s.Chunk.Seq)
+			dst = s.appendPlace(dst)
+		}
+	}
+	dst = order.AppendUint32(dst, uint32(hot))
+	for i := range sources {
+		if s := &sources[i]; s.IsHot() {
+			dst = append(dst, s.Hot.Disk[:]...)
+			dst = order.AppendUint64(dst, s.Hot.ID)
+			dst = s.appendPlace(dst)
+		}
+	}
+	for i := range parts {
+		dst = order.AppendUint64(dst, uint64(parts[i].LogStart))
 	}
 	return dst
+}
+
+func (s *Source) appendPlace(dst []byte) []byte {
+	return order.AppendUint32(order.AppendUint32(order.AppendUint32(dst, s.From), s.To), s.Part)
 }
 
 func appendText(dst []byte, text string) []byte {
@@ -64,7 +106,7 @@ func appendText(dst []byte, text string) []byte {
 }
 
 // parseAbout reads what stands behind the parts.
-func (c *Contents) parseAbout(b []byte) error {
+func (c *Contents) parseAbout(b []byte, version uint16) error {
 	r := reader{b: b}
 	for range r.count(topicBytes) {
 		var t Topic
@@ -81,17 +123,38 @@ func (c *Contents) parseAbout(b []byte) error {
 		}
 		c.Topics = append(c.Topics, t)
 	}
-	for range r.count(sourceBytes) {
-		s := Source{Node: int32(r.uint32()), Lane: r.uint32(), Epoch: r.uint64(), Seq: r.uint64(), Part: r.uint32()}
-		if !r.bad && s.Part >= uint32(len(c.Parts)) {
-			return fmt.Errorf("source in part %d of %d: %w", s.Part, len(c.Parts), ErrCorrupt)
-		}
-		c.Sources = append(c.Sources, s)
+	c.parseSources(&r, version)
+	if i := slices.IndexFunc(c.Sources, func(s Source) bool { return s.Part >= uint32(len(c.Parts)) || s.From > s.To }); i >= 0 && !r.bad {
+		return fmt.Errorf("source %+v of %d parts: %w", c.Sources[i], len(c.Parts), ErrCorrupt)
 	}
 	if r.bad || len(r.b) > 0 {
 		return fmt.Errorf("topics and sources do not fill the directory: %w", ErrCorrupt)
 	}
 	return nil
+}
+
+func (c *Contents) parseSources(r *reader, version uint16) {
+	chunk := func() ChunkName {
+		return ChunkName{Node: int32(r.uint32()), Lane: r.uint32(), Epoch: r.uint64(), Seq: r.uint64()}
+	}
+	if version == 2 {
+		for range r.count(oldSourceBytes) {
+			c.Sources = append(c.Sources, Source{Chunk: chunk(), Part: r.uint32()})
+		}
+		return
+	}
+	for range r.count(sourceBytes) {
+		c.Sources = append(c.Sources, Source{Chunk: chunk(), From: r.uint32(), To: r.uint32(), Part: r.uint32()})
+	}
+	for range r.count(sourceBytes) {
+		hot := HotSegment{Disk: [16]byte(r.take(16)), ID: r.uint64()}
+		c.Sources = append(c.Sources, Source{Hot: hot, From: r.uint32(), To: r.uint32(), Part: r.uint32()})
+	}
+	for i := range c.Parts {
+		if c.Parts[i].LogStart = int64(r.uint64()); c.Parts[i].LogStart < 0 {
+			r.bad = true
+		}
+	}
 }
 
 // reader reads fields until one is missing.

@@ -77,13 +77,29 @@ func (e *Encoder) About(t Topic) {
 	}
 }
 
-// From says that the part that is begun has a run of a chunk; s.Part is filled in.
+// LogStart says where the log of the part's partition begins, as far as the writer knows.
+func (e *Encoder) LogStart(offset int64) {
+	e.mustBe(insidePart)
+	e.parts[len(e.parts)-1].LogStart = max(0, offset)
+}
+
+// From says that the part that is begun has a run of a chunk or of a hot segment; s.Part is filled in. Runs of one of these are told as one range: those
+// of one partition come into parts in the order in which they stand there.
 func (e *Encoder) From(s Source) {
 	e.mustBe(insidePart)
 	s.Part = uint32(len(e.parts) - 1)
-	if n := len(e.sources); n == 0 || e.sources[n-1] != s {
-		e.sources = append(e.sources, s)
+	for i := len(e.sources) - 1; i >= 0 && e.sources[i].Part == s.Part; i-- {
+		if known := &e.sources[i]; known.Chunk == s.Chunk && known.Hot == s.Hot {
+			if known.To != 0 { // else it has the whole
+				known.From, known.To = min(known.From, s.From), max(known.To, s.To)
+			}
+			if s.To == 0 {
+				known.From, known.To = 0, 0
+			}
+			return
+		}
 	}
+	e.sources = append(e.sources, s)
 }
 
 // Batch adds the next batch of the part; verbatim marks one that could not be decoded. batch is copied. It is ErrCorrupt when batch does not follow the previous one.
@@ -156,7 +172,7 @@ func (e *Encoder) Finish() ([]byte, []Part) {
 		e.buf = order.AppendUint32(e.buf, crc32.Checksum(entries, castagnoli))
 	}
 	t := Trailer{DirectoryPosition: uint64(len(e.buf))}
-	e.buf = appendAbout(appendDirectory(e.buf, e.parts), e.topics, e.sources)
+	e.buf = appendAbout(appendDirectory(e.buf, e.parts), e.parts, e.topics, e.sources)
 	directory := e.buf[t.DirectoryPosition:]
 	t.DirectoryBytes = uint32(len(directory))
 	t.directoryCRC = crc32.Checksum(directory, castagnoli)

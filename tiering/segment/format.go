@@ -10,7 +10,7 @@ import (
 
 // Sizes that are part of the format.
 const (
-	Version      = 2 // of what is written; version 1 is read too
+	Version      = 3 // of what is written; versions 1 and 2 are read too
 	firstVersion = 1
 	HeaderBytes  = 48
 	TrailerBytes = 32
@@ -68,6 +68,8 @@ type Part struct {
 	MinTimestamp     int64 // of the batches' first records, -1 for none. The object does not say it
 	Records          uint64
 	Verbatim         bool // holds batches that could not be decoded
+	// LogStart is where the partition's log began when the object was written, 0 where the writer did not know.
+	LogStart int64
 }
 
 func appendHeader(dst []byte, h Header) []byte {
@@ -155,7 +157,7 @@ func parseDirectory(b []byte, objectBytes uint64, version uint16) (*Contents, er
 		}
 		return c, nil
 	}
-	if err := c.parseAbout(b); err != nil {
+	if err := c.parseAbout(b, version); err != nil {
 		return nil, fmt.Errorf("parse directory: %w", err)
 	}
 	return c, nil

@@ -46,7 +46,9 @@ func build(t fataler, places ...place) []byte {
 	for _, p := range places {
 		e.About(Topic{ID: [16]byte{p.topic}, Partitions: p.partition + 1, Overrides: map[string]string{"retention.ms": "1"}})
 		e.Begin([16]byte{p.topic}, fmt.Sprintf("topic-%d", p.topic), p.partition, p.base)
-		e.From(Source{Node: 1, Lane: 1, Epoch: 1, Seq: uint64(p.base)})
+		e.From(Source{Chunk: ChunkName{1, 1, 1, uint64(p.base)}, To: 100})
+		e.From(Source{Hot: HotSegment{[16]byte{1}, 2}, To: 100})
+		e.LogStart(p.base)
 		next := p.base
 		for range p.batches {
 			h, b := batch(t, next, 10, next*100)
@@ -208,26 +210,32 @@ func TestGoldenBytes(t *testing.T) {
 	e := NewEncoder(Header{JobID: 1, Ordinal: 2, CreatedMillis: 3}, 0)
 	e.About(Topic{ID: [16]byte{9}, Partitions: 4, Overrides: map[string]string{"a": "b"}})
 	object, _ := e.Finish()
-	const want = "565345470200000001000000000000000200000000000000030000000000000000000000000000000000000099424e8e" +
-		"000000000100000009000000000000000000000000000000040000000100010000006101000000620000000030000000000000002c000000817c91267c000000000000000200000047455356"
+	const want = "5653454703000000010000000000000002000000000000000300000000000000000000000000000000000000b2578e53" +
+		"0000000001000000090000000000000000000000000000000400000001000100000061010000006200000000000000003000000000000000" +
+		"30000000e14e36e680000000000000000300000047455356"
 	if got := hex.EncodeToString(object); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 
-func TestVersion1IsReadStill(t *testing.T) {
-	const object = "5653454701000000010000000000000002000000000000000300000000000000000000000000000000000000150be2ed" +
-		"00000000" + "300000000000000004000000c74b674854000000000000000100000047455356"
-	b, err := hex.DecodeString(object)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o, err := Open(b)
-	if err != nil || o.Header.JobID != 1 || len(o.Parts)+len(o.Topics)+len(o.Sources) != 0 {
-		t.Fatalf("%+v, %v", o, err)
-	}
-	if err := o.Verify(); err != nil {
-		t.Error(err)
+func TestOlderVersionsAreReadStill(t *testing.T) {
+	for version, object := range map[int]string{
+		1: "5653454701000000010000000000000002000000000000000300000000000000000000000000000000000000150be2ed" +
+			"00000000" + "300000000000000004000000c74b674854000000000000000100000047455356",
+		2: "565345470200000001000000000000000200000000000000030000000000000000000000000000000000000099424e8e" +
+			"000000000100000009000000000000000000000000000000040000000100010000006101000000620000000030000000000000002c000000817c91267c000000000000000200000047455356",
+	} {
+		b, err := hex.DecodeString(object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := Open(b)
+		if err != nil || o.Header.JobID != 1 || len(o.Parts)+len(o.Sources) != 0 || len(o.Topics) != version-1 {
+			t.Fatalf("version %d: %+v, %v", version, o, err)
+		}
+		if err := o.Verify(); err != nil {
+			t.Errorf("version %d: %v", version, err)
+		}
 	}
 }
 
@@ -243,9 +251,13 @@ func TestAnObjectTellsOfItsTopicsAndSources(t *testing.T) {
 		if err := e.Batch(h, b, false); err != nil {
 			t.Fatal(err)
 		}
-		for range 2 {
-			e.From(Source{Node: 1, Lane: 1, Epoch: 2, Seq: uint64(i)})
+		for at := range uint32(3) {
+			e.From(Source{Chunk: ChunkName{1, 1, 2, uint64(i)}, From: 10 * at, To: 10*at + 5})
+			e.From(Source{Hot: HotSegment{[16]byte{7}, 8}, From: 100 - at, To: 200})
 		}
+		e.From(Source{Chunk: ChunkName{Seq: 9}})
+		e.From(Source{Chunk: ChunkName{Seq: 9}, From: 1, To: 2})
+		e.LogStart(int64(i))
 		e.End(1)
 	}
 	object, _ := e.Finish()
@@ -256,11 +268,34 @@ func TestAnObjectTellsOfItsTopicsAndSources(t *testing.T) {
 	if !o.Header.Filler || len(o.Topics) != 2 || o.Topics[0].ID != [16]byte{1} || o.Topics[1].Partitions != 3 || !maps.Equal(o.Topics[1].Overrides, settings) {
 		t.Errorf("%+v", o.Topics)
 	}
-	if want := []Source{{1, 1, 2, 0, 0}, {1, 1, 2, 1, 1}}; !slices.Equal(o.Sources, want) {
+	hot, whole := HotSegment{[16]byte{7}, 8}, ChunkName{Seq: 9}
+	want := []Source{
+		{Chunk: ChunkName{1, 1, 2, 0}, To: 25}, {Chunk: whole}, {Chunk: ChunkName{1, 1, 2, 1}, To: 25, Part: 1}, {Chunk: whole, Part: 1},
+		{Hot: hot, From: 98, To: 200}, {Hot: hot, From: 98, To: 200, Part: 1},
+	}
+	if !slices.Equal(o.Sources, want) {
 		t.Errorf("sources %+v, want %+v", o.Sources, want)
+	}
+	if o.Parts[0].LogStart != 0 || o.Parts[1].LogStart != 1 {
+		t.Errorf("parts %+v", o.Parts)
 	}
 	if err := o.Verify(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Version 2 named whole chunks, and neither hot segments nor log starts.
+func TestSourcesOfVersion2AreRead(t *testing.T) {
+	directory := order.AppendUint32(order.AppendUint32(nil, 0), 1) // no topics, one source
+	directory = order.AppendUint32(order.AppendUint32(directory, 3), 1)
+	directory = order.AppendUint64(order.AppendUint64(directory, 4), 5)
+	directory = order.AppendUint32(directory, 0)
+	c := Contents{Parts: make([]Part, 1)}
+	if err := c.parseAbout(directory, 2); err != nil {
+		t.Fatal(err)
+	}
+	if want := []Source{{Chunk: ChunkName{3, 1, 4, 5}}}; !slices.Equal(c.Sources, want) || c.Parts[0].LogStart != 0 {
+		t.Errorf("%+v", c)
 	}
 }
 

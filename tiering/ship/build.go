@@ -98,14 +98,34 @@ func (b *builder) addRun(ctx context.Context, r run) error {
 		id := [16]byte(r.TopicId)
 		b.encoder.About(segment.Topic{ID: id, Partitions: b.topics[id].Partitions, Overrides: b.topics[id].Configs})
 		b.encoder.Begin(id, b.topics[id].Name, r.Partition, r.BaseOffset)
+		b.encoder.LogStart(r.LogStart)
 		b.open = true
 	}
-	if c, ok := meta.ParseChunkKey(b.job.Containers[r.container].ObjectKey); ok && r.Marker == nil {
-		b.encoder.From(segment.Source{Node: int32(c.Node), Lane: c.Lane, Epoch: c.Epoch, Seq: c.Seq})
-	}
+	b.nameSources(r)
 	b.held.progress()
 	b.last = r
 	return b.rebatcher.Add(data)
+}
+
+// nameSources says where the run's bytes are, of a copy too.
+func (b *builder) nameSources(r run) {
+	if r.Marker != nil {
+		return
+	}
+	c := b.job.Containers[r.container]
+	if id, ok := meta.ParseChunkKey(c.ObjectKey); ok {
+		b.encoder.From(segment.Source{
+			Chunk: segment.ChunkName{Node: int32(id.Node), Lane: id.Lane, Epoch: id.Epoch, Seq: id.Seq}, From: r.Position, To: r.Position + r.Length,
+		})
+		return
+	}
+	name := func(disk []byte, id uint64, position uint32) {
+		if len(disk) == 16 {
+			b.encoder.From(segment.Source{Hot: segment.HotSegment{Disk: [16]byte(disk), ID: id}, From: position, To: position + r.Length})
+		}
+	}
+	name(c.DiskId, c.Segment, r.Position)
+	name(c.CopyDiskId, c.CopySegment, r.CopyPosition)
 }
 
 // sizeHint is how large the object that begins with r is likely to become: most of a worker's memory is objects, and a job whose object will have
