@@ -3,6 +3,7 @@ package recovery
 import (
 	"cmp"
 	"maps"
+	"math/bits"
 	"slices"
 	"sort"
 
@@ -80,7 +81,23 @@ func cover(parts []choice, logStart int64) []choice {
 // value is how good a choice is: the offsets it covers, those of them that are in the log already, then how new the objects are that cover them.
 type value struct {
 	offsets, known int64
-	newness        float64
+	newness        newness
+}
+
+// newness is the sum of the numbers of jobs over the offsets that their parts cover. It has 128 bits: the newest object of a few offsets decides
+// behind any number of others.
+type newness struct{ high, low uint64 }
+
+func (n newness) plus(offsets int64, job meta.JobID) newness {
+	high, low := bits.Mul64(uint64(offsets), uint64(job))
+	var carry uint64
+	n.low, carry = bits.Add64(n.low, low, 0)
+	n.high, _ = bits.Add64(n.high, high, carry) // parts do not overlap, so that their offsets add up to less than 2^63
+	return n
+}
+
+func (n newness) compare(m newness) int {
+	return cmp.Or(cmp.Compare(n.high, m.high), cmp.Compare(n.low, m.low))
 }
 
 func (v value) plus(c *choice, offsets int64) value {
@@ -88,10 +105,10 @@ func (v value) plus(c *choice, offsets int64) value {
 	if c.candidate == nil {
 		v.known += offsets
 	}
-	v.newness += float64(offsets) * float64(c.job)
+	v.newness = v.newness.plus(offsets, c.job)
 	return v
 }
 
 func (v value) less(w value) bool {
-	return cmp.Or(cmp.Compare(v.offsets, w.offsets), cmp.Compare(v.known, w.known), cmp.Compare(v.newness, w.newness)) < 0
+	return cmp.Or(cmp.Compare(v.offsets, w.offsets), cmp.Compare(v.known, w.known), v.newness.compare(w.newness)) < 0
 }
