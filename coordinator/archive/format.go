@@ -64,11 +64,11 @@ func Decode(object []byte) (*Batch, error) {
 	if len(object) < headerSize || string(object[:len(magic)]) != magic {
 		return nil, fmt.Errorf("decode archive of %d bytes: %w: no header", len(object), metalog.ErrCorrupt)
 	}
-	if v := binary.BigEndian.Uint16(object[8:]); v != Version {
-		return nil, fmt.Errorf("decode archive: %w: version %d, this build reads %d", ErrFormat, v, Version)
-	}
 	if binary.BigEndian.Uint32(object[checksumAt:]) != checksum(object) {
 		return nil, fmt.Errorf("decode archive: %w: checksum", metalog.ErrCorrupt)
+	}
+	if v := binary.BigEndian.Uint16(object[8:]); v != Version { // the checksum covers it: no flipped bit passes for a newer version
+		return nil, fmt.Errorf("decode archive: %w: version %d, this build reads %d", ErrFormat, v, Version)
 	}
 	body := object[headerSize:]
 	b := &Batch{LogID: [16]byte(object[16:32]), First: binary.BigEndian.Uint64(object[32:])}

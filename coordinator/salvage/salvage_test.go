@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"strings"
 	"testing"
 
@@ -138,8 +139,10 @@ func TestTheStateReachesAsFarAsTheChain(t *testing.T) {
 }
 
 func TestNewerFormatsAreNamed(t *testing.T) {
-	archiveVersion := func(b []byte) []byte {
+	archiveVersion := func(b []byte) []byte { // and the checksum over everything else
 		binary.BigEndian.PutUint16(b[8:], 9)
+		castagnoli := crc32.MakeTable(crc32.Castagnoli)
+		binary.BigEndian.PutUint32(b[12:], crc32.Update(crc32.Checksum(b[:12], castagnoli), castagnoli, b[16:]))
 		return b
 	}
 	manifestVersion := func(b []byte) []byte { // header and body say it

@@ -34,7 +34,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 var (
 	ErrTruncated = errors.New("chunk: truncated")           // a prefix of something that may be right
 	ErrCorrupt   = errors.New("chunk: corrupt")             // cannot be right, whatever follows
-	ErrVersion   = errors.New("chunk: unsupported version") // written by a newer Varve
+	ErrVersion   = errors.New("chunk: unsupported version") // written by a newer Varve, and whole
 )
 
 func corrupt(format string, args ...any) error {
@@ -76,17 +76,14 @@ func checksum(head []byte) uint32 {
 	return crc32.Update(crc32.Checksum(head[:60], castagnoli), castagnoli, head[HeaderSize:])
 }
 
-// PeekHeader decodes the fixed header alone, to learn how much to read. Its checksum is not checked: trust nothing but the
-// lengths, and those only to read further.
+// PeekHeader decodes the fixed header alone, to learn how much to read. Its checksum is not checked, and so its version, which may be a flipped bit, is not
+// either: trust nothing but the lengths, which every version has in this place, and those only to read further.
 func PeekHeader(b []byte) (Header, error) {
 	if n := min(len(b), len(magic)); string(b[:n]) != magic[:n] {
 		return Header{}, corrupt("magic is %q, not %q", b[:n], magic)
 	}
 	if len(b) < HeaderSize {
 		return Header{}, fmt.Errorf("%w: %d bytes of a header of %d", ErrTruncated, len(b), HeaderSize)
-	}
-	if v := binary.LittleEndian.Uint16(b[4:]); v != Version {
-		return Header{}, fmt.Errorf("%w: chunk version %d, this build reads %d", ErrVersion, v, Version)
 	}
 	h := Header{
 		NodeID:        int32(binary.LittleEndian.Uint32(b[8:])),
@@ -118,6 +115,9 @@ func ParseHead(b []byte) (Header, Table, error) {
 	}
 	if got, want := checksum(b[:end]), binary.LittleEndian.Uint32(b[60:]); got != want {
 		return Header{}, Table{}, corrupt("checksum of header and run table is %08x, not %08x", got, want)
+	}
+	if v := binary.LittleEndian.Uint16(b[4:]); v != Version {
+		return Header{}, Table{}, fmt.Errorf("%w: chunk version %d, this build reads %d", ErrVersion, v, Version)
 	}
 	if binary.LittleEndian.Uint16(b[6:]) != 0 || binary.LittleEndian.Uint64(b[48:]) != 0 || binary.LittleEndian.Uint32(b[56:]) != 0 {
 		return Header{}, Table{}, corrupt("reserved bytes of the header are set")

@@ -410,6 +410,8 @@ func (p *Plan) adoptChunks(ctx context.Context, infos map[meta.ChunkID]objstore.
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case errors.Is(err, chunk.ErrVersion):
+			return fmt.Errorf("%s is of a newer version than this program reads: %w", id.Key(), err)
 		case err != nil && chunkTransient(err):
 			return fmt.Errorf("read %s: %w", id.Key(), err)
 		case err != nil:

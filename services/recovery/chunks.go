@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 	"path/filepath"
 	"strconv"
@@ -51,14 +52,34 @@ func chunkTransient(err error) bool {
 	return transient(err) && !errors.Is(err, chunk.ErrCorrupt) && !errors.Is(err, chunk.ErrTruncated)
 }
 
-// readObjectChunk reads an object chunk from its first byte to its last.
-func readObjectChunk(ctx context.Context, store objstore.Store, id meta.ChunkID, info objstore.Info) (c foundChunk, err error) {
+// counter counts the bytes that were read.
+type counter struct {
+	io.Reader
+	bytes int64
+}
+
+func (c *counter) Read(b []byte) (n int, err error) {
+	n, err = c.Reader.Read(b)
+	c.bytes += int64(n)
+	return n, err
+}
+
+// readObjectChunk reads an object chunk from its first byte to its last. Where it ends too early although all came that the bucket lists, the object is cut
+// (chunk.ErrTruncated), and else the connection.
+func readObjectChunk(ctx context.Context, store objstore.Store, id meta.ChunkID, info objstore.Info) (foundChunk, error) {
 	body, _, err := store.Get(ctx, info.Key, 0, -1)
 	if err != nil {
-		return c, err
+		return foundChunk{}, err
 	}
-	defer func() { err = errors.Join(err, body.Close()) }()
-	r := bufio.NewReaderSize(body, 256<<10)
+	counted := &counter{Reader: body}
+	c, err := readChunk(bufio.NewReaderSize(counted, 256<<10), id, info)
+	if (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) && counted.bytes >= info.SizeBytes {
+		err = fmt.Errorf("%w: it has %d bytes", chunk.ErrTruncated, info.SizeBytes)
+	}
+	return c, errors.Join(err, body.Close())
+}
+
+func readChunk(r io.Reader, id meta.ChunkID, info objstore.Info) (c foundChunk, err error) {
 	h, t, err := verify.ReadChunkHead(r)
 	if err != nil {
 		return c, err

@@ -30,7 +30,7 @@ const (
 )
 
 // The errors of a decoder. ErrTruncated: more bytes are needed or the object was cut. ErrCorrupt: a checksum or a bound
-// does not hold. ErrVersion: written by a version this code does not know.
+// does not hold. ErrVersion: written by a version this code does not know, and whole as far as that can be told.
 var (
 	ErrTruncated = errors.New("segment object truncated")
 	ErrCorrupt   = errors.New("segment object corrupt")
@@ -91,19 +91,45 @@ func appendHeader(dst []byte, h Header) []byte {
 
 // ParseHeader reads the object's first HeaderBytes.
 func ParseHeader(b []byte) (Header, error) {
+	h, _, err := parseHeader(b)
+	return h, err
+}
+
+// parseHeader also returns the version, where the checksum holds: one that this program does not know with ErrVersion.
+func parseHeader(b []byte) (h Header, version uint16, err error) {
 	if len(b) < HeaderBytes {
-		return Header{}, fmt.Errorf("parse header: %d bytes: %w", len(b), ErrTruncated)
+		return Header{}, 0, fmt.Errorf("parse header: %d bytes: %w", len(b), ErrTruncated)
 	}
 	if string(b[:4]) != headerMagic {
-		return Header{}, fmt.Errorf("parse header: magic %q: %w", b[:4], ErrCorrupt)
-	}
-	if v := order.Uint16(b[4:]); v < firstVersion || v > Version {
-		return Header{}, fmt.Errorf("parse header: version %d, this program reads %d to %d: %w", v, firstVersion, Version, ErrVersion)
+		return Header{}, 0, fmt.Errorf("parse header: magic %q: %w", b[:4], ErrCorrupt)
 	}
 	if crc32.Checksum(b[:HeaderBytes-crcBytes], castagnoli) != order.Uint32(b[HeaderBytes-crcBytes:]) {
-		return Header{}, fmt.Errorf("parse header: checksum: %w", ErrCorrupt)
+		return Header{}, 0, fmt.Errorf("parse header: checksum: %w", ErrCorrupt)
 	}
-	return Header{JobID: order.Uint64(b[8:]), Ordinal: order.Uint32(b[16:]), CreatedMillis: int64(order.Uint64(b[24:])), Filler: order.Uint16(b[6:])&flagFiller != 0}, nil
+	version = order.Uint16(b[4:])
+	if !isKnown(version) {
+		return Header{}, version, fmt.Errorf("parse header: version %d, this program reads %d to %d: %w", version, firstVersion, Version, ErrVersion)
+	}
+	h = Header{JobID: order.Uint64(b[8:]), Ordinal: order.Uint32(b[16:]), CreatedMillis: int64(order.Uint64(b[24:])), Filler: order.Uint16(b[6:])&flagFiller != 0}
+	return h, version, nil
+}
+
+func isKnown(version uint16) bool { return version >= firstVersion && version <= Version }
+
+// parseEnds reads header and trailer, which are to be of one version: no checksum covers the trailer's, so that a flipped bit in it would else pass for
+// an object of a newer program.
+func parseEnds(head, end []byte) (Header, Trailer, error) {
+	header, version, wrongHeader := parseHeader(head)
+	trailer, wrongTrailer := ParseTrailer(end)
+	for _, err := range []error{wrongHeader, wrongTrailer} {
+		if err != nil && !errors.Is(err, ErrVersion) {
+			return Header{}, Trailer{}, err
+		}
+	}
+	if trailer.version != version {
+		return Header{}, Trailer{}, fmt.Errorf("the header is of version %d, the trailer of %d: %w", version, trailer.version, ErrCorrupt)
+	}
+	return header, trailer, wrongHeader
 }
 
 func appendDirectory(dst []byte, parts []Part) []byte {
@@ -223,7 +249,7 @@ func appendTrailer(dst []byte, t Trailer) []byte {
 	return append(dst, trailerMagic...)
 }
 
-// ParseTrailer reads the object's last TrailerBytes, which end is the end of.
+// ParseTrailer reads the object's last TrailerBytes, which end is the end of. No checksum covers them: whether ErrVersion is true the header tells.
 func ParseTrailer(end []byte) (Trailer, error) {
 	if len(end) < TrailerBytes {
 		return Trailer{}, fmt.Errorf("parse trailer: %d bytes: %w", len(end), ErrTruncated)
@@ -233,8 +259,8 @@ func ParseTrailer(end []byte) (Trailer, error) {
 		return Trailer{}, fmt.Errorf("parse trailer: magic %q: %w", b[28:], ErrTruncated)
 	}
 	version := order.Uint16(b[24:])
-	if version < firstVersion || version > Version {
-		return Trailer{}, fmt.Errorf("parse trailer: version %d, this program reads %d to %d: %w", version, firstVersion, Version, ErrVersion)
+	if !isKnown(version) {
+		return Trailer{version: version}, fmt.Errorf("parse trailer: version %d, this program reads %d to %d: %w", version, firstVersion, Version, ErrVersion)
 	}
 	if reserved := order.Uint16(b[26:]); reserved != 0 {
 		return Trailer{}, fmt.Errorf("parse trailer: reserved %#x: %w", reserved, ErrCorrupt)

@@ -1,13 +1,17 @@
 package segment
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"slices"
 	"testing"
 
+	"github.com/varvelog/varve/infra/objstore"
+	"github.com/varvelog/varve/infra/objstore/mem"
 	"github.com/varvelog/varve/ingest/recordbatch"
 )
 
@@ -184,16 +188,44 @@ func insideLeaderEpoch(t *testing.T, object []byte, i int) bool {
 	return false
 }
 
+// ofVersion is an object of another version as far as header and trailer say so.
+func ofVersion(object []byte, header, trailer uint16) []byte {
+	object = append([]byte(nil), object...)
+	order.PutUint16(object[4:], header)
+	order.PutUint32(object[HeaderBytes-crcBytes:], crc32.Checksum(object[:HeaderBytes-crcBytes], castagnoli))
+	order.PutUint16(object[len(object)-8:], trailer)
+	return object
+}
+
 func TestUnknownVersionsAreRefusedByName(t *testing.T) {
 	object := build(t, place{1, 0, 0, 1})
-	newer := append([]byte(nil), object...)
-	newer[4] = 9
-	if _, err := ParseHeader(newer); !errors.Is(err, ErrVersion) {
-		t.Errorf("header: %v", err)
-	}
-	newer[len(newer)-8] = 9
-	if _, err := ParseTrailer(newer); !errors.Is(err, ErrVersion) {
-		t.Errorf("trailer: %v", err)
+	store := mem.New("segments")
+	flipped := append([]byte(nil), object...)
+	flipped[4] ^= 8
+	for i, row := range []struct {
+		what   string
+		object []byte
+		want   error
+	}{
+		{"a newer version", ofVersion(object, 9, 9), ErrVersion},
+		{"a bit flipped in the header", flipped, ErrCorrupt},
+		{"a bit flipped in the trailer", ofVersion(object, Version, Version|8), ErrCorrupt},
+		{"two versions", ofVersion(object, firstVersion, Version), ErrCorrupt},
+	} {
+		if _, err := Open(row.object); !errors.Is(err, row.want) {
+			t.Errorf("%s, opened: %v", row.what, err)
+		}
+		if _, _, err := VerifyStream(bytes.NewReader(row.object), row.object, nil); !errors.Is(err, row.want) {
+			t.Errorf("%s, streamed: %v", row.what, err)
+		}
+		info := objstore.Info{Key: fmt.Sprint(i), SizeBytes: int64(len(row.object))}
+		if _, err := store.Put(t.Context(), info.Key, row.object); err != nil {
+			t.Fatal(err)
+		}
+		trailer := order.Uint16(row.object[len(object)-8:])
+		if _, err := ReadEnd(t.Context(), store, info); !errors.Is(err, row.want) && !isKnown(trailer) {
+			t.Errorf("%s, its end: %v", row.what, err)
+		}
 	}
 }
 

@@ -13,20 +13,16 @@ import (
 // a time. end is the object's end, far enough back for its directory; r yields the whole object. visit, if not nil, sees each batch, which is
 // valid during the call, and its part.
 func VerifyStream(r io.Reader, end []byte, visit func(p *Part, h recordbatch.Header, batch []byte) error) (Header, *Contents, error) {
-	trailer, err := ParseTrailer(end)
-	if err != nil {
-		return Header{}, nil, err
-	}
-	contents, err := trailer.Directory(end)
-	if err != nil {
-		return Header{}, nil, err
-	}
 	v := streamVerifier{r: r, visit: visit}
 	head, err := v.take(HeaderBytes)
 	if err != nil {
 		return Header{}, nil, err
 	}
-	header, err := ParseHeader(head)
+	header, trailer, err := parseEnds(head, end)
+	if err != nil {
+		return Header{}, nil, err
+	}
+	contents, err := trailer.Directory(end)
 	if err != nil {
 		return Header{}, nil, err
 	}

@@ -14,11 +14,7 @@ type Object struct {
 
 // Open parses header, trailer and directory of a whole object. It refers to b.
 func Open(b []byte) (*Object, error) {
-	header, err := ParseHeader(b)
-	if err != nil {
-		return nil, err
-	}
-	trailer, err := ParseTrailer(b)
+	header, trailer, err := parseEnds(b, b)
 	if err != nil {
 		return nil, err
 	}

@@ -55,13 +55,13 @@ func decode(seq uint64, object []byte) (entry []byte, kind metalog.Kind, err err
 	if len(object) < headerBytes || string(object[:8]) != magic {
 		return nil, 0, fmt.Errorf("%s is no metalog entry: %w", Key(seq), metalog.ErrCorrupt)
 	}
-	if v := binary.BigEndian.Uint16(object[8:]); v != version {
-		return nil, 0, fmt.Errorf("%s has version %d, this program reads %d: %w", Key(seq), v, version, metalog.ErrFormat)
-	}
+	v := binary.BigEndian.Uint16(object[8:])
 	kind = metalog.Kind(binary.BigEndian.Uint16(object[10:]))
 	switch {
-	case binary.BigEndian.Uint32(object[12:]) != checksum(object):
+	case binary.BigEndian.Uint32(object[12:]) != checksum(object): // it covers the version: no flipped bit passes for a newer one
 		return nil, 0, fmt.Errorf("%s has a wrong checksum: %w", Key(seq), metalog.ErrCorrupt)
+	case v != version:
+		return nil, 0, fmt.Errorf("%s has version %d, this program reads %d: %w", Key(seq), v, version, metalog.ErrFormat)
 	case kind > metalog.Fence:
 		return nil, 0, fmt.Errorf("%s has unknown kind %d: %w", Key(seq), kind, metalog.ErrFormat)
 	case binary.BigEndian.Uint64(object[16:]) != seq:

@@ -167,6 +167,10 @@ func TestDamageIsRefused(t *testing.T) {
 	}
 	future := bytes.Clone(good)
 	binary.BigEndian.PutUint16(future[8:], 2)
+	if _, _, err := decode(7, future); !errors.Is(err, metalog.ErrCorrupt) {
+		t.Errorf("a flipped version: %v", err)
+	}
+	binary.BigEndian.PutUint32(future[12:], checksum(future))
 	if _, _, err := decode(7, future); err == nil || !strings.Contains(err.Error(), "version 2") {
 		t.Errorf("a future version: %v", err)
 	}
