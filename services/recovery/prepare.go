@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -26,7 +27,8 @@ type Config struct {
 	HotLogs []string
 	// Disks names further nodes, by number or "all", whose disks are there, though not in this machine: what the metadata has on them stays.
 	Disks []string
-	// Alive says whether the coordinator at an address leads the cluster.
+	// Alive says whether the coordinator at an address leads the cluster. Where the bucket has lost its identity, cluster is nil, and whoever answers there as
+	// a process of Varve counts: nobody can tell whose it is.
 	Alive func(ctx context.Context, cluster *identity.Cluster, address string) bool
 	// Files is where hot logs are; the operating system's by default.
 	Files vfs.FS
@@ -167,15 +169,20 @@ func (p *Plan) describe(clusterID, metalog string, former [16]byte) {
 	p.Report.FormerLog, p.Report.NewLog = hex.EncodeToString(former[:]), hex.EncodeToString(p.next.LogID[:])
 }
 
-// refuseWhereAlive asks the coordinator that led last whether it still does.
+// refuseWhereAlive asks the coordinator that led last whether it still does. cluster is nil where the bucket has lost its identity.
 func (p *Plan) refuseWhereAlive(ctx context.Context, cluster *identity.Cluster, found *salvage.Found) error {
 	if found.State == nil || found.State.LeaderAddress() == "" || p.cfg.Alive == nil {
 		return nil
 	}
-	if address := found.State.LeaderAddress(); p.cfg.Alive(ctx, cluster, address) {
+	switch address := found.State.LeaderAddress(); {
+	case !p.cfg.Alive(ctx, cluster, address):
+		return nil
+	case cluster == nil:
+		return fmt.Errorf("bucket %s: a process of Varve answers at %s, where its coordinator led last, and without %s nobody can tell whether it is that one; stop it first: %w",
+			p.cfg.Store, address, identity.Key, ErrAlive)
+	default:
 		return fmt.Errorf("bucket %s: at %s: %w", p.cfg.Store, address, ErrAlive)
 	}
-	return nil
 }
 
 func (p *Plan) salvage(ctx context.Context, c *identity.Cluster) (*salvage.Found, error) {
@@ -208,6 +215,9 @@ func (p *Plan) findLogWithoutIdentity(ctx context.Context) (*salvage.Found, erro
 			}
 		}
 	}
+	if err := p.refuseWhereAlive(ctx, nil, best); err != nil {
+		return nil, err
+	}
 	p.former = best.LogID
 	p.next = identity.Successor(nil, metalog, best.LogID)
 	p.log = describeFormer(bestStore, p.next, best)
@@ -216,12 +226,18 @@ func (p *Plan) findLogWithoutIdentity(ctx context.Context) (*salvage.Found, erro
 	return best, nil
 }
 
-// better says whether more can be made of x than of y.
+// better says whether more can be made of x than of y. Where it is as much, since snapshots stand for everything, the backend was that which has left
+// entries, sound or not: a log in the bucket has no archive.
 func better(x, y *salvage.Found) bool {
 	if (x.State == nil) != (y.State == nil) {
 		return x.State != nil
 	}
-	return x.State != nil && (x.State.TimeMillis() > y.State.TimeMillis() || x.State.TimeMillis() == y.State.TimeMillis() && x.State.Seq() > y.State.Seq())
+	traces := func(f *salvage.Found) uint64 { return f.Entries + uint64(len(f.Damaged)) }
+	order := cmp.Compare(traces(x), traces(y))
+	if x.State != nil {
+		order = cmp.Or(cmp.Compare(x.State.TimeMillis(), y.State.TimeMillis()), cmp.Compare(x.State.Seq(), y.State.Seq()), order)
+	}
+	return order > 0
 }
 
 func (p *Plan) damaged(where string, err error) {

@@ -102,7 +102,13 @@ func newWorld(t *testing.T, seed uint64) *world {
 // log appends one entry.
 func (w *world) log(commands ...*metapb.Command) {
 	w.t.Helper()
-	e := &metapb.Entry{LogId: w.cluster.LogID[:], LeaderEpoch: 1, TimeMillis: w.state.TimeMillis() + 10, Commands: commands}
+	w.logAs(1, commands...)
+}
+
+// logAs appends an entry of the leader of an epoch.
+func (w *world) logAs(epoch uint64, commands ...*metapb.Command) {
+	w.t.Helper()
+	e := &metapb.Entry{LogId: w.cluster.LogID[:], LeaderEpoch: epoch, TimeMillis: w.state.TimeMillis() + 10, Commands: commands}
 	if w.state.Seq() > 0 {
 		e.PreviousHash = w.hash[:]
 	}

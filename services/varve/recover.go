@@ -96,12 +96,18 @@ func confirmed(command *cobra.Command, clusterID string) bool {
 	return strings.TrimSpace(line) == clusterID
 }
 
-// leadsCluster asks the coordinator at address whether it leads.
+// leadsCluster asks the coordinator at address whether it leads. Without an identity it cannot show that it is of the cluster: being refused for that is an
+// answer too.
 func leadsCluster(ctx context.Context, cluster *identity.Cluster, address string) bool {
+	unknown := cluster == nil
+	if unknown {
+		cluster = &identity.Cluster{}
+	}
 	client := rpc.NewClient(rpc.ClientConfig{Secret: cluster.Secret, ClusterID: cluster.ClusterID})
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	var answer metapb.PingResponse
-	return client.Call(ctx, address, replica.MethodPing, &metapb.PingRequest{}, &answer) == nil
+	err := client.Call(ctx, address, replica.MethodPing, &metapb.PingRequest{}, &answer)
+	return err == nil || unknown && errors.Is(err, rpc.ErrUnauthorized)
 }
