@@ -17,7 +17,7 @@ type StoredTopic struct {
 	Name       string
 	Partitions int32             // at least so many
 	Overrides  map[string]string // nil where they are not known
-	Job        JobID             // the newest that stored something of it
+	Job        JobID             // the newest that stored something of it, 0 where none is known to have
 }
 
 // unknownOverrides are what a topic gets whose configuration is lost: nothing is deleted by age before somebody has said so.
@@ -34,6 +34,10 @@ func (r *Recovery) AdoptTopic(t StoredTopic) (fresh bool, deleted TopicID, err e
 	if topic == nil {
 		if wrong := ValidTopicName(t.Name); wrong != "" {
 			return false, deleted, fmt.Errorf("topic %s: %s", t.ID, wrong)
+		}
+		if t.Job != 0 && t.Job < r.first {
+			// The state knew the job, and so had known the topic when the job was given records of it.
+			return false, deleted, fmt.Errorf("topic %s of id %s was deleted", t.Name, t.ID)
 		}
 		if other := s.topicsByName[t.Name]; other != nil {
 			// A job that the state did not know yet was given no records of a topic that it knew to be deleted.
@@ -60,6 +64,18 @@ func (r *Recovery) AdoptTopic(t StoredTopic) (fresh bool, deleted TopicID, err e
 		s.addPartitions(topic, t.Partitions)
 	}
 	return fresh, deleted, nil
+}
+
+// AdoptSettings gives a topic that the state knew the settings that job has stored with its records, where the state did not know the job: they are newer. It
+// says whether they are others.
+func (r *Recovery) AdoptSettings(id TopicID, overrides map[string]string, job JobID) (changed bool) {
+	t := r.a.topics[id]
+	if t == nil || r.adopted[id] || job < r.first || overrides == nil || maps.Equal(t.Overrides, overrides) {
+		return false
+	}
+	t.Overrides = maps.Clone(overrides)
+	r.a.refreshTopic(t)
+	return true
 }
 
 func (r *Recovery) deleteTopic(t *Topic) {

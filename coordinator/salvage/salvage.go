@@ -41,6 +41,8 @@ type Found struct {
 	// Snapshot is the sequence of the snapshot that State began with, 0 for none. Snapshots are all that are in the bucket, whole or not.
 	Snapshot  uint64
 	Snapshots []uint64
+	// Deleted are topics that the log knew, up to State, and State does not: as far back as snapshots and entries show.
+	Deleted map[meta.TopicID]bool
 	// Entries counts the sound ones, Unused those behind a break, which no state can be built from.
 	Entries, Unused uint64
 	// End is the sequence behind the last entry or snapshot of which there is a trace.
@@ -65,7 +67,7 @@ func (f *Found) Newer() error {
 
 // Read looks at everything there is. An error means that the store failed, and the result says nothing.
 func Read(ctx context.Context, src Source) (*Found, error) {
-	r := reader{Source: src, found: &Found{LogID: src.LogID}}
+	r := reader{Source: src, found: &Found{LogID: src.LogID}, topics: map[meta.TopicID]uint64{}}
 	if r.Looked == nil {
 		r.Looked = func(string) {}
 	}
@@ -79,6 +81,7 @@ func Read(ctx context.Context, src Source) (*Found, error) {
 	if err := read(ctx); err != nil {
 		return nil, err
 	}
+	r.found.Deleted = r.deleted()
 	return r.found, nil
 }
 
@@ -97,11 +100,29 @@ func ReadLive(ctx context.Context, src Source) (*Found, error) {
 type reader struct {
 	Source
 	found  *Found
-	hashes map[uint64][32]byte // of the entries that snapshots stand for, by their manifests
-	broken bool                // the chain of entries has come to an end behind the state
-	next   uint64              // the sequence of the entry that the chain wants; 0 before the first
-	last   [32]byte            // hash of the entry before it; of no account where none is known
-	linked bool                // last is known
+	hashes map[uint64][32]byte     // of the entries that snapshots stand for, by their manifests
+	broken bool                    // the chain of entries has come to an end behind the state
+	next   uint64                  // the sequence of the entry that the chain wants; 0 before the first
+	last   [32]byte                // hash of the entry before it; of no account where none is known
+	linked bool                    // last is known
+	topics map[meta.TopicID]uint64 // where the log first shows a topic: the sequence of a snapshot that has it, or of an entry that deletes it
+}
+
+func (r *reader) noteTopic(id meta.TopicID, seq uint64) {
+	if first, noted := r.topics[id]; !noted || seq < first {
+		r.topics[id] = seq
+	}
+}
+
+// deleted are the topics that were there before the state, and are not in it: no other topic ever gets the id of one.
+func (r *reader) deleted() map[meta.TopicID]bool {
+	deleted := map[meta.TopicID]bool{}
+	for id, seq := range r.topics {
+		if s := r.found.State; s != nil && seq <= s.Seq() && s.Topic(id) == nil {
+			deleted[id] = true
+		}
+	}
+	return deleted
 }
 
 // transient says whether err is the store's, and not about what it holds.
@@ -130,6 +151,9 @@ func (r *reader) snapshots(ctx context.Context) error {
 			continue
 		}
 		r.hashes[seqs[i]] = [32]byte(m.EntryHash)
+		for _, t := range state.Topics() {
+			r.noteTopic(t.ID, seqs[i])
+		}
 		if r.found.State == nil {
 			r.found.State, r.found.EntryHash, r.found.Snapshot = state, [32]byte(m.EntryHash), seqs[i]
 		}
@@ -187,6 +211,11 @@ func (r *reader) entry(seq uint64, encoded []byte, key string) {
 		r.found.damage(key, fmt.Errorf("entry %d is not the one that %s stands for: %w", seq, replica.SnapshotKey(seq), replica.ErrForked))
 		r.stop(seq)
 		return
+	}
+	for _, c := range entry.Commands {
+		if id := c.GetDeleteTopic().GetTopicId(); len(id) == len(meta.TopicID{}) {
+			r.noteTopic(meta.TopicID(id), seq)
+		}
 	}
 	r.apply(seq, entry, key)
 }

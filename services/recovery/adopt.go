@@ -60,7 +60,8 @@ func (p *Plan) adopt(ctx context.Context, found *salvage.Found) error {
 		return err
 	}
 	p.orphans = listed.orphans
-	p.adoptTopics(objects, found.State != nil)
+	p.wasDeleted = found.Deleted
+	p.adoptTopics(objects)
 	p.raiseLogStarts(objects)
 	p.objects = objects
 	p.adoptParts(objects)
@@ -306,47 +307,6 @@ func eventOf(h recordbatch.Header, batch []byte) (e meta.PartEvent, ok bool, err
 	return e, true, err
 }
 
-// adoptTopics makes the topics of adopted objects known. Without a state the newest of several of one name is taken.
-func (p *Plan) adoptTopics(objects []*storedObject, known bool) {
-	topics := map[meta.TopicID]*meta.StoredTopic{}
-	var order []meta.TopicID // by the job that has seen them last, newest first
-	for _, o := range slices.Backward(objects) {
-		for _, about := range o.topics {
-			if t := topics[about.ID]; t == nil {
-				topics[about.ID] = &meta.StoredTopic{ID: about.ID, Partitions: about.Partitions, Overrides: about.Overrides, Job: o.id.Job}
-				order = append(order, about.ID)
-			}
-		}
-		for i := range o.parts {
-			part := &o.parts[i].part
-			t := topics[part.TopicID]
-			if t == nil {
-				t = &meta.StoredTopic{ID: part.TopicID, Job: o.id.Job}
-				topics[part.TopicID] = t
-				order = append(order, part.TopicID)
-			}
-			t.Name = part.Topic
-			t.Partitions = max(t.Partitions, part.Partition+1)
-		}
-	}
-	for _, id := range order {
-		t := topics[id]
-		fresh, deleted, err := p.recovery.AdoptTopic(*t)
-		if deleted != (meta.TopicID{}) {
-			p.Report.DeletedTopics = append(p.Report.DeletedTopics, fmt.Sprintf("%s of id %s", t.Name, deleted))
-		}
-		if err != nil {
-			p.notAdopted("topic "+t.Name, err.Error())
-			p.refused[id] = true
-		} else if fresh {
-			p.Report.NewTopics = append(p.Report.NewTopics, t.Name)
-			if t.Overrides == nil {
-				p.Report.Missing = append(p.Report.Missing, fmt.Sprintf("settings of topic %s: it gets the defaults, and retention.ms=-1", t.Name))
-			}
-		}
-	}
-}
-
 // raiseLogStarts lets go of what was deleted, as far as objects tell of it.
 func (p *Plan) raiseLogStarts(objects []*storedObject) {
 	for _, o := range objects {
@@ -441,32 +401,6 @@ func (p *Plan) adoptChunks(ctx context.Context, infos map[meta.ChunkID]objstore.
 		})
 	}
 	return nil
-}
-
-// nameTopics gives a name to the topics of chunks that neither the metadata nor a segment knows: chunks tell no more than their ids.
-func (p *Plan) nameTopics(chunks []foundChunk) {
-	for i := range chunks {
-		table, err := chunk.ParseTable(chunks[i].command.RunTable)
-		if err != nil {
-			continue // AdoptChunk tells
-		}
-		for j := range table.Runs() {
-			run := table.Run(j)
-			t := p.recovery.State().Topic(run.Topic)
-			if p.refused[run.Topic] || t != nil && (run.Partition < int32(t.Partitions()) || !p.unnamed[run.Topic]) {
-				continue
-			}
-			name := fmt.Sprintf("recovered-%x", run.Topic)
-			fresh, _, err := p.recovery.AdoptTopic(meta.StoredTopic{ID: run.Topic, Name: name, Partitions: run.Partition + 1})
-			if err != nil {
-				p.notAdopted("topic "+name, err.Error())
-			} else if fresh {
-				p.unnamed[run.Topic] = true
-				p.Report.NewTopics = append(p.Report.NewTopics, name)
-				p.Report.Missing = append(p.Report.Missing, fmt.Sprintf("name and settings of the topic with id %x: its records are in %s, with the default settings, and retention.ms=-1", run.Topic, name))
-			}
-		}
-	}
 }
 
 func (p *Plan) adoptChunk(c *foundChunk, elsewhere meta.Elsewhere) {

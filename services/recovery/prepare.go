@@ -58,14 +58,14 @@ type Plan struct {
 	fillers  []filler
 	state    *meta.State
 	former   [16]byte
-	log      formerLog             // that of former
-	others   []formerLog           // that of a recovery which was not used, and is done again
-	unnamed  map[meta.TopicID]bool // topics whose names are lost
-	refused  map[meta.TopicID]bool // topics that were deleted: another has the name
-	objects  []*storedObject       // that the state does not know of
+	log      formerLog       // that of former
+	others   []formerLog     // that of a recovery which was not used, and is done again
+	objects  []*storedObject // that the state does not know of
 	orphans  map[meta.SegmentID]objstore.Info
 	gone     []goneObject
-	locks    []io.Closer
+	// wasDeleted are topics that the state does not know any more.
+	wasDeleted map[meta.TopicID]bool
+	locks      []io.Closer
 }
 
 // Prepare reads everything and works out what a recovery would do. The plan must be closed.
@@ -82,7 +82,7 @@ func Prepare(ctx context.Context, cfg Config) (_ *Plan, err error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	p := &Plan{cfg: cfg, unnamed: map[meta.TopicID]bool{}, refused: map[meta.TopicID]bool{}}
+	p := &Plan{cfg: cfg}
 	p.Report.Bucket = cfg.Store.String()
 	p.Report.Lost, p.Report.Missing = []Lost{}, []string{}
 	defer func() {

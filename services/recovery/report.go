@@ -60,6 +60,8 @@ type Report struct {
 	NewTopics []string `json:"new_topics,omitempty"`
 	// DeletedTopics were deleted behind the metadata's end: objects show another one of the name.
 	DeletedTopics []string `json:"deleted_topics,omitempty"`
+	// NewSettings are topics that have got settings which only objects show.
+	NewSettings []string `json:"new_settings,omitempty"`
 
 	LostOffsets int64  `json:"lost_offsets"`
 	Lost        []Lost `json:"lost"`
@@ -109,6 +111,9 @@ func (r *Report) Write(w io.Writer) error {
 	}
 	for _, topic := range r.DeletedTopics {
 		p.line("  topic %s was deleted, and made again", topic)
+	}
+	for _, name := range r.NewSettings {
+		p.line("  topic %s has settings from what was adopted, which are newer than the metadata's", name)
 	}
 	for _, disk := range r.Disks {
 		p.line("disk %s stays part of the log", disk)
