@@ -15,7 +15,7 @@ func adopted(base, next int64, job uint64) StoredPart {
 
 func recoveryOf(t *testing.T, s *State) *Recovery {
 	t.Helper()
-	r := NewRecovery(s)
+	r := NewRecovery(s, 1)
 	if _, _, err := r.AdoptTopic(StoredTopic{ID: topicID("t"), Name: "t", Partitions: 1}); err != nil {
 		t.Fatal(err)
 	}
@@ -38,10 +38,10 @@ func TestAdoptedPartsBringTheirLeaderEpochs(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := restored(t, s).Partition(TopicPartition{Topic: topicID("t")})
-	if p.LeaderEpoch() != 6 {
+	if p.LeaderEpoch() != 1000 {
 		t.Errorf("leader epoch %d", p.LeaderEpoch())
 	}
-	for offset, want := range map[int64]int32{3: 0, 4: 2, 14: 2, 15: 5, 19: 5, 20: 6} {
+	for offset, want := range map[int64]int32{3: 0, 4: 2, 14: 2, 15: 5, 19: 5, 20: 1000} {
 		if got := p.EpochAt(offset); got != want {
 			t.Errorf("offset %d is of epoch %d, want %d", offset, got, want)
 		}

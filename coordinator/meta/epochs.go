@@ -14,8 +14,11 @@ type epochStart struct {
 
 // raiseLeaderEpoch begins the partition's next leader epoch at its end: offsets from there on may have been given before, to records
 // that were lost.
-func (p *Partition) raiseLeaderEpoch() {
-	p.leaderEpoch++
+func (p *Partition) raiseLeaderEpoch() { p.beginLeaderEpoch(p.leaderEpoch + 1) }
+
+// beginLeaderEpoch is raiseLeaderEpoch, to an epoch that is higher than the present one.
+func (p *Partition) beginLeaderEpoch(epoch int32) {
+	p.leaderEpoch = epoch
 	p.epochs = append(p.epochs, epochStart{p.leaderEpoch, p.next})
 }
 

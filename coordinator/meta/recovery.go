@@ -8,12 +8,14 @@ import (
 	"github.com/varvelog/varve/coordinator/metapb"
 )
 
-// What a recovery skips, so that nothing that a process of the former log has given, unseen, is given again: epochs of nodes and jobs name
-// objects in the bucket, producer ids are known to clients.
+// What a recovery skips, so that nothing that a process of a former log has given, unseen, is given again: epochs of nodes and jobs name
+// objects in the bucket, producer ids and leader epochs are known to clients. Each log has a range of its own of all of them, by the number of logs
+// before it: a state that knew nothing of the former log's would else begin where that has begun.
 const (
-	recoveryEpochs    = 1_000_000
-	recoveryJobs      = 1_000_000
-	recoveryProducers = 1 << 32
+	recoveryEpochs       = 1_000_000
+	recoveryJobs         = 1 << 40
+	recoveryProducers    = 1 << 40
+	recoveryLeaderEpochs = 1000 // of two billion
 )
 
 // Recovery turns the last state that is known of a lost log into the first of a new one. What is in the bucket beyond that state is adopted,
@@ -35,6 +37,7 @@ type Recovery struct {
 	rescuing bool
 	first    JobID          // of the jobs that the state did not know yet
 	underWay map[JobID]bool // of those that it knew, the ones that had not ended
+	former   uint64         // logs that the new one follows on, as far as is known
 	others   int            // transactions that were aborted and whose ids are not known
 }
 
@@ -45,10 +48,12 @@ type span struct {
 	known      bool   // the state knew what was there, so that every offset is one that was given
 }
 
-// NewRecovery begins with a state that is not used any more otherwise; New(logID) where nothing is left.
-func NewRecovery(s *State) *Recovery {
+// NewRecovery begins with a state that is not used any more otherwise; New(logID) where nothing is left. former is how many logs the new one follows
+// on: those of a cluster that have been recovered, and this one.
+func NewRecovery(s *State, former int) *Recovery {
 	r := &Recovery{
-		a: applier{State: s, recovering: true}, lost: map[*Partition][]span{}, kept: func(*Node) bool { return false },
+		former: uint64(former),
+		a:      applier{State: s, recovering: true}, lost: map[*Partition][]span{}, kept: func(*Node) bool { return false },
 		ended: map[int64]*markerSeen{}, epochs: map[int64]int16{}, first: s.nextJob, underWay: map[JobID]bool{},
 		adopted: map[TopicID]bool{}, begun: map[*Partition]bool{}, below: map[*Partition]map[int64]int64{}, belowEnd: map[*Partition]int64{},
 	}
@@ -306,10 +311,20 @@ func (r *Recovery) insertPart(p *Partition, stored *object, c *metapb.Part) {
 	stored.refs++
 }
 
+// NoteSegment keeps the id of a job that has stored something from being given again, whatever becomes of that.
+func (r *Recovery) NoteSegment(id SegmentID) {
+	r.a.nextJob = max(r.a.nextJob, id.Job+1)
+}
+
+// generation is the number of logs that the new one follows on, by what has been given to clients and objects, too: their count may be lost.
+func (r *Recovery) generation() uint64 {
+	return max(r.former, uint64(r.a.nextJob)/recoveryJobs+1, uint64(r.a.nextProducerID)/recoveryProducers+1)
+}
+
 // Job is the id under which the recovery's own objects are stored, which no worker of the former log comes to. Attempts that differ must
 // not share it: salt tells them apart.
 func (r *Recovery) Job(salt uint32) JobID {
-	return r.a.nextJob + recoveryJobs + JobID(salt)%recoveryJobs
+	return JobID(r.generation()*recoveryJobs + uint64(salt))
 }
 
 // Finish makes the state the first of the log with this id. job is what Job has given. It must have no holes any more; the state is whole
@@ -318,9 +333,10 @@ func (r *Recovery) Finish(logID [16]byte, job JobID) (*State, error) {
 	s := r.a.State
 	s.logID, s.seq, s.voidEntries, s.topicsSeq = logID, 1, 0, 1
 	s.leader.address, s.leader.name = "", ""
+	generation := r.generation()
 	s.nextJob = job + 1
-	s.nextProducerID += recoveryProducers
-	highest := s.nodeEpochFloor
+	s.nextProducerID = int64(generation * recoveryProducers)
+	highest := max(s.nodeEpochFloor, (generation-1)*recoveryEpochs)
 	for _, n := range s.nodes {
 		highest = max(highest, n.Epoch)
 	}
@@ -331,7 +347,7 @@ func (r *Recovery) Finish(logID [16]byte, job JobID) (*State, error) {
 	}
 	for _, t := range s.topicOrder {
 		for _, p := range t.partitions {
-			p.raiseLeaderEpoch()
+			p.beginLeaderEpoch(max(p.leaderEpoch/recoveryLeaderEpochs+1, int32(generation)) * recoveryLeaderEpochs)
 		}
 	}
 	s.garbage = slices.DeleteFunc(s.garbage, func(g Garbage) bool {

@@ -90,6 +90,7 @@ func (p *Plan) list(ctx context.Context) (*listing, error) {
 			}
 			p.cfg.Progress(0)
 			if id, ok := meta.ParseSegmentKey(info.Key); ok {
+				p.recovery.NoteSegment(id)
 				l.sizes[id] = info.SizeBytes
 				if p.recovery.Adoptable(info.Key) {
 					l.segments[id] = info

@@ -49,7 +49,7 @@ func TestChunksAreAdoptedInTheOrderOfTheirProducers(t *testing.T) {
 		{"a batch came again through another node", []sent{{1, 1, 1, 1, 1000, []int32{0, 1}}, {2, 1, 1, 1, 1001, []int32{1, 2}}}, []string{"[0 1]", "[1 2]"}, 3},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			r := meta.NewRecovery(meta.New([16]byte{1}))
+			r := meta.NewRecovery(meta.New([16]byte{1}), 1)
 			topic := meta.TopicID{7}
 			if _, _, err := r.AdoptTopic(meta.StoredTopic{ID: topic, Name: "ordered", Partitions: 1}); err != nil {
 				t.Fatal(err)

@@ -101,7 +101,7 @@ func Prepare(ctx context.Context, cfg Config) (_ *Plan, err error) {
 	if state == nil {
 		state = meta.New(found.LogID)
 	}
-	p.recovery = meta.NewRecovery(state)
+	p.recovery = meta.NewRecovery(state, len(p.next.Former))
 	if err := p.adopt(ctx, found); err != nil {
 		return nil, err
 	}
