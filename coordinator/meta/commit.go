@@ -166,15 +166,14 @@ func (k *committer) detailedRun(p *Partition, t chunk.Table, r *chunk.Run, verdi
 	}
 	for i := range r.Details {
 		d := t.Detail(int(r.FirstDetail + i))
-		stored := k.isStored(p, position, d.Length)
-		if k.recovering && !stored && k.endsBefore(p, &d) {
+		code, offset := AlreadyCommitted, int64(-1)
+		if !k.isStored(p, position, d.Length) {
+			code, offset = k.judge(p, &d)
+		}
+		if code == OK && k.recovering && k.turns(p, &d) {
 			flush()
 			piece = chunk.Run{Position: position, MaxTimestamp: -1}
-			k.completeEnded(d.ProducerID)
-		}
-		code, offset := AlreadyCommitted, int64(-1)
-		if !stored {
-			code, offset = k.judge(p, &d)
+			k.endOpen(p, d.ProducerID)
 		}
 		if code == OK {
 			offset = p.next + int64(piece.Records)
@@ -225,6 +224,9 @@ func (k *committer) judge(p *Partition, d *chunk.Detail) (Code, int64) {
 
 // judgeTransactional demands the present epoch, and that the partition is in the open transaction or may join one.
 func (k *committer) judgeTransactional(p *Partition, d *chunk.Detail) Code {
+	if k.recovering {
+		return k.judgeAdopted(p, d)
+	}
 	t := k.transactionOf[d.ProducerID]
 	joins := d.Attributes&chunk.AttrJoinsTransaction != 0
 	switch {
@@ -232,7 +234,7 @@ func (k *committer) judgeTransactional(p *Partition, d *chunk.Detail) Code {
 		return InvalidProducerIDMapping
 	case t.epoch != d.ProducerEpoch:
 		return InvalidProducerEpoch
-	case joins && d.BaseSequence != 0 && p.producers[d.ProducerID] == nil && !k.recovering:
+	case joins && d.BaseSequence != 0 && p.producers[d.ProducerID] == nil:
 		return OutOfOrderSequence // an epoch begins at 0: what came before it is missing
 	case joins:
 		return OK
@@ -246,6 +248,10 @@ func (k *committer) judgeTransactional(p *Partition, d *chunk.Detail) Code {
 // join notes that an accepted batch is the first of its transaction in the partition, or even at all.
 func (k *committer) join(p *Partition, d *chunk.Detail, offset int64) {
 	if d.Attributes&attrTransactional == 0 {
+		return
+	}
+	if k.recovering {
+		k.joinAdopted(p, d, offset)
 		return
 	}
 	t := k.transactionOf[d.ProducerID]

@@ -28,17 +28,16 @@ type Recovery struct {
 	a        applier
 	lost     map[*Partition][]span
 	kept     func(*Node) bool
-	ended    map[int64]*markerSeen          // producer ids whose transaction an adopted marker has ended, and whether it committed
-	epochs   map[int64]int16                // of producer ids in adopted transactions
 	adopted  map[TopicID]bool               // topics that the state did not know
 	begun    map[*Partition]bool            // partitions of which nothing was known: their log start is the first adopted part's
 	below    map[*Partition]map[int64]int64 // where transactions begin in adopted parts below the partition's end, by producer
 	belowEnd map[*Partition]int64           // where the last part ended that below was asked of
 	rescuing bool
-	first    JobID          // of the jobs that the state did not know yet
-	underWay map[JobID]bool // of those that it knew, the ones that had not ended
-	former   uint64         // logs that the new one follows on, as far as is known
-	others   int            // transactions that were aborted and whose ids are not known
+	first    JobID               // of the jobs that the state did not know yet
+	underWay map[JobID]bool      // of those that it knew, the ones that had not ended
+	former   uint64              // logs that the new one follows on, as far as is known
+	holed    map[*Partition]bool // partitions in which offsets were skipped behind the state
+	others   int                 // transactions that were aborted and whose ids are not known
 }
 
 // span is a range of offsets of which the bytes are gone.
@@ -53,11 +52,11 @@ type span struct {
 func NewRecovery(s *State, former int) *Recovery {
 	r := &Recovery{
 		former: uint64(former),
-		a:      applier{State: s, recovering: true}, lost: map[*Partition][]span{}, kept: func(*Node) bool { return false },
-		ended: map[int64]*markerSeen{}, epochs: map[int64]int16{}, first: s.nextJob, underWay: map[JobID]bool{},
+		a:      applier{State: s, recovering: true, endings: newEndings()}, lost: map[*Partition][]span{}, kept: func(*Node) bool { return false },
+		first: s.nextJob, underWay: map[JobID]bool{},
 		adopted: map[TopicID]bool{}, begun: map[*Partition]bool{}, below: map[*Partition]map[int64]int64{}, belowEnd: map[*Partition]int64{},
+		holed: map[*Partition]bool{},
 	}
-	r.a.ended = r.ended
 	s.pending = frames{}
 	for _, j := range s.Jobs() {
 		r.underWay[j.ID] = true
@@ -168,37 +167,6 @@ func (r *Recovery) addSpan(p *Partition, s span) {
 		return
 	}
 	r.lost[p] = append(spans, s)
-}
-
-// EndTransactions ends every transaction that is open, and fences its producer. It is committed where an adopted part has a marker that says so,
-// and else aborted: what was written to it after the last state that is known may be lost, so that it must not be committed. The ids of the
-// aborted ones are returned in order. Others, known from adopted parts alone, are aborted too: which of its producer's markers in other
-// partitions is theirs nobody can tell.
-func (r *Recovery) EndTransactions() (ids []string, others int) {
-	for _, t := range r.a.transactionsInOrder() {
-		if t.state != TransactionOngoing {
-			continue
-		}
-		seen := r.ended[t.producerID]
-		commit := seen != nil && seen.commit
-		t.epoch = min(max(t.epoch, r.epochs[t.producerID]), lastUsableEpoch) + 1
-		t.lastEpoch, t.bumped = noEpoch, false
-		r.a.complete(t, commit)
-		if !commit {
-			ids = append(ids, t.id)
-		}
-	}
-	for _, topic := range r.a.topicOrder {
-		for _, p := range topic.partitions {
-			for _, o := range slices.Clone(p.open) {
-				r.a.mark(p, TransactionMarker{
-					ProducerID: o.producerID, ProducerEpoch: r.epochs[o.producerID], TimestampMillis: r.a.timeMillis, CoordinatorEpoch: int32(r.a.leader.epoch),
-				}, o.first)
-				r.others++
-			}
-		}
-	}
-	return ids, r.others
 }
 
 // Lost is a range of offsets whose records are gone.

@@ -181,7 +181,7 @@ type applier struct {
 	// found, nil for none.
 	recovering bool
 	elsewhere  Elsewhere
-	ended      map[int64]*markerSeen // Recovery.ended
+	endings    *endings // that were adopted
 	holder     *Node
 }
 

@@ -52,6 +52,9 @@ func (s *small) send(object bool, writes ...write) {
 			detail = chunk.Batch{
 				ProducerID: n.x.pid, ProducerEpoch: n.x.epoch, BaseSequence: n.x.next[tp], Attributes: recordbatch.AttrTransactional | chunk.AttrJoinsTransaction,
 			}
+			if n.x.added {
+				detail.Attributes = recordbatch.AttrTransactional
+			}
 			n.x.next[tp] += int32(n.records)
 		}
 		builder := recordbatch.NewBuilder(options)

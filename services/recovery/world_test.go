@@ -75,6 +75,7 @@ type openTxn struct {
 	epoch  int16
 	in     []meta.TopicPartition // with records of the open transaction
 	next   map[meta.TopicPartition]int32
+	added  bool // its batches do not join by themselves
 }
 
 const nodes = 2

@@ -1,0 +1,209 @@
+package recovery
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/ingest/recordbatch"
+)
+
+// endRaising ends a transaction as clients do that get a new epoch with each (KIP-890).
+func (s *small) endRaising(x *openTxn, commit bool) {
+	s.log(&metapb.Command{Kind: &metapb.Command_EndTransaction{EndTransaction: endOf(x, commit, true)}})
+	s.renew(x)
+}
+
+// endBy ends a transaction with or without a new epoch.
+func (s *small) endBy(x *openTxn, commit, raising bool) {
+	if raising {
+		s.endRaising(x, commit)
+	} else {
+		s.end(x, commit)
+	}
+}
+
+func endOf(x *openTxn, commit, raising bool) *metapb.EndTransaction {
+	return &metapb.EndTransaction{TransactionalId: x.id, ProducerId: x.pid, ProducerEpoch: int32(x.epoch), Commit: commit, BumpsEpoch: raising}
+}
+
+// committed are the values that a read_committed consumer of Java's sees that gets the partition in one answer: it hides a producer's records
+// from where an aborted transaction began until it comes to a marker that aborts.
+func (s *small) committed(state *meta.State, partition int32) (visible []string) {
+	s.t.Helper()
+	p := state.Partition(s.place(partition))
+	aborted := p.AbortedTransactions(nil, p.LogStartOffset(), p.LastStableOffset())
+	slices.SortStableFunc(aborted, func(x, y meta.AbortedTransaction) int { return int(x.FirstOffset - y.FirstOffset) })
+	hidden := map[int64]bool{}
+	comesTo := func(offset int64) {
+		for ; len(aborted) > 0 && aborted[0].FirstOffset <= offset; aborted = aborted[1:] {
+			hidden[aborted[0].ProducerID] = true
+		}
+	}
+	state.Extents(p, func(l meta.Location) bool {
+		switch l.Tier {
+		case meta.TierGap:
+			return true
+		case meta.TierMarker:
+			if comesTo(l.BaseOffset); !l.Marker.Commit {
+				delete(hidden, l.Marker.ProducerID)
+			}
+			return true
+		}
+		for b, err := range recordbatch.Batches(s.stored(l)) {
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			comesTo(b.Header.NextOffset() - 1)
+			if b.Header.IsControl() {
+				if commit, err := recordbatch.IsCommit(b.Bytes); err != nil {
+					s.t.Fatal(err)
+				} else if !commit {
+					delete(hidden, b.Header.ProducerID)
+				}
+			} else if !b.Header.IsTransactional() || !hidden[b.Header.ProducerID] {
+				readBatches(s.t, b.Bytes, func(_ int64, value string) { visible = append(visible, value) })
+			}
+		}
+		return true
+	})
+	return visible
+}
+
+// A transaction was begun behind what is known, and its record is on a disk that is gone. Its producer goes on where it was.
+func TestATransactionWhoseRecordsAreLostIsNotCommitted(t *testing.T) {
+	for _, raising := range []bool{false, true} {
+		s := newSmall(t, "varve.durability", "local")
+		x := s.begin("x")
+		s.send(false, write{0, 1, x})
+		s.endBy(x, true, raising)
+		s.shipAll()
+		s.archive()
+		s.send(false, write{0, 1, x})
+		clear(s.written)
+		state, _ := s.recovered()
+		added := apply(t, state, &metapb.Command{Kind: &metapb.Command_AddToTransaction{AddToTransaction: &metapb.AddToTransaction{
+			TransactionalId: "x", ProducerId: x.pid, ProducerEpoch: int32(x.epoch), Topics: []*metapb.TransactionTopic{{TopicId: s.topic[:], Partitions: []int32{1}}},
+		}}})
+		ended := apply(t, state, &metapb.Command{Kind: &metapb.Command_EndTransaction{EndTransaction: endOf(x, true, raising)}})
+		if added.Code != meta.ProducerFenced || ended.Code != meta.ProducerFenced {
+			t.Errorf("raising %v: the producer adds a partition: %v; it commits: %v", raising, added.Code, ended.Code)
+		}
+		if again := initialize(t, state, "x", -1, -1); again.Code != meta.OK || again.ProducerID == x.pid {
+			t.Errorf("raising %v: the next producer is given %+v", raising, again)
+		}
+	}
+}
+
+func initialize(t *testing.T, state *meta.State, id string, producerID int64, epoch int32) meta.Verdict {
+	return apply(t, state, &metapb.Command{Kind: &metapb.Command_InitTransactionalProducer{InitTransactionalProducer: &metapb.InitTransactionalProducer{
+		TransactionalId: id, TimeoutMillis: 900_000, ExpectedProducerId: producerID, ExpectedProducerEpoch: epoch,
+	}}})
+}
+
+// A producer's epoch has been raised behind what is known, as batches show, or nothing does.
+func TestEpochsOfAProducerAreNotGivenAgain(t *testing.T) {
+	for _, shipped := range []bool{true, false} {
+		s := newSmall(t, "varve.durability", "local")
+		x := s.begin("x")
+		s.archive()
+		for range 5 {
+			s.send(false, write{0, 1, x})
+			s.endRaising(x, true)
+		}
+		if shipped {
+			s.shipAll()
+		} else {
+			clear(s.written)
+		}
+		state, _ := s.recovered()
+		if v := initialize(t, state, "x", x.pid, int32(x.epoch)); v.Code != meta.ProducerFenced {
+			t.Errorf("shipped %v: the producer goes on: %+v", shipped, v)
+		}
+		if v := initialize(t, state, "x", -1, -1); v.Code != meta.OK || v.ProducerID == x.pid && v.ProducerEpoch <= x.epoch {
+			t.Errorf("shipped %v: another one is given epoch %d of producer %d; the one before had %d", shipped, v.ProducerEpoch, v.ProducerID, x.epoch)
+		}
+	}
+}
+
+// A transaction is behind what is known from its beginning to its end. Of one partition it is shipped, the other one's is in a chunk.
+func TestATransactionBehindTheStateIsWholeOrNotThere(t *testing.T) {
+	for _, raising := range []bool{false, true} {
+		for _, commit := range []bool{false, true} {
+			s := newSmall(t, "varve.durability", "object")
+			x := s.begin("x")
+			s.archive()
+			s.send(true, write{1, 1, x})
+			s.send(true, write{0, 1, x})
+			s.endBy(x, commit, raising)
+			s.lease(1) // of the first chunk, by a worker that dies
+			job := s.lease(1)
+			s.finish(job, s.build(job))
+			state, report := s.recovered()
+			first, second := s.committed(state, 0), s.committed(state, 1)
+			if len(first) != len(second) || len(first) == 1 != commit {
+				t.Errorf("raising %v, commit %v: %q and %q can be seen; aborted %v, others %d", raising, commit, first, second, report.Aborted, report.OtherAborted)
+			}
+		}
+	}
+}
+
+// A partition was added to a transaction behind what is known, by a producer whose batches do not join by themselves.
+func TestAPartitionWasAddedBehindTheState(t *testing.T) {
+	s := newSmall(t, "varve.durability", "object")
+	x := s.begin("x")
+	s.archive()
+	s.log(&metapb.Command{Kind: &metapb.Command_AddToTransaction{AddToTransaction: &metapb.AddToTransaction{
+		TransactionalId: "x", ProducerId: x.pid, ProducerEpoch: int32(x.epoch), Topics: []*metapb.TransactionTopic{{TopicId: s.topic[:], Partitions: []int32{0, 1}}},
+	}}})
+	x.added = true
+	s.send(true, write{1, 1, x})
+	s.send(true, write{0, 1, x})
+	s.end(x, true)
+	s.lease(1)
+	job := s.lease(1)
+	s.finish(job, s.build(job))
+	state, _ := s.recovered()
+	if first, second := s.committed(state, 0), s.committed(state, 1); len(first) != 1 || len(second) != 1 {
+		t.Errorf("%q and %q can be seen", first, second)
+	}
+}
+
+// As TestTheNextTransactionIsNotTheOneThatEnded, where the next one has the next epoch, or was written in the same millisecond.
+func TestTheNextTransactionIsToldByItsEpoch(t *testing.T) {
+	for _, raising := range []bool{false, true} {
+		s := newSmall(t, "varve.durability", "object")
+		x := s.begin("x")
+		s.send(true, write{0, 1, x})
+		s.send(true, write{1, 1, x})
+		s.archive()
+		s.endBy(x, true, raising)
+		job := s.lease(1)
+		s.finish(job, s.build(job))
+		s.send(true, write{1, 1, x})
+		s.endBy(x, false, raising)
+		state, _ := s.recovered()
+		if p := state.Partition(s.place(1)); hides(p, x, 0) || !hides(p, x, 2) {
+			t.Errorf("raising %v: aborted %+v", raising, p.AbortedTransactions(nil, 0, p.NextOffset()))
+		}
+	}
+}
+
+func TestTheNextTransactionMayBeginInTheSameMillisecond(t *testing.T) {
+	for _, raising := range []bool{false, true} {
+		s := newSmall(t, "varve.durability", "object")
+		x := s.begin("x")
+		s.send(true, write{0, 1, x})
+		s.archive()
+		s.endBy(x, true, raising)
+		s.send(true, write{1, 1, x})
+		s.endBy(x, false, raising)
+		job := s.lease(1)
+		s.finish(job, s.build(job))
+		state, _ := s.recovered()
+		if got := s.committed(state, 1); len(got) > 0 {
+			t.Errorf("raising %v: of a transaction that was aborted %q can be seen", raising, got)
+		}
+	}
+}
