@@ -44,6 +44,15 @@ func List(ctx context.Context, store objstore.Store) ([]Object, error) {
 	return objects, nil
 }
 
+// Extent is from the first entry that is archived to behind the last, zero where nothing is. A hole within shows when it is read.
+func Extent(ctx context.Context, store objstore.Store) (Object, error) {
+	objects, err := List(ctx, store)
+	if err != nil || len(objects) == 0 {
+		return Object{}, err
+	}
+	return Object{First: objects[0].First, Next: end(objects)}, nil
+}
+
 // End is the sequence behind the last one that is archived, 0 where nothing is.
 func End(ctx context.Context, store objstore.Store) (next uint64, err error) {
 	objects, err := List(ctx, store)

@@ -22,10 +22,13 @@ func OpenArchived(ctx context.Context, cfg Config) (*Replica, error) {
 		r.cancel()
 		return nil, err
 	}
-	log := archivedLog{cfg: &r.cfg, first: 1, next: max(archived, 1)}
+	log := archivedLog{cfg: &r.cfg, first: 1, next: max(archived.Next, 1)}
 	if n := len(seqs); n > 0 {
 		// The archive may lag behind the snapshot, never the other way round: snapshots stand for what it skipped.
 		log.first, log.next = seqs[0]+1, max(log.next, seqs[n-1]+1)
+	}
+	if archived.First > 0 {
+		log.first = min(log.first, archived.First) // which counts where snapshots are damaged
 	}
 	r.cfg.Log = log
 	if err := r.load(ctx); err != nil {

@@ -89,13 +89,13 @@ func readObject(ctx context.Context, store objstore.Store, key string) ([]byte, 
 
 // restore replaces the state by the newest snapshot that is ahead of it and whole, and checks that the log fits it.
 func (r *Replica) restore(ctx context.Context) error {
-	err := r.tryRestore(ctx)
-	for range restoreAttempts - 1 {
+	var err error
+	for attempt := range restoreAttempts {
+		err = r.tryRestore(ctx, attempt == restoreAttempts-1)
 		// A leader that goes on may have replaced what was listed by the time it is read.
 		if !errors.Is(err, ErrNoSnapshot) && !errors.Is(err, objstore.ErrNotFound) {
 			break
 		}
-		err = r.tryRestore(ctx)
 	}
 	return r.short.judge(err, r.cfg.ShortPatience)
 }
@@ -129,7 +129,8 @@ func (s *short) judge(err error, patience time.Duration) error {
 	return fmt.Errorf("%w: %v", errSeemsShort, err) // not ErrLogShort, which is final
 }
 
-func (r *Replica) tryRestore(ctx context.Context) error {
+// tryRestore is restore on one listing. What is missing there may have been replaced meanwhile, and is damage where this is the last attempt.
+func (r *Replica) tryRestore(ctx context.Context, last bool) error {
 	// The log's end is asked for last: it only grows beyond what the bucket knew before.
 	seqs, archived, err := r.inBucket(ctx)
 	if err != nil {
@@ -142,37 +143,63 @@ func (r *Replica) tryRestore(ctx context.Context) error {
 	if n := len(seqs); n > 0 && seqs[n-1] >= next {
 		return fmt.Errorf("the log ends at %d, its snapshot is of %d: %w", next, seqs[n-1], ErrLogShort)
 	}
-	if archived > next {
-		return fmt.Errorf("the log ends at %d, its archive at %d: %w", next, archived, ErrLogShort)
+	if archived.Next > next {
+		return fmt.Errorf("the log ends at %d, its archive at %d: %w", next, archived.Next, ErrLogShort)
 	}
+	restored, damage := r.restoreNewest(ctx, seqs, first)
+	if restored || damage != nil && !damaged(damage) || !last && errors.Is(damage, objstore.ErrNotFound) {
+		return damage
+	}
+	from := r.Seq() + 1
+	cut := first > from
+	archives := cut && archived.First <= from && archived.Next >= first // the log was cut, and the archive was not yet
+	switch {
+	case cut && !archives && damage != nil:
+		return damage
+	case cut && !archives:
+		return fmt.Errorf("the log begins at %d: %w", first, ErrNoSnapshot)
+	case damage != nil && r.cfg.Logger != nil:
+		r.cfg.Logger.Error("no snapshot is whole; the entries that they stand for are there, and are applied", "from", from, "error", damage)
+	}
+	if !archives {
+		return nil
+	}
+	return r.applyAll(archive.Read(ctx, r.cfg.Store, r.cfg.LogID, from))
+}
+
+// damaged says whether err tells that a snapshot cannot be used any more.
+func damaged(err error) bool {
+	return errors.Is(err, meta.ErrCorrupt) || errors.Is(err, objstore.ErrNotFound)
+}
+
+// restoreNewest restores the newest snapshot that is whole, ahead of the state, and continued by a log that begins at first. Where restored is
+// false, damage says what is wrong with those that might have been, and is nil where there are none.
+func (r *Replica) restoreNewest(ctx context.Context, seqs []uint64, first uint64) (restored bool, damage error) {
 	for i := len(seqs) - 1; i >= 0 && seqs[i] > r.Seq() && seqs[i]+1 >= first; i-- {
 		err := r.restoreFrom(ctx, seqs[i])
 		if err == nil {
-			return nil
+			return true, nil
 		}
-		damaged := errors.Is(err, meta.ErrCorrupt) || errors.Is(err, objstore.ErrNotFound)
-		if !damaged || i == 0 {
-			return err
+		if !damaged(err) {
+			return false, err
 		}
-		if r.cfg.Logger != nil {
+		if r.cfg.Logger != nil && i > 0 {
 			r.cfg.Logger.Error("snapshot is damaged, trying the one before it", "error", err)
 		}
+		damage = err
 	}
-	if first > r.Seq()+1 {
-		return fmt.Errorf("the log begins at %d: %w", first, ErrNoSnapshot)
-	}
-	return nil
+	return false, damage
 }
 
-// inBucket lists what the bucket has of the log: snapshots, ascending, and the sequence behind the archive's last entry.
-func (r *Replica) inBucket(ctx context.Context) (seqs []uint64, archived uint64, err error) {
+// inBucket lists what the bucket has of the log: snapshots, ascending, and the archive from its first entry to its last; zero where there is none.
+func (r *Replica) inBucket(ctx context.Context) (seqs []uint64, archived archive.Object, err error) {
 	if r.cfg.Store == nil {
-		return nil, 0, nil
+		return nil, archived, nil
 	}
 	if seqs, err = ListManifests(ctx, r.cfg.Store); err != nil {
-		return nil, 0, err
+		return nil, archived, err
 	}
-	archived, err = archive.End(ctx, r.cfg.Store)
+	archived, err = archive.Extent(ctx, r.cfg.Store)
 	return seqs, archived, err
 }
 
