@@ -145,6 +145,12 @@ func TestNewerFormatsAreNamed(t *testing.T) {
 		binary.BigEndian.PutUint32(b[12:], crc32.Update(crc32.Checksum(b[:12], castagnoli), castagnoli, b[16:]))
 		return b
 	}
+	entryVersion := func(b []byte) []byte { // with a checksum that fits
+		binary.BigEndian.PutUint16(b[8:], 9)
+		castagnoli := crc32.MakeTable(crc32.Castagnoli)
+		binary.BigEndian.PutUint32(b[12:], crc32.Update(crc32.Checksum(b[:12], castagnoli), castagnoli, b[16:]))
+		return b
+	}
 	manifestVersion := func(b []byte) []byte { // header and body say it
 		m, err := meta.DecodeManifest(b)
 		if err != nil {
@@ -162,7 +168,7 @@ func TestNewerFormatsAreNamed(t *testing.T) {
 		version   func(b []byte) []byte
 		want      error
 	}{
-		{identity.MetalogBucket, bucket.Key(9), archiveVersion, metalog.ErrFormat},
+		{identity.MetalogBucket, bucket.Key(9), entryVersion, metalog.ErrFormat},
 		{identity.MetalogJetStream, entryKey(identity.MetalogJetStream, 9), archiveVersion, archive.ErrFormat},
 		{identity.MetalogJetStream, replica.SnapshotKey(6), manifestVersion, meta.ErrFormat},
 	} {
