@@ -3,12 +3,15 @@ package leader
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/varvelog/varve/coordinator/identity"
+	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metalog"
 	"github.com/varvelog/varve/coordinator/metalog/mem"
+	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/infra/objstore"
 	"github.com/varvelog/varve/infra/objstore/faulty"
@@ -91,5 +94,79 @@ func TestCommitsGoOnWhileTheArchiveCannotBeWritten(t *testing.T) {
 	defer r.Close()
 	if got := (&node{replica: r}).hash(); got != want {
 		t.Errorf("rebuilt as %x, the live state is %x", got, want)
+	}
+}
+
+// The older snapshot was restored, the parts of the newer were taken for whole as they were there, and both snapshots that were kept, and behind
+// which the log and the archive were cut, soon named the damaged one.
+func TestTheLeaderThatSurvivesADamagedSnapshotMendsIt(t *testing.T) {
+	ctx, log, store, o := timeout(t), mem.New().Open(), memstore.New("bucket"), new(observed)
+	begin := func() *node {
+		return start(t, log, store, func(c *Config) { c.SnapshotEntries, c.Observer, c.Archive = 20, o, store })
+	}
+	// grow appends until so many snapshots have been written and pruned.
+	grow := func(n *node, snapshots int64) {
+		t.Helper()
+		for want := o.snapshots.Load() + snapshots; o.snapshots.Load() < want; {
+			if _, err := n.replica.Propose(ctx, allocate()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	parts := func() (keys [][]string) {
+		t.Helper()
+		seqs, err := replica.ListManifests(ctx, store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, seq := range seqs {
+			m, err := replica.ReadManifest(ctx, store, seq)
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys = append(keys, nil)
+			for _, hash := range m.Parts {
+				keys[len(keys)-1] = append(keys[len(keys)-1], replica.PartKey([32]byte(hash)))
+			}
+		}
+		return keys
+	}
+	n := begin()
+	await(t, func() bool { return o.snapshots.Load() == 1 })
+	wide := &metapb.CreateTopic{Name: "idle", TopicId: []byte("a topic, 16 bytes"[:16]), Partitions: 1024, Configs: []*metapb.ConfigEntry{{Name: "varve.durability", Value: "local"}}}
+	if v, err := n.replica.Propose(ctx, &metapb.Command{Kind: &metapb.Command_CreateTopic{CreateTopic: wide}}); err != nil || v.Code != meta.OK {
+		t.Fatal(v, err)
+	}
+	grow(n, 1)
+	n.halt(t)
+	both := parts()
+	if len(both) != 2 || len(both[0]) > 1 || len(both[1]) < 5 {
+		t.Fatalf("parts of snapshots: %v", both)
+	}
+	idle := both[1][2]
+	object, _, err := objstore.ReadAll(ctx, store, idle, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	object = slices.Clone(object)
+	object[len(object)/2] ^= 4
+	if _, err := store.Put(ctx, idle, object); err != nil {
+		t.Fatal(err)
+	}
+
+	n = begin()
+	grow(n, 3)
+	n.halt(t)
+	want, seq := n.hash(), n.replica.Seq()
+	if both = parts(); !slices.Contains(both[len(both)-1], idle) || o.rewritten.Load() != 1 {
+		t.Fatalf("%d objects were written again; parts of snapshots: %v", o.rewritten.Load(), both)
+	}
+	r, err := replica.Open(ctx, replica.Config{LogID: logID, Log: log, Store: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if got := (&node{replica: r}).hash(); got != want || r.Seq() != seq {
+		t.Errorf("opened at %d, want the state at %d", r.Seq(), seq)
 	}
 }

@@ -113,13 +113,14 @@ func TestFollowerProposesAndReadsWhatWasAnswered(t *testing.T) {
 }
 
 // observed counts what an Observer hears.
-type observed struct{ entries, commands, snapshots atomic.Int64 }
+type observed struct{ entries, commands, snapshots, rewritten atomic.Int64 }
 
 func (o *observed) Appended(commands, _ int, _ time.Duration) {
 	o.entries.Add(1)
 	o.commands.Add(int64(commands))
 }
 func (o *observed) Snapshotted(int64, time.Duration) { o.snapshots.Add(1) }
+func (o *observed) Rewrote(objects int)              { o.rewritten.Add(int64(objects)) }
 
 func TestObserverHearsOfEntriesAndTheFirstSnapshot(t *testing.T) {
 	ctx, o := timeout(t), new(observed)

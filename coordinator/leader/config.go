@@ -38,6 +38,8 @@ type Observer interface {
 	Appended(commands, sizeBytes int, took time.Duration)
 	// Snapshotted: a snapshot of so many bytes was written, and entries waited for it so long.
 	Snapshotted(sizeBytes int64, held time.Duration)
+	// Rewrote: so many objects of the snapshots were damaged in the bucket, and were written again.
+	Rewrote(objects int)
 }
 
 // Config says what to lead. Zero values of bounds and intervals are the defaults named.

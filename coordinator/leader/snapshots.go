@@ -84,10 +84,13 @@ func (l *Leader) snapshot(ctx context.Context) {
 func (l *Leader) writeSnapshot(ctx context.Context) (held time.Duration, err error) {
 	began := time.Now()
 	saved, err := l.cfg.Replica.SaveSnapshot(ctx)
+	if l.cfg.Observer != nil && saved.Rewritten > 0 {
+		l.cfg.Observer.Rewrote(saved.Rewritten)
+	}
 	if err != nil {
 		return 0, err
 	}
-	l.cfg.Logger.Debug("snapshot written", "seq", saved.Seq, "parts", saved.Parts, "new", saved.NewParts, "bytes", saved.Bytes,
+	l.cfg.Logger.Debug("snapshot written", "seq", saved.Seq, "parts", saved.Parts, "new", saved.NewParts, "read", saved.Read, "bytes", saved.Bytes,
 		"took", time.Since(began), "held", saved.Held)
 	if l.cfg.Observer != nil {
 		l.cfg.Observer.Snapshotted(saved.Bytes, saved.Held)

@@ -18,5 +18,6 @@
 // replica; listeners run behind it.
 //
 // File map: replica.go opening and reading; apply.go one entry; wait.go sequences and verdicts; watch.go long polls;
-// propose.go; barrier.go; follow.go the bus and the log; remote.go a leader in another process; snapshot.go and FORMAT.md.
+// propose.go; barrier.go; follow.go the bus and the log; remote.go a leader in another process; snapshot.go and FORMAT.md; save.go
+// writing and pruning snapshots; proven.go what of them is known to be whole.
 package replica

@@ -88,6 +88,7 @@ type Replica struct {
 	barriers  barriers
 	short     short
 	leads     leads
+	proven    proven
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc

@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
@@ -22,44 +26,101 @@ const (
 // errPruneLate: what a snapshot's names are held against is not the newest any more.
 var errPruneLate = errors.New("pruning comes too late")
 
+// errPartLost: a part that was proven is not in the bucket any more.
+var errPartLost = errors.New("a part of a kept snapshot has vanished")
+
 // Saved describes a snapshot that was written.
 type Saved struct {
 	Seq uint64
 	// Parts and NewParts count the snapshot's parts and those that were not stored already; Bytes is their size in all.
 	Parts, NewParts int
 	Bytes           int64
+	// Read counts the objects that were there and were compared, Rewritten those among them that were damaged and are whole again.
+	Read, Rewritten int
 	// Held is how long the state could not change while it was encoded.
 	Held time.Duration
 }
 
-// SaveSnapshot writes the present state to the bucket. Entries wait only while it is encoded in memory.
+// SaveSnapshot writes the present state to the bucket. Entries wait only while it is encoded in memory. What the bucket has already is compared
+// once in a leader's epoch, and some of it with each snapshot, and is written again where it is damaged. After an error Saved counts what was done.
 func (r *Replica) SaveSnapshot(ctx context.Context) (Saved, error) {
-	store := r.cfg.Store
 	parts, manifest, held, err := r.encodeState()
 	if err != nil {
 		return Saved{}, err
-	}
-	saved := Saved{Seq: manifest.Seq, Parts: len(parts), Held: held}
-	for i, part := range parts {
-		saved.Bytes += int64(len(part))
-		_, err := store.PutIfAbsent(ctx, PartKey([32]byte(manifest.Parts[i])), part)
-		switch {
-		case err == nil:
-			saved.NewParts++
-		case !errors.Is(err, objstore.ErrExists):
-			return Saved{}, fmt.Errorf("write snapshot of %d: %w", manifest.Seq, err)
-		}
 	}
 	object, err := meta.EncodeManifest(manifest)
 	if err != nil {
 		return Saved{}, err
 	}
-	// A snapshot of the same sequence is the same snapshot.
-	if _, err := store.PutIfAbsent(ctx, SnapshotKey(manifest.Seq), object); err != nil && !errors.Is(err, objstore.ErrExists) {
-		return Saved{}, fmt.Errorf("write snapshot of %d: %w", manifest.Seq, err)
+	saving := saving{replica: r, saved: Saved{Seq: manifest.Seq, Parts: len(parts), Held: held}}
+	r.proven.begin(manifest.LeaderEpoch)
+	err = saving.parts(ctx, manifest, parts)
+	if err == nil {
+		// A snapshot of the same sequence is the same snapshot.
+		_, err = saving.object(ctx, SnapshotKey(manifest.Seq), object, false)
 	}
-	r.saved.Store(saved.Seq)
-	return saved, nil
+	if err != nil {
+		return saving.saved, fmt.Errorf("write snapshot of %d: %w", manifest.Seq, err)
+	}
+	r.saved.Store(manifest.Seq)
+	return saving.saved, nil
+}
+
+// saving is one snapshot being written.
+type saving struct {
+	replica *Replica
+	mu      sync.Mutex
+	saved   Saved
+}
+
+func (s *saving) parts(ctx context.Context, m *metapb.Manifest, parts [][]byte) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallelParts)
+	proven := &s.replica.proven
+	for i, part := range parts {
+		s.saved.Bytes += int64(len(part))
+		hash := [32]byte(m.Parts[i])
+		known := proven.holds(hash)
+		if known && !proven.due(hash) {
+			continue
+		}
+		group.Go(func() error {
+			written, err := s.object(ctx, PartKey(hash), part, known)
+			if err != nil {
+				return err
+			}
+			proven.add(hash)
+			if written {
+				s.count(func(saved *Saved) { saved.NewParts++ })
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// object sees to it that the bucket holds body under key, where it is known to have been before or may not have been.
+func (s *saving) object(ctx context.Context, key string, body []byte, known bool) (written bool, err error) {
+	if !known {
+		_, err := s.replica.cfg.Store.PutIfAbsent(ctx, key, body)
+		if err == nil || !errors.Is(err, objstore.ErrExists) {
+			return err == nil, err
+		}
+	}
+	rewritten, err := s.replica.prove(ctx, key, body)
+	s.count(func(saved *Saved) {
+		saved.Read++
+		if rewritten {
+			saved.Rewritten++
+		}
+	})
+	return false, err
+}
+
+func (s *saving) count(add func(*Saved)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	add(&s.saved)
 }
 
 func (r *Replica) encodeState() (parts [][]byte, m *metapb.Manifest, held time.Duration, err error) {
@@ -74,63 +135,94 @@ func (r *Replica) encodeState() (parts [][]byte, m *metapb.Manifest, held time.D
 	return parts, m, time.Since(began), err
 }
 
-// PruneSnapshots deletes all manifests but the newest two, and the parts that only they named. It returns the sequence below
-// which the log is not needed any more: that behind the older of the manifests kept, 0 where there are not two.
+// PruneSnapshots deletes all manifests before the newest two whose snapshots are whole, and the parts that none but they and damaged ones named. It
+// returns the sequence below which the log is not needed any more: that behind the older of the two, 0 where there are not two.
 func (r *Replica) PruneSnapshots(ctx context.Context) (truncate uint64, err error) {
 	store := r.cfg.Store
 	seqs, err := ListManifests(ctx, store)
 	if err != nil || len(seqs) < keptSnapshots {
 		return 0, err
 	}
-	kept := seqs[len(seqs)-keptSnapshots:]
-	named := map[string]bool{}
-	for _, seq := range kept {
-		m, err := ReadManifest(ctx, store, seq)
-		if err != nil {
-			return 0, fmt.Errorf("prune snapshots: %w", err)
-		}
-		for _, hash := range m.Parts {
-			named[PartKey([32]byte(hash))] = true
-		}
-	}
-	for _, seq := range seqs[:len(seqs)-keptSnapshots] {
-		if err := store.Delete(ctx, SnapshotKey(seq)); err != nil {
-			return 0, fmt.Errorf("delete %s: %w", SnapshotKey(seq), err)
-		}
-	}
-	if err := r.pruneParts(ctx, named, kept[len(kept)-1]); err != nil {
+	oldest, named, err := r.newestWhole(ctx, seqs)
+	if err != nil || oldest == 0 {
 		return 0, err
 	}
-	return kept[0] + 1, nil
+	unnamed, err := r.unnamedParts(ctx, named)
+	if err != nil {
+		return 0, err
+	}
+	// Whoever has slept meanwhile may have been succeeded: what was young when it looked for names is old now, and named.
+	newest := seqs[len(seqs)-1]
+	if seqs, err := ListManifests(ctx, store); err != nil {
+		return 0, err
+	} else if n := len(seqs); n == 0 || seqs[n-1] != newest {
+		return 0, fmt.Errorf("another has written snapshots since that of %d: %w", newest, errPruneLate)
+	}
+	var gone []string
+	for _, seq := range seqs {
+		if seq < oldest {
+			gone = append(gone, SnapshotKey(seq))
+		}
+	}
+	for _, key := range append(gone, unnamed...) {
+		if err := store.Delete(ctx, key); err != nil {
+			return 0, fmt.Errorf("delete %s: %w", key, err)
+		}
+	}
+	return oldest + 1, nil
 }
 
-// pruneParts deletes old parts that are not named by the snapshots up to newest, the last one.
-func (r *Replica) pruneParts(ctx context.Context, named map[string]bool, newest uint64) error {
+// newestWhole looks for the newest snapshots that are whole, as many as are kept, and returns the oldest of them, 0 where there are too few, and
+// what they name.
+func (r *Replica) newestWhole(ctx context.Context, seqs []uint64) (oldest uint64, named map[string][32]byte, err error) {
+	named = map[string][32]byte{}
+	found := 0
+	for i := len(seqs) - 1; i >= 0; i-- {
+		parts, err := r.whole(ctx, seqs[i])
+		if err != nil {
+			if !damaged(err) || ctx.Err() != nil {
+				return 0, nil, fmt.Errorf("prune snapshots: %w", err)
+			}
+			if r.cfg.Logger != nil {
+				r.cfg.Logger.Error("a snapshot in the bucket is damaged; what is before it is kept until there are two that are whole", "seq", seqs[i], "error", err)
+			}
+			continue
+		}
+		maps.Copy(named, parts)
+		if found++; found == keptSnapshots {
+			return seqs[i], named, nil
+		}
+	}
+	return 0, nil, nil
+}
+
+// unnamedParts lists the old parts that are not named. All that are named must be there.
+func (r *Replica) unnamedParts(ctx context.Context, named map[string][32]byte) (unnamed []string, err error) {
 	store := r.cfg.Store
-	var unnamed []string
 	now, err := store.Now(ctx)
 	if err != nil {
-		return fmt.Errorf("ask %s for its time: %w", store, err)
+		return nil, fmt.Errorf("ask %s for its time: %w", store, err)
 	}
+	missing := maps.Clone(named)
 	for info, err := range store.List(ctx, partPrefix, "") {
 		if err != nil {
-			return fmt.Errorf("list snapshot parts: %w", err)
+			return nil, fmt.Errorf("list snapshot parts: %w", err)
 		}
-		if named[info.Key] || !strings.HasPrefix(info.Key, partPrefix) || now.Sub(info.Modified) < partGrace {
+		delete(missing, info.Key)
+		if _, is := named[info.Key]; is || !strings.HasPrefix(info.Key, partPrefix) || now.Sub(info.Modified) < partGrace {
 			continue
 		}
 		unnamed = append(unnamed, info.Key)
 	}
-	// Whoever has slept meanwhile may have been succeeded: what was young when it looked for names is old now, and named.
-	if seqs, err := ListManifests(ctx, store); err != nil {
-		return err
-	} else if n := len(seqs); n == 0 || seqs[n-1] != newest {
-		return fmt.Errorf("another has written snapshots since that of %d: %w", newest, errPruneLate)
-	}
-	for _, key := range unnamed {
-		if err := store.Delete(ctx, key); err != nil {
-			return fmt.Errorf("delete %s: %w", key, err)
+	for key, hash := range missing {
+		if _, err := store.Head(ctx, key); !errors.Is(err, objstore.ErrNotFound) {
+			if err != nil {
+				return nil, fmt.Errorf("look for %s: %w", key, err)
+			}
+			continue // a folder's listing may miss a file while others are created
 		}
+		r.proven.forget(hash) // the next snapshot writes it, if it still has it
+		return nil, fmt.Errorf("%s: %w", key, errPartLost)
 	}
-	return nil
+	return unnamed, nil
 }

@@ -36,6 +36,7 @@ func observe(registry *prometheus.Registry, r *replica.Replica) {
 type appends struct {
 	seconds, commands, bytes       prometheus.Histogram
 	snapshots, snapshotHeldSeconds prometheus.Counter
+	snapshotRewrites               prometheus.Counter
 	snapshotBytes                  prometheus.Gauge
 }
 
@@ -54,9 +55,10 @@ func newAppends(registry *prometheus.Registry) *appends {
 		bytes:               histogram("varve_metalog_entry_bytes", "Bytes of one entry.", prometheus.ExponentialBuckets(128, 4, 7)),
 		snapshots:           counter("varve_snapshots_total", "Snapshots of the metadata written."),
 		snapshotHeldSeconds: counter("varve_snapshot_held_seconds_total", "How long entries waited for snapshots."),
+		snapshotRewrites:    counter("varve_snapshot_objects_rewritten_total", "Objects of snapshots that were damaged in the bucket, or could not be read, and were written again."),
 		snapshotBytes:       prometheus.NewGauge(prometheus.GaugeOpts{Name: "varve_snapshot_bytes", Help: "Bytes of the last snapshot, parts that were kept among them."}),
 	}
-	registry.MustRegister(a.seconds, a.commands, a.bytes, a.snapshots, a.snapshotHeldSeconds, a.snapshotBytes)
+	registry.MustRegister(a.seconds, a.commands, a.bytes, a.snapshots, a.snapshotHeldSeconds, a.snapshotRewrites, a.snapshotBytes)
 	return a
 }
 
@@ -73,3 +75,6 @@ func (a *appends) Snapshotted(sizeBytes int64, held time.Duration) {
 	a.snapshotHeldSeconds.Add(held.Seconds())
 	a.snapshotBytes.Set(float64(sizeBytes))
 }
+
+// Rewrote implements leader.Observer.
+func (a *appends) Rewrote(objects int) { a.snapshotRewrites.Add(float64(objects)) }

@@ -1,0 +1,135 @@
+package replica
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/varvelog/varve/coordinator/meta"
+)
+
+const (
+	// parallelParts is how many parts of a snapshot are on their way to the bucket or from it at once.
+	parallelParts = 4
+	// proofRounds is in how many snapshots each part that stays the same is read once.
+	proofRounds = 8
+)
+
+// proven remembers of which parts the bucket is known to hold the right bytes: those that this process has written or read back since the present
+// leader's epoch began. It says nothing of who led before, since he may have deleted them. Memory is bounded by the parts of two snapshots.
+type proven struct {
+	mu sync.Mutex
+	// epoch is the leader's.
+	epoch uint64
+	round uint64
+	// present are those that were looked at for the last snapshot that was begun, or since; former those of before that.
+	present, former map[[32]byte]bool
+}
+
+// begin begins with the next snapshot.
+func (p *proven) begin(leaderEpoch uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.former, p.present = p.present, map[[32]byte]bool{}
+	if p.epoch != leaderEpoch {
+		p.epoch, p.former = leaderEpoch, nil
+	}
+	p.round++
+}
+
+// holds says whether the part is proven, and remembers that for the next snapshot too.
+func (p *proven) holds(hash [32]byte) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.former[hash] {
+		p.present[hash] = true
+	}
+	return p.present[hash]
+}
+
+// due says whether it is the part's turn to be read again. What has the snapshots' only copy in the bucket may rot at any time, and it can be mended
+// while the state is in memory.
+func (p *proven) due(hash [32]byte) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return (uint64(hash[0])+p.round)%proofRounds == 0
+}
+
+func (p *proven) add(hash [32]byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.present == nil {
+		p.present = map[[32]byte]bool{}
+	}
+	p.present[hash] = true
+}
+
+func (p *proven) forget(hash [32]byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.present, hash)
+	delete(p.former, hash)
+}
+
+// prove compares what the bucket holds under key with what it should, and writes it again where it is something else or cannot be read.
+func (r *Replica) prove(ctx context.Context, key string, want []byte) (rewritten bool, err error) {
+	stored, damage := readObject(ctx, r.cfg.Store, key)
+	switch {
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	case damage == nil && bytes.Equal(stored, want):
+		return false, nil
+	case damage == nil:
+		damage = fmt.Errorf("%s: %w: its content is not what was written", key, meta.ErrCorrupt)
+	}
+	// Also where reading it failed: some stores find rot themselves, and give an error for it that any trouble might have.
+	if _, err := r.cfg.Store.Put(ctx, key, want); err != nil {
+		return false, fmt.Errorf("write %s again: %w", key, err)
+	}
+	if r.cfg.Logger != nil {
+		r.cfg.Logger.Error("an object of the snapshots was damaged in the bucket, or could not be read; it was written again", "key", key, "error", damage)
+	}
+	return true, nil
+}
+
+// whole returns the keys of the parts of the snapshot after seq, all of which are proven then. The error wraps meta.ErrCorrupt or
+// objstore.ErrNotFound where the snapshot is damaged.
+func (r *Replica) whole(ctx context.Context, seq uint64) (parts map[string][32]byte, err error) {
+	m, err := ReadManifest(ctx, r.cfg.Store, seq)
+	if err != nil {
+		return nil, err
+	}
+	parts = map[string][32]byte{}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallelParts)
+	for _, name := range m.Parts {
+		if len(name) != sha256.Size {
+			return nil, errors.Join(fmt.Errorf("%s names a part by %d bytes: %w", SnapshotKey(seq), len(name), meta.ErrCorrupt), group.Wait())
+		}
+		hash := [32]byte(name)
+		parts[PartKey(hash)] = hash
+		if r.proven.holds(hash) {
+			continue
+		}
+		group.Go(func() error {
+			part, err := ReadPart(ctx, r.cfg.Store, hash)
+			if err != nil {
+				return err
+			}
+			if sha256.Sum256(part) != hash {
+				return fmt.Errorf("%s: %w: content is not that of its hash", PartKey(hash), meta.ErrCorrupt)
+			}
+			r.proven.add(hash)
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, fmt.Errorf("snapshot of %d: %w", seq, err)
+	}
+	return parts, nil
+}

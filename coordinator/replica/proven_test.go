@@ -1,0 +1,301 @@
+package replica
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metalog/mem"
+	"github.com/varvelog/varve/infra/objstore/faulty"
+	memstore "github.com/varvelog/varve/infra/objstore/mem"
+)
+
+// keeper is a leader's replica with its log and its bucket.
+type keeper struct {
+	t       *testing.T
+	backing *mem.Backing
+	store   *faulty.Store
+	logged  bytes.Buffer
+	*writer
+	*Replica
+}
+
+func newKeeper(t *testing.T) *keeper {
+	k := &keeper{t: t, backing: mem.New(), store: faulty.New(memstore.New("snapshots"), faulty.Config{})}
+	k.writer = newWriter(t, k.backing.Open())
+	k.open()
+	return k
+}
+
+// open opens the replica as a process that starts.
+func (k *keeper) open() {
+	k.t.Helper()
+	logger := slog.New(slog.NewTextHandler(&k.logged, nil))
+	k.Replica = openReplica(k.t, Config{Log: k.backing.Open(), Store: k.store, Logger: logger})
+}
+
+// save writes a snapshot of a state that is one topic further. Topics stand in snapshots in the order of their names here: what is behind a new one moves
+// to other parts.
+func (k *keeper) save(topic string) Saved {
+	k.t.Helper()
+	k.append(createTopic(topic))
+	return k.saveAgain()
+}
+
+func (k *keeper) saveAgain() Saved {
+	k.t.Helper()
+	if err := k.CatchUp(k.t.Context()); err != nil {
+		k.t.Fatal(err)
+	}
+	saved, err := k.SaveSnapshot(k.t.Context())
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return saved
+}
+
+func (k *keeper) prune() (before uint64) {
+	k.t.Helper()
+	before, err := k.PruneSnapshots(k.t.Context())
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return before
+}
+
+// manifests fails the test unless these are the snapshots that there are.
+func (k *keeper) manifests(want ...uint64) {
+	k.t.Helper()
+	if seqs, err := ListManifests(k.t.Context(), k.store); err != nil || !slices.Equal(seqs, want) {
+		k.t.Fatalf("snapshots %v, %v; want %v", seqs, err, want)
+	}
+}
+
+// isWhole says whether the snapshot after seq can be restored.
+func (k *keeper) isWhole(seq uint64) bool {
+	k.t.Helper()
+	m, err := ReadManifest(k.t.Context(), k.store, seq)
+	if err != nil {
+		return false
+	}
+	_, err = meta.Restore(m, func(hash [32]byte) ([]byte, error) { return ReadPart(k.t.Context(), k.store, hash) })
+	return err == nil
+}
+
+// shared returns the parts that both snapshots name.
+func (k *keeper) shared(one, other uint64) (keys []string) {
+	k.t.Helper()
+	others := partsOf(k.t, k.store, other)
+	for _, key := range partsOf(k.t, k.store, one) {
+		if slices.Contains(others, key) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// wide is a topic that fills parts of its own, which stay the same.
+func (k *keeper) wide(name string, partitions int32) {
+	k.t.Helper()
+	c := createTopic(name)
+	c.GetCreateTopic().Partitions = partitions
+	k.append(c)
+}
+
+// The older snapshot was restored, and the leader then went on to name the damaged part in all that it wrote, since it was there already.
+func TestAPartThatWasDamagedBeforeTheStartIsWrittenAgain(t *testing.T) {
+	k := newKeeper(t)
+	k.save("za")
+	k.wide("wide", 512)
+	k.saveAgain()
+	former := partsOf(t, k.store, 2)
+	fresh := slices.DeleteFunc(partsOf(t, k.store, 3), func(key string) bool { return slices.Contains(former, key) })
+	if len(fresh) < 3 {
+		t.Fatalf("%d parts are of the newest snapshot alone", len(fresh))
+	}
+	damagedKey := fresh[1] // behind the core
+	flip(t, k.store, damagedKey)
+
+	k.open()
+	if k.SnapshotSeq() != 2 {
+		t.Fatalf("restored from %d", k.SnapshotSeq())
+	}
+	k.takeOver()
+	saved := k.saveAgain()
+	if saved.Rewritten != 1 || !k.isWhole(saved.Seq) || !k.isWhole(3) {
+		t.Errorf("%+v; the newest is whole: %v, the one before it: %v", saved, k.isWhole(saved.Seq), k.isWhole(3))
+	}
+	if log := k.logged.String(); !strings.Contains(log, "written again") || !strings.Contains(log, damagedKey) {
+		t.Errorf("logged %q", log)
+	}
+	if before := k.prune(); before != 4 {
+		t.Errorf("the log is needed from %d", before)
+	}
+	k.manifests(3, 4)
+	live := hashOf(k.Replica)
+	if k.open(); hashOf(k.Replica) != live || k.SnapshotSeq() != saved.Seq {
+		t.Errorf("opened again from the snapshot of %d", k.SnapshotSeq())
+	}
+}
+
+func TestAManifestThatIsDamagedIsWrittenAgainByTheSameSnapshot(t *testing.T) {
+	k := newKeeper(t)
+	k.save("za")
+	flip(t, k.store, SnapshotKey(2))
+	if saved := k.saveAgain(); saved.Rewritten != 1 || !k.isWhole(2) {
+		t.Errorf("%+v; it is whole: %v", saved, k.isWhole(2))
+	}
+}
+
+func TestNothingIsDeletedOrCutBehindFewerThanTwoWholeSnapshots(t *testing.T) {
+	for name, damage := range map[string]func(k *keeper){
+		"manifest": func(k *keeper) { flip(k.t, k.store, SnapshotKey(3)) },
+		"core":     func(k *keeper) { flip(k.t, k.store, partsOf(k.t, k.store, 3)[0]) },
+		"lost": func(k *keeper) {
+			if err := k.store.Delete(k.t.Context(), partsOf(k.t, k.store, 3)[0]); err != nil {
+				k.t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := newKeeper(t)
+			k.save("za")
+			k.save("zb")
+			k.takeOver() // what the leader before has written proves nothing
+			if err := k.CatchUp(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			damage(k)
+			k.save("zc")
+			if before := k.prune(); before != 3 { // behind the snapshot of 2
+				t.Errorf("the log is needed from %d", before)
+			}
+			k.manifests(2, 3, 5)
+			if log := k.logged.String(); !strings.Contains(log, "a snapshot in the bucket is damaged") {
+				t.Errorf("logged %q", log)
+			}
+			k.save("zd")
+			if before := k.prune(); before != 6 {
+				t.Errorf("the log is needed from %d", before)
+			}
+			k.manifests(5, 6)
+		})
+	}
+	t.Run("no other", func(t *testing.T) {
+		k := newKeeper(t)
+		k.save("za")
+		k.takeOver()
+		if err := k.CatchUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		flip(t, k.store, partsOf(t, k.store, 2)[0])
+		k.save("zb")
+		if before := k.prune(); before != 0 {
+			t.Errorf("the log is needed from %d", before)
+		}
+		k.manifests(2, 4)
+	})
+}
+
+// A part that does not change is one object for all snapshots that name it.
+func TestAPartThatRotsWhileTheLeaderGoesOnIsFound(t *testing.T) {
+	k := newKeeper(t)
+	k.wide("wide", 512)
+	k.save("za")
+	k.save("zb")
+	shared := k.shared(3, 4)
+	if len(shared) < 2 {
+		t.Fatalf("%d parts are of both snapshots", len(shared))
+	}
+	flip(t, k.store, shared[0])
+	if err := k.store.Delete(t.Context(), shared[1]); err != nil {
+		t.Fatal(err)
+	}
+	rewritten := 0
+	for i := range proofRounds {
+		rewritten += k.save(fmt.Sprintf("z-%d", i)).Rewritten
+	}
+	if rewritten != 2 || !k.isWhole(4) || !k.isWhole(k.SnapshotSeq()) {
+		t.Errorf("%d objects were written again", rewritten)
+	}
+}
+
+func TestAPartThatCannotBeReadIsWrittenAgain(t *testing.T) {
+	k := newKeeper(t)
+	k.wide("wide", 512)
+	k.save("za")
+	key := partsOf(t, k.store, 3)[1]
+	k.takeOver()
+	k.store.AddRule(faulty.Rule{Ops: faulty.Get, Key: func(asked string) bool { return asked == key }, Fail: true, Times: 1})
+	if saved := k.saveAgain(); saved.Rewritten != 1 {
+		t.Errorf("%+v", saved)
+	}
+}
+
+// Whoever deletes what it should not is found by the listing, before anything else goes, and what it deleted comes with the next snapshot.
+func TestAProvenPartThatVanishesStopsPruning(t *testing.T) {
+	k := newKeeper(t)
+	k.wide("wide", 512)
+	k.save("za")
+	k.save("zb")
+	k.save("zc")
+	if err := k.store.Delete(t.Context(), k.shared(4, 5)[0]); err != nil {
+		t.Fatal(err)
+	}
+	if before, err := k.PruneSnapshots(t.Context()); !errors.Is(err, errPartLost) || before != 0 {
+		t.Errorf("the log is needed from %d, %v", before, err)
+	}
+	k.manifests(3, 4, 5)
+	if saved := k.save("zd"); saved.NewParts == 0 || !k.isWhole(5) || !k.isWhole(6) {
+		t.Errorf("%+v; they are whole: %v, %v", saved, k.isWhole(5), k.isWhole(6))
+	}
+	if before := k.prune(); before != 6 {
+		t.Errorf("the log is needed from %d", before)
+	}
+	k.manifests(5, 6)
+}
+
+// TestSnapshotsOfTenThousandPartitionsCostFewRequests: what did not change was offered to the store with each snapshot, a PUT each, and is now read once in
+// a leader's epoch and once in eight snapshots.
+func TestSnapshotsOfTenThousandPartitionsCostFewRequests(t *testing.T) {
+	k := newKeeper(t)
+	for i := range 10 {
+		k.wide(fmt.Sprintf("wide-%d", i), 1024)
+	}
+	cost := func(step func()) (puts, gets int) {
+		puts, gets = k.store.Calls(faulty.Write), k.store.Calls(faulty.Get)
+		step()
+		return k.store.Calls(faulty.Write) - puts, k.store.Calls(faulty.Get) - gets
+	}
+	var first Saved
+	puts, gets := cost(func() { first = k.saveAgain() })
+	t.Logf("the first snapshot, of %d parts and %d bytes: %d PUTs, %d GETs", first.Parts, first.Bytes, puts, gets)
+	if puts != first.Parts+1 || gets != 0 {
+		t.Errorf("the first snapshot took %d PUTs and %d GETs for %d parts", puts, gets, first.Parts)
+	}
+	puts, gets = cost(func() {
+		for i := range proofRounds {
+			k.save(fmt.Sprintf("z-%d", i))
+			k.prune()
+		}
+	})
+	t.Logf("the next %d and their pruning: %d writes and deletions, %d GETs", proofRounds, puts, gets)
+	if most := first.Parts + 5*proofRounds; gets > most {
+		t.Errorf("%d snapshots took %d GETs, want at most %d", proofRounds, gets, most)
+	}
+	if most := 6 * proofRounds; puts > most { // its core, its last part of topics, its manifest, and a manifest's deletion
+		t.Errorf("%d snapshots took %d writes, want at most %d", proofRounds, puts, most)
+	}
+	k.takeOver()
+	var next Saved
+	puts, gets = cost(func() { next = k.saveAgain(); k.prune() })
+	t.Logf("the first of another leader, of %d parts: %d writes and deletions, %d GETs", next.Parts, puts, gets)
+	if next.Read < first.Parts-1 || gets > next.Parts+5 {
+		t.Errorf("the next leader's first read %d of %d parts with %d GETs", next.Read, next.Parts, gets)
+	}
+}
