@@ -161,6 +161,9 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 // Addr is the address listened on.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
+// NetAddr is Addr as the listener has it.
+func (s *Server) NetAddr() net.Addr { return s.listener.Addr() }
+
 // Handle registers h under POST /v1/<method>.
 func (s *Server) Handle(method string, h Handler) {
 	s.mux.HandleFunc("POST /v1/"+method, func(w http.ResponseWriter, r *http.Request) { s.call(w, r, h) })

@@ -1,8 +1,8 @@
 package config
 
 import (
+	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -65,6 +65,9 @@ type Config struct {
 
 	// Peers is PeerList, read by Validate.
 	Peers election.Peers
+
+	// sources says where each field that has a value was set, in the words of FieldError; Load fills it.
+	sources map[string]string
 }
 
 // FieldError is a wrong value: it names the field as the operator can find it.
@@ -88,60 +91,19 @@ func (c *Config) Validate(role Role) error {
 	checks := []func(Role) error{c.validatePeers, c.validateAddresses, c.validateMetadata, c.validateLimits}
 	for _, check := range checks {
 		if err := check(role); err != nil {
-			return err
+			return c.sourced(err)
 		}
 	}
 	return nil
 }
 
-func (c *Config) validateAddresses(role Role) error {
-	addresses := []struct {
-		field string
-		value *string
-		roles Role
-	}{
-		{"http-addr", &c.HTTPAddr, RoleServe},
-		{"internal-addr", &c.InternalAddr, RoleCoordinator | RoleIngest},
-		{"kafka-addr", &c.KafkaAddr, RoleIngest},
-		{"nats-addr", &c.NATSAddr, RoleCoordinator},
+// sourced adds to a FieldError where the operator has set the field.
+func (c *Config) sourced(err error) error {
+	var wrong *FieldError
+	if errors.As(err, &wrong) && wrong.Source == "" {
+		wrong.Source = c.sources[wrong.Field]
 	}
-	for _, a := range addresses {
-		if role&a.roles == 0 {
-			continue
-		}
-		if _, _, err := net.SplitHostPort(*a.value); err != nil {
-			return &FieldError{Field: a.field, Value: *a.value, Reason: "want host:port: " + err.Error()}
-		}
-	}
-	if role&RoleIngest != 0 {
-		if err := advertise(&c.AdvertisedAddr, "advertised-addr", c.KafkaAddr, "kafka-addr"); err != nil {
-			return err
-		}
-		if _, err := c.ParseZoneListeners(); err != nil {
-			return err
-		}
-	}
-	if role&(RoleIngest|RoleCoordinator) != 0 {
-		return advertise(&c.AdvertisedInternalAddr, "advertised-internal-addr", c.InternalAddr, "internal-addr")
-	}
-	return nil
-}
-
-// advertise lets address default to the listener's, unless that is a wildcard, which nobody can connect to.
-func advertise(address *string, field, listener, listenerField string) error {
-	if *address == "" {
-		host, _, _ := net.SplitHostPort(listener)
-		if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
-			return &FieldError{Field: field, Value: "", Reason: fmt.Sprintf("must be set, since %s=%s listens on every address", listenerField, listener)}
-		}
-		*address = listener
-		return nil
-	}
-	host, port, err := net.SplitHostPort(*address)
-	if err != nil || host == "" || port == "" {
-		return &FieldError{Field: field, Value: *address, Reason: "want host:port"}
-	}
-	return nil
+	return err
 }
 
 func (c *Config) validateMetadata(role Role) error {
@@ -156,7 +118,7 @@ func (c *Config) validateMetadata(role Role) error {
 	}
 	for _, one := range strings.Split(c.NATSURL, ",") {
 		u, err := url.Parse(one)
-		if c.NATSURL != "" && (err != nil || u.Host == "" || (u.Scheme != "nats" && u.Scheme != "tls")) {
+		if c.NATSURL != "" && (err != nil || u.Hostname() == "" || (u.Scheme != "nats" && u.Scheme != "tls") || !isNATSPort(u.Port())) {
 			return &FieldError{Field: "nats-url", Value: c.NATSURL, Reason: "want nats://host:port, or several separated by commas"}
 		}
 	}

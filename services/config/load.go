@@ -37,10 +37,12 @@ func (c *Config) Load(flags *pflag.FlagSet, getenv func(string) (string, bool)) 
 	if err != nil {
 		return err
 	}
+	c.sources = map[string]string{}
 	for _, f := range c.fields() {
 		inFile, isInFile := file[f.name]
 		delete(file, f.name)
 		if flags.Changed(f.name) {
+			c.sources[f.name] = "flag --" + f.name
 			continue
 		}
 		text, source := inFile.value, fmt.Sprintf("%s:%d", path, inFile.line)
@@ -52,6 +54,7 @@ func (c *Config) Load(flags *pflag.FlagSet, getenv func(string) (string, bool)) 
 		if err := f.set(text); err != nil {
 			return &FieldError{Field: f.name, Value: text, Source: source, Reason: err.Error()}
 		}
+		c.sources[f.name] = source
 	}
 	for name, entry := range file {
 		return fmt.Errorf("configuration: %s:%d: unknown field %q", path, entry.line, name)

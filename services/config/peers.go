@@ -54,8 +54,8 @@ func (c *Config) validatePeers(role Role) error {
 	if c.NATSClusterAddr == "" {
 		c.NATSClusterAddr = own.RouteAddress
 	}
-	if _, _, err := net.SplitHostPort(c.NATSClusterAddr); err != nil {
-		return &FieldError{Field: "nats-cluster-addr", Value: c.NATSClusterAddr, Reason: "want host:port: " + err.Error()}
+	if err := checkListener(c.NATSClusterAddr); err != nil {
+		return &FieldError{Field: "nats-cluster-addr", Value: c.NATSClusterAddr, Reason: err.Error()}
 	}
 	return nil
 }
@@ -67,7 +67,7 @@ func (c *Config) Coordinators() ([]string, error) {
 	}
 	peers, err := election.ParsePeers(c.PeerList)
 	if err != nil {
-		return nil, &FieldError{Field: "peers", Value: c.PeerList, Reason: err.Error()}
+		return nil, c.sourced(&FieldError{Field: "peers", Value: c.PeerList, Reason: err.Error()})
 	}
 	return peers.Addresses(), nil
 }

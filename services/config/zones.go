@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"net"
 	"strings"
 )
 
@@ -18,7 +17,7 @@ const zoneListenersField = "zone-listeners"
 // ParseZoneListeners reads the field: zone=host:port, or zone=host:port@advertised-host:port, with commas between them.
 func (c *Config) ParseZoneListeners() (listeners []ZoneListener, err error) {
 	refuse := func(format string, args ...any) error {
-		return &FieldError{Field: zoneListenersField, Value: c.ZoneListeners, Reason: fmt.Sprintf(format, args...)}
+		return c.sourced(&FieldError{Field: zoneListenersField, Value: c.ZoneListeners, Reason: fmt.Sprintf(format, args...)})
 	}
 	if c.ZoneListeners == "" {
 		return nil, nil
@@ -32,11 +31,11 @@ func (c *Config) ParseZoneListeners() (listeners []ZoneListener, err error) {
 		}
 		l := ZoneListener{Zone: zone}
 		l.Addr, l.Advertised, _ = strings.Cut(rest, "@")
-		if _, _, err := net.SplitHostPort(l.Addr); err != nil {
-			return nil, refuse("zone %s: want host:port: %v", zone, err)
+		if err := checkListener(l.Addr); err != nil {
+			return nil, refuse("zone %s: %v", zone, err)
 		}
 		if err := advertise(&l.Advertised, zoneListenersField, l.Addr, "the listener of zone "+zone); err != nil {
-			return nil, refuse("zone %s: want an address behind @ that clients can connect to, host:port", zone)
+			return nil, refuse("zone %s: want an address behind @ that clients can connect to, host:port with a port from 1 to 65535", zone)
 		}
 		for _, other := range listeners {
 			if other.Zone == zone {

@@ -108,7 +108,7 @@ func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups k
 		})
 	}
 	p.Readiness.Add("ingest", n.ready)
-	p.Log.Info("ingest node serves Kafka clients", "address", n.Addr(), "advertised", p.Config.AdvertisedAddr, "node", int32(registration.Node), "epoch", registration.Epoch)
+	p.Log.Info("ingest node serves Kafka clients", "address", n.Addr(), "advertised", n.listeners[0].advertised, "node", int32(registration.Node), "epoch", registration.Epoch)
 	return n, nil
 }
 
@@ -148,7 +148,7 @@ func (n *Node) openHotLog(p *process.Process) error {
 }
 
 func (n *Node) openLanes(ctx context.Context, p *process.Process) error {
-	template, err := newRegistration(p.Config)
+	template, err := newRegistration(p.Config, n.listeners)
 	if err != nil {
 		return err
 	}

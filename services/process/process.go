@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"path"
 	"path/filepath"
 	"strings"
@@ -87,6 +86,7 @@ func Start(ctx context.Context, c *config.Config, role config.Role, log *slog.Lo
 		if err != nil {
 			return nil, err
 		}
+		c.AdvertisedInternalAddr = config.WithPort(c.AdvertisedInternalAddr, p.Internal.NetAddr())
 	}
 	return p, nil
 }
@@ -358,19 +358,6 @@ func (p *Process) RunsNATS() bool { return p.server != nil }
 
 // StatusAddr is where the status listener listens.
 func (p *Process) StatusAddr() string { return p.status.Addr() }
-
-// HostPort splits an address that was validated.
-func HostPort(address string) (host string, port int32, err error) {
-	host, text, err := net.SplitHostPort(address)
-	if err != nil {
-		return "", 0, fmt.Errorf("split address %q: %w", address, err)
-	}
-	number, err := net.LookupPort("tcp", text)
-	if err != nil {
-		return "", 0, fmt.Errorf("port of %q: %w", address, err)
-	}
-	return host, int32(number), nil
-}
 
 // Close closes what Start opened, in reverse, and waits for it, at most until ctx ends.
 func (p *Process) Close(ctx context.Context) error {
