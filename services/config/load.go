@@ -6,7 +6,6 @@ import (
 	"os"
 	"reflect"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -60,10 +59,6 @@ func (c *Config) Load(flags *pflag.FlagSet, getenv func(string) (string, bool)) 
 		return fmt.Errorf("configuration: %s:%d: unknown field %q", path, entry.line, name)
 	}
 	return nil
-}
-
-func environmentName(field string) string {
-	return "VARVE_" + strings.ToUpper(strings.ReplaceAll(field, "-", "_"))
 }
 
 type fileEntry struct {

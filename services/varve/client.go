@@ -24,13 +24,16 @@ type clientFlags struct {
 
 func (f *clientFlags) register(command *cobra.Command) {
 	flags := command.PersistentFlags()
-	flags.StringSliceVarP(&f.brokers, "brokers", "b", defaultBrokers(), "bootstrap addresses (also VARVE_BROKERS)")
+	flags.StringSliceVarP(&f.brokers, "brokers", "b", defaultBrokers(), "bootstrap addresses (also "+brokersVariable+")")
 	flags.BoolVar(&f.json, "json", false, "print JSON, one document a line")
 	flags.DurationVar(&f.timeout, "timeout", 15*time.Second, "how long to wait for the cluster's answers")
 }
 
+// brokersVariable is an environment variable that is not a setting of servers.
+const brokersVariable = "VARVE_BROKERS"
+
 func defaultBrokers() []string {
-	if text := os.Getenv("VARVE_BROKERS"); text != "" {
+	if text := os.Getenv(brokersVariable); text != "" {
 		return strings.Split(text, ",")
 	}
 	return []string{"127.0.0.1:9092"}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -45,6 +46,9 @@ func newServer(name, short, long string, role config.Role, run func(context.Cont
 			log, level, err := telemetry.NewLogger(command.ErrOrStderr(), c.LogLevel, c.LogFormat)
 			if err != nil {
 				return err
+			}
+			if unknown := c.UnknownEnvironment(os.Environ(), brokersVariable); len(unknown) > 0 {
+				log.Warn("environment variables that are no settings are ignored", "names", strings.Join(unknown, ", "))
 			}
 			p, err := process.Start(command.Context(), c, role, log, level)
 			if err != nil {

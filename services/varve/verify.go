@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -87,6 +88,11 @@ func registerBucket(c *config.Config, command *cobra.Command) {
 func loadBucket(c *config.Config, command *cobra.Command) error {
 	if err := c.Load(command.Flags(), os.LookupEnv); err != nil {
 		return err
+	}
+	if unknown := c.UnknownEnvironment(os.Environ(), brokersVariable); len(unknown) > 0 {
+		if _, err := fmt.Fprintf(command.ErrOrStderr(), "environment variables that are no settings are ignored: %s\n", strings.Join(unknown, ", ")); err != nil {
+			return err
+		}
 	}
 	if c.Bucket != "" {
 		return open.Validate(c.Bucket)
