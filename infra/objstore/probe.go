@@ -5,14 +5,20 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"regexp"
 	"time"
 )
 
 // ErrConditionsIgnored: the store takes conditional writes and ignores the condition. Nothing that fences may use it.
 var ErrConditionsIgnored = errors.New("store ignores the conditions of conditional writes")
 
-// probePrefix holds the objects of Probe, which lives for as long as one call.
-const probePrefix = "probe/"
+// ProbePrefix holds the objects of Probe, each of which lives for as long as one call, unless the process dies in it or may not delete.
+const ProbePrefix = "probe/"
+
+var probeKey = regexp.MustCompile("^" + ProbePrefix + "[A-Z2-7]{26,}$")
+
+// IsProbe says whether Probe would have given an object this key. Nothing ever refers to one.
+func IsProbe(key string) bool { return probeKey.MatchString(key) }
 
 // probeCleanupTimeout bounds the deletion of the probe's object, which is tried also when ctx has ended.
 const probeCleanupTimeout = 5 * time.Second
@@ -20,7 +26,7 @@ const probeCleanupTimeout = 5 * time.Second
 // Probe finds out, with a fresh object of its own, whether store honours the conditions of PutIfAbsent and PutIfMatch. It
 // returns an error that matches ErrConditionsIgnored where it does not, and any other error where it could not tell.
 func Probe(ctx context.Context, store Store) (err error) {
-	key := probePrefix + rand.Text()
+	key := ProbePrefix + rand.Text()
 	defer func() {
 		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeCleanupTimeout)
 		defer cancel()

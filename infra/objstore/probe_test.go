@@ -91,3 +91,26 @@ func TestAmbiguous(t *testing.T) {
 		}
 	}
 }
+
+// What Probe could not delete is told from everything else by its key.
+func TestLeftoversOfProbesAreKnown(t *testing.T) {
+	inner := mem.New("inner")
+	store := faulty.New(inner, faulty.Config{Rules: []faulty.Rule{{Ops: faulty.Delete, Fail: true, Err: objstore.ErrAccess}}})
+	if err := objstore.Probe(t.Context(), store); !errors.Is(err, objstore.ErrAccess) {
+		t.Errorf("Probe: %v, want ErrAccess", err)
+	}
+	left := 0
+	for info, err := range inner.List(t.Context(), "", "") {
+		if left++; err != nil || !objstore.IsProbe(info.Key) {
+			t.Errorf("%q is not known for a probe's: %v", info.Key, err)
+		}
+	}
+	if left != 1 {
+		t.Errorf("%d objects are left", left)
+	}
+	for _, key := range []string{"probe/", "probe/notes.txt", "x/probe/ABCDEFGHIJKLMNOPQRSTUVWX27", "probe/ABCDEFGHIJKLMNOPQRSTUVWX27/x"} {
+		if objstore.IsProbe(key) {
+			t.Errorf("%q is taken for a probe's", key)
+		}
+	}
+}

@@ -156,7 +156,9 @@ func (v *verifier) classify(info objstore.Info) {
 				r.Orphaned = append(r.Orphaned, key)
 			}
 		}
-	case key == identity.Key || strings.HasPrefix(key, "probe/"):
+	case key == identity.Key:
+	case objstore.IsProbe(key):
+		r.Probes.add(info.SizeBytes)
 	case v.cluster != nil && strings.HasPrefix(key, v.cluster.MetadataPrefix()+"meta/") && knownMetadata(strings.TrimPrefix(key, v.cluster.MetadataPrefix())):
 	case v.cluster != nil && v.cluster.Recovered() && (strings.HasPrefix(key, "meta/") || strings.HasPrefix(key, identity.RecoveredPrefix)):
 		r.Former.add(info.SizeBytes)

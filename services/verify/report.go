@@ -47,11 +47,13 @@ type Report struct {
 	Records  int64  `json:"records"`
 
 	// Orphans: nothing refers to them, nothing will. Garbage: the metadata knows that they are to be deleted. Pending: of jobs and chunks
-	// under way, or newer than the metadata that was read. Former: metadata from before a recovery. Strange: with names that are not Varve's.
+	// under way, or newer than the metadata that was read. Former: metadata from before a recovery. Probes: of the store, under way or left by
+	// a process that died. Strange: with names that are not Varve's.
 	Orphans  Amount   `json:"orphans"`
 	Garbage  Amount   `json:"garbage"`
 	Pending  Amount   `json:"pending"`
 	Former   Amount   `json:"former"`
+	Probes   Amount   `json:"probes"`
 	Strange  Amount   `json:"strange"`
 	Orphaned []string `json:"orphan_keys,omitempty"`  // the first few of Orphans
 	Unknown  []string `json:"strange_keys,omitempty"` // the first few of Strange
@@ -92,7 +94,8 @@ func (r *Report) Write(w io.Writer) error {
 			keys []string
 		}{
 			{"orphans, which a sweep deletes", r.Orphans, r.Orphaned}, {"garbage, about to be deleted", r.Garbage, nil}, {"newer than the metadata read", r.Pending, nil},
-			{"metadata from before a recovery", r.Former, nil}, {"with names that are not Varve's, left alone", r.Strange, r.Unknown},
+			{"metadata from before a recovery", r.Former, nil}, {"of probes of the store, which a sweep deletes when they are old", r.Probes, nil},
+			{"with names that are not Varve's, left alone", r.Strange, r.Unknown},
 		} {
 			if rest.Objects > 0 {
 				p.line("%d objects (%d bytes) %s", rest.Objects, rest.Bytes, rest.what)

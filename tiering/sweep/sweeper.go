@@ -174,8 +174,11 @@ func (s *Sweeper) Orphans(ctx context.Context) error {
 	deleted, failed := 0, error(nil)
 	strange, example := 0, ""
 	// An object that cannot be deleted keeps none of those behind it.
-	sweep := func(page []string) error {
-		orphans, err := s.orphansOf(ctx, page)
+	sweep := func(prefix string, page []string) (err error) {
+		orphans := page
+		if prefix != objstore.ProbePrefix { // to which nothing refers
+			orphans, err = s.orphansOf(ctx, page)
+		}
 		if err == nil {
 			err = s.guard(ctx, orphans)
 		}
@@ -187,7 +190,7 @@ func (s *Sweeper) Orphans(ctx context.Context) error {
 		failed = errors.Join(failed, err)
 		return nil
 	}
-	for _, prefix := range []string{"chunk/", "segment/"} {
+	for _, prefix := range []string{"chunk/", "segment/", objstore.ProbePrefix} {
 		var page []string
 		for info, err := range s.store.List(ctx, prefix, "") {
 			if err != nil {
@@ -201,13 +204,13 @@ func (s *Sweeper) Orphans(ctx context.Context) error {
 				continue
 			}
 			if page = append(page, info.Key); len(page) == pageKeys {
-				if err := sweep(page); err != nil {
+				if err := sweep(prefix, page); err != nil {
 					return err
 				}
 				page = page[:0]
 			}
 		}
-		if err := sweep(page); err != nil {
+		if err := sweep(prefix, page); err != nil {
 			return err
 		}
 	}
@@ -226,7 +229,7 @@ func (s *Sweeper) Orphans(ctx context.Context) error {
 func known(key string) bool {
 	_, chunk := meta.ParseChunkKey(key)
 	_, segment := meta.ParseSegmentKey(key)
-	return chunk || segment
+	return chunk || segment || objstore.IsProbe(key)
 }
 
 // orphansOf returns those of the keys that the leader knows nothing of.

@@ -161,6 +161,26 @@ func TestOnlyOldObjectsThatNothingRefersToAreOrphans(t *testing.T) {
 	})
 }
 
+// What a process that died left of its probe of the store is nobody's, and the leader knows nothing of it.
+func TestOldProbesAreSwept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		probe, strange := objstore.ProbePrefix+"ABCDEFGHIJKLMNOPQRSTUVWX27", objstore.ProbePrefix+"notes.txt"
+		s, store, counted := newSweeper(t, Config{OrphanAge: time.Hour}, &fakeLeader{referenced: map[string]bool{probe: true}}, probe, strange)
+		for _, age := range []time.Duration{0, 2 * time.Hour} {
+			time.Sleep(age) // virtual
+			if err := s.Orphans(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if young := age == 0; exists(t, store, probe) != young || !exists(t, store, strange) {
+				t.Errorf("after %s: probe is there: %v, what is not Varve's: %v", age, exists(t, store, probe), exists(t, store, strange))
+			}
+		}
+		if counted.orphans != 1 {
+			t.Errorf("counted %+v", counted)
+		}
+	})
+}
+
 // An object that cannot be deleted (a retention lock, a missing permission) must not keep the others: garbage is told of oldest
 // first, so they would wait behind it for ever.
 func TestAnObjectThatCannotBeDeletedKeepsNoOther(t *testing.T) {
