@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -126,6 +127,9 @@ func (c *Conn) fits(nc *nats.Conn) error {
 	return nil
 }
 
+// dialInterval is how often, about, a server is dialled that has not been there yet: many processes may have been started in one moment.
+const dialInterval = 200 * time.Millisecond
+
 // dial tries until ctx ends: roles of one cluster start in any order.
 func (c *Conn) dial(ctx context.Context, url string, opts []nats.Option) error {
 	for {
@@ -137,7 +141,7 @@ func (c *Conn) dial(ctx context.Context, url string, opts []nats.Option) error {
 		if errors.Is(err, nats.ErrAuthorization) {
 			return fmt.Errorf("connect to nats %s: %w", Redact(url), err)
 		}
-		timer := time.NewTimer(200 * time.Millisecond)
+		timer := time.NewTimer(dialInterval/2 + rand.N(dialInterval))
 		select {
 		case <-ctx.Done():
 			timer.Stop()

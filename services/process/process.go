@@ -231,6 +231,9 @@ func identify(ctx context.Context, store objstore.Store, metalog string) (*ident
 	return cluster, nil
 }
 
+// lookInterval is how often a process looks, about, whether its bucket has become a cluster's: many may have been started in one moment.
+const lookInterval = 200 * time.Millisecond
+
 // awaitCluster waits for a coordinator to make the bucket its own, as long as it takes.
 func (p *Process) awaitCluster(ctx context.Context) error {
 	told := time.Now()
@@ -254,10 +257,12 @@ func (p *Process) awaitCluster(ctx context.Context) error {
 			p.Log.Info("waiting for a coordinator to make the bucket a cluster's", "bucket", p.Store.String())
 			told = time.Now().Add(time.Minute)
 		}
+		timer := time.NewTimer(lookInterval/2 + rand.N(lookInterval))
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return ctx.Err()
-		case <-time.After(200 * time.Millisecond):
+		case <-timer.C:
 		}
 	}
 }
