@@ -8,6 +8,9 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"github.com/varvelog/varve/infra/rpc"
 	"github.com/varvelog/varve/ingest/hotlog"
@@ -25,11 +28,29 @@ func init() {
 // maxHotRead bounds one ranged read of a hot segment: a segment is less than 4 GiB, and a reader asks for what it has room for.
 const maxHotRead = 4 << 30
 
+const (
+	// hotPieceBytes is how much of a read is in memory at once, and hotReadsBytes how much of all reads. What other nodes and workers ask for is not
+	// bounded by what this node has: without a bound of their own, as many reads as the listener takes calls would be a gigabyte.
+	hotPieceBytes = 256 << 10
+	hotReadsBytes = 64 << 20
+	// hotReadPatience is how long a read waits for others before it is refused. Who asks may have another node to ask, and asks again.
+	hotReadPatience = 2 * time.Second
+	// hotWriteTimeout is how long a piece is offered to a caller who does not take it: the memory is others' then.
+	hotWriteTimeout = 30 * time.Second
+)
+
 // HotHandler serves GET /hot/{disk}/{segment}?position=&length= from the node's hot log.
-func HotHandler(log *hotlog.Log) http.Handler { return hotHandler{log} }
+func HotHandler(log *hotlog.Log) http.Handler { return newHotHandler(log, hotReadsBytes) }
 
 // hotHandler serves GET /hot/{disk}/{segment}?position=&length= from the node's hot log.
-type hotHandler struct{ log *hotlog.Log }
+type hotHandler struct {
+	log    *hotlog.Log
+	memory *semaphore.Weighted // of bytes
+}
+
+func newHotHandler(log *hotlog.Log, memoryBytes int64) hotHandler {
+	return hotHandler{log, semaphore.NewWeighted(memoryBytes)}
+}
 
 // ServeHTTP streams the range in pieces, so that its memory does not depend on the length.
 func (h hotHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -38,9 +59,17 @@ func (h hotHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		rpc.WriteError(w, err)
 		return
 	}
-	piece := make([]byte, min(length, 256<<10))
+	pieceBytes := min(length, hotPieceBytes)
+	if err := h.acquire(r.Context(), int64(pieceBytes)); err != nil {
+		rpc.WriteError(w, fmt.Errorf("read hot segment %d at %d: %w", segment, position, err))
+		return
+	}
+	defer h.memory.Release(int64(pieceBytes))
+	controller := http.NewResponseController(w)
+	defer func() { _ = controller.SetWriteDeadline(time.Time{}) }() // the connection goes on
+	piece := make([]byte, pieceBytes)
 	for sent := uint64(0); sent < length; {
-		p := piece[:min(uint64(len(piece)), length-sent)]
+		p := piece[:min(pieceBytes, length-sent)]
 		if err := h.log.ReadAt(segment, uint32(position+sent), p); err != nil {
 			if sent == 0 {
 				rpc.WriteError(w, fmt.Errorf("read hot segment %d at %d: %w", segment, position, err))
@@ -51,11 +80,26 @@ func (h hotHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if sent == 0 {
 			w.Header().Set("Content-Length", strconv.FormatUint(length, 10))
 		}
+		// Where there is no connection, as in a simulation, there is no deadline either.
+		_ = controller.SetWriteDeadline(time.Now().Add(hotWriteTimeout))
 		if _, err := w.Write(p); err != nil {
-			return // the caller has gone
+			return // the caller has gone, or takes nothing
 		}
 		sent += uint64(len(p))
 	}
+}
+
+// acquire takes memory for a piece, as soon as other reads leave enough of it.
+func (h hotHandler) acquire(ctx context.Context, bytes int64) error {
+	if h.memory.TryAcquire(bytes) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, hotReadPatience)
+	defer cancel()
+	if h.memory.Acquire(ctx, bytes) != nil {
+		return fmt.Errorf("other reads of the hot log take all memory for them: %w", rpc.ErrOverloaded)
+	}
+	return nil
 }
 
 func (h hotHandler) parse(r *http.Request) (segment, position, length uint64, err error) {

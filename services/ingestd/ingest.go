@@ -75,7 +75,7 @@ func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups k
 	if err != nil {
 		return nil, err
 	}
-	p.Internal.HandleGet("/hot/{disk}/{segment}", hotHandler{n.hotLog})
+	p.Internal.HandleGet("/hot/{disk}/{segment}", HotHandler(n.hotLog))
 	presence.Register(background, p.Internal)
 	n.watcher = presence.New(presence.Config{Client: p.Client, Replica: r, Self: p.Config.AdvertisedInternalAddr})
 	receiver := copies.NewReceiver(copies.ReceiverConfig{MaxChunkBytes: n.hotLog.MaxChunkBytes(), Trouble: n.metrics.Trouble}, n.lanes)
