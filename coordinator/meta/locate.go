@@ -190,21 +190,38 @@ func (s *State) OffsetForTime(tp TopicPartition, millis, from int64) (Location, 
 	return best, found
 }
 
-// MaxTimestamp finds the first extent with the partition's highest timestamp; false where no record has one.
-func (s *State) MaxTimestamp(tp TopicPartition) (Location, bool) {
+// MaxTimestamp finds, of the extents that end above offset from, the first with the highest timestamp; false where no record of theirs has one. What
+// an extent has is an upper bound where the log start has cut into it.
+func (s *State) MaxTimestamp(tp TopicPartition, from int64) (Location, bool) {
 	p := s.Partition(tp)
 	if p == nil {
 		return Location{}, false
 	}
+	from = max(from, p.logStart)
 	highest := int64(-1)
-	for i := range p.runs {
+	for i := firstRun(p.runs, from); i < len(p.runs); i++ {
 		highest = max(highest, p.runs[i].maxTimestamp)
 	}
-	for i := range p.parts {
+	for i := firstPart(p.parts, from); i < len(p.parts); i++ {
 		highest = max(highest, p.parts[i].maxTimestamp)
 	}
 	if highest < 0 {
 		return Location{}, false
 	}
-	return s.OffsetForTime(tp, highest, p.logStart)
+	return s.OffsetForTime(tp, highest, from)
+}
+
+// LocateCut finds the run or part that the log start has cut into; false where it has cut into none.
+func (s *State) LocateCut(tp TopicPartition) (Location, bool) {
+	p := s.Partition(tp)
+	if p == nil {
+		return Location{}, false
+	}
+	if i := firstRun(p.runs, p.logStart); i < len(p.runs) && p.runs[i].base < p.logStart {
+		return s.runLocation(&p.runs[i]), true
+	}
+	if i := firstPart(p.parts, p.logStart); i < len(p.parts) && p.parts[i].base < p.logStart {
+		return p.parts[i].location(), true
+	}
+	return Location{}, false
 }

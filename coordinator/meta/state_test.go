@@ -293,7 +293,7 @@ func TestLookUpByTime(t *testing.T) {
 	l.register("A")
 	l.topic("t", 1)
 	tp := TopicPartition{topicID("t"), 0}
-	if _, ok := l.s.MaxTimestamp(tp); ok {
+	if _, ok := l.s.MaxTimestamp(tp, 0); ok {
 		t.Error("a timestamp in an empty partition")
 	}
 	for i, at := range []string{"10@100", "10@500", "10@300", "10@900", "10@700"} {
@@ -316,7 +316,7 @@ func TestLookUpByTime(t *testing.T) {
 			t.Errorf("time %d from %d: extent at %d, want %d", test.millis, test.from, got, test.want)
 		}
 	}
-	if location, ok := l.s.MaxTimestamp(tp); !ok || location.BaseOffset != 30 {
+	if location, ok := l.s.MaxTimestamp(tp, 0); !ok || location.BaseOffset != 30 {
 		t.Errorf("greatest timestamp in %+v", location)
 	}
 	p := l.s.Partition(tp)

@@ -32,27 +32,7 @@ const timeAttempts = 3
 // is none. It answers from the node's replica as it is: a barrier before it is the caller's. Errors: ErrUnknownPartition,
 // ErrStorage, ctx's.
 func (r *Reader) OffsetForTimestamp(ctx context.Context, tp meta.TopicPartition, millis int64) (result TimedOffset, found bool, err error) {
-	return r.lookUp(ctx, func(q *timeQuery) (bool, error) { return q.first(ctx, tp, millis) })
-}
-
-// OffsetOfMaxTimestamp finds the first record with the partition's highest timestamp; found is false where no record has one.
-// It is OffsetForTimestamp in everything else.
-func (r *Reader) OffsetOfMaxTimestamp(ctx context.Context, tp meta.TopicPartition) (result TimedOffset, found bool, err error) {
-	return r.lookUp(ctx, func(q *timeQuery) (bool, error) {
-		var loc meta.Location
-		var known, any bool
-		r.replica.View(func(st *meta.State) {
-			known = st.Partition(tp) != nil
-			loc, any = st.MaxTimestamp(tp)
-		})
-		switch {
-		case !known:
-			return false, ErrUnknownPartition
-		case !any:
-			return false, nil
-		}
-		return q.first(ctx, tp, loc.MaxTimestamp)
-	})
+	return r.lookUp(ctx, func(q *timeQuery) (bool, error) { return q.first(ctx, tp, millis, 0) })
 }
 
 // lookUp repeats a query behind a barrier where bytes were missing.
@@ -83,9 +63,9 @@ type timeQuery struct {
 	result       TimedOffset
 }
 
-// first finds the first record at or after millis, going from extent to extent.
-func (q *timeQuery) first(ctx context.Context, tp meta.TopicPartition, millis int64) (bool, error) {
-	for from := int64(0); ; {
+// first finds the first record from an offset on at or after millis, going from extent to extent.
+func (q *timeQuery) first(ctx context.Context, tp meta.TopicPartition, millis, from int64) (bool, error) {
+	for {
 		e, known, any := q.plan(tp, millis, from)
 		if !known {
 			return false, ErrUnknownPartition
@@ -166,32 +146,42 @@ func (q *timeQuery) in(ctx context.Context, e *extent, millis int64) (bool, erro
 
 // inBatch finds the record within the batch at e.start, and returns the offset after the batch.
 func (q *timeQuery) inBatch(ctx context.Context, e *extent, size int, millis int64) (found bool, next int64, err error) {
+	next, err = q.readBatch(ctx, e, size, func(batch []byte, scratch *recordbatch.Scratch) error {
+		var at recordbatch.Position
+		var err error
+		at, found, err = recordbatch.FirstAtOrAfter(batch, millis, scratch)
+		if found && at.Offset < e.from {
+			at, found, err = firstFrom(batch, millis, e.from, scratch)
+		}
+		q.result = TimedOffset{Offset: at.Offset, Timestamp: at.Timestamp, LeaderEpoch: e.leaderEpoch}
+		return err
+	})
+	return found && err == nil, next, err
+}
+
+// readBatch reads the batch at e.start and has its records looked at. It returns the offset after the batch.
+func (q *timeQuery) readBatch(ctx context.Context, e *extent, size int, look func(batch []byte, scratch *recordbatch.Scratch) error) (next int64, err error) {
 	b := getBuffer(size)
 	defer b.free()
 	if err := q.reader.readAt(ctx, e, e.start, b.data); err != nil {
-		return false, 0, err
+		return 0, err
 	}
 	if !e.stored() {
 		recordbatch.SetBaseOffset(b.data, e.base)
 	}
 	h, err := e.header(b.data, e.start)
 	if err != nil {
-		return false, 0, err
+		return 0, err
 	}
 	if err := recordbatch.CheckCRC(b.data); err != nil {
-		return false, 0, &damageError{e.start, size, err}
+		return 0, &damageError{e.start, size, err}
 	}
 	scratch := recordbatch.GetScratch(0)
 	defer scratch.Put()
-	at, found, err := recordbatch.FirstAtOrAfter(b.data, millis, scratch)
-	if found && at.Offset < e.from {
-		at, found, err = firstFrom(b.data, millis, e.from, scratch)
+	if err := look(b.data, scratch); err != nil {
+		return 0, fmt.Errorf("%w: batch at %d: %w", errMissing, e.start, err)
 	}
-	if err != nil {
-		return false, 0, fmt.Errorf("%w: batch at %d: %w", errMissing, e.start, err)
-	}
-	q.result = TimedOffset{Offset: at.Offset, Timestamp: at.Timestamp, LeaderEpoch: e.leaderEpoch}
-	return found, h.NextOffset(), nil
+	return h.NextOffset(), nil
 }
 
 // firstFrom is recordbatch.FirstAtOrAfter for records from an offset on: a log start may lie within a batch.
