@@ -2,6 +2,7 @@ package meta
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/varvelog/varve/coordinator/metapb"
@@ -62,6 +63,48 @@ func (r *Recovery) placeOf(p *Partition, c *metapb.Part) (t tiles, reason string
 	return t, ""
 }
 
+// NoteJob keeps the number of a job that has stored something from being given again.
+func (r *Recovery) NoteJob(id JobID) { r.a.nextJob = max(r.a.nextJob, id+1) }
+
+// OffsetRange is [BaseOffset, NextOffset).
+type OffsetRange struct{ BaseOffset, NextOffset int64 }
+
+// Unknown are the offsets of a partition, in order, of which the records are gone, or of which nothing is known.
+func (r *Recovery) Unknown(tp TopicPartition) (out []OffsetRange) {
+	p := r.a.Partition(tp)
+	if p == nil {
+		return nil
+	}
+	for _, s := range r.spans(p) {
+		out = append(out, OffsetRange{max(s.base, p.logStart), s.next})
+	}
+	return append(out, OffsetRange{p.next, math.MaxInt64})
+}
+
+// KnownLost are the offsets of a partition, in order, of which the state knew the records that are gone.
+func (r *Recovery) KnownLost(tp TopicPartition) (out []OffsetRange) {
+	p := r.a.Partition(tp)
+	if p == nil {
+		return nil
+	}
+	for _, s := range r.spans(p) {
+		if s.known {
+			out = append(out, OffsetRange{max(s.base, p.logStart), s.next})
+		}
+	}
+	return out
+}
+
+// Epochs are where the leader epochs of a partition began, as far as is known.
+func (r *Recovery) Epochs(tp TopicPartition) (out []PartEpoch) {
+	if p := r.a.Partition(tp); p != nil {
+		for _, e := range p.epochs {
+			out = append(out, PartEpoch{e.epoch, e.start})
+		}
+	}
+	return out
+}
+
 // RaiseLogStart says that a partition's log begins at an offset, or behind it: what is below was deleted, perhaps after the last state that is known. It
 // comes before the partition's parts.
 func (r *Recovery) RaiseLogStart(tp TopicPartition, offset int64) {
@@ -78,10 +121,14 @@ func (r *Recovery) isFresh(p *Partition) bool {
 	return p.next == 0 && len(p.parts)+len(p.runs)+len(p.markers)+len(p.gaps) == 0 && len(r.lost[p]) == 0
 }
 
-// holds says whether a part that is there has all of another's offsets: it is that one, or was made of it.
+// holds says whether a part that is there has all of another's offsets, and more: it was made of it.
 func (p *Partition) holds(c *metapb.Part) bool {
 	at := firstPart(p.parts, c.BaseOffset)
-	return at < len(p.parts) && p.parts[at].base <= c.BaseOffset && p.parts[at].next >= c.NextOffset
+	if at == len(p.parts) {
+		return false
+	}
+	held := &p.parts[at]
+	return held.base <= c.BaseOffset && held.next >= c.NextOffset && (held.base < c.BaseOffset || held.next > c.NextOffset)
 }
 
 // AdoptPart takes a part of a stored object into the index, where it fits (Fits). It is to be called in order of base offset for each partition.

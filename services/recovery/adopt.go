@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 
@@ -37,6 +38,20 @@ func (c *candidate) stored() meta.StoredPart {
 	}
 }
 
+func (c *candidate) partition() meta.TopicPartition {
+	return meta.TopicPartition{Topic: c.part.TopicID, Partition: c.part.Partition}
+}
+
+// epochAt is the leader epoch in which an offset of the part was given.
+func (c *candidate) epochAt(offset int64) (epoch int32) {
+	for _, e := range c.epochs {
+		if e.Offset <= offset {
+			epoch = e.Epoch
+		}
+	}
+	return epoch
+}
+
 // storedObject is a segment object that was read and is whole.
 type storedObject struct {
 	id     meta.SegmentID
@@ -64,7 +79,10 @@ func (p *Plan) adopt(ctx context.Context, found *salvage.Found) error {
 	p.adoptTopics(objects)
 	p.raiseLogStarts(objects)
 	p.objects = objects
-	p.adoptParts(objects)
+	p.job = p.recovery.Job(rand.Uint32())
+	if err := p.adoptParts(ctx, objects); err != nil {
+		return err
+	}
 	return p.adoptChunks(ctx, listed.chunks, p.storedRuns(objects))
 }
 
@@ -167,9 +185,11 @@ func (p *Plan) judgeGone() {
 var errGone = errors.New("the metadata refers to it")
 
 func sortedIDs[V any](m map[meta.SegmentID]V) []meta.SegmentID {
-	return slices.SortedFunc(maps.Keys(m), func(x, y meta.SegmentID) int {
-		return cmp.Or(cmp.Compare(x.Job, y.Job), cmp.Compare(x.Ordinal, y.Ordinal))
-	})
+	return slices.SortedFunc(maps.Keys(m), compareObjects)
+}
+
+func compareObjects(x, y meta.SegmentID) int {
+	return cmp.Or(cmp.Compare(x.Job, y.Job), cmp.Compare(x.Ordinal, y.Ordinal))
 }
 
 // readSegments reads the segments that may be adopted, each from its first byte to its last: what is not whole is not adopted.
@@ -207,9 +227,10 @@ func (p *Plan) readSegments(ctx context.Context, infos map[meta.SegmentID]objsto
 	for _, id := range sortedIDs(broken) {
 		p.damaged(id.Key(), broken[id])
 	}
-	slices.SortFunc(objects, func(x, y *storedObject) int {
-		return cmp.Or(cmp.Compare(x.id.Job, y.id.Job), cmp.Compare(x.id.Ordinal, y.id.Ordinal))
-	})
+	slices.SortFunc(objects, func(x, y *storedObject) int { return compareObjects(x.id, y.id) })
+	if n := len(objects); n > 0 {
+		p.recovery.NoteJob(objects[n-1].id.Job)
+	}
 	return objects, nil
 }
 
@@ -319,7 +340,7 @@ func (p *Plan) raiseLogStarts(objects []*storedObject) {
 }
 
 // adoptParts takes in, partition by partition, the parts that together cover most.
-func (p *Plan) adoptParts(objects []*storedObject) {
+func (p *Plan) adoptParts(ctx context.Context, objects []*storedObject) error {
 	used := map[meta.SegmentID]bool{}
 	fits := func(c *candidate) bool {
 		reason := p.recovery.Fits(describePart(&c.part))
@@ -328,7 +349,7 @@ func (p *Plan) adoptParts(objects []*storedObject) {
 		}
 		return reason == ""
 	}
-	p.choose(objects, fits, func(c *candidate) {
+	err := p.choose(ctx, objects, wanted{fits, p.recovery.Unknown, func(c *candidate) {
 		a := p.recovery.AdoptPart(c.stored())
 		switch {
 		case a.Taken:
@@ -337,8 +358,9 @@ func (p *Plan) adoptParts(objects []*storedObject) {
 		case a.Reason != "":
 			p.notAdopted(c.object.id.Key()+": "+c.part.String(), a.Reason)
 		}
-	})
+	}})
 	p.Report.Parts.Objects = len(used)
+	return err
 }
 
 // rescue looks, where the metadata knew of records that are lost, whether objects that nothing refers to have them.
@@ -352,14 +374,14 @@ func (p *Plan) rescue(ctx context.Context) error {
 	}
 	used := map[meta.SegmentID]bool{}
 	rescues := func(c *candidate) bool { return p.recovery.Rescues(describePart(&c.part)) }
-	p.choose(append(objects, p.objects...), rescues, func(c *candidate) {
+	err = p.choose(ctx, append(objects, p.objects...), wanted{rescues, p.recovery.KnownLost, func(c *candidate) {
 		if a := p.recovery.AdoptPart(c.stored()); a.Taken {
 			used[c.object.id] = true
 			p.Report.Rescued.Offsets += a.Regained
 		}
-	})
+	}})
 	p.Report.Rescued.Objects = len(used)
-	return nil
+	return err
 }
 
 // adoptChunks commits chunks that were not committed yet as far as the state knows, in an order in which they may have been.

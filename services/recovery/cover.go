@@ -2,6 +2,8 @@ package recovery
 
 import (
 	"cmp"
+	"context"
+	"fmt"
 	"maps"
 	"math/bits"
 	"slices"
@@ -17,38 +19,150 @@ type choice struct {
 	candidate  *candidate // nil for one that is in the log already
 }
 
-// choose calls adopt, by partition in order of topic id and by offset, for those of the objects' parts that are to become part of the log: parts that fit
-// and, with what the log has, cover most.
-func (p *Plan) choose(objects []*storedObject, fits func(*candidate) bool, adopt func(*candidate)) {
-	partitions := map[meta.TopicPartition][]choice{}
+// wanted says what of the objects' parts is to become part of the log.
+type wanted struct {
+	// fits says whether a part can, as a whole.
+	fits func(*candidate) bool
+	// missing are the offsets of a partition of which pieces of others are taken.
+	missing func(meta.TopicPartition) []meta.OffsetRange
+	adopt   func(*candidate)
+}
+
+// choose has those of the objects' parts adopted, by partition in order of topic id and by offset, that fit and, with what the log has, cover most; and
+// pieces of others that have what would be missing then.
+func (p *Plan) choose(ctx context.Context, objects []*storedObject, w wanted) error {
+	partitions := map[meta.TopicPartition][]*candidate{}
 	for _, o := range objects {
 		for i := range o.parts {
-			if c := &o.parts[i]; fits(c) {
-				tp := meta.TopicPartition{Topic: c.part.TopicID, Partition: c.part.Partition}
-				partitions[tp] = append(partitions[tp], choice{c.part.BaseOffset, c.part.NextOffset, o.id.Job, c})
-			}
+			c := &o.parts[i]
+			tp := c.partition()
+			partitions[tp] = append(partitions[tp], c)
 		}
 	}
 	order := slices.SortedFunc(maps.Keys(partitions), func(x, y meta.TopicPartition) int {
 		return cmp.Or(slices.Compare(x.Topic[:], y.Topic[:]), cmp.Compare(x.Partition, y.Partition))
 	})
 	for _, tp := range order {
-		choices := partitions[tp]
-		for _, known := range p.recovery.StoredRanges(tp) {
-			choices = append(choices, choice{known.BaseOffset, known.NextOffset, known.Job, nil})
+		chosen, err := p.chooseOf(ctx, tp, partitions[tp], w)
+		if err != nil {
+			return err
 		}
-		for _, c := range cover(choices, p.recovery.State().Partition(tp).LogStartOffset()) {
-			if c.candidate != nil {
-				adopt(c.candidate)
+		for _, c := range chosen {
+			w.adopt(c)
+		}
+	}
+	return nil
+}
+
+// chooseOf chooses for one partition. The result is in order of offset.
+func (p *Plan) chooseOf(ctx context.Context, tp meta.TopicPartition, candidates []*candidate, w wanted) (chosen []*candidate, err error) {
+	var choices []choice
+	ends := validEnds(p.recovery.Epochs(tp), candidates)
+	for i, c := range candidates {
+		switch {
+		case ends[i] < c.part.NextOffset:
+			p.notAdopted(c.object.id.Key()+": "+c.part.String(), fmt.Sprintf("offsets from %d on were given again after a recovery", ends[i]))
+		case w.fits(c):
+			choices = append(choices, choice{c.part.BaseOffset, c.part.NextOffset, c.object.id.Job, c})
+		}
+	}
+	partition := p.recovery.State().Partition(tp)
+	if partition == nil {
+		return nil, nil
+	}
+	for _, known := range p.recovery.StoredRanges(tp) {
+		choices = append(choices, choice{known.BaseOffset, known.NextOffset, known.Job, nil})
+	}
+	// Compaction drops tombstones when what they hide is gone. What it has stored anew is not to be mixed with what it was made of.
+	newestFirst := p.recovery.State().Topic(tp.Topic).Config.Compact
+	covered := cover(choices, partition.LogStartOffset(), newestFirst)
+	taken := map[*candidate]bool{}
+	for _, c := range covered {
+		if c.candidate != nil {
+			chosen = append(chosen, c.candidate)
+			taken[c.candidate] = true
+		}
+	}
+	var spare []choice
+	for i, c := range candidates {
+		if !taken[c] && c.part.BaseOffset < ends[i] {
+			spare = append(spare, choice{c.part.BaseOffset, ends[i], c.object.id.Job, c})
+		}
+	}
+	for _, missing := range uncovered(w.missing(tp), covered) {
+		pieces, err := p.pieces(ctx, missing, spare)
+		if err != nil {
+			return nil, err
+		}
+		chosen = append(chosen, pieces...)
+	}
+	slices.SortFunc(chosen, func(x, y *candidate) int { return cmp.Compare(x.part.BaseOffset, y.part.BaseOffset) })
+	return chosen, nil
+}
+
+// uncovered is what parts leave of some ranges. Both are in order, and so is the result.
+func uncovered(ranges []meta.OffsetRange, parts []choice) (out []meta.OffsetRange) {
+	for _, r := range ranges {
+		for len(parts) > 0 && parts[0].next <= r.BaseOffset {
+			parts = parts[1:]
+		}
+		at := r.BaseOffset
+		for _, c := range parts {
+			if c.base >= r.NextOffset {
+				break
+			}
+			if at < c.base {
+				out = append(out, meta.OffsetRange{BaseOffset: at, NextOffset: c.base})
+			}
+			at = c.next
+		}
+		if at < r.NextOffset {
+			out = append(out, meta.OffsetRange{BaseOffset: at, NextOffset: r.NextOffset})
+		}
+	}
+	return out
+}
+
+// validEnds says up to where each of a partition's parts is of this log. Leader epochs ascend with the offsets: a part that has an offset in a lower epoch
+// than another one has it, or an earlier one, is of a log that ended before that and was recovered from, and was stored when that was over.
+// begun are the epochs that are known besides the parts'.
+func validEnds(begun []meta.PartEpoch, candidates []*candidate) []int64 {
+	for _, c := range candidates {
+		begun = append(begun, c.epochs...)
+	}
+	slices.SortFunc(begun, func(x, y meta.PartEpoch) int { return cmp.Compare(x.Offset, y.Offset) })
+	for i := 1; i < len(begun); i++ {
+		begun[i].Epoch = max(begun[i].Epoch, begun[i-1].Epoch) // the highest so far
+	}
+	ends := make([]int64, len(candidates))
+	for i, c := range candidates {
+		ends[i] = c.part.NextOffset
+		if c.part.Records == 0 {
+			continue
+		}
+		at := c.part.BaseOffset
+		for j := -1; j < len(c.epochs); j++ { // epoch by epoch, of which the first is 0
+			epoch, next := int32(0), c.part.NextOffset
+			if j >= 0 {
+				epoch, at = c.epochs[j].Epoch, c.epochs[j].Offset
+			}
+			if j+1 < len(c.epochs) {
+				next = c.epochs[j+1].Offset
+			}
+			over := sort.Search(len(begun), func(k int) bool { return begun[k].Epoch > epoch })
+			if over < len(begun) && max(at, begun[over].Offset) < next {
+				ends[i] = max(at, begun[over].Offset)
+				break
 			}
 		}
 	}
+	return ends
 }
 
 // cover chooses, of parts of one partition that may overlap, those that cover most offsets from logStart on without overlapping; of equal choices those
-// that are in the log, and else the newest. What several objects hold of a range are the same records, perhaps fewer of them after compaction.
+// that are in the log, and else the newest, or, with newestFirst, the newest. What several objects hold of a range are the same records, perhaps fewer of them after compaction.
 // The result is in order of offset.
-func cover(parts []choice, logStart int64) []choice {
+func cover(parts []choice, logStart int64, newestFirst bool) []choice {
 	parts = slices.Clone(parts)
 	slices.SortStableFunc(parts, func(x, y choice) int {
 		return cmp.Or(cmp.Compare(x.next, y.next), cmp.Compare(x.base, y.base))
@@ -61,7 +175,7 @@ func cover(parts []choice, logStart int64) []choice {
 		p := &parts[i]
 		before[i+1] = sort.Search(i, func(j int) bool { return parts[j].next > p.base })
 		taken := best[before[i+1]].plus(p, max(0, p.next-max(p.base, logStart)))
-		if best[i+1] = best[i]; best[i].less(taken) {
+		if best[i+1] = best[i]; best[i].less(taken, newestFirst) {
 			best[i+1], with[i+1] = taken, true
 		}
 	}
@@ -109,6 +223,10 @@ func (v value) plus(c *choice, offsets int64) value {
 	return v
 }
 
-func (v value) less(w value) bool {
-	return cmp.Or(cmp.Compare(v.offsets, w.offsets), cmp.Compare(v.known, w.known), v.newness.compare(w.newness)) < 0
+func (v value) less(w value, newestFirst bool) bool {
+	known, newest := cmp.Compare(v.known, w.known), v.newness.compare(w.newness)
+	if newestFirst {
+		known, newest = newest, known
+	}
+	return cmp.Or(cmp.Compare(v.offsets, w.offsets), known, newest) < 0
 }

@@ -28,6 +28,9 @@ func (p *Plan) Execute(ctx context.Context) error {
 	if err := p.log.fence(ctx); err != nil {
 		return err
 	}
+	if err := p.storePieces(ctx); err != nil {
+		return err
+	}
 	for _, f := range p.fillers {
 		if err := upload.Put(ctx, p.cfg.Store, f.key, f.body, p.cfg.Logger); err != nil {
 			return err

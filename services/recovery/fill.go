@@ -21,7 +21,8 @@ type filler struct {
 // fill builds the fillers and puts them in the markers' places.
 func (p *Plan) fill() error {
 	fills := p.recovery.Fills()
-	for ordinal := uint32(0); len(fills) > 0; ordinal++ {
+	for ; len(fills) > 0; p.ordinals++ {
+		ordinal := p.ordinals
 		some := fills[:min(fillerParts, len(fills))]
 		fills = fills[len(some):]
 		encoder := segment.NewEncoder(segment.Header{JobID: uint64(p.job), Ordinal: ordinal, CreatedMillis: p.recovery.State().TimeMillis(), Filler: true}, len(some)*128)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 
@@ -54,7 +53,9 @@ type Plan struct {
 	version  objstore.Version // of the cluster.json that is to be replaced, "" for none
 	next     *identity.Cluster
 	recovery *meta.Recovery
-	job      meta.JobID
+	job      meta.JobID // of the recovery's own objects
+	ordinals uint32     // how many of these there are
+	cuts     []*piece
 	fillers  []filler
 	state    *meta.State
 	former   [16]byte
@@ -269,7 +270,6 @@ func (p *Plan) giveUp(ctx context.Context) error {
 		p.Report.LostOffsets += l.NextOffset - l.BaseOffset
 	}
 	r.DeclareLost()
-	p.job = r.Job(rand.Uint32())
 	return p.fill()
 }
 

@@ -1,0 +1,189 @@
+package recovery
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/infra/objstore"
+	"github.com/varvelog/varve/ingest/recordbatch"
+	"github.com/varvelog/varve/tiering/segment"
+	"github.com/varvelog/varve/tiering/upload"
+)
+
+// piece is what a part, which does not become part of the log as a whole, has of offsets that are nowhere else. It becomes an object of the recovery's own.
+type piece struct {
+	id         meta.SegmentID
+	of         *candidate
+	base, next int64
+	sizeBytes  int
+}
+
+// pieces cuts out what spare parts have of a range of offsets, of the newest that has it.
+func (p *Plan) pieces(ctx context.Context, missing meta.OffsetRange, spare []choice) (out []*candidate, err error) {
+	spare = slices.DeleteFunc(slices.Clone(spare), func(c choice) bool { return c.next <= missing.BaseOffset || c.base >= missing.NextOffset })
+	slices.SortStableFunc(spare, func(x, y choice) int { return compareObjects(y.candidate.object.id, x.candidate.object.id) })
+	var bounds []int64 // where what is newest may change
+	for _, c := range spare {
+		bounds = append(bounds, max(c.base, missing.BaseOffset), min(c.next, missing.NextOffset))
+	}
+	slices.Sort(bounds)
+	bounds = slices.Compact(bounds)
+	for i := 0; i+1 < len(bounds); {
+		from := newestAt(spare, bounds[i])
+		base := bounds[i]
+		for i++; i+1 < len(bounds) && newestAt(spare, bounds[i]) == from; {
+			i++
+		}
+		if from == nil {
+			continue
+		}
+		cut, err := p.cut(ctx, from, base, bounds[i])
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, cut)
+	}
+	return out, nil
+}
+
+// newestAt is the first of the parts that has an offset, nil for none.
+func newestAt(spare []choice, offset int64) *candidate {
+	for _, c := range spare {
+		if c.base <= offset && offset < c.next {
+			return c.candidate
+		}
+	}
+	return nil
+}
+
+// cut makes a piece of a part.
+func (p *Plan) cut(ctx context.Context, c *candidate, base, next int64) (*candidate, error) {
+	q := &piece{id: meta.SegmentID{Job: p.job, Ordinal: p.ordinals}, of: c, base: base, next: next}
+	p.ordinals++
+	body, parts, err := q.encode(ctx, p.cfg.Store)
+	if err != nil {
+		return nil, err
+	}
+	q.sizeBytes = len(body)
+	p.cuts = append(p.cuts, q)
+	out := &candidate{
+		object: &storedObject{id: q.id, info: objstore.Info{Key: q.id.Key(), SizeBytes: int64(len(body))}, header: c.object.header},
+		part:   parts[0],
+	}
+	for _, e := range c.events {
+		if base <= e.Offset && e.Offset < next {
+			out.events = append(out.events, e)
+		}
+	}
+	if epoch := c.epochAt(base); epoch > 0 {
+		out.epochs = append(out.epochs, meta.PartEpoch{Epoch: epoch, Offset: base})
+	}
+	for _, e := range c.epochs {
+		if base < e.Offset && e.Offset < next {
+			out.epochs = append(out.epochs, e)
+		}
+	}
+	return out, nil
+}
+
+// encode builds the object. It is the same each time.
+func (q *piece) encode(ctx context.Context, store objstore.Store) (body []byte, parts []segment.Part, err error) {
+	of := &q.of.part
+	stream, _, err := store.Get(ctx, q.of.object.info.Key, int64(of.Position), int64(of.LengthBytes))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, stream.Close()) }()
+	encoder := segment.NewEncoder(segment.Header{JobID: uint64(q.id.Job), Ordinal: q.id.Ordinal, CreatedMillis: q.of.object.header.CreatedMillis}, 0)
+	for _, about := range q.of.object.topics {
+		if about.ID == of.TopicID {
+			encoder.About(about)
+		}
+	}
+	encoder.Begin(of.TopicID, of.Topic, of.Partition, q.base)
+	encoder.LogStart(of.LogStart)
+	for _, s := range q.of.object.sources {
+		if &q.of.object.parts[s.Part] == q.of {
+			encoder.From(s)
+		}
+	}
+	r := bufio.NewReaderSize(stream, 256<<10)
+	var buf []byte
+	var h recordbatch.Header
+	end := q.base // of the last batch
+	for left := int64(of.LengthBytes); left > 0; left -= int64(len(buf)) {
+		if h, buf, err = recordbatch.ReadBatch(r, buf, left); err != nil {
+			return nil, nil, fmt.Errorf("read %s again: %w", q.of.object.id.Key(), err)
+		}
+		switch {
+		case h.NextOffset() <= q.base || h.BaseOffset >= q.next:
+			continue
+		case h.BaseOffset >= q.base && h.NextOffset() <= q.next:
+			err = encoder.Batch(h, buf, false)
+			end = h.NextOffset()
+		default:
+			end, err = q.split(encoder, h, buf, end)
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("take a piece of %s: %w", q.of.object.id.Key(), err)
+		}
+	}
+	if end < q.next {
+		empty := recordbatch.EmptyBatch(end, q.next-1, q.of.epochAt(q.next-1))
+		if h, err = recordbatch.ParseHeader(empty); err == nil {
+			err = encoder.Batch(h, empty, false)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	encoder.End(q.next)
+	body, parts = encoder.Finish()
+	return body, parts, nil
+}
+
+// split adds the records of a batch that are in the piece, and returns behind which offset they end. Batches of producers are never parted: parts begin and
+// end with them.
+func (q *piece) split(encoder *segment.Encoder, h recordbatch.Header, batch []byte, end int64) (int64, error) {
+	scratch := recordbatch.GetScratch(0)
+	defer scratch.Put()
+	builder := recordbatch.NewBuilder(recordbatch.BuilderOptions{Codec: recordbatch.Zstd, Level: recordbatch.DefaultRebatchLevel, Attributes: h.Attributes})
+	builder.Reset(max(h.BaseOffset, q.base), h.LeaderEpoch)
+	for r, err := range recordbatch.Records(batch, scratch) {
+		if err == nil && q.base <= r.Offset && r.Offset < q.next {
+			err = builder.AppendRecord(&r)
+		}
+		if err != nil {
+			return end, err
+		}
+	}
+	if builder.RecordCount() == 0 {
+		return end, nil
+	}
+	built, h, err := builder.Build(nil)
+	if err != nil {
+		return end, err
+	}
+	return h.NextOffset(), encoder.Batch(h, built, false)
+}
+
+// storePieces stores them.
+func (p *Plan) storePieces(ctx context.Context) error {
+	for _, q := range p.cuts {
+		body, _, err := q.encode(ctx, p.cfg.Store)
+		if err != nil {
+			return err
+		}
+		if len(body) != q.sizeBytes {
+			return fmt.Errorf("%s, a piece of %s, came to %d bytes and then to %d", q.id.Key(), q.of.object.id.Key(), q.sizeBytes, len(body))
+		}
+		if err := upload.Put(ctx, p.cfg.Store, q.id.Key(), body, p.cfg.Logger); err != nil {
+			return err
+		}
+	}
+	return nil
+}
