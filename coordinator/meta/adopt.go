@@ -213,21 +213,23 @@ func (r *Recovery) AdoptDisk(id NodeID, disk [16]byte) error {
 	return nil
 }
 
-// DropChunk gives up what the state has in an object chunk that is not there, or not whole.
-func (r *Recovery) DropChunk(id ChunkID) (runs int) {
+// DropChunks gives up what the state has in object chunks that are cut, or not there (0 bytes), behind what is left of them, and returns what that was.
+func (r *Recovery) DropChunks(leftBytes map[ChunkID]int64) map[ChunkID][]PartitionRange {
 	s := r.a.State
-	c := s.chunks[id]
-	if c == nil {
-		return 0
-	}
+	dropped := map[ChunkID][]PartitionRange{}
 	for _, t := range s.topicOrder {
 		for _, p := range t.partitions {
-			n := len(p.runs)
-			r.dropRuns(p, func(held *container) bool { return held == c })
-			runs += n - len(p.runs)
+			r.dropRuns(p, func(run *run, c *container) bool {
+				left, cut := leftBytes[c.chunkID()]
+				if !c.isChunk() || !cut || int64(run.position)+int64(run.length) <= left {
+					return false
+				}
+				dropped[c.chunkID()] = append(dropped[c.chunkID()], PartitionRange{TopicPartition{t.ID, p.index}, run.base, run.next()})
+				return true
+			})
 		}
 	}
-	return runs
+	return dropped
 }
 
 // ensureNode makes a node known that registered after the last state that is known. Nobody has its disk.

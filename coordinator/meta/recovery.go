@@ -28,10 +28,11 @@ type Recovery struct {
 	a        applier
 	lost     map[*Partition][]span
 	kept     func(*Node) bool
-	adopted  map[TopicID]bool               // topics that the state did not know
-	begun    map[*Partition]bool            // partitions of which nothing was known: their log start is the first adopted part's
-	below    map[*Partition]map[int64]int64 // where transactions begin in adopted parts below the partition's end, by producer
-	belowEnd map[*Partition]int64           // where the last part ended that below was asked of
+	holds    func(node NodeID, segment uint64, position, length uint32) bool // of disks that are kept
+	adopted  map[TopicID]bool                                                // topics that the state did not know
+	begun    map[*Partition]bool                                             // partitions of which nothing was known: their log start is the first adopted part's
+	below    map[*Partition]map[int64]int64                                  // where transactions begin in adopted parts below the partition's end, by producer
+	belowEnd map[*Partition]int64                                            // where the last part ended that below was asked of
 	rescuing bool
 	first    JobID               // of the jobs that the state did not know yet
 	underWay map[JobID]bool      // of those that it knew, the ones that had not ended
@@ -88,8 +89,11 @@ func (r *Recovery) Adoptable(key string) bool {
 // Refers says whether the state has something in a segment object.
 func (r *Recovery) Refers(id SegmentID) bool { return r.a.objects[id] != nil }
 
-// KeepDisks says which nodes' disks are there: what the state has on them stays. What it has on all others is lost.
-func (r *Recovery) KeepDisks(kept func(*Node) bool) { r.kept = kept }
+// KeepDisks says which nodes' disks are there, and what they hold: bytes of a hot segment. What the state has there stays. Everything else that it has on
+// disks is lost.
+func (r *Recovery) KeepDisks(kept func(*Node) bool, holds func(node NodeID, segment uint64, position, length uint32) bool) {
+	r.kept, r.holds = kept, holds
+}
 
 // SealAll seals what is open, and gives up the runs on disks that are gone.
 func (r *Recovery) SealAll() {
@@ -112,11 +116,15 @@ func (r *Recovery) SealAll() {
 	r.rescuing = true
 }
 
-func (r *Recovery) isLost(c *container) bool {
-	if c.isChunk() || r.kept(r.a.Node(c.node)) {
+func (r *Recovery) isLost(run *run, c *container) bool {
+	if c.isChunk() || r.isThere(c.node, c.segment, run.position, run.length) {
 		return false
 	}
-	return c.copy.node == 0 || !r.kept(r.a.Node(c.copy.node))
+	return c.copy.node == 0 || !r.isThere(c.copy.node, c.copy.segment, c.copyPosition(run.position), run.length)
+}
+
+func (r *Recovery) isThere(node NodeID, segment uint64, position, length uint32) bool {
+	return r.kept(r.a.Node(node)) && r.holds(node, segment, position, length)
 }
 
 // dropLost takes out the runs and local copies whose disk is gone.
@@ -124,7 +132,7 @@ func (r *Recovery) dropLost(p *Partition) {
 	r.dropRuns(p, r.isLost)
 	var copies []run
 	p.local = slices.DeleteFunc(slices.Clone(p.local), func(run run) bool {
-		lost := r.isLost(r.a.containerSlots[run.container])
+		lost := r.isLost(&run, r.a.containerSlots[run.container])
 		if lost {
 			copies = append(copies, run)
 		}
@@ -137,12 +145,12 @@ func (r *Recovery) dropLost(p *Partition) {
 	r.a.dropLocal(copies)
 }
 
-// dropRuns gives up the runs in some containers.
-func (r *Recovery) dropRuns(p *Partition, lost func(*container) bool) {
+// dropRuns gives up some runs.
+func (r *Recovery) dropRuns(p *Partition, lost func(*run, *container) bool) {
 	var gone []run
 	p.runs = slices.DeleteFunc(slices.Clone(p.runs), func(run run) bool {
 		c := r.a.containerSlots[run.container]
-		if !lost(c) {
+		if !lost(&run, c) {
 			return false
 		}
 		gone = append(gone, run)

@@ -88,17 +88,17 @@ func (p *Plan) adopt(ctx context.Context, found *salvage.Found) error {
 
 // listing is what the bucket holds of segments and chunks that the state does not know, and the sizes of those that it does.
 type listing struct {
-	segments map[meta.SegmentID]objstore.Info
-	chunks   map[meta.ChunkID]objstore.Info
-	sizes    map[meta.SegmentID]int64
-	present  map[meta.ChunkID]bool
-	orphans  map[meta.SegmentID]objstore.Info // of jobs that have come to nothing, as far as the state knows
+	segments   map[meta.SegmentID]objstore.Info
+	chunks     map[meta.ChunkID]objstore.Info
+	sizes      map[meta.SegmentID]int64
+	chunkSizes map[meta.ChunkID]int64
+	orphans    map[meta.SegmentID]objstore.Info // of jobs that have come to nothing, as far as the state knows
 }
 
 func (p *Plan) list(ctx context.Context) (*listing, error) {
 	l := &listing{
 		segments: map[meta.SegmentID]objstore.Info{}, chunks: map[meta.ChunkID]objstore.Info{},
-		sizes: map[meta.SegmentID]int64{}, present: map[meta.ChunkID]bool{},
+		sizes: map[meta.SegmentID]int64{}, chunkSizes: map[meta.ChunkID]int64{},
 		orphans: map[meta.SegmentID]objstore.Info{},
 	}
 	for _, prefix := range []string{"chunk/", "segment/"} {
@@ -116,7 +116,7 @@ func (p *Plan) list(ctx context.Context) (*listing, error) {
 					l.orphans[id] = info
 				}
 			} else if id, ok := meta.ParseChunkKey(info.Key); ok {
-				l.present[id] = true
+				l.chunkSizes[id] = info.SizeBytes
 				if p.recovery.Adoptable(info.Key) {
 					l.chunks[id] = info
 				}
@@ -125,64 +125,6 @@ func (p *Plan) list(ctx context.Context) (*listing, error) {
 	}
 	return l, nil
 }
-
-// dropMissing gives up what the state has in objects that are not there.
-func (p *Plan) dropMissing(l *listing) {
-	objects := map[meta.SegmentID]uint64{}
-	chunks := map[meta.ChunkID]bool{}
-	s := p.recovery.State()
-	for _, t := range s.Topics() {
-		for i := range t.Partitions() {
-			s.Extents(t.Partition(int32(i)), func(e meta.Location) bool {
-				switch e.Tier {
-				case meta.TierSegment:
-					objects[e.Object] = e.ObjectBytes
-				case meta.TierChunk:
-					chunks[e.Chunk] = true
-				}
-				return true
-			})
-		}
-	}
-	gone := map[meta.SegmentID]bool{}
-	for _, id := range sortedIDs(objects) {
-		if size, there := l.sizes[id]; !there || uint64(size) != objects[id] {
-			p.gone = append(p.gone, goneObject{id: id, err: fmt.Errorf("it is to have %d bytes and has %d: %w", objects[id], size, errGone)})
-			gone[id] = true
-		}
-	}
-	dropped := p.recovery.DropObjects(gone)
-	for i := range p.gone {
-		p.gone[i].held = dropped[p.gone[i].id]
-	}
-	for _, id := range slices.SortedFunc(maps.Keys(chunks), compareChunks) {
-		if !l.present[id] {
-			p.damaged(id.Key(), errGone)
-			p.recovery.DropChunk(id)
-		}
-	}
-}
-
-// goneObject is a segment object that is not there, or not whole.
-type goneObject struct {
-	id   meta.SegmentID
-	err  error
-	held []meta.PartitionRange // what the state had in it
-}
-
-// judgeGone names those of the objects that are not there of which something is missing: others were deleted when they had been made into new ones.
-func (p *Plan) judgeGone() {
-	for _, g := range p.gone {
-		missing := func(r meta.PartitionRange) bool {
-			return p.recovery.State().Topic(r.Partition.Topic) != nil && !p.recovery.HasStored(r.Partition, r.BaseOffset, r.NextOffset)
-		}
-		if slices.ContainsFunc(g.held, missing) {
-			p.damaged(g.id.Key(), g.err)
-		}
-	}
-}
-
-var errGone = errors.New("the metadata refers to it")
 
 func sortedIDs[V any](m map[meta.SegmentID]V) []meta.SegmentID {
 	return slices.SortedFunc(maps.Keys(m), compareObjects)

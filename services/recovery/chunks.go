@@ -10,6 +10,7 @@ import (
 	"io"
 	"path"
 	"path/filepath"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -132,10 +133,35 @@ func (p *Plan) readHotLogs(highest meta.NodeID) (chunks []foundChunk, err error)
 		for i := range log.chunks {
 			log.chunks[i].holder = owner
 		}
+		p.hot.add(owner, log.chunks)
 		chunks = append(chunks, log.chunks...)
 		p.next.Disks = append(p.next.Disks, hex.EncodeToString(log.disk[:]))
 	}
 	return chunks, nil
+}
+
+// hotChunks are the chunks in the hot logs that were read: by node and segment, in order of position.
+type hotChunks map[meta.NodeID]map[uint64][]*metapb.CommitChunk
+
+// add takes in the chunks of a node's log, which were found in this order.
+func (h hotChunks) add(node meta.NodeID, chunks []foundChunk) {
+	segments := map[uint64][]*metapb.CommitChunk{}
+	for i := range chunks {
+		c := chunks[i].command
+		segments[c.Segment] = append(segments[c.Segment], c)
+	}
+	h[node] = segments
+}
+
+// holds says whether a hot segment of a node has the bytes of a run. What is in logs that were not read is believed.
+func (h hotChunks) holds(node meta.NodeID, segment uint64, position, length uint32) bool {
+	segments, read := h[node]
+	if !read {
+		return true
+	}
+	chunks := segments[segment]
+	i := sort.Search(len(chunks), func(i int) bool { return chunks[i].Position > position }) - 1
+	return i >= 0 && uint64(position)+uint64(length) <= uint64(chunks[i].Position)+chunks[i].ChunkBytes
 }
 
 // replicatedLane is the one whose chunks lie on a second node's disk too.

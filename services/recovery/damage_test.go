@@ -151,3 +151,48 @@ func TestAConnectionThatIsCutIsNoDamage(t *testing.T) {
 		}
 	}
 }
+
+// A chunk that the state knows was shipped and deleted in good order, behind the metadata's end.
+func TestAChunkThatWasShippedAndDeletedIsNoDamage(t *testing.T) {
+	s := newSmall(t, "varve.durability", "object")
+	s.send(true, write{0, 1, nil})
+	s.archive()
+	s.shipAll()
+	s.sweep()
+	if _, report := s.recovered(); len(report.Damaged) > 0 || report.LostOffsets > 0 {
+		t.Errorf("damaged %+v, lost %+v", report.Damaged, report.Lost)
+	}
+}
+
+// Of a chunk that the state knows, and that is cut or gone, the runs that are whole stay.
+func TestAKnownChunkThatIsCut(t *testing.T) {
+	const (
+		all = -1
+		one = -2 // byte less
+	)
+	for _, row := range []struct {
+		left int
+		lost int64
+	}{{all, 0}, {one, 2}, {20, 3}, {0, 3}} {
+		s := newSmall(t, "varve.durability", "object")
+		s.send(true, write{0, 1, nil}, write{1, 2, nil})
+		s.archive()
+		key := s.keys("chunk/")[0]
+		body := s.body(key)
+		switch row.left {
+		case all:
+			row.left = len(body)
+		case one:
+			row.left = len(body) - 1
+		}
+		s.overwrite(key, body[:row.left])
+		report := mustRecover(t, s.store)
+		_, state := reopen(t, s.store)
+		if got := readBack(t, s.store, state); report.LostOffsets != row.lost || int64(len(got)) != 3-row.lost {
+			t.Errorf("%d of %d bytes: %d records are there, lost %+v", row.left, len(body), len(got), report.Lost)
+		}
+		if damaged := len(report.Damaged) == 1 && report.Damaged[0].Where == key; damaged != (row.lost > 0) {
+			t.Errorf("%d of %d bytes: damaged %+v", row.left, len(body), report.Damaged)
+		}
+	}
+}

@@ -66,6 +66,7 @@ type Plan struct {
 	gone     []goneObject
 	// wasDeleted are topics that the state does not know any more.
 	wasDeleted map[meta.TopicID]bool
+	hot        hotChunks
 	locks      []io.Closer
 }
 
@@ -83,7 +84,7 @@ func Prepare(ctx context.Context, cfg Config) (_ *Plan, err error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	p := &Plan{cfg: cfg}
+	p := &Plan{cfg: cfg, hot: hotChunks{}}
 	p.Report.Bucket = cfg.Store.String()
 	p.Report.Lost, p.Report.Missing = []Lost{}, []string{}
 	defer func() {
@@ -256,7 +257,7 @@ func (p *Plan) giveUp(ctx context.Context) error {
 		return err
 	}
 	r := p.recovery
-	r.KeepDisks(func(n *meta.Node) bool { return kept[n.ID] })
+	r.KeepDisks(func(n *meta.Node) bool { return kept[n.ID] }, p.hot.holds)
 	p.Report.Aborted, p.Report.OtherAborted = r.EndTransactions()
 	r.SealAll()
 	if err := p.rescue(ctx); err != nil {
@@ -264,8 +265,9 @@ func (p *Plan) giveUp(ctx context.Context) error {
 	}
 	p.judgeGone()
 	for _, l := range r.Lost() {
+		_, read := p.hot[l.Node]
 		p.Report.Lost = append(p.Report.Lost, Lost{
-			Topic: l.Topic, Partition: l.Partition, BaseOffset: l.BaseOffset, NextOffset: l.NextOffset, Node: int32(l.Node), Known: l.Known,
+			Topic: l.Topic, Partition: l.Partition, BaseOffset: l.BaseOffset, NextOffset: l.NextOffset, Node: int32(l.Node), Read: read, Known: l.Known,
 		})
 		p.Report.LostOffsets += l.NextOffset - l.BaseOffset
 	}

@@ -17,8 +17,10 @@ type Lost struct {
 	Partition  int32  `json:"partition"`
 	BaseOffset int64  `json:"base_offset"`
 	NextOffset int64  `json:"next_offset"`
-	// Node is on whose disk they were, 0 where that is not known.
+	// Node is on whose disk they were to be, 0 where that is not known.
 	Node int32 `json:"node,omitempty"`
+	// Read: that disk was read, and has them no more.
+	Read bool `json:"disk_read,omitempty"`
 	// Known: the metadata knew of these records. Otherwise nothing is known of the offsets but that later ones were given.
 	Known bool `json:"known"`
 }
@@ -149,6 +151,8 @@ func (r *Report) Write(w io.Writer) error {
 
 func (l Lost) why() string {
 	switch {
+	case l.Read:
+		return fmt.Sprintf("the disk of node %d, which was read, has them no more", l.Node)
 	case l.Node != 0:
 		return fmt.Sprintf("on the disk of node %d alone", l.Node)
 	case l.Known:

@@ -1,0 +1,140 @@
+package recovery
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/infra/vfs"
+	"github.com/varvelog/varve/ingest/chunk"
+	"github.com/varvelog/varve/ingest/hotlog"
+	"github.com/varvelog/varve/ingest/recordbatch"
+)
+
+// disk is a node whose hot log is a directory.
+type disk struct {
+	dir  string
+	log  *hotlog.Log
+	node *meta.Node
+	seq  uint64
+}
+
+func (s *small) newDisk() *disk {
+	s.t.Helper()
+	d := &disk{dir: s.t.TempDir()}
+	var err error
+	if d.log, _, err = hotlog.Open(vfs.OS{}, d.dir, hotlog.Config{SegmentBytes: 64 << 10, NoSpare: true}); err != nil {
+		s.t.Fatal(err)
+	}
+	id := d.log.DiskUUID()
+	s.log(&metapb.Command{Kind: &metapb.Command_RegisterNode{RegisterNode: &metapb.RegisterNode{DiskId: id[:], Incarnation: []byte{1}}}})
+	d.node = s.state.NodeByDisk(id)
+	return d
+}
+
+// sendTo commits a chunk with one record on a disk, with a copy on another one's unless that is nil.
+func (s *small) sendTo(d, copyOn *disk) {
+	s.t.Helper()
+	tp := s.place(0)
+	s.values++
+	value := fmt.Sprint("value ", s.values)
+	builder := recordbatch.NewBuilder(recordbatch.BuilderOptions{})
+	builder.Reset(0, 0)
+	if err := builder.Append(0, 1000, nil, []byte(value), nil); err != nil {
+		s.t.Fatal(err)
+	}
+	data, h, err := builder.Build(nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var b chunk.Builder
+	b.Add(chunk.Batch{ProducerID: -1, Topic: tp.Topic, Partition: tp.Partition, Data: bytes.Clone(data), Records: 1, MaxTimestamp: h.MaxTimestamp})
+	d.seq++
+	c := &metapb.CommitChunk{NodeId: int32(d.node.ID), NodeEpoch: d.node.Epoch, Seq: d.seq, Durability: metapb.Durability_DURABILITY_LOCAL}
+	if copyOn != nil {
+		c.Lane, c.Durability = replicatedLane, metapb.Durability_DURABILITY_REPLICATED
+	}
+	sealed := b.Seal(chunk.Header{NodeID: c.NodeId, NodeEpoch: c.NodeEpoch, Lane: c.Lane, Seq: c.Seq, CreatedMillis: s.state.TimeMillis()})
+	whole := slices.Concat(append([][]byte{sealed.Head}, sealed.Body...)...)
+	write := func(d *disk) hotlog.Place {
+		places, err := d.log.Append(nil, hotlog.NewChunk(whole))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		return places[0]
+	}
+	place := write(d)
+	c.Segment, c.Position, c.ChunkBytes, c.RunTable = place.Segment, place.Position, uint64(len(whole)), sealed.Table.Bytes()
+	if copyOn != nil {
+		place := write(copyOn)
+		c.Copy = &metapb.ChunkCopy{NodeId: int32(copyOn.node.ID), NodeEpoch: copyOn.node.Epoch, Segment: place.Segment, Position: place.Position}
+	}
+	next := s.state.Partition(tp).NextOffset()
+	s.log(&metapb.Command{Kind: &metapb.Command_CommitChunk{CommitChunk: c}})
+	if s.state.Partition(tp).NextOffset() != next+1 {
+		s.t.Fatal("the chunk was not committed")
+	}
+}
+
+func (s *small) removeSegments(d *disk) {
+	s.t.Helper()
+	names, err := filepath.Glob(filepath.Join(d.dir, "*.seg"))
+	if err != nil || len(names) == 0 {
+		s.t.Fatalf("%d segments, %v", len(names), err)
+	}
+	for _, name := range names {
+		if err := (vfs.OS{}).Remove(name); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// A hot log that is given has no more what the state has in it: that is lost, but for what has a copy that is there.
+func TestAHotLogLacksWhatTheStateHasInIt(t *testing.T) {
+	for _, row := range []struct {
+		name                    string
+		copied, source, copyLog bool // whether there is a copy, and which logs have their segments still
+		lost                    int64
+	}{
+		{"everything is there", false, true, true, 0},
+		{"it is not there", false, false, true, 1},
+		{"the copy is there", true, false, true, 0},
+		{"the copy is not there", true, true, false, 0},
+		{"neither is there", true, false, false, 1},
+	} {
+		s := newSmall(t, "varve.durability", map[bool]string{false: "local", true: "replicated"}[row.copied])
+		first, second := s.newDisk(), s.newDisk()
+		copyOn := second
+		if !row.copied {
+			copyOn = nil
+		}
+		s.sendTo(first, copyOn)
+		s.archive()
+		for _, d := range []*disk{first, second} {
+			if err := d.log.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !row.source {
+			s.removeSegments(first)
+		}
+		if !row.copyLog {
+			s.removeSegments(second)
+		}
+		plan, err := Prepare(t.Context(), Config{Store: s.store, HotLogs: []string{first.dir, second.dir}})
+		if err != nil {
+			t.Fatalf("%s: %v", row.name, err)
+		}
+		if err := errors.Join(plan.Execute(t.Context()), plan.Close()); err != nil {
+			t.Fatalf("%s: %v", row.name, err)
+		}
+		if plan.Report.LostOffsets != row.lost || row.lost > 0 && !plan.Report.Lost[0].Read {
+			t.Errorf("%s: %d offsets are lost, want %d: %+v", row.name, plan.Report.LostOffsets, row.lost, plan.Report.Lost)
+		}
+	}
+}
