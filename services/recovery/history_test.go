@@ -3,6 +3,7 @@ package recovery
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"testing"
@@ -101,6 +102,8 @@ func (w *world) remove() {
 			t.in = slices.DeleteFunc(t.in, func(tp meta.TopicPartition) bool { return bytes.Equal(tp.Topic[:], old.TopicId) })
 		}
 		w.topics[i] = w.newTopic(old.Name)
+	case n == 5:
+		w.grow()
 	case n < 8:
 		w.sweep()
 	case n < 10:
@@ -108,6 +111,19 @@ func (w *world) remove() {
 	default:
 		w.merge()
 	}
+}
+
+// grow gives a topic more partitions, and another setting.
+func (w *world) grow() {
+	c := w.topics[w.random.IntN(len(w.topics))]
+	if c.Partitions == 5 {
+		return
+	}
+	c.Partitions++
+	w.log(&metapb.Command{Kind: &metapb.Command_CreatePartitions{CreatePartitions: &metapb.CreatePartitions{TopicId: c.TopicId, Count: c.Partitions}}})
+	w.log(&metapb.Command{Kind: &metapb.Command_AlterConfig{AlterConfig: &metapb.AlterConfig{
+		Name: c.Name, Entries: []*metapb.ConfigEntry{{Name: "max.message.bytes", Value: fmt.Sprint(2000 + c.Partitions)}},
+	}}})
 }
 
 // tear makes the metadata end somewhere before its end: what stands behind is gone.

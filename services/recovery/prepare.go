@@ -180,8 +180,8 @@ func (p *Plan) refuseWhereAlive(ctx context.Context, cluster *identity.Cluster, 
 	case !p.cfg.Alive(ctx, cluster, address):
 		return nil
 	case cluster == nil:
-		return fmt.Errorf("bucket %s: a process of Varve answers at %s, where its coordinator led last, and without %s nobody can tell whether it is that one; stop it first: %w",
-			p.cfg.Store, address, identity.Key, ErrAlive)
+		return fmt.Errorf("bucket %s: a process of Varve answers at %s, where its coordinator led last, and without %s nobody can tell whether it is that one; "+
+			"stop it first: %w", p.cfg.Store, address, identity.Key, ErrAlive)
 	default:
 		return fmt.Errorf("bucket %s: at %s: %w", p.cfg.Store, address, ErrAlive)
 	}
