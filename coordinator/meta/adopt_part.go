@@ -153,9 +153,10 @@ func (r *Recovery) AdoptPart(stored StoredPart) Adoption {
 	var a Adoption
 	if c.BaseOffset > p.next {
 		a.Skipped = c.BaseOffset - p.next
-		r.addSpan(p, span{base: p.next, next: c.BaseOffset})
+		hole := span{base: p.next, next: c.BaseOffset}
+		r.addSpan(p, hole)
 		p.next = c.BaseOffset
-		r.abortOpen(p)
+		r.abortOpen(p, hole.base)
 	}
 	if known := min(c.NextOffset, p.next); c.BaseOffset < known {
 		a.Regained = r.makeRoom(p, place, c.BaseOffset, known)

@@ -250,18 +250,45 @@ func (r *Recovery) noteProducer(id int64) {
 	r.a.nextProducerID = max(r.a.nextProducerID, id+1)
 }
 
-// abortOpen ends, as aborted, the transactions that are open before a hole at the partition's end: their markers may have been in it, and
-// what comes behind may be of others.
-func (r *Recovery) abortOpen(p *Partition) {
+// abortOpen ends, as aborted, the transactions that are open before a hole at the partition's end, which begins at base: their markers may have been in
+// it, and what comes behind may be of others. Each gets one of its offsets for a marker (markAborts): no more can have ended in it than it has offsets.
+func (r *Recovery) abortOpen(p *Partition, base int64) {
 	r.holed[p] = true
-	for _, o := range p.open {
-		p.aborted = append(p.aborted, AbortedTransaction{ProducerID: o.producerID, FirstOffset: o.first, LastOffset: p.next - 1})
+	n := min(int64(len(p.open)), p.next-base)
+	for i, o := range p.open[:n] {
+		p.aborted = append(p.aborted, AbortedTransaction{ProducerID: o.producerID, FirstOffset: o.first, LastOffset: base + int64(i)})
 		if t := r.a.transactionOf[o.producerID]; t != nil {
 			delete(t.partitions, p)
 		}
+		r.noteAborted(o.producerID)
+	}
+	if p.open = slices.Clone(p.open[n:]); len(p.open) == 0 {
+		p.open = nil
+	}
+}
+
+// noteAborted counts a transaction that is aborted because nothing says that it was committed.
+func (r *Recovery) noteAborted(producerID int64) {
+	if t := r.a.transactionOf[producerID]; t != nil {
+		r.aborted[t.id] = true
+	} else {
 		r.others++
 	}
-	p.open = nil
+}
+
+// markAborts puts a marker where an aborted transaction ends among lost offsets. Clients that are told of one hide whatever its producer has written from
+// its first offset on, until they come to a marker that aborts: without it the producer's later transactions, too.
+func (r *Recovery) markAborts(p *Partition) {
+	for _, t := range p.aborted {
+		if t.LastOffset < p.logStart || !slices.ContainsFunc(r.lost[p], func(s span) bool { return s.base <= t.LastOffset && t.LastOffset < s.next }) {
+			continue
+		}
+		r.cutSpans(p, t.LastOffset, t.LastOffset+1)
+		epoch := r.a.endings.open[openIn{p, t.ProducerID}].epoch
+		p.markers = slices.Insert(p.markers, firstMarker(p.markers, t.LastOffset), TransactionMarker{
+			Offset: t.LastOffset, ProducerID: t.ProducerID, ProducerEpoch: epoch, TimestampMillis: r.a.timeMillis, CoordinatorEpoch: int32(r.a.leader.epoch),
+		})
+	}
 }
 
 // EndTransactions ends every transaction that is open, and fences the producer of every transactional id. It is committed where an adopted part has a
@@ -270,27 +297,21 @@ func (r *Recovery) abortOpen(p *Partition) {
 // producer id's epochs are used up, and whoever initializes the transactional id next gets another one.
 // The ids of the aborted ones are returned in order; others are known from what was adopted alone.
 func (r *Recovery) EndTransactions() (ids []string, others int) {
-	aborted := map[string]bool{}
 	for _, t := range r.a.transactionsInOrder() {
 		if t.state == TransactionOngoing {
 			end := r.a.endOfKnown(t)
 			clear(t.partitions) // their markers are written below
 			r.a.complete(t, end != nil && end.commit)
 			if t.state == TransactionAborted {
-				aborted[t.id] = true
+				r.aborted[t.id] = true
 			}
 		}
 	}
 	for _, topic := range r.a.topicOrder {
 		for _, p := range topic.partitions {
 			for _, o := range slices.Clone(p.open) {
-				if r.a.endOpen(p, o.producerID) {
-					continue
-				}
-				if t := r.a.transactionOf[o.producerID]; t != nil {
-					aborted[t.id] = true
-				} else {
-					r.others++
+				if !r.a.endOpen(p, o.producerID) {
+					r.noteAborted(o.producerID)
 				}
 			}
 		}
@@ -298,5 +319,5 @@ func (r *Recovery) EndTransactions() (ids []string, others int) {
 	for _, t := range r.a.transactions {
 		t.epoch, t.lastEpoch, t.bumped = math.MaxInt16, noEpoch, false
 	}
-	return slices.Sorted(maps.Keys(aborted)), r.others
+	return slices.Sorted(maps.Keys(r.aborted)), r.others
 }

@@ -37,6 +37,7 @@ type Recovery struct {
 	first    JobID               // of the jobs that the state did not know yet
 	underWay map[JobID]bool      // of those that it knew, the ones that had not ended
 	former   uint64              // logs that the new one follows on, as far as is known
+	aborted  map[string]bool     // transactional ids of which a transaction was aborted
 	holed    map[*Partition]bool // partitions in which offsets were skipped behind the state
 	others   int                 // transactions that were aborted and whose ids are not known
 }
@@ -56,7 +57,7 @@ func NewRecovery(s *State, former int) *Recovery {
 		a:      applier{State: s, recovering: true, endings: newEndings()}, lost: map[*Partition][]span{}, kept: func(*Node) bool { return false },
 		first: s.nextJob, underWay: map[JobID]bool{},
 		adopted: map[TopicID]bool{}, begun: map[*Partition]bool{}, below: map[*Partition]map[int64]int64{}, belowEnd: map[*Partition]int64{},
-		holed: map[*Partition]bool{},
+		holed: map[*Partition]bool{}, aborted: map[string]bool{},
 	}
 	s.pending = frames{}
 	for _, j := range s.Jobs() {
@@ -209,10 +210,11 @@ func (r *Recovery) spans(p *Partition) []span {
 	return spans
 }
 
-// DeclareLost makes gaps of what is lost, as forgetting a node does.
+// DeclareLost makes gaps of what is lost, as forgetting a node does, but for markers that have to be there.
 func (r *Recovery) DeclareLost() {
 	for _, t := range r.a.topicOrder {
 		for _, p := range t.partitions {
+			r.markAborts(p)
 			for _, s := range r.spans(p) {
 				p.addGap(gap{max(s.base, p.logStart), s.next, r.a.timeMillis})
 			}

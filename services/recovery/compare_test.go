@@ -94,9 +94,23 @@ func (h *history) compareTransactions(s *meta.State, seen map[string]spot, repor
 		}
 		return ok && !slices.ContainsFunc(report.Lost, hole)
 	}
+	visible := map[string]bool{}
+	for _, topic := range s.Topics() {
+		for i := range topic.Partitions() {
+			for _, value := range h.committedIn(s, topic.Partition(int32(i))) {
+				visible[value] = true
+			}
+		}
+	}
 	for was, r := range h.written {
 		at, there := seen[r.value]
-		if !there || r.transaction == 0 {
+		if !there {
+			continue
+		}
+		if visible[r.value] == h.isHidden(s, at, r.transaction) {
+			h.t.Errorf("%q at %v can be seen by a consumer: %v", r.value, at, visible[r.value])
+		}
+		if r.transaction == 0 {
 			continue
 		}
 		if p := s.Partition(at.partition); p.LastStableOffset() != p.NextOffset() {

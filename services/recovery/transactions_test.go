@@ -28,11 +28,10 @@ func endOf(x *openTxn, commit, raising bool) *metapb.EndTransaction {
 	return &metapb.EndTransaction{TransactionalId: x.id, ProducerId: x.pid, ProducerEpoch: int32(x.epoch), Commit: commit, BumpsEpoch: raising}
 }
 
-// committed are the values that a read_committed consumer of Java's sees that gets the partition in one answer: it hides a producer's records
+// committedIn are the values that a read_committed consumer of Java's sees that gets the partition in one answer: it hides a producer's records
 // from where an aborted transaction began until it comes to a marker that aborts.
-func (s *small) committed(state *meta.State, partition int32) (visible []string) {
-	s.t.Helper()
-	p := state.Partition(s.place(partition))
+func (w *world) committedIn(state *meta.State, p *meta.Partition) (visible []string) {
+	w.t.Helper()
 	aborted := p.AbortedTransactions(nil, p.LogStartOffset(), p.LastStableOffset())
 	slices.SortStableFunc(aborted, func(x, y meta.AbortedTransaction) int { return int(x.FirstOffset - y.FirstOffset) })
 	hidden := map[int64]bool{}
@@ -51,24 +50,29 @@ func (s *small) committed(state *meta.State, partition int32) (visible []string)
 			}
 			return true
 		}
-		for b, err := range recordbatch.Batches(s.stored(l)) {
+		for b, err := range recordbatch.Batches(w.stored(l)) {
 			if err != nil {
-				s.t.Fatal(err)
+				w.t.Fatal(err)
 			}
 			comesTo(b.Header.NextOffset() - 1)
 			if b.Header.IsControl() {
 				if commit, err := recordbatch.IsCommit(b.Bytes); err != nil {
-					s.t.Fatal(err)
+					w.t.Fatal(err)
 				} else if !commit {
 					delete(hidden, b.Header.ProducerID)
 				}
 			} else if !b.Header.IsTransactional() || !hidden[b.Header.ProducerID] {
-				readBatches(s.t, b.Bytes, func(_ int64, value string) { visible = append(visible, value) })
+				readBatches(w.t, b.Bytes, func(_ int64, value string) { visible = append(visible, value) })
 			}
 		}
 		return true
 	})
 	return visible
+}
+
+func (s *small) committed(state *meta.State, partition int32) []string {
+	s.t.Helper()
+	return s.committedIn(state, state.Partition(s.place(partition)))
 }
 
 // A transaction was begun behind what is known, and its record is on a disk that is gone. Its producer goes on where it was.
@@ -204,6 +208,44 @@ func TestTheNextTransactionMayBeginInTheSameMillisecond(t *testing.T) {
 		state, _ := s.recovered()
 		if got := s.committed(state, 1); len(got) > 0 {
 			t.Errorf("raising %v: of a transaction that was aborted %q can be seen", raising, got)
+		}
+	}
+}
+
+// The object with the marker of an abort is gone, whose transaction's record is there. The producer's next transaction was committed.
+func TestAnAbortWhoseMarkerIsLostHidesNoOtherTransaction(t *testing.T) {
+	for _, known := range []bool{true, false} {
+		s := newSmall(t, "varve.durability", "object")
+		x, y := s.begin("x"), s.begin("y")
+		s.send(true, write{0, 1, x}, write{1, 1, y}) // 0
+		s.send(true, write{0, 1, y})                 // 1
+		s.send(true, write{0, 1, nil})               // 2
+		s.end(x, false)                              // 3, goes with 2
+		s.end(y, false)                              // 4
+		s.send(true, write{0, 1, x})                 // 5
+		s.send(true, write{0, 1, y})                 // 6
+		s.end(x, true)
+		s.end(y, true)
+		var gone string
+		for i := range 5 {
+			job := s.lease(1)
+			s.finish(job, s.build(job))
+			if i == 2 {
+				gone = meta.SegmentKey(job, 0)
+			}
+		}
+		s.sweep()
+		s.archive()
+		if !known {
+			loseMetadata(t, s.store)
+		}
+		if err := s.store.Delete(t.Context(), gone); err != nil {
+			t.Fatal(err)
+		}
+		report := mustRecover(t, s.store)
+		_, state := reopen(t, s.store)
+		if got := s.committed(state, 0); len(got) != 2 || report.LostOffsets != 3 {
+			t.Errorf("known %v: %q can be seen, want the two committed records; lost %+v", known, got, report.Lost)
 		}
 	}
 }
