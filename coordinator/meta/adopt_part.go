@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -34,7 +35,7 @@ type StoredPart struct {
 	SizeBytes     uint64 // of the object
 	CreatedMillis int64
 	Part          *metapb.Part
-	Events        []PartEvent
+	Events        []PartEvent // ascending
 	Epochs        []PartEpoch // ascending
 }
 
@@ -160,6 +161,7 @@ func (r *Recovery) AdoptPart(stored StoredPart) Adoption {
 	}
 	if known := min(c.NextOffset, p.next); c.BaseOffset < known {
 		a.Regained = r.makeRoom(p, place, c.BaseOffset, known)
+		p.forgetAborted(c, stored.Events)
 	}
 	o := s.objects[stored.Object]
 	if o == nil {
@@ -218,6 +220,18 @@ func (r *Recovery) makeRoom(p *Partition, t tiles, base, next int64) (regained i
 	}
 	r.cutSpans(p, base, next)
 	return regained
+}
+
+// forgetAborted forgets the transactions that were aborted within a part that has no marker of theirs: compaction has dropped it with their records.
+// Clients would wait for it.
+func (p *Partition) forgetAborted(c *metapb.Part, events []PartEvent) {
+	p.aborted = slices.DeleteFunc(p.aborted, func(t AbortedTransaction) bool {
+		_, there := slices.BinarySearchFunc(events, t.LastOffset, func(e PartEvent, offset int64) int { return cmp.Compare(e.Offset, offset) })
+		return t.FirstOffset >= c.BaseOffset && t.LastOffset < c.NextOffset && !there
+	})
+	if len(p.aborted) == 0 {
+		p.aborted = nil
+	}
 }
 
 // StoredRange is a range of offsets that a part has.
