@@ -250,20 +250,51 @@ func (r *Recovery) noteProducer(id int64) {
 	r.a.nextProducerID = max(r.a.nextProducerID, id+1)
 }
 
+// cutShort is a transaction that was open where offsets are missing.
+type cutShort struct {
+	partition  *Partition
+	producerID int64
+	openAs
+	known  bool  // the state knew it to be open
+	marker int64 // among the missing offsets, where it is said to end
+}
+
 // abortOpen ends, as aborted, the transactions that are open before a hole at the partition's end, which begins at base: their markers may have been in
 // it, and what comes behind may be of others. Each gets one of its offsets for a marker (markAborts): no more can have ended in it than it has offsets.
 func (r *Recovery) abortOpen(p *Partition, base int64) {
 	r.holed[p] = true
 	n := min(int64(len(p.open)), p.next-base)
 	for i, o := range p.open[:n] {
-		p.aborted = append(p.aborted, AbortedTransaction{ProducerID: o.producerID, FirstOffset: o.first, LastOffset: base + int64(i)})
+		marker := base + int64(i)
+		p.aborted = append(p.aborted, AbortedTransaction{ProducerID: o.producerID, FirstOffset: o.first, LastOffset: marker})
 		if t := r.a.transactionOf[o.producerID]; t != nil {
 			delete(t.partitions, p)
 		}
-		r.noteAborted(o.producerID)
+		as, adopted := r.a.endings.open[openIn{p, o.producerID}]
+		r.cut = append(r.cut, cutShort{partition: p, producerID: o.producerID, openAs: as, known: !adopted, marker: marker})
 	}
 	if p.open = slices.Clone(p.open[n:]); len(p.open) == 0 {
 		p.open = nil
+	}
+}
+
+// judgeCut takes back the aborts of transactions that markers in other partitions say were committed.
+func (r *Recovery) judgeCut() {
+	for _, c := range r.cut {
+		end := r.a.endings.raisedFrom(nil, c.producerID, c.epoch)
+		if t := r.a.transactionOf[c.producerID]; c.known {
+			end = r.a.endOfKnown(t)
+		}
+		switch {
+		case end == nil:
+			r.noteAborted(c.producerID)
+		case end.commit:
+			p := c.partition
+			p.aborted = slices.DeleteFunc(p.aborted, func(t AbortedTransaction) bool { return t.ProducerID == c.producerID && t.LastOffset == c.marker })
+			if len(p.aborted) == 0 {
+				p.aborted = nil
+			}
+		}
 	}
 }
 
@@ -297,6 +328,7 @@ func (r *Recovery) markAborts(p *Partition) {
 // producer id's epochs are used up, and whoever initializes the transactional id next gets another one.
 // The ids of the aborted ones are returned in order; others are known from what was adopted alone.
 func (r *Recovery) EndTransactions() (ids []string, others int) {
+	r.judgeCut()
 	for _, t := range r.a.transactionsInOrder() {
 		if t.state == TransactionOngoing {
 			end := r.a.endOfKnown(t)

@@ -34,9 +34,10 @@ type Recovery struct {
 	below    map[*Partition]map[int64]int64                                  // where transactions begin in adopted parts below the partition's end, by producer
 	belowEnd map[*Partition]int64                                            // where the last part ended that below was asked of
 	rescuing bool
-	first    JobID               // of the jobs that the state did not know yet
-	underWay map[JobID]bool      // of those that it knew, the ones that had not ended
-	former   uint64              // logs that the new one follows on, as far as is known
+	first    JobID          // of the jobs that the state did not know yet
+	underWay map[JobID]bool // of those that it knew, the ones that had not ended
+	former   uint64         // logs that the new one follows on, as far as is known
+	cut      []cutShort
 	aborted  map[string]bool     // transactional ids of which a transaction was aborted
 	holed    map[*Partition]bool // partitions in which offsets were skipped behind the state
 	others   int                 // transactions that were aborted and whose ids are not known

@@ -148,7 +148,7 @@ func (h *history) compareKeys(s *meta.State, got map[spot]string) {
 		switch _, alive := h.alive[at]; {
 		case there && h.isHidden(s, at, r.transaction):
 			hidden[k] = max(hidden[k], at.offset)
-		case there:
+		case there && at.offset >= h.state.Partition(at.partition).LogStartOffset(): // deleted ones are back where the log start is not known
 			last[k] = max(last[k], at.offset)
 		case !alive && (r.transaction == 0 || h.committed[r.transaction]) && at.offset >= h.state.Partition(at.partition).LogStartOffset():
 			dropped[k] = max(dropped[k], at.offset)

@@ -249,3 +249,72 @@ func TestAnAbortWhoseMarkerIsLostHidesNoOtherTransaction(t *testing.T) {
 		}
 	}
 }
+
+// An object between a transaction's record and its marker is gone. That it was committed a marker in another partition tells.
+func TestATransactionBeforeAHoleEndsAsInOtherPartitions(t *testing.T) {
+	for _, raising := range []bool{false, true} {
+		for _, known := range []bool{true, false} {
+			s := newSmall(t, "varve.durability", "object")
+			x := s.begin("x")
+			s.send(true, write{0, 1, x}, write{1, 1, x})
+			if known {
+				s.archive()
+			}
+			s.send(true, write{0, 1, nil})
+			s.send(true, write{0, 1, nil})
+			s.endBy(x, true, raising)
+			var gone string
+			for i := range 3 {
+				job := s.lease(1)
+				s.finish(job, s.build(job))
+				if i == 1 {
+					gone = meta.SegmentKey(job, 0)
+				}
+			}
+			if !known {
+				loseMetadata(t, s.store)
+			}
+			if err := s.store.Delete(t.Context(), gone); err != nil {
+				t.Fatal(err)
+			}
+			state, report := s.recovered()
+			want := 1
+			if !known && !raising { // it may have been aborted, and the marker that is known be of the next one
+				want = 0
+			}
+			if p := state.Partition(s.place(0)); hides(p, x, 0) != (want == 0) || len(report.Aborted)+report.OtherAborted != 1-want {
+				t.Errorf("raising %v, known %v: aborted %+v, %v, others %d", raising, known, p.AbortedTransactions(nil, 0, p.NextOffset()), report.Aborted, report.OtherAborted)
+			}
+		}
+	}
+}
+
+// What is known has an aborted transaction, which was compacted away since, marker and all.
+func TestAnAbortThatWasCompactedAwayHidesNoOtherTransaction(t *testing.T) {
+	s := newSmall(t, "varve.durability", "object", "cleanup.policy", "compact", "min.cleanable.dirty.ratio", "0", "delete.retention.ms", "50")
+	x := s.begin("x")
+	s.send(true, write{0, 1, x})
+	s.end(x, false)
+	s.shipAll()
+	s.send(true, write{0, 1, x})
+	s.end(x, true)
+	s.shipAll()
+	s.archive()
+	p := s.state.Partition(s.place(0))
+	for range 100 {
+		s.pass(100)
+		s.send(true, write{0, 1, nil})
+		s.shipAll()
+		s.merge()
+	}
+	if len(p.AbortedTransactions(nil, 0, p.NextOffset())) > 0 {
+		t.Fatal("nothing was compacted away")
+	}
+	s.sweep()
+	want := s.committed(s.state, 0)
+	report := mustRecover(t, s.store)
+	_, state := reopen(t, s.store)
+	if got := s.committed(state, 0); !slices.Equal(got, want) {
+		t.Errorf("%d values can be seen, and %d could before; lost %+v", len(got), len(want), report.Lost)
+	}
+}

@@ -76,6 +76,7 @@ type openTxn struct {
 	in     []meta.TopicPartition // with records of the open transaction
 	next   map[meta.TopicPartition]int32
 	added  bool // its batches do not join by themselves
+	raises bool // each end gives it a new epoch (KIP-890)
 }
 
 const nodes = 2
@@ -277,7 +278,7 @@ func (w *world) seal() {
 // transact moves a producer on: it begins, writes, commits, aborts, or begins again under the next epoch.
 func (w *world) transact() {
 	if len(w.txns) < 3 {
-		t := &openTxn{id: fmt.Sprintf("producer-%d", len(w.txns)), number: 1000 * (len(w.txns) + 1)}
+		t := &openTxn{id: fmt.Sprintf("producer-%d", len(w.txns)), number: 1000 * (len(w.txns) + 1), raises: w.random.IntN(2) == 0}
 		w.txns = append(w.txns, t)
 		w.initialize(t)
 	}
@@ -288,7 +289,7 @@ func (w *world) transact() {
 	case len(t.in) == 0 || n < 20:
 		w.produce(t)
 	default:
-		w.end(t, w.random.IntN(2) == 0, n == 29)
+		w.end(t, w.random.IntN(2) == 0, t.raises)
 	}
 }
 
