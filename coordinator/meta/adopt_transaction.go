@@ -188,7 +188,13 @@ func (r *Recovery) replay(p *Partition, e PartEvent) {
 	if e.BaseSequence >= 0 && e.Records > 0 {
 		p.remember(&chunk.Detail{ProducerID: e.ProducerID, ProducerEpoch: e.ProducerEpoch, BaseSequence: e.BaseSequence, Records: e.Records}, e.Offset, r.a.timeMillis)
 	}
-	if _, open := p.OpenSince(e.ProducerID); e.Transactional && !open {
+	first, open := p.OpenSince(e.ProducerID)
+	if e.Transactional && open && r.a.openAs(p, e.ProducerID).epoch != e.ProducerEpoch { // its end is missing
+		p.close(e.ProducerID)
+		p.aborted = append(p.aborted, AbortedTransaction{ProducerID: e.ProducerID, FirstOffset: first, LastOffset: e.Offset - 1})
+		open = false
+	}
+	if e.Transactional && !open {
 		r.a.endings.begin(p, e.ProducerID, e.Offset, openAs{epoch: e.ProducerEpoch})
 	}
 }
@@ -211,10 +217,7 @@ func (r *Recovery) replayMarker(p *Partition, e *PartEvent) {
 	if as, adopted := r.a.endings.open[openIn{p, e.ProducerID}]; adopted {
 		end.of(as.epoch)
 	}
-	p.open = slices.DeleteFunc(p.open, func(o openTransaction) bool { return o.producerID == e.ProducerID })
-	if len(p.open) == 0 {
-		p.open = nil
-	}
+	p.close(e.ProducerID)
 	if !e.Commit {
 		p.aborted = append(p.aborted, AbortedTransaction{ProducerID: e.ProducerID, FirstOffset: first, LastOffset: e.Offset})
 	}
@@ -250,6 +253,13 @@ func (r *Recovery) noteProducer(id int64) {
 	r.a.nextProducerID = max(r.a.nextProducerID, id+1)
 }
 
+func (p *Partition) close(producerID int64) {
+	p.open = slices.DeleteFunc(p.open, func(o openTransaction) bool { return o.producerID == producerID })
+	if len(p.open) == 0 {
+		p.open = nil
+	}
+}
+
 // cutShort is a transaction that was open where offsets are missing.
 type cutShort struct {
 	partition  *Partition
@@ -261,10 +271,14 @@ type cutShort struct {
 
 // abortOpen ends, as aborted, the transactions that are open before a hole at the partition's end, which begins at base: their markers may have been in
 // it, and what comes behind may be of others. Each gets one of its offsets for a marker (markAborts): no more can have ended in it than it has offsets.
-func (r *Recovery) abortOpen(p *Partition, base int64) {
+// Where there are more transactions those go on that the events behind the hole are likeliest of.
+func (r *Recovery) abortOpen(p *Partition, base int64, behind []PartEvent) {
 	r.holed[p] = true
 	n := min(int64(len(p.open)), p.next-base)
-	for i, o := range p.open[:n] {
+	open := slices.Clone(p.open)
+	goesOn := func(o openTransaction) int { return r.goesOn(p, o.producerID, behind) }
+	slices.SortStableFunc(open, func(x, y openTransaction) int { return cmp.Compare(goesOn(x), goesOn(y)) })
+	for i, o := range open[:n] {
 		marker := base + int64(i)
 		p.aborted = append(p.aborted, AbortedTransaction{ProducerID: o.producerID, FirstOffset: o.first, LastOffset: marker})
 		if t := r.a.transactionOf[o.producerID]; t != nil {
@@ -273,9 +287,26 @@ func (r *Recovery) abortOpen(p *Partition, base int64) {
 		as, adopted := r.a.endings.open[openIn{p, o.producerID}]
 		r.cut = append(r.cut, cutShort{partition: p, producerID: o.producerID, openAs: as, known: !adopted, marker: marker})
 	}
-	if p.open = slices.Clone(p.open[n:]); len(p.open) == 0 {
+	open = open[n:]
+	if p.open = slices.DeleteFunc(p.open, func(o openTransaction) bool { return !slices.Contains(open, o) }); len(p.open) == 0 {
 		p.open = nil
 	}
+}
+
+// goesOn says how likely it is that a producer's open transaction goes on with the producer's first event: 0 not at all, 3 for its marker.
+func (r *Recovery) goesOn(p *Partition, producerID int64, events []PartEvent) int {
+	i := slices.IndexFunc(events, func(e PartEvent) bool { return e.ProducerID == producerID })
+	if i < 0 {
+		return 1
+	}
+	ahead := events[i].ProducerEpoch - r.a.openAs(p, producerID).epoch
+	switch {
+	case ahead == 0 && !events[i].Marker:
+		return 2
+	case ahead == 0 || ahead == 1 && events[i].Marker:
+		return 3
+	}
+	return 0
 }
 
 // judgeCut takes back the aborts of transactions that markers in other partitions say were committed.

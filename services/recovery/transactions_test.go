@@ -318,3 +318,31 @@ func TestAnAbortThatWasCompactedAwayHidesNoOtherTransaction(t *testing.T) {
 		t.Errorf("%d values can be seen, and %d could before; lost %+v", len(got), len(want), report.Lost)
 	}
 }
+
+// Two transactions are open in front of a hole of one offset. It was the end of the one whose producer goes on with another epoch.
+func TestAHoleIsTheEndOfTheTransactionThatDoesNotGoOn(t *testing.T) {
+	s := newSmall(t, "varve.durability", "object")
+	x, y := s.begin("x"), s.begin("y")
+	s.send(true, write{0, 1, x}) // 0
+	s.send(true, write{0, 1, y}) // 1
+	s.archive()
+	y = s.begin("y") // 2, the marker of the abort, shipped with the record before
+	s.send(true, write{0, 1, y})
+	s.end(x, true)
+	s.end(y, true)
+	for i := range 3 {
+		job := s.lease(1)
+		objects := s.build(job)
+		s.finish(job, objects)
+		if i == 1 {
+			if err := s.store.Delete(t.Context(), meta.SegmentKey(job, 0)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	state, _ := s.recovered()
+	p := state.Partition(s.place(0))
+	if got := s.committed(state, 0); len(got) != 2 || hides(p, x, 0) || !hides(p, y, 1) {
+		t.Errorf("%q can be seen; aborted %+v", got, p.AbortedTransactions(nil, 0, p.NextOffset()))
+	}
+}
