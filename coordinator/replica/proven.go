@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -20,60 +21,59 @@ const (
 	proofRounds = 8
 )
 
-// proven remembers of which parts the bucket is known to hold the right bytes: those that this process has written or read back since the present
+// proven remembers of which parts and spares, by their keys, the bucket is known to hold the right bytes: those that this process has written or read back since the present
 // leader's epoch began. It says nothing of who led before, since he may have deleted them. Memory is bounded by the parts of two snapshots.
 type proven struct {
 	mu sync.Mutex
 	// epoch is the leader's.
 	epoch uint64
-	round uint64
+	round uint32
 	// present are those that were looked at for the last snapshot that was begun, or since; former those of before that.
-	present, former map[[32]byte]bool
+	present, former map[string]bool
 }
 
 // begin begins with the next snapshot.
 func (p *proven) begin(leaderEpoch uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.former, p.present = p.present, map[[32]byte]bool{}
+	p.former, p.present = p.present, map[string]bool{}
 	if p.epoch != leaderEpoch {
 		p.epoch, p.former = leaderEpoch, nil
 	}
 	p.round++
 }
 
-// holds says whether the part is proven, and remembers that for the next snapshot too.
-func (p *proven) holds(hash [32]byte) bool {
+// holds says whether what is under key is proven, and remembers that for the next snapshot too.
+func (p *proven) holds(key string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.former[hash] {
-		p.present[hash] = true
+	if p.former[key] {
+		p.present[key] = true
 	}
-	return p.present[hash]
+	return p.present[key]
 }
 
-// due says whether it is the part's turn to be read again. What has the snapshots' only copy in the bucket may rot at any time, and it can be mended
-// while the state is in memory.
-func (p *proven) due(hash [32]byte) bool {
+// due says whether it is the object's turn to be read again: it may rot at any time, and can be mended while the state is in memory.
+func (p *proven) due(key string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return (uint64(hash[0])+p.round)%proofRounds == 0
+	return (crc32.ChecksumIEEE([]byte(key))+p.round)%proofRounds == 0
 }
 
-func (p *proven) add(hash [32]byte) {
+func (p *proven) add(key string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.present == nil {
-		p.present = map[[32]byte]bool{}
+		p.present = map[string]bool{}
 	}
-	p.present[hash] = true
+	p.present[key] = true
 }
 
-func (p *proven) forget(hash [32]byte) {
+func (p *proven) forget(key string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.present, hash)
-	delete(p.former, hash)
+	delete(p.present, key)
+	delete(p.former, key)
 }
 
 // prove compares what the bucket holds under key with what it should, and writes it again where it is something else or cannot be read.
@@ -97,14 +97,14 @@ func (r *Replica) prove(ctx context.Context, key string, want []byte) (rewritten
 	return true, nil
 }
 
-// whole returns the keys of the parts of the snapshot after seq, all of which are proven then. The error wraps meta.ErrCorrupt or
+// whole returns the hashes of the parts of the snapshot after seq, each of which is whole, or its spare. The error wraps meta.ErrCorrupt or
 // objstore.ErrNotFound where the snapshot is damaged.
-func (r *Replica) whole(ctx context.Context, seq uint64) (parts map[string][32]byte, err error) {
+func (r *Replica) whole(ctx context.Context, seq uint64) (parts map[[32]byte]bool, err error) {
 	m, err := ReadManifest(ctx, r.cfg.Store, seq)
 	if err != nil {
 		return nil, err
 	}
-	parts = map[string][32]byte{}
+	parts = map[[32]byte]bool{}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallelParts)
 	for _, name := range m.Parts {
@@ -112,20 +112,16 @@ func (r *Replica) whole(ctx context.Context, seq uint64) (parts map[string][32]b
 			return nil, errors.Join(fmt.Errorf("%s names a part by %d bytes: %w", SnapshotKey(seq), len(name), meta.ErrCorrupt), group.Wait())
 		}
 		hash := [32]byte(name)
-		parts[PartKey(hash)] = hash
-		if r.proven.holds(hash) {
+		parts[hash] = true
+		if r.proven.holds(PartKey(hash)) {
 			continue
 		}
 		group.Go(func() error {
-			part, err := ReadPart(ctx, r.cfg.Store, hash)
-			if err != nil {
-				return err
+			_, damage, err := ReadPart(ctx, r.cfg.Store, hash)
+			if err == nil && damage == nil {
+				r.proven.add(PartKey(hash))
 			}
-			if sha256.Sum256(part) != hash {
-				return fmt.Errorf("%s: %w: content is not that of its hash", PartKey(hash), meta.ErrCorrupt)
-			}
-			r.proven.add(hash)
-			return nil
+			return err
 		})
 	}
 	if err := group.Wait(); err != nil {

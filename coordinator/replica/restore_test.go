@@ -172,7 +172,7 @@ func TestASleeperThatPrunesLeavesItsSuccessorsSnapshots(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := meta.Restore(m, func(hash [32]byte) ([]byte, error) { return ReadPart(ctx, backingStore, hash) }); err != nil {
+			if _, err := meta.Restore(m, func(hash [32]byte) ([]byte, error) { return readWhole(ctx, backingStore, PartKey(hash), hash) }); err != nil {
 				t.Errorf("asleep before listing %s: the snapshot of %d is lost: %v", at, seq, err)
 			}
 		}

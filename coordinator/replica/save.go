@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -35,6 +34,8 @@ type Saved struct {
 	// Parts and NewParts count the snapshot's parts and those that were not stored already; Bytes is their size in all.
 	Parts, NewParts int
 	Bytes           int64
+	// NewSpares counts the second copies that were stored, of parts that stay the same.
+	NewSpares int
 	// Read counts the objects that were there and were compared, Rewritten those among them that were damaged and are whole again.
 	Read, Rewritten int
 	// Held is how long the state could not change while it was encoded.
@@ -56,8 +57,9 @@ func (r *Replica) SaveSnapshot(ctx context.Context) (Saved, error) {
 	r.proven.begin(manifest.LeaderEpoch)
 	err = saving.parts(ctx, manifest, parts)
 	if err == nil {
-		// A snapshot of the same sequence is the same snapshot.
-		_, err = saving.object(ctx, SnapshotKey(manifest.Seq), object, false)
+		// A snapshot of the same sequence is the same snapshot, and is compared whenever it is written.
+		r.proven.forget(SnapshotKey(manifest.Seq))
+		_, err = saving.object(ctx, SnapshotKey(manifest.Seq), object)
 	}
 	if err != nil {
 		return saving.saved, fmt.Errorf("write snapshot of %d: %w", manifest.Seq, err)
@@ -76,45 +78,57 @@ type saving struct {
 func (s *saving) parts(ctx context.Context, m *metapb.Manifest, parts [][]byte) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallelParts)
-	proven := &s.replica.proven
 	for i, part := range parts {
 		s.saved.Bytes += int64(len(part))
-		hash := [32]byte(m.Parts[i])
-		known := proven.holds(hash)
-		if known && !proven.due(hash) {
-			continue
-		}
-		group.Go(func() error {
-			written, err := s.object(ctx, PartKey(hash), part, known)
-			if err != nil {
-				return err
-			}
-			proven.add(hash)
-			if written {
-				s.count(func(saved *Saved) { saved.NewParts++ })
-			}
-			return nil
-		})
+		group.Go(func() error { return s.part(ctx, [32]byte(m.Parts[i]), part) })
 	}
 	return group.Wait()
 }
 
-// object sees to it that the bucket holds body under key, where it is known to have been before or may not have been.
-func (s *saving) object(ctx context.Context, key string, body []byte, known bool) (written bool, err error) {
-	if !known {
-		_, err := s.replica.cfg.Store.PutIfAbsent(ctx, key, body)
+// part stores a part, or a spare of one that was there: the snapshot before this one may name it too.
+func (s *saving) part(ctx context.Context, hash [32]byte, part []byte) error {
+	written, err := s.object(ctx, PartKey(hash), part)
+	if err != nil {
+		return err
+	}
+	if written {
+		s.count(func(saved *Saved) { saved.NewParts++ })
+		return nil
+	}
+	if written, err = s.object(ctx, SpareKey(hash), part); written {
+		s.count(func(saved *Saved) { saved.NewSpares++ })
+	}
+	return err
+}
+
+// object sees to it that the bucket holds body under key. What is proven is looked at when it is due.
+func (s *saving) object(ctx context.Context, key string, body []byte) (written bool, err error) {
+	r := s.replica
+	proven := r.proven.holds(key)
+	if proven && !r.proven.due(key) {
+		return false, nil
+	}
+	if !proven {
+		_, err := r.cfg.Store.PutIfAbsent(ctx, key, body)
+		if err == nil {
+			r.proven.add(key)
+		}
 		if err == nil || !errors.Is(err, objstore.ErrExists) {
 			return err == nil, err
 		}
 	}
-	rewritten, err := s.replica.prove(ctx, key, body)
+	rewritten, err := r.prove(ctx, key, body)
+	if err != nil {
+		return false, err
+	}
+	r.proven.add(key)
 	s.count(func(saved *Saved) {
 		saved.Read++
 		if rewritten {
 			saved.Rewritten++
 		}
 	})
-	return false, err
+	return false, nil
 }
 
 func (s *saving) count(add func(*Saved)) {
@@ -143,11 +157,11 @@ func (r *Replica) PruneSnapshots(ctx context.Context) (truncate uint64, err erro
 	if err != nil || len(seqs) < keptSnapshots {
 		return 0, err
 	}
-	oldest, named, err := r.newestWhole(ctx, seqs)
+	oldest, kept, err := r.newestWhole(ctx, seqs)
 	if err != nil || oldest == 0 {
 		return 0, err
 	}
-	unnamed, err := r.unnamedParts(ctx, named)
+	unnamed, err := r.unnamedParts(ctx, kept)
 	if err != nil {
 		return 0, err
 	}
@@ -173,10 +187,8 @@ func (r *Replica) PruneSnapshots(ctx context.Context) (truncate uint64, err erro
 }
 
 // newestWhole looks for the newest snapshots that are whole, as many as are kept, and returns the oldest of them, 0 where there are too few, and
-// what they name.
-func (r *Replica) newestWhole(ctx context.Context, seqs []uint64) (oldest uint64, named map[string][32]byte, err error) {
-	named = map[string][32]byte{}
-	found := 0
+// the parts that each names.
+func (r *Replica) newestWhole(ctx context.Context, seqs []uint64) (oldest uint64, kept []map[[32]byte]bool, err error) {
 	for i := len(seqs) - 1; i >= 0; i-- {
 		parts, err := r.whole(ctx, seqs[i])
 		if err != nil {
@@ -188,41 +200,69 @@ func (r *Replica) newestWhole(ctx context.Context, seqs []uint64) (oldest uint64
 			}
 			continue
 		}
-		maps.Copy(named, parts)
-		if found++; found == keptSnapshots {
-			return seqs[i], named, nil
+		if kept = append(kept, parts); len(kept) == keptSnapshots {
+			return seqs[i], kept, nil
 		}
 	}
 	return 0, nil, nil
 }
 
-// unnamedParts lists the old parts that are not named. All that are named must be there.
-func (r *Replica) unnamedParts(ctx context.Context, named map[string][32]byte) (unnamed []string, err error) {
+// unnamedParts lists the old parts that none of the kept snapshots names, and the spares of those that not all of them name. What is named must be
+// there.
+func (r *Replica) unnamedParts(ctx context.Context, kept []map[[32]byte]bool) (unnamed []string, err error) {
 	store := r.cfg.Store
+	names := map[string]int{} // how many name it
+	for _, parts := range kept {
+		for hash := range parts {
+			names[PartKey(hash)]++
+			names[SpareKey(hash)]++
+		}
+	}
 	now, err := store.Now(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("ask %s for its time: %w", store, err)
 	}
-	missing := maps.Clone(named)
+	there := map[string]bool{}
 	for info, err := range store.List(ctx, partPrefix, "") {
 		if err != nil {
 			return nil, fmt.Errorf("list snapshot parts: %w", err)
 		}
-		delete(missing, info.Key)
-		if _, is := named[info.Key]; is || !strings.HasPrefix(info.Key, partPrefix) || now.Sub(info.Modified) < partGrace {
-			continue
+		there[info.Key] = true
+		needed := 1
+		if strings.HasSuffix(info.Key, spareSuffix) {
+			needed = len(kept)
 		}
-		unnamed = append(unnamed, info.Key)
+		if names[info.Key] < needed && strings.HasPrefix(info.Key, partPrefix) && now.Sub(info.Modified) >= partGrace {
+			unnamed = append(unnamed, info.Key)
+		}
 	}
-	for key, hash := range missing {
-		if _, err := store.Head(ctx, key); !errors.Is(err, objstore.ErrNotFound) {
-			if err != nil {
-				return nil, fmt.Errorf("look for %s: %w", key, err)
+	for _, parts := range kept {
+		for hash := range parts {
+			if err := r.missed(ctx, hash, there); err != nil {
+				return nil, err
 			}
-			continue // a folder's listing may miss a file while others are created
 		}
-		r.proven.forget(hash) // the next snapshot writes it, if it still has it
-		return nil, fmt.Errorf("%s: %w", key, errPartLost)
 	}
 	return unnamed, nil
+}
+
+// missed looks for the part and its spare where a listing has not shown them. The next snapshot writes again what has vanished, if it still has it;
+// until then a part that has must not be relied on.
+func (r *Replica) missed(ctx context.Context, hash [32]byte, there map[string]bool) error {
+	if key := SpareKey(hash); !there[key] {
+		r.proven.forget(key)
+	}
+	key := PartKey(hash)
+	if there[key] {
+		return nil
+	}
+	_, err := r.cfg.Store.Head(ctx, key) // a folder's listing may miss a file while others are created
+	if errors.Is(err, objstore.ErrNotFound) {
+		r.proven.forget(key)
+		err = errPartLost
+	}
+	if err != nil {
+		return fmt.Errorf("look for %s: %w", key, err)
+	}
+	return nil
 }

@@ -21,6 +21,7 @@ import (
 const (
 	snapshotPrefix = "meta/snapshot/"
 	partPrefix     = snapshotPrefix + "part/"
+	spareSuffix    = "-spare"
 	maxPartBytes   = 256 << 20
 	// restoreAttempts is how often snapshots are listed anew before what one names is held to be missing.
 	restoreAttempts = 3
@@ -31,6 +32,10 @@ func SnapshotKey(seq uint64) string { return fmt.Sprintf("%s%020d", snapshotPref
 
 // PartKey is the key of the snapshot part with this SHA-256.
 func PartKey(hash [32]byte) string { return fmt.Sprintf("%s%x", partPrefix, hash) }
+
+// SpareKey is the key of that part's second copy, which there is where the bucket had the part before the last snapshot: both of those that are kept
+// may name it, and one object for both would be all that is left.
+func SpareKey(hash [32]byte) string { return PartKey(hash) + spareSuffix }
 
 // ListManifests returns the sequences of the snapshots in the bucket, ascending.
 func ListManifests(ctx context.Context, store objstore.Store) ([]uint64, error) {
@@ -66,9 +71,36 @@ func ReadManifest(ctx context.Context, store objstore.Store, seq uint64) (*metap
 	return m, nil
 }
 
-// ReadPart reads a snapshot's part. meta.Restore checks its content.
-func ReadPart(ctx context.Context, store objstore.Store, hash [32]byte) ([]byte, error) {
-	return readObject(ctx, store, PartKey(hash))
+// ReadPart reads a snapshot's part: from its spare where the part itself is damaged or cannot be read, which damage tells then. The error wraps meta.ErrCorrupt or
+// objstore.ErrNotFound where neither is whole.
+func ReadPart(ctx context.Context, store objstore.Store, hash [32]byte) (part []byte, damage, err error) {
+	part, err = readWhole(ctx, store, PartKey(hash), hash)
+	if err == nil || ctx.Err() != nil {
+		return part, nil, err
+	}
+	spare, spareErr := readWhole(ctx, store, SpareKey(hash), hash)
+	switch {
+	case spareErr == nil:
+		return spare, err, nil
+	case damaged(err) && !damaged(spareErr):
+		return nil, nil, spareErr // which says nothing of what it holds
+	}
+	return nil, nil, err
+}
+
+// CheckSpare reads a part's spare. The error wraps meta.ErrCorrupt where it is damaged, and objstore.ErrNotFound where there is none.
+func CheckSpare(ctx context.Context, store objstore.Store, hash [32]byte) error {
+	_, err := readWhole(ctx, store, SpareKey(hash), hash)
+	return err
+}
+
+// readWhole reads an object that must have the hash.
+func readWhole(ctx context.Context, store objstore.Store, key string, hash [32]byte) ([]byte, error) {
+	object, err := readObject(ctx, store, key)
+	if err == nil && sha256.Sum256(object) != hash {
+		return nil, fmt.Errorf("%s: %w: content is not that of its hash", key, meta.ErrCorrupt)
+	}
+	return object, err
 }
 
 func readObject(ctx context.Context, store objstore.Store, key string) ([]byte, error) {
@@ -222,7 +254,13 @@ func (r *Replica) restoreFrom(ctx context.Context, seq uint64) error {
 	case found && sha256.Sum256(entry) != [32]byte(m.EntryHash):
 		return fmt.Errorf("entry %d is not the one %s stands for: %w", seq, SnapshotKey(seq), ErrForked)
 	}
-	state, err := meta.Restore(m, func(hash [32]byte) ([]byte, error) { return readObject(ctx, r.cfg.Store, PartKey(hash)) })
+	state, err := meta.Restore(m, func(hash [32]byte) ([]byte, error) {
+		part, damage, err := ReadPart(ctx, r.cfg.Store, hash)
+		if damage != nil && r.cfg.Logger != nil {
+			r.cfg.Logger.Error("a part of a snapshot is damaged, its spare was used", "error", damage)
+		}
+		return part, err
+	})
 	if err != nil {
 		return err
 	}

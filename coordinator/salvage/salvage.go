@@ -21,6 +21,8 @@ type Source struct {
 	LogID [16]byte
 	// Metalog is the backend, as cluster.json names it.
 	Metalog string
+	// Spares says that second copies of snapshots' parts are looked at too, though the parts are whole.
+	Spares bool
 	// Looked is called with the key of every object that was looked at; nil for none.
 	Looked func(key string)
 }
@@ -173,13 +175,34 @@ func (r *reader) snapshot(ctx context.Context, seq uint64) (*meta.State, *metapb
 		return nil, nil, fmt.Errorf("of log %x, not of %x: %w", m.LogId, r.found.LogID, meta.ErrForeignLog)
 	}
 	state, err := meta.Restore(m, func(hash [32]byte) ([]byte, error) {
-		part, err := replica.ReadPart(ctx, r.Store, hash)
+		part, damage, err := replica.ReadPart(ctx, r.Store, hash)
 		if err == nil {
 			r.Looked(replica.PartKey(hash))
+		}
+		if damage != nil {
+			r.found.damage(replica.PartKey(hash), fmt.Errorf("its spare is used: %w", damage))
+		}
+		if r.Spares && err == nil && damage == nil {
+			return part, r.spare(ctx, hash)
 		}
 		return part, err
 	})
 	return state, m, err
+}
+
+// spare looks at a part's spare. Not every part has one.
+func (r *reader) spare(ctx context.Context, hash [32]byte) error {
+	err := replica.CheckSpare(ctx, r.Store, hash)
+	switch {
+	case err == nil:
+		r.Looked(replica.SpareKey(hash))
+	case errors.Is(err, objstore.ErrNotFound):
+	case transient(ctx, err):
+		return err
+	default:
+		r.found.damage(replica.SpareKey(hash), err)
+	}
+	return nil
 }
 
 // entry takes the entry at seq, from the object with this key. Entries come in ascending order, perhaps with gaps.

@@ -138,6 +138,40 @@ func TestTheStateReachesAsFarAsTheChain(t *testing.T) {
 	}
 }
 
+func TestAPartWithASpareIsNamedAndReadFromIt(t *testing.T) {
+	ctx, store := context.Background(), fixture(t, identity.MetalogBucket)
+	m, err := replica.ReadManifest(ctx, store, 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := [32]byte(m.Parts[0])
+	part, _, err := objstore.ReadAll(ctx, store, replica.PartKey(hash), 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		damaged, whole string
+		spares         bool
+		reports        int
+	}{
+		{replica.PartKey(hash), replica.SpareKey(hash), false, 1},
+		{replica.SpareKey(hash), replica.PartKey(hash), false, 0},
+		{replica.SpareKey(hash), replica.PartKey(hash), true, 1},
+	} {
+		_, err := store.Put(ctx, row.whole, part)
+		if _, rot := store.Put(ctx, row.damaged, []byte("rot")); errors.Join(err, rot) != nil {
+			t.Fatal(err, rot)
+		}
+		f, err := Read(ctx, Source{Store: store, LogID: logID, Metalog: identity.MetalogBucket, Spares: row.spares})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Snapshot != 6 || len(f.Damaged) != row.reports || row.reports > 0 && f.Damaged[0].Key != row.damaged {
+			t.Errorf("%s is damaged: restored from %d, reported %v", row.damaged, f.Snapshot, f.Damaged)
+		}
+	}
+}
+
 func TestNewerFormatsAreNamed(t *testing.T) {
 	archiveVersion := func(b []byte) []byte { // and the checksum over everything else
 		binary.BigEndian.PutUint16(b[8:], 9)

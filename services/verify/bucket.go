@@ -95,7 +95,7 @@ func (v *verifier) metadata(ctx context.Context) error {
 func (v *verifier) salvage(ctx context.Context) (*salvage.Found, error) {
 	return salvage.ReadLive(ctx, salvage.Source{
 		Store: v.cluster.Metadata(v.Store), LogID: v.cluster.LogID, Metalog: v.cluster.Metalog,
-		Looked: func(string) { v.Progress(0) },
+		Spares: true, Looked: func(string) { v.Progress(0) },
 	})
 }
 

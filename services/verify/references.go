@@ -88,6 +88,6 @@ func (o *expectedSegment) holds(parts []segment.Part) error {
 	return nil
 }
 
-var metadataKey = regexp.MustCompile(`^meta/(snapshot/[0-9]{20}|snapshot/part/[0-9a-f]{64}|archive/[0-9]{20}-[0-9]{20}|log/[0-9]{20})$`)
+var metadataKey = regexp.MustCompile(`^meta/(snapshot/[0-9]{20}|snapshot/part/[0-9a-f]{64}(-spare)?|archive/[0-9]{20}-[0-9]{20}|log/[0-9]{20})$`)
 
 func knownMetadata(key string) bool { return metadataKey.MatchString(key) }
