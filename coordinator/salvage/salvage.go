@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/varvelog/varve/coordinator/identity"
 	"github.com/varvelog/varve/coordinator/meta"
@@ -53,7 +54,11 @@ type Found struct {
 	Damaged []Damage
 }
 
+// damage notes what is wrong with an object, once: several snapshots may name it.
 func (f *Found) damage(key string, err error) {
+	if key != "" && slices.ContainsFunc(f.Damaged, func(d Damage) bool { return d.Key == key && d.Err.Error() == err.Error() }) {
+		return
+	}
 	f.Damaged = append(f.Damaged, Damage{Key: key, Err: err})
 }
 
