@@ -59,7 +59,7 @@ var plants = []plant{
 	{"15", "a log shorter than its snapshot is taken", "coordinator/replica/snapshot.go",
 		"n > 0 && seqs[n-1] >= next {", "n > 0 && seqs[n-1] >= next && planted != \"15\" {"},
 	{"15", "and one shorter than its archive", "coordinator/replica/snapshot.go",
-		"	if archived > next {", "	if archived > next && planted != \"15\" {"},
+		"	if archived.Next > next {", "	if archived.Next > next && planted != \"15\" {"},
 	{"16", "state time is the wall clock", "coordinator/leader/clock.go",
 		"	c.mu.last = now\n	next := ", "	c.mu.last = now\n	if planted == \"16\" {\n		return now.UnixMilli()\n	}\n	next := "},
 }

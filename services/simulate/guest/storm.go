@@ -39,6 +39,7 @@ func (c *cluster) storm() (stop func()) {
 	every(s.Restart, "restart", func(context.Context) { c.pick(c.seats()).end() })
 	every(s.Pause, "pause", c.pause)
 	every(s.Cut, "cut", c.cut)
+	every(s.Rot, "rot", c.rot)
 	if s.DiskLost {
 		running.Go(func() {
 			if world.Sleep(ctx, c.w.Between(0, 6*time.Second)) == nil {

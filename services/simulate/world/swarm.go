@@ -29,6 +29,8 @@ type Swarm struct {
 
 	// How often something happens to a process; 0 for never.
 	Crash, PowerLoss, Restart, Pause, Cut, CoordinatorCrash, WorkerCrash time.Duration
+	// Rot is how often a bit of the metadata's snapshots flips in the bucket.
+	Rot time.Duration
 	// PauseFor is how long a pause lasts at most, CutFor a cut.
 	PauseFor, CutFor time.Duration
 	// ClockSkew is how far a process's clock may be from the world's, ClockDrift how much faster or slower it may run.
@@ -69,7 +71,9 @@ func newSwarm(r *rand.Rand) Swarm {
 		s.ClockDrift = 0.1 * r.Float64()
 	}
 	s.Group = r.IntN(3) > 0
-	if r.IntN(20) == 0 { // a quiet one
+	if rot := every(500*time.Millisecond, 5*time.Second); r.IntN(20) > 0 {
+		s.Rot = rot
+	} else { // a quiet one
 		s = Swarm{Group: s.Group, Delay: s.Delay, MetalogOnBucket: s.MetalogOnBucket}
 	}
 	s.Zones, s.DiskLost = r.IntN(2) == 0, r.IntN(4) == 0
