@@ -322,9 +322,10 @@ func (p *Plan) conclude(found *salvage.Found) (err error) {
 	case r.Seq == 0 && r.Topics == 0:
 		return fmt.Errorf("bucket %s: %w: it holds neither metadata nor segments", p.cfg.Store, ErrNothing)
 	case r.Seq == 0:
-		r.Missing = append(r.Missing, "groups and their offsets, and what producers and transactions were remembered",
-			"settings of the cluster, nodes, groups and quotas", "log starts behind what segments tell of them",
-			"whatever was not shipped to the bucket")
+		r.Missing = append(r.Missing, missingBehind(0, 0)...)
+	case r.Seq+1 < found.End || found.Unused > 0:
+		// Entries, snapshots or traces of them are known from further on: whatever the log was about may be of before, or gone.
+		r.Missing = append(r.Missing, missingBehind(r.Seq, found.End-1)...)
 	default:
 		r.Missing = append(r.Missing, fmt.Sprintf("what the log held behind entry %d and the bucket does not show: mostly its last second of group offsets, settings and, "+
 			"of topics with varve.durability=local, records", r.Seq))

@@ -96,6 +96,9 @@ func (r *Report) Write(w io.Writer) error {
 	default:
 		p.line("no metadata: everything comes from the segments' directories")
 	}
+	if r.Unused > 0 {
+		p.line("%d whole entries stand behind a break in the log, and cannot be made use of", r.Unused)
+	}
 	p.line("%d topics with %d partitions, %d groups", r.Topics, r.Partitions, r.Groups)
 	for _, a := range []struct {
 		what string
@@ -147,6 +150,23 @@ func (r *Report) Write(w io.Writer) error {
 		p.line("done: the cluster's log is %s now", r.NewLog)
 	}
 	return p.err
+}
+
+// missingBehind says what cannot be recovered where the log is lost from an entry on, 0 for all of it, except for what objects show. It is known to have
+// gone on to entry last, 0 for none that is known.
+func missingBehind(seq, last uint64) []string {
+	since := ""
+	var missing []string
+	if seq > 0 {
+		since = fmt.Sprintf(", as changed behind entry %d", seq)
+		missing = append(missing, fmt.Sprintf("entries %d to %d of the log, and with them, but for what the bucket shows, all that follows", seq+1, last))
+	}
+	return append(missing,
+		"groups and their offsets, and what producers and transactions were remembered"+since,
+		"settings of the cluster, nodes, groups and quotas"+since,
+		"topics and partitions of which the bucket holds no records, and settings that were changed after the last of them"+since,
+		"log starts behind what segments tell of them"+since+": records that were deleted may be there again",
+		"whatever was not shipped to the bucket"+since)
 }
 
 func (l Lost) why() string {
