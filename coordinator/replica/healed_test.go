@@ -71,6 +71,31 @@ func testDamagedEntries(t *testing.T) {
 	}
 }
 
+// It was read to see whether log and snapshot fit, and the start was refused although nobody needs it.
+func TestADamagedEntryThatASnapshotStandsForKeepsNobodyOut(t *testing.T) {
+	for range 50 {
+		for _, behind := range []int{0, 2} {
+			log, store := mem.New().Open(), memstore.New("bucket")
+			w := newWriter(t, log)
+			w.append(allocate())
+			want := openReplica(t, Config{Log: log, Store: store})
+			if _, err := want.SaveSnapshot(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for range behind {
+				w.append(allocate())
+			}
+			if err := want.CatchUp(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			r := openReplica(t, Config{Log: damagedLog{log, 2}, Store: store})
+			if r.SnapshotSeq() != 2 || hashOf(r) != hashOf(want) {
+				t.Errorf("%d entries behind the snapshot: the replica is at %d", behind, r.Seq())
+			}
+		}
+	}
+}
+
 // flakyLog gives no more than a few entries at a time before the next read fails.
 type flakyLog struct {
 	metalog.Log

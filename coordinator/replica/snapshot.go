@@ -247,12 +247,20 @@ func (r *Replica) restoreFrom(ctx context.Context, seq uint64) error {
 		return fmt.Errorf("%s: %w: %d, this build knows %d", SnapshotKey(seq), meta.ErrFeatureLevel, m.FeatureLevel, meta.FeatureLevel)
 	}
 	entry, found, err := metalog.ReadOne(ctx, r.cfg.Log, seq)
+	if err == nil && found && sha256.Sum256(entry) != [32]byte(m.EntryHash) {
+		if _, err = meta.DecodeEntry(entry); err == nil {
+			err = fmt.Errorf("it is not the one that %s stands for: %w", SnapshotKey(seq), ErrForked)
+		}
+	}
 	switch {
 	case errors.Is(err, metalog.ErrTruncated):
+	case errors.Is(err, metalog.ErrCorrupt), errors.Is(err, meta.ErrCorrupt):
+		// The snapshot stands for it, and whether it fits the log is told by the next entry, which names its hash.
+		if r.cfg.Logger != nil {
+			r.cfg.Logger.Error("an entry of the metadata log is damaged; a snapshot stands for it", "seq", seq, "error", err)
+		}
 	case err != nil:
 		return fmt.Errorf("read entry %d: %w", seq, err)
-	case found && sha256.Sum256(entry) != [32]byte(m.EntryHash):
-		return fmt.Errorf("entry %d is not the one %s stands for: %w", seq, SnapshotKey(seq), ErrForked)
 	}
 	state, err := meta.Restore(m, func(hash [32]byte) ([]byte, error) {
 		part, damage, err := ReadPart(ctx, r.cfg.Store, hash)
