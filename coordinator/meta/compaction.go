@@ -56,7 +56,7 @@ func (s *State) Round(id JobID) (Round, bool) {
 		out.Sources = append(out.Sources, p.parts[i].object.createdMillis >= settled)
 	}
 	if slices.Contains(out.Sources, true) {
-		out.There = s.there()
+		out.There = s.there(maxThere)
 	}
 	if out.Merges {
 		return out, true

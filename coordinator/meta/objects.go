@@ -89,10 +89,10 @@ type HotSegment struct {
 	ID   uint64
 }
 
-// maxThere bounds what is named of There. It is far more than a cluster has that deletes what it has shipped.
+// maxThere bounds what is named of There, to some megabytes. Where deleting is denied for days there are millions, more than an answer may hold.
 const maxThere = 100_000
 
-func (s *State) there() (t There) {
+func (s *State) there(limit int) (t There) {
 	hot := func(node NodeID, segment uint64) {
 		if n := s.Node(node); n != nil {
 			t.Hot = append(t.Hot, HotSegment{n.DiskID, segment})
@@ -118,7 +118,7 @@ func (s *State) there() (t There) {
 			t.Chunks = append(t.Chunks, g.chunk)
 		}
 	}
-	if len(t.Chunks)+len(t.Hot) > maxThere {
+	if len(t.Chunks)+len(t.Hot) > limit {
 		return There{All: true}
 	}
 	return t

@@ -217,6 +217,25 @@ func TestWhatIsStoredAnewNamesItsChunks(t *testing.T) {
 	}
 }
 
+// Where too many chunks are there for the leader to name them, a part names all that it may be made of.
+func TestNamesOfAllChunksAreCarriedOnWhereThoseThereAreTooMany(t *testing.T) {
+	for allThere, want := range map[bool][]uint64{false: {1, 3, 4}, true: {1, 2, 3, 4}} {
+		w := newWorld(t)
+		w.allThere = allThere
+		for i := range 4 {
+			w.produce(recordbatch.None, false, row(fmt.Sprint("key ", i), "value", int64(i)))
+			w.ship()
+		}
+		w.do(&metapb.ForgetGarbage{Keys: []string{meta.ChunkKey(1, 1, 1, 2)}}) // deleted before an older one
+		if !w.compact(Config{}, -1) {
+			t.Fatal("nothing is stored anew")
+		}
+		if named := w.chunksNamed(); !slices.Equal(named, want) {
+			t.Errorf("too many to be named: %v: it names chunks %v, want %v", allThere, named, want)
+		}
+	}
+}
+
 // chunksNamed are the numbers of the chunks that the object of the first part names.
 func (w *world) chunksNamed() (seqs []uint64) {
 	w.t.Helper()

@@ -63,6 +63,7 @@ type world struct {
 	reports   int                // until the worker dies, where not negative
 	die       context.CancelFunc
 	loseNext  bool // the answer to the next report is lost
+	allThere  bool // chunks that are there are too many to be named
 	completed int
 }
 
@@ -299,6 +300,9 @@ func (w *world) LeaseCompaction(_ context.Context, r *metapb.CompactionLeaseRequ
 		if w.begun[o] < 0 {
 			w.begun[o] = w.now
 		}
+	}
+	if w.allThere {
+		round.ChunksThere, round.AllThere = nil, true
 	}
 	return &metapb.CompactionLeaseResponse{Round: round}, nil
 }
