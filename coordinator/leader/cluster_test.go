@@ -286,6 +286,29 @@ func leaseAndFinish(t *testing.T, ctx context.Context, n *node, r *replica.Repli
 	if err := remote.Call(ctx, replica.MethodReferenced, keys, &judged); err != nil || !slices.Equal(judged.Referenced, []bool{false, true}) {
 		t.Fatalf("referenced: %v, %v; want the ended job's object free, a future job's kept", judged.Referenced, err)
 	}
+	late := &metapb.JobFinishRequest{Finish: &metapb.FinishJob{JobId: job.Id}}
+	for ordinal := range uint32(3) {
+		late.Finish.Objects = append(late.Finish.Objects, &metapb.SegmentObject{JobId: job.Id, Ordinal: ordinal})
+	}
+	if err := remote.Call(ctx, replica.MethodJobFinish, late, &finished); err != nil || finished.Accepted {
+		t.Fatalf("finish what has ended: %v, %v", &finished, err)
+	}
+	garbage(t, ctx, remote, meta.JobID(job.Id))
+}
+
+// garbage asks for the three objects of a job that had ended, from all sides.
+func garbage(t *testing.T, ctx context.Context, remote *replica.Remote, job meta.JobID) {
+	t.Helper()
+	keys := []string{meta.SegmentKey(job, 0), meta.SegmentKey(job, 1), meta.SegmentKey(job, 2)}
+	for _, row := range []struct {
+		max, skip uint32
+		want      []string
+	}{{0, 0, keys}, {2, 0, keys[:2]}, {1, 1, keys[1:2]}, {2, 2, keys[2:]}, {0, 3, nil}, {0, 1 << 31, nil}} {
+		var answer metapb.GarbageResponse
+		if err := remote.Call(ctx, replica.MethodGarbage, &metapb.GarbageRequest{Max: row.max, Skip: row.skip}, &answer); err != nil || !slices.Equal(answer.Keys, row.want) {
+			t.Errorf("at most %d garbage behind %d: %v, %v, want %v", row.max, row.skip, answer.Keys, err, row.want)
+		}
+	}
 }
 
 func TestBusGoneAndBackCostsNothingButTime(t *testing.T) {

@@ -170,7 +170,7 @@ func (l *Leader) FinishJob(ctx context.Context, request *metapb.JobFinishRequest
 	}, nil
 }
 
-// Garbage lists objects that may be deleted. They stay listed until ForgetGarbage.
+// Garbage lists objects that may be deleted, oldest first, without the first few that are to be left out. They stay listed until ForgetGarbage.
 func (l *Leader) Garbage(ctx context.Context, request *metapb.GarbageRequest) (*metapb.GarbageResponse, error) {
 	// A leader that has been succeeded without noticing must not name anything.
 	if err := l.cfg.Replica.Barrier(ctx); err != nil {
@@ -182,10 +182,9 @@ func (l *Leader) Garbage(ctx context.Context, request *metapb.GarbageRequest) (*
 	}
 	out := &metapb.GarbageResponse{}
 	l.cfg.Replica.View(func(s *meta.State) {
-		for _, g := range s.Garbage() {
-			if len(out.Keys) == bound {
-				return
-			}
+		garbage := s.Garbage()
+		garbage = garbage[min(len(garbage), int(request.Skip)):]
+		for _, g := range garbage[:min(len(garbage), bound)] {
 			if !s.Refers(g.Key) { // a rule that is broken elsewhere does no harm here
 				out.Keys = append(out.Keys, g.Key)
 			}

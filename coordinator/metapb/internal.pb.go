@@ -1062,9 +1062,11 @@ func (x *JobFinishResponse) GetPartsDropped() uint32 {
 }
 
 // garbage: objects that no reader can be referred to any more, and may be deleted; forgotten after that with garbage/forget.
+// skip: how many of the oldest to leave out, which the asker could not delete.
 type GarbageRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Max           uint32                 `protobuf:"varint,1,opt,name=max,proto3" json:"max,omitempty"`
+	Skip          uint32                 `protobuf:"varint,2,opt,name=skip,proto3" json:"skip,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1102,6 +1104,13 @@ func (*GarbageRequest) Descriptor() ([]byte, []int) {
 func (x *GarbageRequest) GetMax() uint32 {
 	if x != nil {
 		return x.Max
+	}
+	return 0
+}
+
+func (x *GarbageRequest) GetSkip() uint32 {
+	if x != nil {
+		return x.Skip
 	}
 	return 0
 }
@@ -1406,9 +1415,10 @@ const file_internal_proto_rawDesc = "" +
 	"\baccepted\x18\x01 \x01(\bR\baccepted\x12\x1f\n" +
 	"\vparts_taken\x18\x02 \x01(\rR\n" +
 	"partsTaken\x12#\n" +
-	"\rparts_dropped\x18\x03 \x01(\rR\fpartsDropped\"\"\n" +
+	"\rparts_dropped\x18\x03 \x01(\rR\fpartsDropped\"6\n" +
 	"\x0eGarbageRequest\x12\x10\n" +
-	"\x03max\x18\x01 \x01(\rR\x03max\"%\n" +
+	"\x03max\x18\x01 \x01(\rR\x03max\x12\x12\n" +
+	"\x04skip\x18\x02 \x01(\rR\x04skip\"%\n" +
 	"\x0fGarbageResponse\x12\x12\n" +
 	"\x04keys\x18\x01 \x03(\tR\x04keys\"*\n" +
 	"\x14GarbageForgetRequest\x12\x12\n" +

@@ -53,7 +53,7 @@ type Config struct {
 	CacheBytes      Bytes         `name:"cache-bytes" default:"128MiB" usage:"RAM for ranges of objects read from the bucket"`
 	MaxConnections  int           `name:"max-connections" default:"10000" usage:"Kafka connections open at once"`
 	OrphanAge       time.Duration `name:"orphan-age" default:"24h" usage:"age from which objects that nothing refers to are swept"`
-	SweepInterval   time.Duration `name:"sweep-interval" default:"1h" usage:"how often the bucket is searched for orphans"`
+	SweepInterval   time.Duration `name:"sweep-interval" default:"1h" usage:"how often the bucket is searched for orphans, and what could not be deleted is tried again"`
 	DeleteDelay     time.Duration `name:"delete-delay" default:"1m" usage:"how long deleted objects are left to readers under way"`
 	SnapshotEntries int           `name:"snapshot-entries" default:"0" usage:"metadata log entries between two snapshots; 0: 10000, or 2000 where each is an object in the bucket"`
 	ShipBytes       Bytes         `name:"ship-bytes" default:"256MiB" usage:"hot bytes that one tiering job takes at most"`

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -33,7 +32,7 @@ type Config struct {
 	GarbageInterval time.Duration
 	// DeleteDelay is how long garbage is left to readers under way; default 0.
 	DeleteDelay time.Duration
-	// OrphanInterval is how often the bucket is listed; default 1 h.
+	// OrphanInterval is how often the bucket is listed, and garbage tried again that could not be deleted; default 1 h.
 	OrphanInterval time.Duration
 	// OrphanAge is the age, by the store's clock, from which an object may be an orphan; default 24 h.
 	OrphanAge time.Duration
@@ -85,6 +84,7 @@ type Sweeper struct {
 	observe Observer
 	log     *slog.Logger
 	seen    map[string]time.Time // garbage that waits for its delay, and since when
+	passed  int                  // how many of the oldest could not be deleted, and are passed over
 	strange int                  // objects with strange names, as of the last search
 }
 
@@ -110,52 +110,12 @@ func (s *Sweeper) Run(ctx context.Context) {
 		case <-garbage.C:
 			err = s.Garbage(ctx)
 		case <-orphans.C:
-			err = s.Orphans(ctx)
+			err = errors.Join(s.Orphans(ctx), s.RetryPassed(ctx))
 		}
 		if err != nil && ctx.Err() == nil {
 			s.log.Warn("sweep failed; the next round tries again", "error", err)
 		}
 	}
-}
-
-// Garbage deletes what the state says is garbage and has been for the delay.
-func (s *Sweeper) Garbage(ctx context.Context) error {
-	answer, err := ask(ctx, s.leader.Garbage, &metapb.GarbageRequest{Max: garbageKeys})
-	if err != nil {
-		return fmt.Errorf("ask for garbage: %w", err)
-	}
-	now := time.Now()
-	waiting := make(map[string]time.Time, len(answer.Keys))
-	var due []string
-	for _, key := range answer.Keys {
-		since, known := s.seen[key]
-		if !known {
-			since = now
-		}
-		if now.Sub(since) >= s.config.DeleteDelay {
-			due = append(due, key)
-		}
-		waiting[key] = since
-	}
-	s.seen = waiting
-	var failed error
-	for page := range slices.Chunk(due, pageKeys) {
-		if err := s.guard(ctx, page); err != nil {
-			return errors.Join(failed, err)
-		}
-		// What cannot be deleted keeps none of what is behind it.
-		deleted, err := s.deleteAll(ctx, page)
-		failed = errors.Join(failed, err)
-		if len(deleted) == 0 {
-			continue
-		}
-		if _, err := ask(ctx, s.leader.ForgetGarbage, &metapb.GarbageForgetRequest{Keys: deleted}); err != nil {
-			return errors.Join(failed, fmt.Errorf("forget %d deleted objects: %w", len(deleted), err))
-		}
-		s.observe.Deleted(len(deleted), 0)
-		s.log.Debug("deleted garbage", "objects", len(deleted))
-	}
-	return failed
 }
 
 // ask asks the leader, but not for ever.

@@ -98,7 +98,8 @@ type steadyLeader struct {
 }
 
 func (f *steadyLeader) Garbage(_ context.Context, r *metapb.GarbageRequest) (*metapb.GarbageResponse, error) {
-	return &metapb.GarbageResponse{Keys: slices.Clone(f.garbage[:min(len(f.garbage), int(r.Max))])}, nil
+	garbage := f.garbage[min(len(f.garbage), int(r.Skip)):]
+	return &metapb.GarbageResponse{Keys: slices.Clone(garbage[:min(len(garbage), int(r.Max))])}, nil
 }
 
 func (f *steadyLeader) ForgetGarbage(ctx context.Context, r *metapb.GarbageForgetRequest) (*metapb.GarbageForgetResponse, error) {
