@@ -158,7 +158,7 @@ func missingBehind(seq, last uint64) []string {
 	since := ""
 	var missing []string
 	if seq > 0 {
-		since = fmt.Sprintf(", as changed behind entry %d", seq)
+		since = fmt.Sprintf(" (what came behind entry %d)", seq)
 		missing = append(missing, fmt.Sprintf("entries %d to %d of the log, and with them, but for what the bucket shows, all that follows", seq+1, last))
 	}
 	return append(missing,

@@ -13,7 +13,7 @@ import (
 // A log in the bucket keeps its first entry for ever, so that something of the metadata is left where nearly all is lost. The report must not call that
 // the loss of a last second.
 func TestTheReportSaysAllThatAHoleInTheLogMayHaveTaken(t *testing.T) {
-	const mild, whole = "mostly its last second", "groups and their offsets, and what producers and transactions were remembered, as changed behind entry"
+	const mild, whole = "mostly its last second", "groups and their offsets, and what producers and transactions were remembered (what came behind entry"
 	for _, row := range []struct {
 		name     string
 		without  []uint64 // entries of six
@@ -22,8 +22,8 @@ func TestTheReportSaysAllThatAHoleInTheLogMayHaveTaken(t *testing.T) {
 		unwanted string
 	}{
 		{"whole", nil, 0, []string{mild}, whole},
-		{"a hole", []uint64{2, 3}, 0, []string{whole + " 1", "entries 2 to 6 of the log", "3 whole entries stand behind a break"}, mild},
-		{"lost with its snapshot", []uint64{3, 4, 5, 6}, 900, []string{whole + " 2", "entries 3 to 900 of the log"}, mild},
+		{"a hole", []uint64{2, 3}, 0, []string{whole + " 1)", "entries 2 to 6 of the log", "3 whole entries stand behind a break"}, mild},
+		{"lost with its snapshot", []uint64{3, 4, 5, 6}, 900, []string{whole + " 2)", "entries 3 to 900 of the log"}, mild},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			store := mem.New("bucket")
