@@ -16,26 +16,35 @@ func environmentName(field string) string {
 // serviceLink matches what Kubernetes sets in every container of a namespace for a service that is called varve or varve-something.
 var serviceLink = regexp.MustCompile(`(_SERVICE_HOST|_SERVICE_PORT(_[A-Z0-9_]+)?|_PORT(_[0-9]+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?)?)$`)
 
-// UnknownEnvironment returns the names in environ, as of os.Environ, that look like settings and are none, each with the setting that may be
-// meant; others are further names that the program knows. They are for a warning. They are not refused, as unknown names in a file are: a process
-// inherits its environment, and others may have put into it what is not meant for it.
-func (c *Config) UnknownEnvironment(environ []string, others ...string) []string {
+// UnknownName is a name in the environment that looks like a setting and is none.
+type UnknownName struct {
+	Name  string
+	Meant string // the setting that it nearly is, "" for none
+}
+
+func (u UnknownName) String() string {
+	if u.Meant == "" {
+		return u.Name
+	}
+	return fmt.Sprintf("%s (%s?)", u.Name, u.Meant)
+}
+
+// UnknownEnvironment returns the names in environ, as of os.Environ, that look like settings and are none; others are further names that the program knows.
+// They are for a warning. They are not refused, as unknown names in a file are: a process inherits its environment, and others may have put into it what
+// is not meant for it.
+func (c *Config) UnknownEnvironment(environ []string, others ...string) []UnknownName {
 	settings := []string{environmentName("config")}
 	for _, f := range c.fields() {
 		settings = append(settings, environmentName(f.name))
 	}
-	var unknown []string
+	var unknown []UnknownName
 	for _, entry := range environ {
 		name, _, _ := strings.Cut(entry, "=")
-		if !strings.HasPrefix(name, environmentPrefix) || slices.Contains(settings, name) || slices.Contains(others, name) || serviceLink.MatchString(name) {
-			continue
+		if strings.HasPrefix(name, environmentPrefix) && !slices.Contains(settings, name) && !slices.Contains(others, name) && !serviceLink.MatchString(name) {
+			unknown = append(unknown, UnknownName{name, nearest(name, settings)})
 		}
-		if near := nearest(name, settings); near != "" {
-			name = fmt.Sprintf("%s (%s?)", name, near)
-		}
-		unknown = append(unknown, name)
 	}
-	slices.Sort(unknown)
+	slices.SortFunc(unknown, func(a, b UnknownName) int { return strings.Compare(a.Name, b.Name) })
 	return unknown
 }
 

@@ -13,7 +13,7 @@ func TestUnknownNamesInTheEnvironmentAreTold(t *testing.T) {
 		"VARVE_SERVICE_HOST=10.0.0.1", "VARVE_SERVICE_PORT=9092", "VARVE_SERVICE_PORT_KAFKA=9092", "VARVE_PORT=tcp://10.0.0.1:9092",
 		"VARVE_PORT_9092_TCP=tcp://10.0.0.1:9092", "VARVE_PORT_9092_TCP_ADDR=10.0.0.1", "VARVE_KAFKA_SERVICE_HOST=10.0.0.2", "VARVE_KAFKA_PORT=tcp://10.0.0.2:9092",
 	}
-	want := []string{"VARVE_BUKCET (VARVE_BUCKET?)", "VARVE_DURABILITY", "VARVE_SEALAGE (VARVE_SEAL_AGE?)"}
+	want := []UnknownName{{"VARVE_BUKCET", "VARVE_BUCKET"}, {"VARVE_DURABILITY", ""}, {"VARVE_SEALAGE", "VARVE_SEAL_AGE"}}
 	if got := new(Config).UnknownEnvironment(environ, "VARVE_BROKERS"); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -48,7 +47,7 @@ func newServer(name, short, long string, role config.Role, run func(context.Cont
 				return err
 			}
 			if unknown := c.UnknownEnvironment(os.Environ(), brokersVariable); len(unknown) > 0 {
-				log.Warn("environment variables that are no settings are ignored", "names", strings.Join(unknown, ", "))
+				log.Warn("environment variables that are no settings are ignored", "names", fmt.Sprint(unknown))
 			}
 			p, err := process.Start(command.Context(), c, role, log, level)
 			if err != nil {

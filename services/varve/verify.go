@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -89,8 +88,12 @@ func loadBucket(c *config.Config, command *cobra.Command) error {
 	if err := c.Load(command.Flags(), os.LookupEnv); err != nil {
 		return err
 	}
-	if unknown := c.UnknownEnvironment(os.Environ(), brokersVariable); len(unknown) > 0 {
-		if _, err := fmt.Fprintf(command.ErrOrStderr(), "environment variables that are no settings are ignored: %s\n", strings.Join(unknown, ", ")); err != nil {
+	// What a tool writes is read by others. So it tells only of what was probably meant for it; a server tells of all.
+	for _, unknown := range c.UnknownEnvironment(os.Environ(), brokersVariable) {
+		if unknown.Meant == "" {
+			continue
+		}
+		if _, err := fmt.Fprintln(command.ErrOrStderr(), "ignored an environment variable that is no setting:", unknown); err != nil {
 			return err
 		}
 	}
