@@ -24,7 +24,7 @@ func TestGarbageBehindALotThatCannotBeDeletedIsDeleted(t *testing.T) {
 		s.store = faulty.New(inner, faulty.Config{Rules: []faulty.Rule{{
 			Ops: faulty.Delete, Key: func(key string) bool { return locked.Load() && strings.HasPrefix(key, "segment/") }, Fail: true, Err: objstore.ErrAccess,
 		}}})
-		const stuck, behind = 2*garbageKeys + 500, 700
+		const stuck, behind = garbageKeys + 500, 700
 		for i := range stuck {
 			leader.garbage = append(leader.garbage, meta.SegmentKey(meta.JobID(i+1), 0))
 		}
