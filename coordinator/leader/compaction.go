@@ -17,6 +17,10 @@ func (l *Leader) LeaseCompaction(ctx context.Context, request *metapb.Compaction
 	if !l.queue.isOpen() {
 		return nil, replica.ErrNotLeader
 	}
+	if !request.CarriesSources {
+		// A worker of an earlier release would carry on no names of hot segments, and a recovery might take records twice.
+		return &metapb.CompactionLeaseResponse{}, nil
+	}
 	waiting := false
 	now := l.clock.Load().millis()
 	l.cfg.Replica.View(func(s *meta.State) { waiting = s.Compactable(now, request.Merging) })
@@ -40,10 +44,6 @@ func (l *Leader) LeaseCompaction(ctx context.Context, request *metapb.Compaction
 	}
 	answer := &metapb.CompactionLeaseResponse{}
 	l.cfg.Replica.View(func(s *meta.State) { answer.Round = DescribeRound(s, verdict.JobID) })
-	if answer.Round.GetAllChunksThere() && !request.CarriesAllChunks {
-		// A worker of an earlier release would carry on none, and a recovery might take records twice. The round ends with its lease.
-		return &metapb.CompactionLeaseResponse{}, nil
-	}
 	return answer, nil
 }
 

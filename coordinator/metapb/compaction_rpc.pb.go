@@ -25,13 +25,13 @@ const (
 
 // compaction/lease: the next round, or none.
 type CompactionLeaseRequest struct {
-	state            protoimpl.MessageState `protogen:"open.v1"`
-	Worker           string                 `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
-	LeaseMillis      int64                  `protobuf:"varint,2,opt,name=lease_millis,json=leaseMillis,proto3" json:"lease_millis,omitempty"`
-	Merging          *Merging               `protobuf:"bytes,3,opt,name=merging,proto3" json:"merging,omitempty"`                                              // absent: parts are not to be merged
-	CarriesAllChunks bool                   `protobuf:"varint,4,opt,name=carries_all_chunks,json=carriesAllChunks,proto3" json:"carries_all_chunks,omitempty"` // the worker knows CompactionRound.all_chunks_there
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Worker         string                 `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
+	LeaseMillis    int64                  `protobuf:"varint,2,opt,name=lease_millis,json=leaseMillis,proto3" json:"lease_millis,omitempty"`
+	Merging        *Merging               `protobuf:"bytes,3,opt,name=merging,proto3" json:"merging,omitempty"`                                      // absent: parts are not to be merged
+	CarriesSources bool                   `protobuf:"varint,4,opt,name=carries_sources,json=carriesSources,proto3" json:"carries_sources,omitempty"` // the worker carries on what parts were made of, hot segments too: others get no rounds
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *CompactionLeaseRequest) Reset() {
@@ -85,9 +85,9 @@ func (x *CompactionLeaseRequest) GetMerging() *Merging {
 	return nil
 }
 
-func (x *CompactionLeaseRequest) GetCarriesAllChunks() bool {
+func (x *CompactionLeaseRequest) GetCarriesSources() bool {
 	if x != nil {
-		return x.CarriesAllChunks
+		return x.CarriesSources
 	}
 	return false
 }
@@ -682,12 +682,12 @@ var File_compaction_rpc_proto protoreflect.FileDescriptor
 
 const file_compaction_rpc_proto_rawDesc = "" +
 	"\n" +
-	"\x14compaction_rpc.proto\x12\rvarve.meta.v1\x1a\x10compaction.proto\"\xb3\x01\n" +
+	"\x14compaction_rpc.proto\x12\rvarve.meta.v1\x1a\x10compaction.proto\"\xae\x01\n" +
 	"\x16CompactionLeaseRequest\x12\x16\n" +
 	"\x06worker\x18\x01 \x01(\tR\x06worker\x12!\n" +
 	"\flease_millis\x18\x02 \x01(\x03R\vleaseMillis\x120\n" +
-	"\amerging\x18\x03 \x01(\v2\x16.varve.meta.v1.MergingR\amerging\x12,\n" +
-	"\x12carries_all_chunks\x18\x04 \x01(\bR\x10carriesAllChunks\"O\n" +
+	"\amerging\x18\x03 \x01(\v2\x16.varve.meta.v1.MergingR\amerging\x12'\n" +
+	"\x0fcarries_sources\x18\x04 \x01(\bR\x0ecarriesSources\"O\n" +
 	"\x17CompactionLeaseResponse\x124\n" +
 	"\x05round\x18\x01 \x01(\v2\x1e.varve.meta.v1.CompactionRoundR\x05round\"\xf3\x05\n" +
 	"\x0fCompactionRound\x12\x15\n" +

@@ -154,7 +154,7 @@ var errEnded = errors.New("the round has ended")
 
 // Once takes a round and carries it out; compacted is false where no partition needs one.
 func (w *Worker) Once(ctx context.Context) (compacted bool, err error) {
-	request := &metapb.CompactionLeaseRequest{Worker: w.config.Name, LeaseMillis: w.config.Lease.Milliseconds(), CarriesAllChunks: true}
+	request := &metapb.CompactionLeaseRequest{Worker: w.config.Name, LeaseMillis: w.config.Lease.Milliseconds(), CarriesSources: true}
 	if parts := uint32(w.config.MergeParts); w.config.MergeAge >= 0 {
 		request.Merging = &metapb.Merging{
 			AgeMillis: w.config.MergeAge.Milliseconds(), Parts: parts, Bytes: uint64(w.config.MergeBytes), ManyParts: manyParts * parts,
