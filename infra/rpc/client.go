@@ -36,10 +36,10 @@ type ClientConfig struct {
 
 // Client calls internal listeners, keeping connections to each address. It may be used concurrently.
 type Client struct {
-	token string
-	names *namer
-	dial  func(ctx context.Context, network, addr string) (net.Conn, error)
-	http  http.Client
+	signer *signer
+	names  *namer
+	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
+	http   http.Client
 }
 
 // NewClient returns a client. The caller must Close it.
@@ -50,7 +50,7 @@ func NewClient(cfg ClientConfig) *Client {
 	if cfg.Dial == nil {
 		cfg.Dial = (&net.Dialer{Timeout: cfg.DialTimeout, KeepAlive: 15 * time.Second}).DialContext
 	}
-	c := &Client{token: token(cfg.Secret, cfg.ClusterID), names: newNamer(), dial: cfg.Dial}
+	c := &Client{signer: newSigner(cfg.Secret, cfg.ClusterID), names: newNamer(), dial: cfg.Dial}
 	if cfg.Transport == nil {
 		cfg.Transport = newTransport(cfg)
 	}
@@ -83,14 +83,9 @@ func (c *Client) Call(ctx context.Context, addr, method string, request, respons
 	if err != nil {
 		return fmt.Errorf("encode request of %s: %w", method, err)
 	}
-	answer, err := c.post(ctx, addr, method, body)
+	encoded, err := c.post(ctx, addr, method, body)
 	if err != nil {
 		return fmt.Errorf("call %s at %s: %w", method, addr, err)
-	}
-	defer func() { _ = answer.Body.Close() }()
-	encoded, err := readAnswer(answer)
-	if err != nil {
-		return fmt.Errorf("call %s at %s: %w: %w", method, addr, ErrBroken, err)
 	}
 	if err := proto.Unmarshal(encoded, response); err != nil {
 		return fmt.Errorf("call %s at %s: %w: decode answer: %w", method, addr, ErrBroken, err)
@@ -98,22 +93,82 @@ func (c *Client) Call(ctx context.Context, addr, method string, request, respons
 	return nil
 }
 
-// post sends a call under a name of its own, again where the callee is another than the caller knew: such a call was not executed.
-func (c *Client) post(ctx context.Context, addr, method string, body []byte) (*http.Response, error) {
+// post sends a call and returns its answer's body.
+func (c *Client) post(ctx context.Context, addr, method string, body []byte) (encoded []byte, err error) {
+	err = c.named(ctx, addr, func(name callName) (err error) {
+		encoded, err = c.execute(ctx, addr, method, body, name)
+		return err
+	})
+	if errors.Is(err, ErrRepeated) {
+		return nil, fmt.Errorf("%w: %w", ErrBroken, err)
+	}
+	return encoded, err
+}
+
+// named has a request sent under a name of its own, again where the callee is another than the caller knew: it was not executed then. Whoever is
+// not known is met first, so that nothing of a request goes to somebody who has not proved that he is of the cluster.
+func (c *Client) named(ctx context.Context, addr string, send func(callName) error) error {
 	for try := 1; ; try++ {
-		answer, err := c.do(ctx, http.MethodPost, "http://"+addr+"/v1/"+method, body, c.names.next(addr).String())
+		name := c.names.next(addr)
+		var err error
+		if name.incarnation == 0 {
+			_, err = c.execute(ctx, addr, methodMeet, nil, name)
+		} else {
+			err = send(name)
+		}
 		var remote *Error
-		switch {
-		case errors.Is(err, ErrRepeated):
-			return nil, fmt.Errorf("%w: %w", ErrBroken, err)
-		case !errors.Is(err, ErrOtherIncarnation) || try == incarnationTries || !errors.As(err, &remote):
-			return answer, err
+		if !errors.Is(err, ErrOtherIncarnation) || try == incarnationTries || !errors.As(err, &remote) {
+			return err
 		}
 		c.names.learn(addr, remote.Incarnation)
 	}
 }
 
+// methodMeet is what a call asks for that is there to be answered with the callee's incarnation, and is executed nowhere.
+const methodMeet = "meet"
+
+// execute sends a call once. Its answer counts only with the proof that it is one: else the callee is a stranger, or was replaced by one.
+func (c *Client) execute(ctx context.Context, addr, method string, body []byte, name callName) ([]byte, error) {
+	request, err := c.request(ctx, http.MethodPost, "http://"+addr+"/v1/"+method, body, name)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := c.send(request)
+	if err != nil {
+		return nil, err
+	}
+	encoded, err := readAnswer(answer)
+	if err = errors.Join(err, answer.Body.Close()); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBroken, err)
+	}
+	if !c.signer.isAnswer(answer.Header.Get(answerHeader), request.Header.Get(requestHeader), answer.StatusCode, encoded) {
+		return nil, c.unproved(addr, name, answer.StatusCode, encoded)
+	}
+	if answer.StatusCode != http.StatusOK {
+		return nil, parseError(answer.Status, encoded)
+	}
+	return encoded, nil
+}
+
+// unproved is the error of an answer by somebody who has not proved to be of the cluster. A request that met him first was meant for nobody.
+func (c *Client) unproved(addr string, name callName, status int, body []byte) error {
+	c.names.learn(addr, 0)
+	if name.incarnation != 0 {
+		return fmt.Errorf("%w: who answers does not prove to know the cluster's secret any more", ErrBroken)
+	}
+	err := fmt.Errorf("%w: who answers does not prove to know it: is this address a process of the cluster, and of a build that signs its calls?", ErrUnauthorized)
+	var remote *Error
+	if status == http.StatusUnauthorized && errors.As(parseError("", body), &remote) && remote.Message != ErrUnauthorized.Error() {
+		err = fmt.Errorf("%w (it says: %.200q)", err, remote.Message)
+	}
+	return err
+}
+
+// readAnswer reads the body of an answer to a call.
 func readAnswer(answer *http.Response) ([]byte, error) {
+	if answer.StatusCode != http.StatusOK {
+		return io.ReadAll(io.LimitReader(answer.Body, maxErrorBytes))
+	}
 	if answer.ContentLength < 0 || answer.ContentLength > maxAnswerBytes {
 		return nil, fmt.Errorf("answer of %d bytes", answer.ContentLength)
 	}
@@ -123,34 +178,84 @@ func readAnswer(answer *http.Response) ([]byte, error) {
 }
 
 // Get opens a streaming read of path, which begins with "/" and may carry a query. sizeBytes is -1 where the callee does not
-// say. The body must be closed; ctx governs it until then.
+// say. The body must be closed; ctx governs it until then. Who answers has proved to be of the cluster; the bytes are for the reader to check.
 func (c *Client) Get(ctx context.Context, addr, path string) (body io.ReadCloser, sizeBytes int64, err error) {
-	answer, err := c.do(ctx, http.MethodGet, "http://"+addr+path, nil, "")
+	var answer *http.Response
+	get := func(name callName) error {
+		request, err := c.request(ctx, http.MethodGet, "http://"+addr+path, nil, name)
+		if err != nil {
+			return err
+		}
+		if answer, err = c.send(request); err != nil {
+			return err
+		}
+		if answer.StatusCode == http.StatusOK || answer.StatusCode == http.StatusPartialContent {
+			err = c.isCallee(addr, name, request, answer)
+		} else {
+			err = c.readError(addr, name, request, answer)
+		}
+		return err
+	}
+	err = c.named(ctx, addr, get)
+	if errors.Is(err, ErrRepeated) {
+		err = c.named(ctx, addr, get) // the transport sends a read again by itself where its connection was about to be closed
+	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("get %s from %s: %w", path, addr, err)
 	}
 	return answer.Body, answer.ContentLength, nil
 }
 
-// do returns an answer with status 200; everything else is an error. A POST is a call, and has a name.
-func (c *Client) do(ctx context.Context, verb, url string, body []byte, name string) (*http.Response, error) {
+// isCallee returns nil where the answer to a read or to the opening of a stream is a process's of the cluster; else it closes the answer.
+func (c *Client) isCallee(addr string, name callName, request *http.Request, answer *http.Response) error {
+	if c.signer.isCallee(answer.Header.Get(answerHeader), request.Header.Get(requestHeader)) {
+		return nil
+	}
+	return errors.Join(c.unproved(addr, name, answer.StatusCode, nil), answer.Body.Close())
+}
+
+// readError reads the error that is the answer to a read or to the opening of a stream, and closes it. The incarnation in it is not proved, so
+// it is forgotten: the callee is met again.
+func (c *Client) readError(addr string, name callName, request *http.Request, answer *http.Response) error {
+	if err := c.isCallee(addr, name, request, answer); err != nil {
+		return err
+	}
+	encoded, err := io.ReadAll(io.LimitReader(answer.Body, maxErrorBytes))
+	if err = errors.Join(err, answer.Body.Close()); err != nil {
+		return fmt.Errorf("%w: status %s: %w", ErrBroken, answer.Status, err)
+	}
+	err = parseError(answer.Status, encoded)
+	var remote *Error
+	if errors.As(err, &remote) {
+		remote.Incarnation = 0
+	}
+	return err
+}
+
+// request is a signed request.
+func (c *Client) request(ctx context.Context, verb, url string, body []byte, name callName) (*http.Request, error) {
 	var reader io.Reader
-	if body != nil {
+	if len(body) > 0 {
 		reader = bytes.NewReader(body)
 	}
 	request, err := http.NewRequestWithContext(ctx, verb, url, reader)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
-	request.Header.Set("Authorization", c.token)
-	if name != "" {
+	request.Header.Set(callHeader, name.String())
+	if verb == http.MethodPost {
 		request.Header.Set("Content-Type", protobufType)
-		request.Header.Set(callHeader, name)
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		millis := max(0, time.Until(deadline).Milliseconds())
 		request.Header.Set(timeoutHeader, strconv.FormatInt(millis, 10))
 	}
+	c.signer.sign(request, body)
+	return request, nil
+}
+
+// send sends a request and returns whatever is answered.
+func (c *Client) send(request *http.Request) (*http.Response, error) {
 	answer, err := c.http.Do(request)
 	if err != nil {
 		var op *net.OpError
@@ -159,21 +264,14 @@ func (c *Client) do(ctx context.Context, verb, url string, body []byte, name str
 		}
 		return nil, fmt.Errorf("%w: %w", ErrBroken, err)
 	}
-	if answer.StatusCode == http.StatusOK || answer.StatusCode == http.StatusPartialContent {
-		return answer, nil
-	}
-	return nil, readError(answer)
+	return answer, nil
 }
 
-func readError(answer *http.Response) error {
-	encoded, err := io.ReadAll(io.LimitReader(answer.Body, maxErrorBytes))
-	err = errors.Join(err, answer.Body.Close())
+// parseError reads the error in the body of an answer with status.
+func parseError(status string, encoded []byte) error {
 	remote := new(Error)
-	if err == nil {
-		err = json.Unmarshal(encoded, remote)
-	}
-	if err != nil || remote.Code == "" {
-		return fmt.Errorf("%w: status %s", ErrBroken, answer.Status)
+	if err := json.Unmarshal(encoded, remote); err != nil || remote.Code == "" {
+		return fmt.Errorf("%w: status %s", ErrBroken, status)
 	}
 	return remote
 }

@@ -17,7 +17,7 @@ var (
 	ErrBroken = errors.New("call broke off")
 	// ErrOverloaded: the callee has its bound of calls in flight; it was not executed.
 	ErrOverloaded = errors.New("too many calls in flight")
-	// ErrUnauthorized: the callee is of another cluster or has another secret; it was not executed.
+	// ErrUnauthorized: the other side is of another cluster, has another secret, or is of a build that proves it in another way; it was not executed.
 	ErrUnauthorized = errors.New("cluster secret was refused")
 	// ErrTooLarge: the body is above the callee's bound; it was not executed.
 	ErrTooLarge = errors.New("request is too large")
@@ -116,6 +116,11 @@ func describe(err error) registration {
 
 // WriteError answers a request with err. Handlers of streaming reads use it before they have written anything.
 func WriteError(w http.ResponseWriter, err error) {
+	status, body := encodeError(err)
+	writeError(w, status, body)
+}
+
+func encodeError(err error) (status int, encoded []byte) {
 	r := describe(err)
 	body := Error{Code: r.code, Message: err.Error()}
 	var h *hinted
@@ -130,11 +135,15 @@ func WriteError(w http.ResponseWriter, err error) {
 	if marshalErr != nil {
 		panic(fmt.Sprintf("rpc: strings and a number do not marshal: %v", marshalErr))
 	}
+	return r.status, encoded
+}
+
+func writeError(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("Content-Type", "application/json")
-	if r.status == http.StatusServiceUnavailable {
+	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
 	}
-	w.WriteHeader(r.status)
+	w.WriteHeader(status)
 	// A caller that has gone needs no answer.
-	_, _ = w.Write(encoded)
+	_, _ = w.Write(body)
 }

@@ -188,7 +188,7 @@ func (n *namer) next(addr string) callName {
 	return callName{to.incarnation, n.caller, to.last}
 }
 
-// learn takes the incarnation from the callee's answer to a call that named another.
+// learn takes the incarnation from the callee's answer to a call that named another; 0 where nothing is known any more.
 func (n *namer) learn(addr string, incarnation uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

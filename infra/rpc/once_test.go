@@ -20,9 +20,12 @@ type recorder struct {
 }
 
 func (r *recorder) RoundTrip(request *http.Request) (*http.Response, error) {
-	body, err := io.ReadAll(request.Body)
-	if err != nil {
-		return nil, err
+	var body []byte
+	if request.Body != nil {
+		var err error
+		if body, err = io.ReadAll(request.Body); err != nil {
+			return nil, err
+		}
 	}
 	r.requests, r.bodies = append(r.requests, request.Clone(context.Background())), append(r.bodies, string(body))
 	request.Body = io.NopCloser(strings.NewReader(string(body)))
@@ -33,18 +36,29 @@ func (r *recorder) RoundTrip(request *http.Request) (*http.Response, error) {
 // replay sends what was recorded last to addr.
 func (r *recorder) replay(t *testing.T, addr string) error {
 	t.Helper()
+	return r.forge(t, addr, func(*http.Request, *string) {})
+}
+
+// forge sends what was recorded last to addr, with changes.
+func (r *recorder) forge(t *testing.T, addr string, change func(request *http.Request, body *string)) error {
+	t.Helper()
 	last := len(r.requests) - 1
-	request := r.requests[last].Clone(t.Context())
+	request, body := r.requests[last].Clone(t.Context()), r.bodies[last]
 	request.URL.Host = addr
-	request.Body = io.NopCloser(strings.NewReader(r.bodies[last]))
+	change(request, &body)
+	request.Body, request.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
 	answer, err := http.DefaultTransport.RoundTrip(request)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if answer.StatusCode == http.StatusOK {
-		return answer.Body.Close()
+	encoded, err := io.ReadAll(answer.Body)
+	if err := errors.Join(err, answer.Body.Close()); err != nil {
+		t.Fatal(err)
 	}
-	return readError(answer)
+	if answer.StatusCode == http.StatusOK {
+		return nil
+	}
+	return parseError(answer.Status, encoded)
 }
 
 func TestACopyOfACallIsNotExecuted(t *testing.T) {
@@ -80,8 +94,22 @@ func TestACopyOfACallIsNotExecuted(t *testing.T) {
 func TestACallWithoutANameIsRefused(t *testing.T) {
 	s := serve(t, ServerConfig{}, echo)
 	for _, name := range []string{"", "1", "1 2", "1 2 x", "1 2 3 4", "-1 2 3"} {
-		_, err := client(t, "secret").do(t.Context(), http.MethodPost, "http://"+s.Addr()+"/v1/echo", nil, name)
-		if !errors.Is(err, ErrBadRequest) {
+		c := client(t, "secret")
+		request, err := c.request(t.Context(), http.MethodPost, "http://"+s.Addr()+"/v1/echo", nil, callName{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set(callHeader, name)
+		c.signer.sign(request, nil)
+		answer, err := c.send(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		encoded, err := readAnswer(answer)
+		if err := errors.Join(err, answer.Body.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if err := parseError(answer.Status, encoded); !errors.Is(err, ErrBadRequest) {
 			t.Errorf("name %q: %v, want ErrBadRequest", name, err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -268,24 +269,41 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// BenchmarkCall has calls answered with what they bring. What they cost the processor, on both sides, is told apart from the time they take.
 func BenchmarkCall(b *testing.B) {
-	s, err := Listen(ServerConfig{})
-	if err != nil {
+	for name, size := range map[string]int{"1B": 1, "4KiB": 4 << 10, "64KiB": 64 << 10, "1MiB": 1 << 20} {
+		b.Run(name, func(b *testing.B) {
+			s, err := Listen(ServerConfig{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			echo(s)
+			s.Serve()
+			c, text := NewClient(ClientConfig{}), strings.Repeat("x", size)
+			b.ReportAllocs()
+			before := processorTime(b)
+			for b.Loop() {
+				if _, err := call(c, s.Addr(), "echo", text); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(processorTime(b)-before)/float64(b.N), "cpu-ns/op")
+			c.Close()
+			if err := s.Shutdown(context.Background()); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
+
+// processorTime is what this process has used.
+func processorTime(b *testing.B) time.Duration {
+	b.Helper()
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
 		b.Fatal(err)
 	}
-	echo(s)
-	s.Serve()
-	c := NewClient(ClientConfig{})
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := call(c, s.Addr(), "echo", "x"); err != nil {
-			b.Fatal(err)
-		}
-	}
-	c.Close()
-	if err := s.Shutdown(context.Background()); err != nil {
-		b.Fatal(err)
-	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 func TestAServerThatNeverServedGivesItsPortBack(t *testing.T) {

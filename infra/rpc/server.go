@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,7 +100,7 @@ func Method[Req any, P interface {
 // Server is the internal listener.
 type Server struct {
 	cfg      ServerConfig
-	token    string
+	signer   *signer
 	listener net.Listener // nil for none
 	http     http.Server
 	stopper  *httpserver.Stopper
@@ -137,7 +138,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	cfg.MaxInFlightBytes = max(orDefault(cfg.MaxInFlightBytes, 128<<20), cfg.MaxBodyBytes)
 	s := &Server{
 		cfg:      cfg,
-		token:    token(cfg.Secret, cfg.ClusterID),
+		signer:   newSigner(cfg.Secret, cfg.ClusterID),
 		mux:      http.NewServeMux(),
 		once:     newOnce(),
 		inFlight: make(chan struct{}, cfg.MaxInFlight),
@@ -209,31 +210,31 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // ServeHTTP implements http.Handler, for callers that reach the server by another way than its listener. It does what every request
 // needs, authenticating, refusing what has come before, bounding and setting the deadline, and calls the method.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !sameToken(r.Header.Get("Authorization"), s.token) {
-		s.refuse(w, r, ErrUnauthorized)
+	if !s.signer.signs(r) {
+		s.refuseStranger(w, r)
 		return
 	}
-	if r.Method == http.MethodPost {
-		if r.ContentLength > s.cfg.MaxBodyBytes {
-			s.refuse(w, r, fmt.Errorf("%w: %d bytes, at most %d are taken", ErrTooLarge, r.ContentLength, s.cfg.MaxBodyBytes))
-			return
-		}
-		// Before all else that may refuse it once and not again: whoever is refused calls again under another name, and no copy of this
-		// call may be executed then.
-		name, err := parseCallName(r.Header.Get(callHeader))
-		if err == nil {
-			err = s.once.admit(name)
-		}
-		switch {
-		case errors.Is(err, ErrOtherIncarnation):
-			// As a caller's first call does. It is to read the answer, so its body is taken: a connection with unread bytes is reset.
-			_, _ = io.CopyN(io.Discard, r.Body, s.cfg.MaxBodyBytes)
-			WriteError(w, err)
-			return
-		case err != nil:
-			s.refuse(w, r, err)
-			return
-		}
+	if r.Method != http.MethodPost {
+		w.Header().Set(answerHeader, s.signer.callee(r.Header.Get(requestHeader)))
+	} else if r.ContentLength > s.cfg.MaxBodyBytes {
+		s.refuse(w, r, fmt.Errorf("%w: %d bytes, at most %d are taken", ErrTooLarge, r.ContentLength, s.cfg.MaxBodyBytes))
+		return
+	}
+	// Before all else that may refuse it once and not again: whoever is refused calls again under another name, and no copy of this
+	// call may be executed then.
+	name, err := parseCallName(r.Header.Get(callHeader))
+	if err == nil {
+		err = s.once.admit(name)
+	}
+	switch {
+	case errors.Is(err, ErrOtherIncarnation):
+		// As a caller's first call does. It is to read the answer, so its body is taken: a connection with unread bytes is reset.
+		_, _ = io.CopyN(io.Discard, r.Body, s.cfg.MaxBodyBytes)
+		s.fail(w, r, err)
+		return
+	case err != nil:
+		s.refuse(w, r, err)
+		return
 	}
 	select {
 	case s.inFlight <- struct{}{}:
@@ -276,28 +277,52 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request, h Handler) {
 		s.refuse(w, r, fmt.Errorf("%w: body: %w", ErrBadRequest, err))
 		return
 	}
+	if !hasBody(r, body) {
+		s.refuse(w, r, fmt.Errorf("%w: the body is another than was signed", ErrBadRequest))
+		return
+	}
 	answer, err := h(r.Context(), body)
 	if err != nil {
 		if errors.Is(err, ErrBadRequest) {
 			s.logOnce(r, err)
 		}
-		WriteError(w, err)
+		s.fail(w, r, err)
 		return
 	}
 	var encoded []byte
 	if answer != nil {
 		if encoded, err = proto.Marshal(answer); err != nil {
-			WriteError(w, fmt.Errorf("encode answer of %s: %w", r.URL.Path, err))
+			s.fail(w, r, fmt.Errorf("encode answer of %s: %w", r.URL.Path, err))
 			return
 		}
 	}
 	w.Header().Set("Content-Type", protobufType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(encoded)))
+	w.Header().Set(answerHeader, s.signer.answer(r.Header.Get(requestHeader), http.StatusOK, encoded))
 	// A caller that has gone needs no answer.
 	_, _ = w.Write(encoded)
 }
 
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	s.logOnce(r, err)
+	s.fail(w, r, err)
+}
+
+// fail answers a request that was signed with err.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	status, body := encodeError(err)
+	if r.Method == http.MethodPost {
+		w.Header().Set(answerHeader, s.signer.answer(r.Header.Get(requestHeader), status, body))
+	}
+	writeError(w, status, body)
+}
+
+// refuseStranger answers a request that does not prove that it comes from the cluster. No proof is given to it in turn.
+func (s *Server) refuseStranger(w http.ResponseWriter, r *http.Request) {
+	err := ErrUnauthorized
+	if strings.HasPrefix(r.Header.Get(requestHeader), bearerScheme) {
+		err = fmt.Errorf("%w: the caller shows a token, as builds did that did not sign their calls: all processes of a cluster must be of builds that do", err)
+	}
 	s.logOnce(r, err)
 	WriteError(w, err)
 }

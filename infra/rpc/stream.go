@@ -63,6 +63,7 @@ func (s *Server) HandleStream(path string, serve func(net.Conn)) {
 			s.refuse(w, r, fmt.Errorf("%w: %s is a stream", ErrBadRequest, path))
 			return
 		}
+		proof := w.Header().Get(answerHeader)
 		raw, buffered, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			WriteError(w, fmt.Errorf("open stream %s: %w", path, err))
@@ -74,7 +75,7 @@ func (s *Server) HandleStream(path string, serve func(net.Conn)) {
 			return
 		}
 		defer s.streams.remove(raw)
-		_, err = raw.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + upgradeToken + "\r\n\r\n"))
+		_, err = raw.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + upgradeToken + "\r\n" + answerHeader + ": " + proof + "\r\n\r\n"))
 		if err = errors.Join(err, raw.SetDeadline(time.Time{})); err != nil {
 			return // the caller has gone
 		}
@@ -83,10 +84,21 @@ func (s *Server) HandleStream(path string, serve func(net.Conn)) {
 }
 
 // OpenStream opens a stream that addr serves under path. ctx governs the opening only. Errors are those of Call.
-func (c *Client) OpenStream(ctx context.Context, addr, path string) (_ net.Conn, err error) {
+func (c *Client) OpenStream(ctx context.Context, addr, path string) (conn net.Conn, err error) {
+	err = c.named(ctx, addr, func(name callName) (err error) {
+		conn, err = c.openStream(ctx, addr, path, name)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open stream %s at %s: %w", path, addr, err)
+	}
+	return conn, nil
+}
+
+func (c *Client) openStream(ctx context.Context, addr, path string, name callName) (_ net.Conn, err error) {
 	raw, err := c.dial(ctx, "tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("open stream %s at %s: %w: %w", path, addr, ErrUnreachable, err)
+		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	opened := false
 	defer func() {
@@ -96,29 +108,42 @@ func (c *Client) OpenStream(ctx context.Context, addr, path string) (_ net.Conn,
 	}()
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
+	request, err := c.streamRequest(ctx, addr, path, name)
 	if err != nil {
-		return nil, fmt.Errorf("open stream %s at %s: %w: %w", path, addr, ErrUnreachable, err)
+		return nil, err
 	}
-	request.Header.Set("Authorization", c.token)
-	request.Header.Set("Connection", "Upgrade")
-	request.Header.Set("Upgrade", upgradeToken)
 	if err := request.Write(raw); err != nil {
-		return nil, fmt.Errorf("open stream %s at %s: %w: %w", path, addr, ErrBroken, err)
+		return nil, fmt.Errorf("%w: %w", ErrBroken, err)
 	}
 	reader := bufio.NewReaderSize(raw, 64<<10)
 	answer, err := http.ReadResponse(reader, request)
 	if err != nil {
-		return nil, fmt.Errorf("open stream %s at %s: %w: %w", path, addr, ErrBroken, err)
+		return nil, fmt.Errorf("%w: %w", ErrBroken, err)
 	}
 	if answer.StatusCode != http.StatusSwitchingProtocols {
-		return nil, fmt.Errorf("open stream %s at %s: %w", path, addr, readError(answer))
+		return nil, c.readError(addr, name, request, answer)
+	}
+	if err := c.isCallee(addr, name, request, answer); err != nil {
+		return nil, err
 	}
 	if !stop() {
-		return nil, fmt.Errorf("open stream %s at %s: %w: %w", path, addr, ErrBroken, context.Cause(ctx))
+		return nil, fmt.Errorf("%w: %w", ErrBroken, context.Cause(ctx))
 	}
 	opened = true
 	return &bufferedConn{Conn: raw, reader: reader}, nil
+}
+
+// streamRequest is one that opens a stream. It names no deadline: the stream outlives the opening.
+func (c *Client) streamRequest(ctx context.Context, addr, path string, name callName) (*http.Request, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	request.Header.Set(callHeader, name.String())
+	request.Header.Set("Connection", "Upgrade")
+	request.Header.Set("Upgrade", upgradeToken)
+	c.signer.sign(request, nil)
+	return request, nil
 }
 
 // bufferedConn is a connection of which something has been read ahead.
