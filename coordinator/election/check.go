@@ -54,7 +54,7 @@ func (m *Member) Check(ctx context.Context) error {
 func (m *Member) objection(p Peer, status *metapb.PeerStatusResponse, err error) error {
 	switch {
 	case errors.Is(err, rpc.ErrUnauthorized):
-		return fmt.Errorf("%w: node %d at %s is of another cluster: it has another --bucket", ErrMisfit, p.ID, p.Address)
+		return fmt.Errorf("%w: node %d at %s is of another cluster, with another --bucket, or of another build: %w", ErrMisfit, p.ID, p.Address, err)
 	case errors.Is(err, rpc.ErrUnknownMethod):
 		return fmt.Errorf("%w: what answers at %s is no coordinator of a group", ErrMisfit, p.Address)
 	case err != nil:

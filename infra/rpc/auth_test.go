@@ -48,14 +48,14 @@ func TestAStrangerIsToldNothing(t *testing.T) {
 			addr, heard := stranger(t, nil, answer)
 			c := client(t, "secret")
 			_, err := call(c, addr, "echo", "what only the cluster may know")
-			if !errors.Is(err, ErrUnauthorized) || !NotExecuted(err) {
-				t.Errorf("call: %v, want ErrUnauthorized", err)
+			if !errors.Is(err, ErrStranger) || !NotExecuted(err) {
+				t.Errorf("call: %v, want ErrStranger", err)
 			}
-			if _, _, err := c.Get(t.Context(), addr, "/hot"); !errors.Is(err, ErrUnauthorized) {
-				t.Errorf("get: %v, want ErrUnauthorized", err)
+			if _, _, err := c.Get(t.Context(), addr, "/hot"); !errors.Is(err, ErrStranger) {
+				t.Errorf("get: %v, want ErrStranger", err)
 			}
-			if _, err := c.OpenStream(t.Context(), addr, "/stream"); !errors.Is(err, ErrUnauthorized) {
-				t.Errorf("open stream: %v, want ErrUnauthorized", err)
+			if _, err := c.OpenStream(t.Context(), addr, "/stream"); !errors.Is(err, ErrStranger) {
+				t.Errorf("open stream: %v, want ErrStranger", err)
 			}
 			if text := heard.String(); strings.Contains(text, "what only") || strings.Contains(text, "/hot") || strings.Contains(text, "/v1/echo") {
 				t.Errorf("a stranger heard\n%s", text)
@@ -214,8 +214,8 @@ func TestWhoeverTakesACalleesPlaceIsNotBelieved(t *testing.T) {
 	if _, err := call(c, addr, "echo", "x"); !errors.Is(err, ErrBroken) || NotExecuted(err) {
 		t.Errorf("the first call: %v, want ErrBroken", err)
 	}
-	if _, err := call(c, addr, "echo", "x"); !errors.Is(err, ErrUnauthorized) {
-		t.Errorf("the next call: %v, want ErrUnauthorized", err)
+	if _, err := call(c, addr, "echo", "x"); !errors.Is(err, ErrStranger) {
+		t.Errorf("the next call: %v, want ErrStranger", err)
 	}
 }
 
@@ -237,6 +237,13 @@ func TestBuildsThatShowATokenAreToldWhatToDo(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := parseError(answer.Status, encoded); !errors.Is(err, ErrUnauthorized) || !strings.Contains(err.Error(), "all processes of a cluster") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestACalleeThatAsksForATokenIsNamed(t *testing.T) {
+	addr, _ := stranger(t, nil, func(w http.ResponseWriter, _ *http.Request) { WriteError(w, ErrUnauthorized) })
+	if _, err := call(client(t, "secret"), addr, "echo", "x"); !errors.Is(err, ErrUnauthorized) || !strings.Contains(err.Error(), "does not sign its calls") {
 		t.Errorf("got %v", err)
 	}
 }

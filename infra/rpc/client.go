@@ -153,15 +153,18 @@ func (c *Client) execute(ctx context.Context, addr, method string, body []byte, 
 // unproved is the error of an answer by somebody who has not proved to be of the cluster. A request that met him first was meant for nobody.
 func (c *Client) unproved(addr string, name callName, status int, body []byte) error {
 	c.names.learn(addr, 0)
-	if name.incarnation != 0 {
-		return fmt.Errorf("%w: who answers does not prove to know the cluster's secret any more", ErrBroken)
+	switch {
+	case name.incarnation != 0:
+		return fmt.Errorf("%w: %v any more", ErrBroken, ErrStranger) // not ErrStranger itself, which was told nothing
+	case status != http.StatusUnauthorized:
+		return fmt.Errorf("%w: status %d", ErrStranger, status)
 	}
-	err := fmt.Errorf("%w: who answers does not prove to know it: is this address a process of the cluster, and of a build that signs its calls?", ErrUnauthorized)
+	said := ""
 	var remote *Error
-	if status == http.StatusUnauthorized && errors.As(parseError("", body), &remote) && remote.Message != ErrUnauthorized.Error() {
-		err = fmt.Errorf("%w (it says: %.200q)", err, remote.Message)
+	if errors.As(parseError("", body), &remote) && remote.Message != ErrUnauthorized.Error() {
+		said = fmt.Sprintf("; it says: %.200q", remote.Message)
 	}
-	return err
+	return fmt.Errorf("%w by a process of another cluster, or of a build that does not sign its calls%s", ErrUnauthorized, said)
 }
 
 // readAnswer reads the body of an answer to a call.
@@ -278,7 +281,7 @@ func parseError(status string, encoded []byte) error {
 
 // NotExecuted says whether err proves that the callee has not executed the call, so that it may be sent again elsewhere.
 func NotExecuted(err error) bool {
-	for _, sure := range []error{ErrUnreachable, ErrOverloaded, ErrUnauthorized, ErrTooLarge, ErrBadRequest, ErrUnknownMethod, ErrOtherIncarnation} {
+	for _, sure := range []error{ErrUnreachable, ErrOverloaded, ErrUnauthorized, ErrStranger, ErrTooLarge, ErrBadRequest, ErrUnknownMethod, ErrOtherIncarnation} {
 		if errors.Is(err, sure) {
 			return true
 		}

@@ -17,8 +17,10 @@ var (
 	ErrBroken = errors.New("call broke off")
 	// ErrOverloaded: the callee has its bound of calls in flight; it was not executed.
 	ErrOverloaded = errors.New("too many calls in flight")
-	// ErrUnauthorized: the other side is of another cluster, has another secret, or is of a build that proves it in another way; it was not executed.
+	// ErrUnauthorized: the callee is of another cluster, has another secret, or is of a build that proves it in another way; it was not executed.
 	ErrUnauthorized = errors.New("cluster secret was refused")
+	// ErrStranger: who answers at the address does not prove to be of the cluster; it was told nothing.
+	ErrStranger = errors.New("who answers does not prove to be of the cluster")
 	// ErrTooLarge: the body is above the callee's bound; it was not executed.
 	ErrTooLarge = errors.New("request is too large")
 	// ErrBadRequest: the callee could not read the request; it was not executed.
