@@ -20,7 +20,10 @@ import (
 	"github.com/varvelog/varve/ingest/chunk"
 )
 
-var secret = []byte("secret of the cluster")
+var (
+	secret = []byte("secret of the cluster")
+	busKey = bus.NewKey(secret, cluster)
+)
 
 // coordinator is a node whose methods are served on a listener of its own.
 func coordinator(t *testing.T, log metalog.Log, conn *bus.Conn) *node {
@@ -32,7 +35,7 @@ func coordinator(t *testing.T, log metalog.Log, conn *bus.Conn) *node {
 	n := start(t, log, nil, func(c *Config) {
 		c.InternalAddress = server.Addr()
 		if conn != nil {
-			c.Bus = conn
+			c.Bus, c.Key = conn, busKey
 		}
 	})
 	n.Register(server)
@@ -62,7 +65,7 @@ func follower(t *testing.T, log metalog.Log, conn *bus.Conn) (*replica.Replica, 
 		t.Fatal(err)
 	}
 	client := rpc.NewClient(rpc.ClientConfig{Secret: secret, ClusterID: cluster})
-	cfg := replica.RemoteConfig{Client: client, ClusterID: cluster, Replica: r}
+	cfg := replica.RemoteConfig{Client: client, Key: busKey, Replica: r}
 	var follows replica.Bus
 	if conn != nil {
 		cfg.Bus, follows = conn, conn
@@ -71,7 +74,7 @@ func follower(t *testing.T, log metalog.Log, conn *bus.Conn) (*replica.Replica, 
 	r.SetSubmitter(remote)
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- r.Follow(ctx, follows, cluster) }()
+	go func() { ended <- r.Follow(ctx, follows, busKey) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {

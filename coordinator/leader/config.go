@@ -8,6 +8,7 @@ import (
 
 	"github.com/varvelog/varve/coordinator/metalog"
 	"github.com/varvelog/varve/coordinator/replica"
+	"github.com/varvelog/varve/infra/bus"
 	"github.com/varvelog/varve/infra/objstore"
 )
 
@@ -49,8 +50,9 @@ type Config struct {
 	Log       metalog.Log
 	// Replica applies what is appended. Nothing else may apply to it while Run runs.
 	Replica *replica.Replica
-	// Bus carries hints; nil for none.
+	// Bus carries hints; nil for none. Key proves to their receivers that they are the cluster's.
 	Bus Publisher
+	Key *bus.Key
 	// InternalAddress is where other processes reach this one, host:port; it is written to the log.
 	InternalAddress string
 	// Name is this process's, for people.
@@ -125,6 +127,8 @@ func (c *Config) Validate() error {
 		return errors.New("field Log is missing")
 	case c.Replica == nil:
 		return errors.New("field Replica is missing")
+	case c.Bus != nil && c.Key == nil:
+		return errors.New("field Key is missing, while there is a Bus")
 	case c.MaxQueuedCommands < 0, c.MaxQueuedBytes < 0, c.MaxUnshippedRuns < 0:
 		return errors.New("fields MaxQueuedCommands, MaxQueuedBytes and MaxUnshippedRuns must not be negative")
 	case c.AppendTimeout < 0, c.FirstAppendTimeout < 0, c.MaxRetryInterval < 0, c.UpkeepInterval < 0, c.NodeTimeout < 0, c.NodeReturn < 0, c.LivenessInterval < 0,

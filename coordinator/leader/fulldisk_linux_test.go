@@ -52,7 +52,7 @@ func fill(t *testing.T, path string) {
 
 func TestCommitsStallOnAFullDiskAndGoOnWithSpace(t *testing.T) {
 	dir := smallDisk(t, "size=16m")
-	server, err := bus.StartServer(bus.ServerConfig{StoreDir: filepath.Join(dir, "metalog"), Secret: "of the cluster", Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	server, err := bus.StartServer(bus.ServerConfig{StoreDir: filepath.Join(dir, "metalog"), Password: "of the cluster", Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

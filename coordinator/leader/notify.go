@@ -2,7 +2,6 @@ package leader
 
 import (
 	"context"
-	"encoding/json"
 	"sync"
 	"time"
 
@@ -20,7 +19,7 @@ func (l *Leader) publish(seq uint64, encoded []byte) {
 	if !l.cfg.Bus.Wanted(subject) {
 		return
 	}
-	l.hint = bus.AppendEntryHint(l.hint[:0], seq, encoded)
+	l.hint = l.cfg.Key.AppendEntryHint(l.hint[:0], seq, encoded)
 	if err := l.cfg.Bus.Publish(subject, l.hint); err != nil {
 		l.complain("cannot publish metalog entries", err)
 	}
@@ -132,14 +131,10 @@ func (l *Leader) notify(body []byte, n *bus.CommitNotification) []byte {
 }
 
 // AnswerLeader is the answer to a question on the bus who leads, nil for none.
-func (l *Leader) AnswerLeader([]byte) []byte {
+func (l *Leader) AnswerLeader(question []byte) []byte {
 	epoch, leading := l.Leading()
 	if !leading {
 		return nil
 	}
-	body, err := json.Marshal(bus.LeaderAnswer{Address: l.cfg.InternalAddress, Epoch: epoch, Seq: l.cfg.Replica.Seq()})
-	if err != nil {
-		return nil
-	}
-	return body
+	return l.cfg.Key.AnswerLeader(question, bus.LeaderAnswer{Address: l.cfg.InternalAddress, Epoch: epoch, Seq: l.cfg.Replica.Seq()})
 }

@@ -2,7 +2,9 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/varvelog/varve/infra/bus"
@@ -20,11 +22,11 @@ const (
 )
 
 // Follow keeps the replica up with a log that another process writes, until ctx ends: entries come as hints on b (nil for
-// none), gaps are filled from the log. It returns an error only for what no repetition mends; the process must end then.
-func (r *Replica) Follow(ctx context.Context, b Bus, clusterID string) error {
-	f := &follower{replica: r, bus: b, gap: make(chan struct{}, 1)}
+// none), which key tells from a stranger's, gaps are filled from the log. It returns an error only for what no repetition mends; the process must end then.
+func (r *Replica) Follow(ctx context.Context, b Bus, key *bus.Key) error {
+	f := &follower{replica: r, bus: b, key: key, gap: make(chan struct{}, 1)}
 	if b != nil {
-		cancel, err := b.Subscribe(bus.MetalogSubject(clusterID), f.hint)
+		cancel, err := b.Subscribe(bus.MetalogSubject(key.ClusterID()), f.hint)
 		if err != nil {
 			return fmt.Errorf("follow metalog: %w", err)
 		}
@@ -36,25 +38,33 @@ func (r *Replica) Follow(ctx context.Context, b Bus, clusterID string) error {
 type follower struct {
 	replica *Replica
 	bus     Bus
+	key     *bus.Key
 	gap     chan struct{} // with room for one: a hint did not fit
+	forged  sync.Once     // the first hint that was not the cluster's was told of
 	quiet   int           // ticks since somebody told how far the log is
 	doubted time.Time     // when the log was last asked for another leader
 }
 
-// hint applies an entry that fits at once, on the bus's goroutine.
+// hint applies an entry that fits at once, on the bus's goroutine. What does not prove to be the cluster's is no reason for anything, not even to
+// look at the log: each look is a few requests to the bucket, and whoever can publish could ask for them.
 func (f *follower) hint(data []byte) {
-	seq, entry, ok := bus.ParseEntryHint(data)
+	r := f.replica
+	seq, entry, ok := f.key.ParseEntryHint(data)
 	if !ok {
+		f.forged.Do(func() {
+			if r.cfg.Logger != nil {
+				r.cfg.Logger.Warn("somebody who is not of the cluster, or a build that proves it in another way, publishes entries of the metadata log; they are dropped, and this is not said again: NATS should authenticate (--nats-url)")
+			}
+		})
 		return
 	}
-	r := f.replica
 	r.Hear(seq)
 	if seq > r.Seq()+1 {
 		signal(f.gap)
 		return
 	}
 	// A hint is no more than that: where it does not fit, the log decides.
-	if err := r.ApplyEncoded(seq, entry); err != nil {
+	if err := r.applyHint(seq, entry); err != nil {
 		signal(f.gap)
 	}
 }
@@ -65,7 +75,11 @@ func (f *follower) run(ctx context.Context) error {
 	defer tick.Stop()
 	wait := firstRetry
 	for {
-		if err := f.catchUp(ctx); err != nil {
+		err := f.catchUp(ctx)
+		if errors.Is(err, ErrForked) && r.endsWithHint() {
+			err = r.rebuild(ctx, err)
+		}
+		if err != nil {
 			if Final(err) {
 				return r.refuse(err)
 			}

@@ -2,7 +2,6 @@ package replica
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -43,15 +42,15 @@ const (
 
 // Asker is what Remote needs of the bus.
 type Asker interface {
-	Request(ctx context.Context, subject string, data []byte) ([]byte, error)
+	Request(ctx context.Context, subject string, data []byte, accept func(answer []byte) bool) ([]byte, error)
 }
 
 // RemoteConfig says how to find a leader in another process.
 type RemoteConfig struct {
-	Client    *rpc.Client
-	ClusterID string
-	// Bus is asked who leads; nil for none.
+	Client *rpc.Client
+	// Bus is asked who leads; nil for none. Key tells the leader's answer from a stranger's.
 	Bus Asker
+	Key *bus.Key
 	// Replica knows whom the log names; nil for none.
 	Replica *Replica
 	// Addresses are those of coordinators, which are asked in turn where nobody knows who leads; may be empty.
@@ -199,13 +198,14 @@ func (m *Remote) askBus(ctx context.Context, epoch uint64) string {
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaderQuestion)
 	defer cancel()
-	body, err := m.cfg.Bus.Request(ctx, bus.LeaderSubject(m.cfg.ClusterID), nil)
+	var answer bus.LeaderAnswer
+	question := bus.NewLeaderQuestion()
+	_, err := m.cfg.Bus.Request(ctx, bus.LeaderSubject(m.cfg.Key.ClusterID()), question, func(body []byte) (ok bool) {
+		answer, ok = m.cfg.Key.ReadLeaderAnswer(question, body)
+		return ok
+	})
 	if err != nil {
 		return "" // a hint that stays away
-	}
-	var answer bus.LeaderAnswer
-	if json.Unmarshal(body, &answer) != nil {
-		return ""
 	}
 	return answer.Address
 }

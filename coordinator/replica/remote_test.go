@@ -2,7 +2,8 @@ package replica_test
 
 import (
 	"context"
-	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,12 +14,20 @@ import (
 	"github.com/varvelog/varve/infra/rpc"
 )
 
+var leaderKey = bus.NewKey([]byte("secret"), "cluster")
+
 // namedLeader is a bus on which one address answers who leads.
-type namedLeader struct{ address atomic.Pointer[string] }
+type namedLeader struct {
+	key     *bus.Key
+	address atomic.Pointer[string]
+}
 
 // Request implements replica.Asker.
-func (n *namedLeader) Request(context.Context, string, []byte) ([]byte, error) {
-	return json.Marshal(bus.LeaderAnswer{Address: *n.address.Load()})
+func (n *namedLeader) Request(_ context.Context, _ string, question []byte, accept func([]byte) bool) ([]byte, error) {
+	if body := n.key.AnswerLeader(question, bus.LeaderAnswer{Address: *n.address.Load()}); accept(body) {
+		return body, nil
+	}
+	return nil, bus.ErrNoAnswer
 }
 
 // sleepyLeader answers pings until it falls asleep; then its callers hear nothing.
@@ -49,11 +58,11 @@ func sleepyLeader(t *testing.T, asleep *atomic.Bool) string {
 func TestALeaderThatFellAsleepIsNotAskedForEver(t *testing.T) {
 	var firstAsleep, never atomic.Bool
 	first, second := sleepyLeader(t, &firstAsleep), sleepyLeader(t, &never)
-	named := &namedLeader{}
+	named := &namedLeader{key: leaderKey}
 	named.address.Store(&first)
 	client := rpc.NewClient(rpc.ClientConfig{Secret: []byte("secret"), ClusterID: "cluster"})
 	t.Cleanup(client.Close)
-	remote := replica.NewRemote(replica.RemoteConfig{Client: client, ClusterID: "cluster", Bus: named})
+	remote := replica.NewRemote(replica.RemoteConfig{Client: client, Key: leaderKey, Bus: named})
 	ping := func(limit time.Duration) error {
 		ctx, cancel := context.WithTimeout(t.Context(), limit)
 		defer cancel()
@@ -70,5 +79,26 @@ func TestALeaderThatFellAsleepIsNotAskedForEver(t *testing.T) {
 	}
 	if err := ping(5 * time.Second); err != nil {
 		t.Errorf("the successor was not asked: %v", err)
+	}
+}
+
+func TestAStrangerWhoSaysThatHeLeadsIsNotAsked(t *testing.T) {
+	var never, asked atomic.Bool
+	leads := sleepyLeader(t, &never)
+	trap := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Store(true) }))
+	defer trap.Close()
+	address := trap.Listener.Addr().String()
+	named := &namedLeader{key: bus.NewKey([]byte("guess"), "cluster")}
+	named.address.Store(&address)
+	client := rpc.NewClient(rpc.ClientConfig{Secret: []byte("secret"), ClusterID: "cluster"})
+	t.Cleanup(client.Close)
+	remote := replica.NewRemote(replica.RemoteConfig{Client: client, Key: leaderKey, Bus: named, Addresses: []string{leads}})
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if _, err := remote.Ping(ctx, &metapb.PingRequest{}); err != nil {
+		t.Errorf("the leader of the list was not found: %v", err)
+	}
+	if asked.Load() {
+		t.Error("the stranger was asked")
 	}
 }

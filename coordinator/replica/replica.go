@@ -74,6 +74,7 @@ type Replica struct {
 	}
 	applied atomic.Uint64 // state.Seq(), readable without the lock
 	heard   atomic.Uint64 // the highest sequence somebody said exists
+	hinted  atomic.Uint64 // the sequence of the last entry that was applied as it came over the bus, and not from the log
 	saved   atomic.Uint64 // the sequence of the newest snapshot known
 	wanted  chan struct{} // with room for one: somebody waits for a sequence
 	doubted chan struct{} // with room for one: somebody misses the leader

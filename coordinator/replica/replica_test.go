@@ -23,6 +23,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const cluster = "MkU3OEVBNTcwNTJENDM2Qg"
 
+var busKey = bus.NewKey([]byte("secret"), cluster)
+
 var logID = [16]byte{0xfe, 0xed}
 
 // writer appends well-formed entries to a log, as a leader would.
@@ -116,7 +118,7 @@ func follow(t *testing.T, r *Replica, b Bus) (ended <-chan error) {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	result, done := make(chan error, 1), make(chan struct{})
-	go func() { defer close(done); result <- r.Follow(ctx, b, cluster) }()
+	go func() { defer close(done); result <- r.Follow(ctx, b, busKey) }()
 	t.Cleanup(func() { stop(); <-done })
 	return result
 }
@@ -149,18 +151,18 @@ func TestHintsAreAppliedAtOnceAndGapsFilledFromTheLog(t *testing.T) {
 	follow(t, r, b)
 	hint := <-b.handle
 
-	hint(bus.AppendEntryHint(nil, 2, w.append(allocate())))
+	hint(busKey.AppendEntryHint(nil, 2, w.append(allocate())))
 	if r.Seq() != 2 {
 		t.Fatalf("a hint that fits was not applied: at %d", r.Seq())
 	}
 	w.append(allocate()) // its hint is lost
-	hint(bus.AppendEntryHint(nil, 4, w.append(allocate())))
+	hint(busKey.AppendEntryHint(nil, 4, w.append(allocate())))
 	if err := r.WaitSeq(timeout(t), 4); err != nil {
 		t.Fatal(err)
 	}
-	hint(bus.AppendEntryHint(nil, 3, []byte("an old one")))
+	hint(busKey.AppendEntryHint(nil, 3, []byte("an old one")))
 	hint([]byte("garbage"))
-	hint(bus.AppendEntryHint(nil, 5, []byte("forged")))
+	hint(busKey.AppendEntryHint(nil, 5, []byte("forged")))
 	w.append(allocate())
 	if err := r.WaitSeq(timeout(t), 5); err != nil {
 		t.Fatal(err)

@@ -63,7 +63,7 @@ func TestAServerThatIsBehindEndsNoFollower(t *testing.T) {
 				followed := make(chan error, 1)
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
-				go func() { followed <- r.Follow(ctx, nil, "cluster") }()
+				go func() { followed <- r.Follow(ctx, nil, nil) }()
 				select {
 				case err := <-followed:
 					t.Fatalf("it ended: %v", err)

@@ -278,13 +278,13 @@ func (r *Replica) restoreFrom(ctx context.Context, seq uint64) error {
 }
 
 // replace puts a restored state in place of the present one, and wakes whoever waits. Where hints have brought as much while the snapshot was read,
-// the present one stays: it must not go back.
-func (r *Replica) replace(state *meta.State, hash [32]byte) {
+// the present one stays, and replaced is false: it must not go back.
+func (r *Replica) replace(state *meta.State, hash [32]byte) (replaced bool) {
 	r.applying.Lock()
 	defer r.applying.Unlock()
 	seq := state.Seq()
 	if seq <= r.Seq() {
-		return
+		return false
 	}
 	r.mu.Lock()
 	r.mu.state, r.mu.lastHash = state, hash
@@ -296,4 +296,5 @@ func (r *Replica) replace(state *meta.State, hash [32]byte) {
 	r.leads.began(state.LeaderEpoch())
 	r.watchers.wakeAll()
 	r.listeners.tell(&Applied{Seq: seq, Changes: ^uint32(0)})
+	return true
 }

@@ -78,13 +78,13 @@ func TestWildcardSelectsOneTopicOrAll(t *testing.T) {
 }
 
 func TestWantedFollowsSubscriptions(t *testing.T) {
-	s := start(t, ServerConfig{ListenAddr: "127.0.0.1:0", Secret: "s3cret"})
+	s := start(t, ServerConfig{ListenAddr: "127.0.0.1:0", Password: "s3cret"})
 	inside := connect(t, ConnConfig{Server: s})
 	subject := CommitSubject("orders.eu", 3)
 	if inside.Wanted(subject) {
 		t.Error("wanted, and nobody listens")
 	}
-	outside := connect(t, ConnConfig{URL: "nats://" + s.Addr(), Secret: "s3cret"})
+	outside := connect(t, ConnConfig{URL: "nats://" + s.Addr(), Password: "s3cret"})
 	if !outside.Wanted(subject) {
 		t.Error("not wanted, and nothing is known of the server")
 	}
@@ -128,8 +128,8 @@ func TestTakenPortNamesTheFlag(t *testing.T) {
 }
 
 func TestStrangersOnlyReadCommits(t *testing.T) {
-	s := start(t, ServerConfig{ListenAddr: "127.0.0.1:0", Secret: "s3cret"})
-	inside := connect(t, ConnConfig{URL: "nats://" + s.Addr(), Secret: "s3cret"})
+	s := start(t, ServerConfig{ListenAddr: "127.0.0.1:0", Password: "s3cret"})
+	inside := connect(t, ConnConfig{URL: "nats://" + s.Addr(), Password: "s3cret"})
 	refused := make(chan error, 10)
 	stranger, err := nats.Connect("nats://"+s.Addr(), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))
 	if err != nil {
@@ -157,7 +157,7 @@ func TestStrangersOnlyReadCommits(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if c, err := Connect(ctx, ConnConfig{URL: "nats://" + s.Addr(), Secret: "wrong"}); err == nil {
+	if c, err := Connect(ctx, ConnConfig{URL: "nats://" + s.Addr(), Password: "wrong"}); err == nil {
 		c.Close()
 		t.Fatal("a wrong secret was let in")
 	}
@@ -168,13 +168,13 @@ func TestRequestFindsTheResponder(t *testing.T) {
 	c := connect(t, ConnConfig{Server: s})
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if _, err := c.Request(ctx, LeaderSubject("x"), nil); !errors.Is(err, ErrNoAnswer) {
+	if _, err := c.Request(ctx, LeaderSubject("x"), nil, anything); !errors.Is(err, ErrNoAnswer) {
 		t.Fatalf("request without a responder: %v, want ErrNoAnswer", err)
 	}
 	if _, err := c.Respond(LeaderSubject("x"), func([]byte) []byte { return []byte("me") }); err != nil {
 		t.Fatal(err)
 	}
-	if body, err := c.Request(ctx, LeaderSubject("x"), nil); err != nil || string(body) != "me" {
+	if body, err := c.Request(ctx, LeaderSubject("x"), nil, anything); err != nil || string(body) != "me" {
 		t.Fatalf("request = %q, %v", body, err)
 	}
 }
@@ -198,13 +198,30 @@ func TestPublishFailsWhileTheServerIsGoneAndWorksAfter(t *testing.T) {
 	}
 }
 
-func TestEntryHintRoundTrip(t *testing.T) {
-	seq, entry, ok := ParseEntryHint(AppendEntryHint(nil, 7, []byte("entry")))
-	if !ok || seq != 7 || string(entry) != "entry" {
-		t.Fatalf("got %d %q %v", seq, entry, ok)
+func anything([]byte) bool { return true }
+
+func TestAnAnswerThatIsNotTakenDoesNotHideAnother(t *testing.T) {
+	c := connect(t, ConnConfig{Server: start(t, ServerConfig{})})
+	asked := make(chan struct{})
+	for i, answer := range []string{"stranger", "me"} {
+		cancel, err := c.Respond(LeaderSubject("x"), func([]byte) []byte {
+			if i == 0 {
+				defer close(asked)
+			} else {
+				<-asked // so the stranger is faster
+			}
+			return []byte(answer)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cancel()
 	}
-	if _, _, ok := ParseEntryHint([]byte("short")); ok {
-		t.Fatal("a short hint was accepted")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	body, err := c.Request(ctx, LeaderSubject("x"), nil, func(answer []byte) bool { return string(answer) == "me" })
+	if err != nil || string(body) != "me" {
+		t.Errorf("%q, %v", body, err)
 	}
 }
 

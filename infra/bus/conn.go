@@ -36,8 +36,8 @@ type ConnConfig struct {
 	Server *Server
 	// URL is an external server's, or several separated by commas; it may carry credentials of its own.
 	URL string
-	// Secret is the embedded server's, for URLs that lead to one in another process; empty for servers of the user's.
-	Secret string
+	// Password is the embedded server's, for URLs that lead to one in another process; empty for servers of the user's.
+	Password string
 	// Name is the connection's name for people.
 	Name string
 	// Optional has Connect return also where no server is there yet; it is sought from then on.
@@ -88,14 +88,14 @@ func Connect(ctx context.Context, cfg ConnConfig) (*Conn, error) {
 				}
 			}))
 	}
-	url, secret := cfg.URL, cfg.Secret
+	url, password := cfg.URL, cfg.Password
 	if cfg.Server != nil {
-		url, secret = nats.DefaultURL, cfg.Server.secret
+		url, password = nats.DefaultURL, cfg.Server.password
 		opts = append(opts, nats.InProcessServer(cfg.Server.nats))
 		c.account = cfg.Server.nats.GlobalAccount()
 	}
-	if secret != "" {
-		opts = append(opts, nats.UserInfo(internalUser, secret))
+	if password != "" {
+		opts = append(opts, nats.UserInfo(internalUser, password))
 	}
 	if err := c.dial(ctx, url, opts); err != nil {
 		return nil, err
@@ -213,16 +213,29 @@ func (c *Conn) subscribe(subject string, handle nats.MsgHandler) (func(), error)
 	return func() { _ = sub.Unsubscribe() }, nil
 }
 
-// Request sends data and waits for one answer until ctx ends.
-func (c *Conn) Request(ctx context.Context, subject string, data []byte) ([]byte, error) {
-	m, err := c.nats.RequestWithContext(ctx, subject, data)
-	switch {
-	case errors.Is(err, nats.ErrNoResponders):
-		return nil, fmt.Errorf("request on %s: %w", subject, ErrNoAnswer)
-	case err != nil:
+// Request sends data and waits until ctx ends for an answer that accept takes. Others are passed over: they may be of strangers who are faster.
+func (c *Conn) Request(ctx context.Context, subject string, data []byte, accept func(answer []byte) bool) ([]byte, error) {
+	inbox := c.nats.NewInbox()
+	answers, err := c.nats.SubscribeSync(inbox)
+	if err != nil {
 		return nil, fmt.Errorf("request on %s: %w", subject, err)
 	}
-	return m.Data, nil
+	// Unsubscribing fails only where the connection has ended, and the subscription with it.
+	defer func() { _ = answers.Unsubscribe() }()
+	if err := c.nats.PublishRequest(subject, inbox, data); err != nil {
+		return nil, fmt.Errorf("request on %s: %w", subject, err)
+	}
+	for {
+		m, err := answers.NextMsgWithContext(ctx)
+		switch {
+		case errors.Is(err, nats.ErrNoResponders):
+			return nil, fmt.Errorf("request on %s: %w", subject, ErrNoAnswer)
+		case err != nil:
+			return nil, fmt.Errorf("request on %s: %w", subject, err)
+		case accept(m.Data):
+			return m.Data, nil
+		}
+	}
 }
 
 // Flush waits until the server has taken all that was published and subscribed before.

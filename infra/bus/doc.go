@@ -9,8 +9,8 @@
 // <cluster> is the 22-character cluster id, which is a single NATS token.
 //
 //	varve.commit.<partition>.<topic>   a partition's high watermark moved; JSON, see CommitNotification
-//	varve.<cluster>.metalog            a metalog entry that is durable: 8 bytes sequence, big-endian, then the entry's bytes
-//	varve.<cluster>.leader             request: empty. The leader answers with LeaderAnswer as JSON
+//	varve.<cluster>.metalog            a metalog entry that is durable: 8 bytes sequence, big-endian, 32 bytes code, the entry's bytes
+//	varve.<cluster>.leader             request: 16 random bytes. The leader answers with LeaderAnswer and its code as JSON
 //	varve.<cluster>.jobs               empty: a tiering job waits
 //	varve.<cluster>.log                captured by the JetStream metalog; written by the leader alone
 //
@@ -28,6 +28,12 @@
 //
 // # Who may connect
 //
-// With a secret, the embedded server accepts Varve's own processes as user "varve" with that secret, and lets anybody who can
-// reach the listener connect without credentials as a reader of varve.commit.> and nothing else.
+// With a password, the embedded server accepts Varve's own processes as user "varve" with it, and lets anybody who can
+// reach the listener connect without credentials as a reader of varve.commit.> and nothing else. The password follows from the cluster's secret, and the
+// secret does not follow from it: it is sent to whatever server a process is told to use.
+//
+// A server of the user's may let anybody publish and subscribe. So what receivers act on carries a code that only the cluster's processes can make (Key):
+// entries, and answers to who leads, which name their question. What proves nothing is dropped. A stranger can still read along, have
+// workers look for jobs, and keep messages away by being louder or faster: such a server should authenticate. And where it keeps the JetStream
+// metalog, whoever may publish there may append to it.
 package bus

@@ -44,14 +44,14 @@ type ServerConfig struct {
 	Name string
 	// Cluster joins the server with others; nil for a server alone.
 	Cluster *ClusterConfig
-	// Secret is the password of Varve's own connections. With it, connections without credentials may only subscribe to
+	// Password is that of Varve's own connections. With it, connections without credentials may only subscribe to
 	// commit notifications. Without it, every connection may do everything.
-	Secret string
+	Password string
 	// Logger receives the server's warnings and errors; nil drops them.
 	Logger *slog.Logger
 }
 
-// ClusterConfig says which other servers a server forms a cluster with. They must have the same secret.
+// ClusterConfig says which other servers a server forms a cluster with. They must have the same password.
 type ClusterConfig struct {
 	// Name is the cluster's.
 	Name string
@@ -99,9 +99,9 @@ func splitAddr(addr string) (host string, port int, err error) {
 
 // Server is an embedded NATS server.
 type Server struct {
-	nats   *server.Server
-	secret string
-	stop   sync.Once
+	nats     *server.Server
+	password string
+	stop     sync.Once
 
 	stopping chan struct{} // ends the watch over the disk's space
 	running  sync.WaitGroup
@@ -134,7 +134,7 @@ func StartServer(cfg ServerConfig) (*Server, error) {
 		ns.WaitForShutdown()
 		return nil, err
 	}
-	s := &Server{nats: ns, secret: cfg.Secret, stopping: make(chan struct{})}
+	s := &Server{nats: ns, password: cfg.Password, stopping: make(chan struct{})}
 	if log.space != nil {
 		s.running.Go(func() { log.space.run(s.stopping) })
 	}
@@ -184,9 +184,9 @@ func serverOptions(cfg *ServerConfig) (*server.Options, error) {
 		JetStreamMaxMemory: 64 << 20,
 		JetStreamMaxStore:  1 << 40,
 	}
-	if cfg.Secret != "" {
+	if cfg.Password != "" {
 		opts.Users = []*server.User{
-			{Username: internalUser, Password: cfg.Secret},
+			{Username: internalUser, Password: cfg.Password},
 			{Username: publicUser, Password: "public", Permissions: &server.Permissions{
 				Publish:   &server.SubjectPermission{Deny: []string{">"}},
 				Subscribe: &server.SubjectPermission{Allow: []string{CommitWildcard}},
@@ -228,7 +228,7 @@ func probe(address, flag string) error {
 	return nil
 }
 
-// clusterOptions joins the server with others. Routes have the cluster's secret, too.
+// clusterOptions joins the server with others. Routes have the password, too.
 func clusterOptions(opts *server.Options, cfg *ServerConfig) error {
 	c := cfg.Cluster
 	host, port, err := splitAddr(c.ListenAddr)
@@ -239,12 +239,12 @@ func clusterOptions(opts *server.Options, cfg *ServerConfig) error {
 		return err
 	}
 	opts.Cluster = server.ClusterOpts{
-		Name: c.Name, Host: host, Port: port, Username: internalUser, Password: cfg.Secret,
+		Name: c.Name, Host: host, Port: port, Username: internalUser, Password: cfg.Password,
 		// Peers are all named; what a server of another network calls itself helps nobody.
 		NoAdvertise: true, ConnectRetries: 1 << 30,
 	}
 	for _, address := range c.Routes {
-		opts.Routes = append(opts.Routes, &url.URL{Scheme: "nats-route", Host: address, User: url.UserPassword(internalUser, cfg.Secret)})
+		opts.Routes = append(opts.Routes, &url.URL{Scheme: "nats-route", Host: address, User: url.UserPassword(internalUser, cfg.Password)})
 	}
 	return nil
 }
@@ -302,7 +302,7 @@ func (l *serverLog) Errorf(format string, v ...any) {
 
 func (l *serverLog) Warnf(format string, v ...any) {
 	if strings.HasPrefix(format, "Plaintext passwords detected") {
-		return // the password is a random secret that is nowhere in a configuration, so there is nothing to hash
+		return // the password is nowhere in a configuration, so there is nothing to hash
 	}
 	l.say(func(g *slog.Logger, m string) { g.Warn("nats server: " + m) }, format, v)
 }

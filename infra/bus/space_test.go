@@ -80,7 +80,7 @@ func TestACopyWhoseDiskWasFullComesBack(t *testing.T) {
 			dir = disk
 		}
 		s, err := StartServer(ServerConfig{
-			ListenAddr: "127.0.0.1:0", StoreDir: dir, Name: fmt.Sprint("server-", i), Secret: "secret",
+			ListenAddr: "127.0.0.1:0", StoreDir: dir, Name: fmt.Sprint("server-", i), Password: "secret",
 			Cluster: &ClusterConfig{Name: "test", ListenAddr: route, Routes: routes},
 		})
 		if err != nil {
@@ -153,7 +153,7 @@ func TestAServerWithoutSpaceSaysSoAndStartsWhenThereIsSome(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := ServerConfig{
-		ListenAddr: "127.0.0.1:0", StoreDir: filepath.Join(disk, "metalog"), Name: "server-0", Secret: "secret",
+		ListenAddr: "127.0.0.1:0", StoreDir: filepath.Join(disk, "metalog"), Name: "server-0", Password: "secret",
 		Cluster: &ClusterConfig{Name: "test", ListenAddr: freeAddress(t), Routes: []string{freeAddress(t)}},
 	}
 	if _, err := StartServer(config); !errors.Is(err, ErrDiskFull) {

@@ -1,7 +1,6 @@
 package bus
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -41,13 +40,6 @@ func appendJSONString(dst []byte, s string) []byte {
 	return append(append(append(dst, '"'), s...), '"')
 }
 
-// LeaderAnswer is the JSON answer to a request on LeaderSubject. It is a hint: only the log says who leads.
-type LeaderAnswer struct {
-	Address string `json:"address"` // host:port of the internal listener
-	Epoch   uint64 `json:"epoch"`
-	Seq     uint64 `json:"seq"`
-}
-
 // MetalogSubject carries durable metalog entries to replicas.
 func MetalogSubject(clusterID string) string { return "varve." + clusterID + ".metalog" }
 
@@ -72,18 +64,4 @@ func CommitSubject(topic string, partition int32) string {
 		topic = strings.Join(tokens, ".")
 	}
 	return "varve.commit." + strconv.Itoa(int(partition)) + "." + topic
-}
-
-// AppendEntryHint appends the body of a message on MetalogSubject to dst.
-func AppendEntryHint(dst []byte, seq uint64, entry []byte) []byte {
-	dst = binary.BigEndian.AppendUint64(dst, seq)
-	return append(dst, entry...)
-}
-
-// ParseEntryHint splits the body of a message on MetalogSubject; the entry shares body's memory.
-func ParseEntryHint(body []byte) (seq uint64, entry []byte, ok bool) {
-	if len(body) < 8 {
-		return 0, nil, false
-	}
-	return binary.BigEndian.Uint64(body), body[8:], true
 }

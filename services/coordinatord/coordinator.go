@@ -168,7 +168,7 @@ func leaderConfig(p *process.Process, r *replica.Replica, log metalog.Log, obser
 		archived = p.Metadata // the bucket is to know what a log elsewhere says
 	}
 	c := leader.Config{
-		Archive: archived, ClusterID: p.Cluster.ClusterID, LogID: p.Cluster.LogID, Log: log, Replica: r, Bus: p.Bus,
+		Archive: archived, ClusterID: p.Cluster.ClusterID, LogID: p.Cluster.LogID, Log: log, Replica: r, Bus: p.Bus, Key: p.Key,
 		InternalAddress: p.Config.AdvertisedInternalAddr, Name: strings.ToValidUTF8(fmt.Sprintf("%s/%d", hostname, os.Getpid()), "?"),
 		StoreTime: p.Store.Now, Guard: p.Succeeded, Observer: observer, SnapshotEntries: uint64(p.Config.SnapshotEntries), Logger: p.Log,
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/varvelog/varve/coordinator/metalog"
 	"github.com/varvelog/varve/coordinator/metalog/jetstream"
 	"github.com/varvelog/varve/coordinator/replica"
+	"github.com/varvelog/varve/infra/bus"
 	"github.com/varvelog/varve/infra/rpc"
 	"github.com/varvelog/varve/services/process"
 )
@@ -31,12 +32,12 @@ const (
 
 // MemberConfig says which coordinator of a group a member is, and what it needs of the process around it.
 type MemberConfig struct {
-	NodeID    int
-	Peers     election.Peers
-	Address   string // of the own internal listener, as Peers have it
-	ClusterID string
-	Caller    election.Caller
-	Bus       Bus
+	NodeID  int
+	Peers   election.Peers
+	Address string // of the own internal listener, as Peers have it
+	Caller  election.Caller
+	Bus     Bus
+	Key     *bus.Key
 	// Open opens the log and a replica of its state.
 	Open func(ctx context.Context) (*replica.Replica, metalog.Log, error)
 	// Leader is how to lead; LeaderAlive is the member's.
@@ -60,8 +61,8 @@ type Member struct {
 func RunMember(ctx context.Context, p *process.Process, serving func()) error {
 	observer := newAppends(p.Registry)
 	m, err := NewMember(MemberConfig{
-		NodeID: p.Config.NodeID, Peers: p.Config.Peers, Address: p.Config.AdvertisedInternalAddr, ClusterID: p.Cluster.ClusterID,
-		Caller: p.Client, Bus: p.Bus, Log: p.Log,
+		NodeID: p.Config.NodeID, Peers: p.Config.Peers, Address: p.Config.AdvertisedInternalAddr,
+		Caller: p.Client, Bus: p.Bus, Key: p.Key, Log: p.Log,
 		Open:   func(ctx context.Context) (*replica.Replica, metalog.Log, error) { return OpenReplica(ctx, p, true) },
 		Leader: func(r *replica.Replica, log metalog.Log) leader.Config { return leaderConfig(p, r, log, observer) },
 		LeaveLog: func(ctx context.Context, log metalog.Log) error {
@@ -143,7 +144,7 @@ func (m *Member) standBy(ctx context.Context) error {
 	defer stop(nil)
 	var follower sync.WaitGroup
 	follower.Go(func() {
-		if err := m.replica.Load().Follow(following, m.cfg.Bus, m.cfg.ClusterID); err != nil {
+		if err := m.replica.Load().Follow(following, m.cfg.Bus, m.cfg.Key); err != nil {
 			stop(err)
 		}
 	})
@@ -166,7 +167,7 @@ func (m *Member) lead(ctx context.Context) error {
 	if err == nil {
 		m.reign.Store(n)
 		epoch, _ := n.Leader.Leading()
-		m.cfg.Log.Info("coordinator leads", "epoch", epoch, "seq", r.Seq(), "cluster", m.cfg.ClusterID, "internal_address", m.cfg.Address,
+		m.cfg.Log.Info("coordinator leads", "epoch", epoch, "seq", r.Seq(), "cluster", m.cfg.Key.ClusterID(), "internal_address", m.cfg.Address,
 			"took", time.Since(began))
 		err = m.await(ctx, n)
 		m.reign.Store(nil)
@@ -215,7 +216,7 @@ func (m *Member) handOver(ctx context.Context, epoch uint64) error {
 	var follower sync.WaitGroup
 	defer follower.Wait()
 	defer stop()
-	follower.Go(func() { _ = r.Follow(following, m.cfg.Bus, m.cfg.ClusterID) })
+	follower.Go(func() { _ = r.Follow(following, m.cfg.Bus, m.cfg.Key) })
 	if err := r.AwaitLeader(ctx, epoch+1); err != nil {
 		m.cfg.Log.Warn("leader stops without having heard of its successor", "error", err)
 		return stopping

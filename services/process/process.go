@@ -3,7 +3,6 @@ package process
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -39,6 +38,7 @@ type Process struct {
 	Cluster   *identity.Cluster
 	Metadata  objstore.Store // the part of Store in which the cluster's metadata is
 	Bus       *bus.Conn
+	Key       *bus.Key // of what Bus carries
 	Client    *rpc.Client
 	// Internal is the internal listener; nil in a process that nobody calls. Serve it when all methods are registered.
 	Internal *rpc.Server
@@ -80,6 +80,7 @@ func Start(ctx context.Context, c *config.Config, role config.Role, log *slog.Lo
 	if err := p.openBus(ctx, role); err != nil {
 		return nil, err
 	}
+	p.Key = bus.NewKey(p.Cluster.Secret, p.Cluster.ClusterID)
 	p.Client = rpc.NewClient(rpc.ClientConfig{Secret: p.Cluster.Secret, ClusterID: p.Cluster.ClusterID})
 	if role&(config.RoleCoordinator|config.RoleIngest) != 0 {
 		p.Internal, err = rpc.Listen(rpc.ServerConfig{Addr: c.InternalAddr, Secret: p.Cluster.Secret, ClusterID: p.Cluster.ClusterID, Logger: log})
@@ -271,17 +272,17 @@ func (p *Process) awaitCluster(ctx context.Context) error {
 // the process starts without it, too.
 func (p *Process) openBus(ctx context.Context, role config.Role) error {
 	connect := bus.ConnConfig{
-		URL: p.Config.NATSURL, Secret: hex.EncodeToString(p.Cluster.Secret), Name: "varve", Logger: p.Log,
+		URL: p.Config.NATSURL, Password: bus.Password(p.Cluster.Secret, p.Cluster.ClusterID), Name: "varve", Logger: p.Log,
 		Optional: p.Cluster.Metalog == identity.MetalogBucket,
 	}
 	if strings.Contains(p.Config.NATSURL, "@") {
-		connect.Secret = "" // the operator's server, with credentials of its own
+		connect.Password = "" // the operator's server, with credentials of its own
 	}
 	if role&config.RoleCoordinator != 0 && p.Config.NATSURL == "" {
 		if err := p.startNATS(ctx); err != nil {
 			return err
 		}
-		connect.Server, connect.URL, connect.Secret, connect.Optional = p.server, "", "", false
+		connect.Server, connect.URL, connect.Password, connect.Optional = p.server, "", "", false
 	}
 	// Roles and servers start in any order: only ctx ends the wait.
 	slow := time.AfterFunc(natsPatience, func() { p.Log.Warn("waiting for NATS (--nats-url)") })
@@ -309,7 +310,7 @@ func (p *Process) startNATS(ctx context.Context) error {
 		return err
 	}
 	c := p.Config
-	server := bus.ServerConfig{ListenAddr: c.NATSAddr, Name: "varve", Secret: hex.EncodeToString(p.Cluster.Secret), Logger: p.Log}
+	server := bus.ServerConfig{ListenAddr: c.NATSAddr, Name: "varve", Password: bus.Password(p.Cluster.Secret, p.Cluster.ClusterID), Logger: p.Log}
 	if p.Cluster.Metalog == identity.MetalogJetStream {
 		server.StoreDir = filepath.Join(c.DataDir, "metalog")
 	}

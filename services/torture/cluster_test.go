@@ -263,7 +263,7 @@ func (n *node) start() {
 	n.stop = stop
 	r := n.replica
 	n.running.Go(func() {
-		if err := r.Follow(ctx, nil, "torture"); err != nil {
+		if err := r.Follow(ctx, nil, nil); err != nil {
 			c.fail("%s: follow: %v", n.name, err)
 		}
 	})

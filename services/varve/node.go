@@ -69,7 +69,7 @@ func (f *nodeFlags) ask(command *cobra.Command, do func(ctx context.Context, lea
 			return err
 		}
 	}
-	return do(ctx, replica.NewRemote(replica.RemoteConfig{Client: client, ClusterID: cluster.ClusterID, Addresses: f.coordinators}))
+	return do(ctx, replica.NewRemote(replica.RemoteConfig{Client: client, Addresses: f.coordinators}))
 }
 
 type nodeRow struct {

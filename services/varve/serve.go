@@ -129,12 +129,12 @@ func serveIngest(ctx context.Context, p *process.Process) (err error) {
 		r.Close()
 		err = errors.Join(err, log.Close())
 	}()
-	remote := replica.NewRemote(replica.RemoteConfig{Client: p.Client, ClusterID: p.Cluster.ClusterID, Bus: p.Bus, Replica: r, Addresses: p.Config.Peers.Addresses()})
+	remote := replica.NewRemote(replica.RemoteConfig{Client: p.Client, Bus: p.Bus, Key: p.Key, Replica: r, Addresses: p.Config.Peers.Addresses()})
 	r.SetSubmitter(remote)
 	following, stop := context.WithCancel(context.WithoutCancel(ctx))
 	lost := make(chan error, 1)
 	var follower sync.WaitGroup
-	follower.Go(func() { lost <- r.Follow(following, p.Bus, p.Cluster.ClusterID) })
+	follower.Go(func() { lost <- r.Follow(following, p.Bus, p.Key) })
 	defer follower.Wait()
 	defer stop()
 	groups := group.NewRemote(remote)
@@ -152,7 +152,7 @@ func serveIngest(ctx context.Context, p *process.Process) (err error) {
 }
 
 func serveTiering(ctx context.Context, p *process.Process) error {
-	remote := replica.NewRemote(replica.RemoteConfig{Client: p.Client, ClusterID: p.Cluster.ClusterID, Bus: p.Bus, Addresses: p.Config.Peers.Addresses()})
+	remote := replica.NewRemote(replica.RemoteConfig{Client: p.Client, Bus: p.Bus, Key: p.Key, Addresses: p.Config.Peers.Addresses()})
 	id, err := tieringd.NewIdentity()
 	if err != nil {
 		return err

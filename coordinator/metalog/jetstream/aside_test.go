@@ -28,7 +28,7 @@ func startCluster(t *testing.T, size int) (servers []*bus.Server, conns []*bus.C
 	}
 	for i, address := range routes {
 		server, err := bus.StartServer(bus.ServerConfig{
-			ListenAddr: "127.0.0.1:0", StoreDir: t.TempDir(), Secret: "secret", Name: fmt.Sprintf("server-%d", i),
+			ListenAddr: "127.0.0.1:0", StoreDir: t.TempDir(), Password: "secret", Name: fmt.Sprintf("server-%d", i),
 			Cluster: &bus.ClusterConfig{Name: "servers", ListenAddr: address, Routes: routes},
 		})
 		if err != nil {

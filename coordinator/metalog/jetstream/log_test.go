@@ -19,7 +19,7 @@ const cluster = "MkU3OEVBNTcwNTJENDM2Qg"
 
 func startBus(t testing.TB, dir string) (conn *bus.Conn, stop func()) {
 	t.Helper()
-	server, err := bus.StartServer(bus.ServerConfig{StoreDir: dir, Secret: "secret"})
+	server, err := bus.StartServer(bus.ServerConfig{StoreDir: dir, Password: "secret"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metalog"
 	"github.com/varvelog/varve/coordinator/metalog/bucket"
+	"github.com/varvelog/varve/infra/bus"
 	"github.com/varvelog/varve/infra/rpc"
 	"github.com/varvelog/varve/services/simulate/world"
 )
@@ -18,6 +19,7 @@ const clusterID = "simulation"
 var (
 	logID  = [16]byte{'s', 'i', 'm'}
 	secret = []byte("simulated secret")
+	busKey = bus.NewKey(secret, clusterID)
 )
 
 // cluster is all processes of a seed, and what they share.

@@ -43,7 +43,7 @@ func (c *cluster) openReplica(ctx context.Context, p *world.Process) (r *replica
 func (c *cluster) leaderConfig(s *seat, p *world.Process, r *replica.Replica, metaLog metalog.Log) leader.Config {
 	store := c.bucket.Open(p)
 	config := leader.Config{
-		ClusterID: clusterID, LogID: logID, Log: metaLog, Replica: r, Bus: p.Bus(), InternalAddress: internalAddress(s.name), Name: p.Name,
+		ClusterID: clusterID, LogID: logID, Log: metaLog, Replica: r, Bus: p.Bus(), Key: busKey, InternalAddress: internalAddress(s.name), Name: p.Name,
 		StoreTime: store.Now, Now: p.Clock, SnapshotEntries: uint64(50 + c.w.IntN(400)), Logger: logger(c.w, p.Name, nil),
 	}
 	if c.w.Swarm.MetalogOnBucket {

@@ -33,7 +33,7 @@ func (c *cluster) startMember(s *seat, p *world.Process) (func(context.Context),
 		}
 	}
 	m, err := coordinatord.NewMember(coordinatord.MemberConfig{
-		NodeID: id, Peers: c.peers(), Address: internalAddress(s.name), ClusterID: clusterID, Caller: client, Bus: p.Bus(), Log: logger(c.w, p.Name, nil),
+		NodeID: id, Peers: c.peers(), Address: internalAddress(s.name), Caller: client, Bus: p.Bus(), Key: busKey, Log: logger(c.w, p.Name, nil),
 		Open:   func(ctx context.Context) (*replica.Replica, metalog.Log, error) { return c.openReplica(ctx, p) },
 		Leader: func(r *replica.Replica, log metalog.Log) leader.Config { return c.leaderConfig(s, p, r, log) },
 	})

@@ -75,10 +75,10 @@ func (c *cluster) startNode(s *seat, p *world.Process) (_ func(context.Context),
 	if n.replica, _, err = c.openReplica(ctx, p); err != nil {
 		return nil, err
 	}
-	remote := replica.NewRemote(replica.RemoteConfig{Client: client, ClusterID: clusterID, Bus: p.Bus(), Replica: n.replica, Addresses: n.c.internalAddresses()})
+	remote := replica.NewRemote(replica.RemoteConfig{Client: client, Bus: p.Bus(), Key: busKey, Replica: n.replica, Addresses: n.c.internalAddresses()})
 	n.replica.SetSubmitter(remote)
 	n.running.Go(func() {
-		if err := n.replica.Follow(ctx, p.Bus(), clusterID); err != nil && !p.Dead() {
+		if err := n.replica.Follow(ctx, p.Bus(), busKey); err != nil && !p.Dead() {
 			c.w.Fail("5 determinism", "%s: follow the log: %v", p.Name, err)
 		}
 	})

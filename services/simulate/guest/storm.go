@@ -136,7 +136,7 @@ func (c *cluster) loseDisk(s *seat) {
 		panic(err)
 	}
 	defer client.Close()
-	remote := replica.NewRemote(replica.RemoteConfig{Client: client, ClusterID: clusterID, Bus: p.Bus(), Addresses: c.internalAddresses()})
+	remote := replica.NewRemote(replica.RemoteConfig{Client: client, Bus: p.Bus(), Key: busKey, Addresses: c.internalAddresses()})
 	forget := func() bool {
 		ctx, cancel := context.WithTimeout(p.Context(), 3*time.Second)
 		defer cancel()

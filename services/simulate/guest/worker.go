@@ -23,7 +23,7 @@ func (c *cluster) startWorker(_ *seat, p *world.Process) (func(context.Context),
 		return nil, err
 	}
 	leader := tieringd.NewRemote(replica.NewRemote(replica.RemoteConfig{
-		Client: client, ClusterID: clusterID, Bus: p.Bus(), Addresses: c.internalAddresses(),
+		Client: client, Bus: p.Bus(), Key: busKey, Addresses: c.internalAddresses(),
 	}))
 	hints := make(chan struct{}, 1)
 	cancel, err := p.Bus().Subscribe(bus.JobsSubject(clusterID), func([]byte) {

@@ -102,8 +102,8 @@ func (b *Bus) Respond(subject string, answer func(data []byte) []byte) (cancel f
 	return cancel, nil
 }
 
-// Request asks whoever responds and returns the first answer.
-func (b *Bus) Request(ctx context.Context, subject string, data []byte) ([]byte, error) {
+// Request asks whoever responds and returns the first answer that accept takes.
+func (b *Bus) Request(ctx context.Context, subject string, data []byte, accept func([]byte) bool) ([]byte, error) {
 	w := b.process.world
 	if b.dead() {
 		return nil, ErrBusDead
@@ -125,13 +125,17 @@ func (b *Bus) Request(ctx context.Context, subject string, data []byte) ([]byte,
 	if len(asked) == 0 {
 		return nil, errors.New("nobody responds")
 	}
-	select {
-	case answer := <-answers:
-		if err := Sleep(ctx, w.Between(0, w.Swarm.Delay+time.Microsecond)); err != nil {
-			return nil, err
+	for {
+		select {
+		case answer := <-answers:
+			if err := Sleep(ctx, w.Between(0, w.Swarm.Delay+time.Microsecond)); err != nil {
+				return nil, err
+			}
+			if accept(answer) {
+				return answer, nil
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
-		return answer, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
 	}
 }
