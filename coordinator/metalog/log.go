@@ -21,6 +21,8 @@ var (
 	ErrForeign = errors.New("metalog belongs to another cluster")
 	// ErrUnfit: the backend is set up in a way that would lose entries or cannot be read.
 	ErrUnfit = errors.New("metalog is not set up as Varve needs it")
+	// ErrFewCopies: the backend cannot keep as many copies as are wanted; nothing was created.
+	ErrFewCopies = errors.New("metalog cannot be kept as many times as it is to be")
 	// ErrFormat: what is stored is of a version that this program does not read.
 	ErrFormat = errors.New("metalog has an unknown format")
 	// ErrTooLarge: the entry is above MaxEntryBytes. Nothing was appended.

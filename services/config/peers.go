@@ -40,6 +40,9 @@ func (c *Config) validatePeers(role Role) error {
 	if isLoopback(c.InternalAddr) && !isLoopback(own.Address) {
 		return &FieldError{Field: "internal-addr", Value: c.InternalAddr, Reason: fmt.Sprintf("listens on loopback alone, while --peers says that node %d is at %s", own.ID, own.Address)}
 	}
+	if c.Metalog == "jetstream" && len(peers)%2 == 0 {
+		return &FieldError{Field: "peers", Value: c.PeerList, Reason: "the JetStream metadata log needs an odd number of coordinators"}
+	}
 	if c.NATSURL != "" {
 		return nil
 	}
@@ -47,9 +50,6 @@ func (c *Config) validatePeers(role Role) error {
 		if p.RouteAddress == "" {
 			return &FieldError{Field: "peers", Value: c.PeerList, Reason: fmt.Sprintf("node %d has no NATS port: want number=host:internalport:natsport, or --nats-url", p.ID)}
 		}
-	}
-	if c.Metalog == "jetstream" && len(peers)%2 == 0 {
-		return &FieldError{Field: "peers", Value: c.PeerList, Reason: "the JetStream metadata log needs an odd number of coordinators"}
 	}
 	if c.NATSClusterAddr == "" {
 		c.NATSClusterAddr = own.RouteAddress

@@ -27,6 +27,7 @@ func TestPeersThatCannotBeAreNamed(t *testing.T) {
 		"--peers says that node 1":    {NodeID: 1, PeerList: three, AdvertisedInternalAddr: "10.0.0.9:9644"},
 		"has no NATS port":            {NodeID: 1, PeerList: "1=a:1,2=b:1,3=c:1"},
 		"an odd number":               {NodeID: 1, PeerList: "1=a:1:2,2=b:1:2", Metalog: "jetstream"},
+		"needs an odd number":         {NodeID: 1, PeerList: "1=a:1,2=b:1", NATSURL: "nats://n:4222", Metalog: "jetstream"},
 		"nats-cluster-addr":           {NodeID: 1, PeerList: three, NATSClusterAddr: "6222"},
 		"is not number=host:internal": {NodeID: 1, PeerList: "10.0.0.1"},
 	} {
@@ -35,7 +36,8 @@ func TestPeersThatCannotBeAreNamed(t *testing.T) {
 		}
 	}
 	for _, c := range []Config{
-		{NodeID: 1, PeerList: "1=a:1,2=b:1", NATSURL: "nats://n:4222", Metalog: "jetstream"},
+		{NodeID: 1, PeerList: "1=a:1,2=b:1,3=c:1", NATSURL: "nats://n:4222", Metalog: "jetstream"},
+		{NodeID: 1, PeerList: "1=a:1,2=b:1", NATSURL: "nats://n:4222", Metalog: "bucket"},
 		{NodeID: 1, PeerList: "1=a:1:2,2=b:1:2", Metalog: "bucket"},
 	} {
 		if err := c.validatePeers(RoleCoordinator); err != nil {

@@ -51,8 +51,11 @@ func OpenLog(ctx context.Context, p *process.Process, create bool) (metalog.Log,
 		log, err = bucket.Open(ctx, p.Metadata)
 	default:
 		log, err = jetstream.Open(ctx, p.Bus, jetstream.Config{
-			ClusterID: p.Cluster.LogName(), LogID: p.Cluster.LogID, Replicas: min(len(p.Config.Peers), maxReplicas), Existing: !create,
+			ClusterID: p.Cluster.LogName(), LogID: p.Cluster.LogID, Replicas: wantedCopies(p), Existing: !create,
 		})
+		if errors.Is(err, metalog.ErrFewCopies) {
+			err = fmt.Errorf("%w: %s", err, fewCopiesRemedy)
+		}
 		if err == nil && p.Cluster.Recovered() {
 			// A recovery leaves the log's first entry in the bucket: it cannot know where the log will be.
 			err = archive.Seed(ctx, p.Metadata, p.Cluster.LogID, log)
@@ -105,7 +108,31 @@ func OpenReplica(ctx context.Context, p *process.Process, create bool) (*replica
 		return nil, nil, errors.Join(fmt.Errorf("open metadata: %w", err), log.Close())
 	}
 	observe(p.Registry, r)
+	if l, ok := log.(*jetstream.Log); ok && create {
+		observeCopies(p, l.Copies())
+	}
 	return r, log, nil
+}
+
+// wantedCopies is how often the log is to be kept in JetStream, 0 where that is not for coordinators to say.
+func wantedCopies(p *process.Process) int { return min(len(p.Config.Peers), maxReplicas) }
+
+const fewCopiesRemedy = "have the NATS servers of --nats-url form a JetStream cluster of as many as there are --peers, or leave --nats-url out for coordinators, which then have such a cluster in themselves"
+
+// observeCopies says, as long as the process runs, that the log is kept fewer times than the number of coordinators promises: whoever runs three of them
+// counts on outliving a disk.
+func observeCopies(p *process.Process, copies int) {
+	p.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "varve_metalog_copies", Help: "NATS servers that keep the metadata log.",
+	}, func() float64 { return float64(copies) }))
+	wanted := wantedCopies(p)
+	if copies >= wanted {
+		return
+	}
+	few := fmt.Errorf("metadata log is kept %d times, and there are to be %d copies: the loss of one disk is the loss of the log; "+
+		"%s, bring the stream there (nats stream backup, restore), and start the coordinators again", copies, wanted, fewCopiesRemedy)
+	p.Log.Error(few.Error(), "nats_url", bus.Redact(p.Config.NATSURL))
+	p.Readiness.Add("metalog", func() error { return few })
 }
 
 // refuse turns a log that does not fit the bucket into the line that says what to do.

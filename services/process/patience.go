@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/coordinator/identity"
+	"github.com/varvelog/varve/coordinator/metalog"
 	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/infra/objstore"
 )
@@ -65,5 +66,5 @@ func patiently(ctx context.Context, log *slog.Logger, what string, step func(con
 
 // final says whether err is one that no repetition mends.
 func final(err error) bool {
-	return errors.Is(err, identity.ErrRefused) || errors.Is(err, objstore.ErrConditionsIgnored) || replica.Final(err) || !objstore.Ambiguous(err)
+	return errors.Is(err, identity.ErrRefused) || errors.Is(err, objstore.ErrConditionsIgnored) || errors.Is(err, metalog.ErrFewCopies) || replica.Final(err) || !objstore.Ambiguous(err)
 }

@@ -40,7 +40,8 @@ type Config struct {
 	ClusterID string
 	// LogID must be the one in the stream's metadata.
 	LogID [16]byte
-	// Replicas is the replication that the stream is to have, where its servers form a cluster; 0 means 1.
+	// Replicas is the replication that the stream is to have; 0 means 1. A server that is alone cannot do with more than 1: metalog.ErrFewCopies. A stream
+	// that has fewer already, and whose server is alone, is taken: see Copies.
 	Replicas int
 	// Existing takes the stream as it is, and does not create it: ErrNoStream.
 	Existing bool
@@ -54,15 +55,15 @@ const codeNotClustered = 10074
 
 // Log is a handle on the stream. It does not own the connection.
 type Log struct {
-	nc      *nats.Conn
-	js      jetstream.JetStream
-	stream  string
-	subject string
-	logID   string
-	revival *revival
-	gaps    gaps
-	// replicated says that several servers keep the stream.
-	replicated bool
+	nc         *nats.Conn
+	js         jetstream.JetStream
+	stream     string
+	subject    string
+	logID      string
+	revival    *revival
+	gaps       gaps
+	copies     int
+	replicated bool // copies > 1
 }
 
 var _ metalog.Log = (*Log)(nil)
@@ -91,13 +92,14 @@ func Open(ctx context.Context, conn *bus.Conn, cfg Config) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	if l.replicated = info.Config.Replicas > 1; l.replicated {
+	l.copies = info.Config.Replicas
+	if l.replicated = l.copies > 1; l.replicated {
 		l.revival.server = nil // the others go on without this server
 	}
 	return l, nil
 }
 
-// ensure sees to it that the stream is there, with so many replicas where that can be.
+// ensure sees to it that the stream is there, with so many replicas; one that is there already has as many as its servers can give it.
 func (l *Log) ensure(ctx context.Context, cfg Config) error {
 	replicas := max(1, cfg.Replicas)
 	stream, err := l.lookUp(ctx, true)
@@ -107,7 +109,7 @@ func (l *Log) ensure(ctx context.Context, cfg Config) error {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		err := l.create(ctx, replicas)
 		if isCode(err, codeNotClustered) {
-			err = l.create(ctx, 1)
+			return fmt.Errorf("create stream %s: %w: %d times, and %s is no cluster's", l.stream, metalog.ErrFewCopies, replicas, bus.Redact(l.nc.ConnectedUrl()))
 		}
 		return err
 	case err != nil:
@@ -216,6 +218,9 @@ func (l *Log) lookUp(ctx context.Context, repeat bool) (jetstream.Stream, error)
 // Replicated says that several servers keep the stream. What it says of its end is then its leader's word, and for some seconds there may be two that think
 // they are: only an append shows that nothing came after.
 func (l *Log) Replicated() bool { return l.replicated }
+
+// Copies is how many servers keep the stream.
+func (l *Log) Copies() int { return l.copies }
 
 type pubAck struct {
 	Stream string    `json:"stream"`
