@@ -139,7 +139,7 @@ func (c *Conn) dial(ctx context.Context, url string, opts []nats.Option) error {
 			return nil
 		}
 		if errors.Is(err, nats.ErrAuthorization) {
-			return fmt.Errorf("connect to nats %s: %w", Redact(url), err)
+			return fmt.Errorf("connect to nats %s: %w: is it a server of another cluster or of another build, or are there no credentials for it in --nats-url?", Redact(url), err)
 		}
 		timer := time.NewTimer(dialInterval/2 + rand.N(dialInterval))
 		select {
