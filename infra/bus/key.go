@@ -76,11 +76,8 @@ func NewLeaderQuestion() []byte {
 	return question
 }
 
-// AnswerLeader is the body of the answer to a question; nil where that is none.
+// AnswerLeader is the body of the answer to a question. Builds that ask without one are answered, too: they learn from the leader what is wrong.
 func (k *Key) AnswerLeader(question []byte, answer LeaderAnswer) []byte {
-	if len(question) != questionBytes {
-		return nil
-	}
 	body, err := json.Marshal(provedAnswer{answer, k.leaders.Append(nil, question, covered(answer))})
 	if err != nil {
 		panic("bus: strings and numbers do not marshal: " + err.Error())

@@ -262,3 +262,28 @@ func TestCallersMeetACalleeSideBySide(t *testing.T) {
 	}
 	group.Wait()
 }
+
+// BenchmarkProofs is what a call and its answer cost both sides for proving themselves.
+func BenchmarkProofs(b *testing.B) {
+	signer := newSigner([]byte("secret"), cluster)
+	for name, size := range map[string]int{"1B": 1, "4KiB": 4 << 10, "64KiB": 64 << 10} {
+		b.Run(name, func(b *testing.B) {
+			body, answer := make([]byte, size), make([]byte, 16)
+			request, err := http.NewRequestWithContext(b.Context(), http.MethodPost, "http://127.0.0.1:9644/v1/submit", nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			request.Header.Set(callHeader, callName{1 << 60, 1 << 60, 1 << 30}.String())
+			b.ReportAllocs()
+			before := processorTime(b)
+			for b.Loop() {
+				signer.sign(request, body)
+				shown := request.Header.Get(requestHeader)
+				if !signer.signs(request) || !hasBody(request, body) || !signer.isAnswer(signer.answer(shown, http.StatusOK, answer), shown, http.StatusOK, answer) {
+					b.Fatal("not proved")
+				}
+			}
+			b.ReportMetric(float64(processorTime(b)-before)/float64(b.N), "cpu-ns/op")
+		})
+	}
+}
