@@ -102,7 +102,10 @@ func (m *Remote) call(ctx context.Context, method string, request func(epoch uin
 		}
 		if !m.pause(ctx, &search, epoch) {
 			if last == nil {
-				return epoch, ErrNoLeader
+				last = errNobodyAnswered
+				if search.strangers {
+					last = errStrangersAnswered
+				}
 			}
 			return epoch, fmt.Errorf("%w: %w", ErrNoLeader, last)
 		}
@@ -132,7 +135,15 @@ type search struct {
 	wait  time.Duration
 	asked string // who could not execute the call
 	hint  string // whom it named
+
+	strangers bool // somebody said on the bus that he leads, and did not prove to be of the cluster
 }
+
+// What is known of a leader that was not found, where nobody was asked.
+var (
+	errNobodyAnswered    = errors.New("nobody says that he leads")
+	errStrangersAnswered = errors.New("who says on NATS that he leads is not of the cluster, or of a build that does not prove it; NATS should authenticate (--nats-url)")
+)
 
 // find returns whom to ask next, and the epoch of the last leader the log names. Hints come first, then the log where it names somebody who was not asked
 // yet, whoever answered last, the bus, and the coordinators in turn.
@@ -151,7 +162,7 @@ func (m *Remote) find(ctx context.Context, s *search) (epoch uint64, address str
 	case m.cfg.Replica == nil && answered != nil && *answered != s.asked:
 		return epoch, *answered
 	}
-	if address := m.askBus(ctx, epoch); address != "" && address != s.asked {
+	if address := m.askBus(ctx, s, epoch); address != "" && address != s.asked {
 		return epoch, address
 	}
 	if n := uint64(len(m.cfg.Addresses)); n > 0 {
@@ -187,7 +198,7 @@ func (m *Remote) pause(ctx context.Context, s *search, epoch uint64) bool {
 }
 
 // askBus asks the bus who leads, unless the log says so meanwhile.
-func (m *Remote) askBus(ctx context.Context, epoch uint64) string {
+func (m *Remote) askBus(ctx context.Context, s *search, epoch uint64) string {
 	if m.cfg.Bus == nil {
 		return ""
 	}
@@ -202,6 +213,7 @@ func (m *Remote) askBus(ctx context.Context, epoch uint64) string {
 	question := bus.NewLeaderQuestion()
 	_, err := m.cfg.Bus.Request(ctx, bus.LeaderSubject(m.cfg.Key.ClusterID()), question, func(body []byte) (ok bool) {
 		answer, ok = m.cfg.Key.ReadLeaderAnswer(question, body)
+		s.strangers = s.strangers || !ok
 		return ok
 	})
 	if err != nil {

@@ -2,8 +2,10 @@ package replica_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -97,6 +99,12 @@ func TestAStrangerWhoSaysThatHeLeadsIsNotAsked(t *testing.T) {
 	defer cancel()
 	if _, err := remote.Ping(ctx, &metapb.PingRequest{}); err != nil {
 		t.Errorf("the leader of the list was not found: %v", err)
+	}
+	soon, stop := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer stop()
+	alone := replica.NewRemote(replica.RemoteConfig{Client: client, Key: leaderKey, Bus: named})
+	if _, err := alone.Ping(soon, &metapb.PingRequest{}); !errors.Is(err, replica.ErrNoLeader) || !strings.Contains(err.Error(), "NATS should authenticate") {
+		t.Errorf("without a list: %v", err)
 	}
 	if asked.Load() {
 		t.Error("the stranger was asked")
