@@ -67,6 +67,18 @@ func (u *workload) client(host *world.Process, more ...kgo.Opt) *kgo.Client {
 	return cl
 }
 
+func newTopic(name, class string, partitions int32) kmsg.CreateTopicsRequestTopic {
+	t := kmsg.NewCreateTopicsRequestTopic()
+	t.Topic, t.NumPartitions, t.ReplicationFactor = name, partitions, 1
+	compress := "false"
+	for _, config := range [][2]string{{"varve.durability", class}, {"varve.compress.uncompressed", compress}} {
+		c := kmsg.NewCreateTopicsRequestTopicConfig()
+		c.Name, c.Value = config[0], &config[1]
+		t.Configs = append(t.Configs, c)
+	}
+	return t
+}
+
 // prepare creates the topics.
 func (u *workload) prepare() bool {
 	cl := u.client(u.hosts[0])
@@ -74,18 +86,15 @@ func (u *workload) prepare() bool {
 	request := kmsg.NewPtrCreateTopicsRequest()
 	request.TimeoutMillis = 5000
 	for _, class := range u.topics {
-		t := kmsg.NewCreateTopicsRequestTopic()
-		t.Topic, t.NumPartitions, t.ReplicationFactor = class, int32(1+u.w.IntN(3)), 1
-		compress := "false"
-		for _, config := range [][2]string{{"varve.durability", class}, {"varve.compress.uncompressed", compress}} {
-			c := kmsg.NewCreateTopicsRequestTopicConfig()
-			c.Name, c.Value = config[0], &config[1]
-			t.Configs = append(t.Configs, c)
-		}
+		t := newTopic(class, class, int32(1+u.w.IntN(3)))
 		request.Topics = append(request.Topics, t)
 		for i := range t.NumPartitions {
 			u.partitions = append(u.partitions, partition{class, i})
 		}
+	}
+	if u.w.Swarm.Rot > 0 {
+		// Nothing happens to it, and the part of snapshots that it fills, before all others, stays the same.
+		request.Topics = append(request.Topics, newTopic("idle", "object", 256))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
