@@ -120,10 +120,15 @@ func (h *history) compareTransactions(s *meta.State, seen map[string]spot, repor
 		switch {
 		case !committed && !hidden:
 			h.t.Errorf("%q of transaction %d, which was not committed, can be seen at %v", r.value, r.transaction, at)
-		case committed && hidden && (h.known != nil || h.shipped[was] && isEnded(was, r.transaction)):
+		case committed && hidden && h.isAlive(was) && (h.known != nil || h.shipped[was] && isEnded(was, r.transaction)):
 			h.t.Errorf("%q of transaction %d, which was committed, cannot be seen at %v", r.value, r.transaction, at)
 		}
 	}
+}
+
+func (h *history) isAlive(at spot) bool {
+	_, alive := h.alive[at]
+	return alive
 }
 
 func (h *history) producerOf(transaction int) int64 { return h.txns[transaction/1000-1].pid }
