@@ -178,7 +178,9 @@ func (k *committer) detailedRun(p *Partition, t chunk.Table, r *chunk.Run, verdi
 		if code == OK {
 			offset = p.next + int64(piece.Records)
 			if d.ProducerID >= 0 {
-				p.remember(&d, offset, k.timeMillis)
+				if !k.recovering || !p.producers.precedes(&d) {
+					p.remember(&d, offset, k.timeMillis)
+				}
 				k.join(p, &d, offset)
 				k.dueBy(addMillis(k.timeMillis, k.cluster.ProducerIDExpirationMillis))
 			}
@@ -205,6 +207,9 @@ func (k *committer) isStored(p *Partition, position, length uint32) bool {
 func (k *committer) judge(p *Partition, d *chunk.Detail) (Code, int64) {
 	code, offset := p.producers.judge(d)
 	if code == OutOfOrderSequence && k.recovering && p.producers.misses(d) && !k.elsewhere.Later(TopicPartition{p.topic.ID, p.index}, d) {
+		code = OK
+	}
+	if code == OutOfOrderSequence && k.recovering && p.producers.precedes(d) && k.holed(p, d.Records) {
 		code = OK
 	}
 	switch {

@@ -78,6 +78,16 @@ func (ps producers) misses(d *chunk.Detail) bool {
 	return ahead > 0 && ahead < math.MaxInt32/2
 }
 
+// precedes says whether a batch comes before all that is remembered of its epoch. Only a recovery takes one.
+func (ps producers) precedes(d *chunk.Detail) bool {
+	p := ps[d.ProducerID]
+	if p == nil || d.ProducerEpoch != p.epoch || d.Attributes&attrTransactional != 0 {
+		return false
+	}
+	behind := (int64(p.batches[0].first) - int64(d.BaseSequence)) & math.MaxInt32
+	return behind > 0 && behind < math.MaxInt32/2
+}
+
 // remember enters a batch that was accepted.
 func (p *Partition) remember(d *chunk.Detail, baseOffset, nowMillis int64) {
 	if p.producers == nil {

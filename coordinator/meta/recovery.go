@@ -60,6 +60,9 @@ func NewRecovery(s *State, former int) *Recovery {
 		adopted: map[TopicID]bool{}, begun: map[*Partition]bool{}, below: map[*Partition]map[int64]int64{}, belowEnd: map[*Partition]int64{},
 		holed: map[*Partition]bool{}, aborted: map[string]bool{},
 	}
+	r.a.holed = func(p *Partition, records uint32) bool {
+		return slices.ContainsFunc(r.lost[p], func(s span) bool { return !s.known && s.next-s.base >= int64(records) })
+	}
 	s.pending = frames{}
 	for _, j := range s.Jobs() {
 		r.underWay[j.ID] = true

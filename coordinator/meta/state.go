@@ -183,6 +183,9 @@ type applier struct {
 	elsewhere  Elsewhere
 	endings    *endings // that were adopted
 	holder     *Node
+	// holed says whether nothing is known of some offsets of a partition, as many as a batch has that precedes what its producer has sent there: it may have
+	// been acknowledged there.
+	holed func(p *Partition, records uint32) bool
 }
 
 func (a *applier) verdict(id []byte, v Verdict) {

@@ -166,3 +166,26 @@ func (s *small) sendBatches(batches ...chunk.Batch) {
 	}
 	s.commit(&b, true)
 }
+
+// Of an idempotent producer's two chunks the first is not shipped, the second is, both behind what is known. Segments tell whose batches are where these are
+// too large to be merged.
+func TestAChunkBeforeAShippedOneIsTaken(t *testing.T) {
+	s := newSmall(t, "varve.durability", "object")
+	s.send(true, write{0, 1, nil})
+	s.archive()
+	for i, value := range []string{"first", "second"} {
+		s.sendBatches(s.oneRecord(value, recordbatch.Producer{ID: 77, BaseSequence: int32(i)}, 0))
+	}
+	s.lease(1)
+	s.lease(1)
+	job := s.lease(1)
+	s.finish(job, s.build(job))
+	state, report := s.recovered()
+	count := map[string]int{}
+	for _, value := range readBack(t, s.store, state) {
+		count[value]++
+	}
+	if count["first"] != 1 || count["second"] != 1 {
+		t.Errorf("%v: lost %+v, not adopted %+v", count, report.Lost, report.NotAdopted)
+	}
+}
