@@ -186,8 +186,10 @@ func (a *applier) replaceParts(p *Partition, r *round, c *metapb.CompactRange) b
 	}
 	replaced := slices.Clone(p.parts[from:to])
 	maxTimestampOffset, createdMillis := int64(-1), a.timeMillis
+	if r.merges || a.leader.featureLevel >= retentionLevel {
+		createdMillis = newestObject(replaced) // records without times are as old as they were
+	}
 	if r.merges {
-		createdMillis = newestObject(replaced)
 		maxTimestampOffset = offsetOfTimestamp(replaced, c.Part.MaxTimestamp)
 	} else {
 		p.dropGaps(c.FromOffset, c.ToOffset)

@@ -14,7 +14,7 @@ import (
 // The level is the log's, not a build's: it begins at what the first leader knows, and is raised by a command when everybody who follows the
 // log knows more (leader.Config.PeersSupport, State.NodesSupport). So builds of two releases agree on every entry, and a build that is
 // too old refuses the log, by name, from the entry on that raised it.
-const FeatureLevel = mergingLevel
+const FeatureLevel = retentionLevel
 
 const (
 	// baseLevel is what every build knows, whatever level a log names.
@@ -22,6 +22,8 @@ const (
 	// mergingLevel is the level from which on LeaseCompaction also leases rounds that merge. A build that does not know it finds
 	// that nothing waits.
 	mergingLevel = 2
+	// retentionLevel is the level from which on retention passes over what has no records, and compaction makes nothing younger.
+	retentionLevel = 3
 )
 
 // needs returns the level at which a command exists: above every level where this build does not know it.

@@ -129,6 +129,7 @@ type extent struct {
 	next   int64
 	fromMs int64 // what its age counts from
 	length uint64
+	empty  bool // it has no records, and goes with what is behind it
 }
 
 // extents calls yield for runs, parts, markers and gaps in order of offsets until it answers false.
@@ -138,21 +139,21 @@ func (s *State) extents(p *Partition, yield func(extent) bool) {
 		var e extent
 		switch earliest(runs, parts, markers, gaps) {
 		case earliestGap:
-			e = extent{next: gaps[0].next, fromMs: gaps[0].sinceMillis}
+			e = extent{next: gaps[0].next, fromMs: gaps[0].sinceMillis, empty: true}
 			gaps = gaps[1:]
 		case earliestMarker:
 			e = extent{next: markers[0].Offset + 1, fromMs: markers[0].TimestampMillis}
 			markers = markers[1:]
 		case earliestRun:
 			r := &runs[0]
-			e = extent{r.next(), r.maxTimestamp, uint64(r.length)}
+			e = extent{next: r.next(), fromMs: r.maxTimestamp, length: uint64(r.length)}
 			if e.fromMs < 0 {
 				e.fromMs = s.containerSlots[r.container].createdMillis
 			}
 			runs = runs[1:]
 		case earliestPart:
 			t := &parts[0]
-			e = extent{t.next, t.maxTimestamp, t.length}
+			e = extent{next: t.next, fromMs: t.maxTimestamp, length: t.length, empty: t.records == 0}
 			if e.fromMs < 0 {
 				e.fromMs = t.object.createdMillis
 			}
@@ -164,19 +165,23 @@ func (s *State) extents(p *Partition, yield func(extent) bool) {
 	}
 }
 
+// passesEmpty says whether an extent without records does not keep what is behind it.
+func (s *State) passesEmpty() bool { return s.leader.featureLevel >= retentionLevel }
+
 // retentionMillis is when retention next has something to drop in the partition.
 func (s *State) retentionMillis(p *Partition) int64 {
 	at := int64(math.MaxInt64)
 	config := &p.topic.Config
 	bytes := p.runBytes + p.partBytes
 	s.extents(p, func(head extent) bool {
+		bytes -= head.length
 		if config.Delete && config.RetentionMillis >= 0 {
-			at = addMillis(addMillis(head.fromMs, config.RetentionMillis), 1)
+			at = min(at, addMillis(addMillis(head.fromMs, config.RetentionMillis), 1))
 		}
-		if config.Delete && config.RetentionBytes >= 0 && bytes-head.length >= uint64(config.RetentionBytes) {
+		if config.Delete && config.RetentionBytes >= 0 && bytes >= uint64(config.RetentionBytes) {
 			at = 0
 		}
-		return false
+		return head.empty && s.passesEmpty()
 	})
 	return at
 }
@@ -190,13 +195,13 @@ func (s *State) retainedFrom(p *Partition) int64 {
 		return from
 	}
 	s.extents(p, func(head extent) bool {
+		bytes -= head.length
 		old := config.RetentionMillis >= 0 && addMillis(head.fromMs, config.RetentionMillis) < s.timeMillis
-		much := config.RetentionBytes >= 0 && bytes-head.length >= uint64(config.RetentionBytes)
+		much := config.RetentionBytes >= 0 && bytes >= uint64(config.RetentionBytes)
 		if !old && !much {
-			return false
+			return head.empty && s.passesEmpty()
 		}
 		from = head.next
-		bytes -= head.length
 		return true
 	})
 	return from
