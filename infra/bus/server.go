@@ -103,6 +103,7 @@ type Server struct {
 	password string
 	stop     sync.Once
 
+	logger   *slog.Logger
 	stopping chan struct{} // ends the watch over the disk's space
 	running  sync.WaitGroup
 }
@@ -134,7 +135,7 @@ func StartServer(cfg ServerConfig) (*Server, error) {
 		ns.WaitForShutdown()
 		return nil, err
 	}
-	s := &Server{nats: ns, password: cfg.Password, stopping: make(chan struct{})}
+	s := &Server{nats: ns, password: cfg.Password, logger: cfg.Logger, stopping: make(chan struct{})}
 	if log.space != nil {
 		s.running.Go(func() { log.space.run(s.stopping) })
 	}
@@ -265,13 +266,29 @@ func (s *Server) Health() error {
 	return nil
 }
 
-// Shutdown stops the server and waits until its files are closed. Connections to it must have been closed before.
+// shutdownTimeout is how long the server may take to stop. All that it has acknowledged is synced by then.
+const shutdownTimeout = 10 * time.Second
+
+// Shutdown stops the server and waits until its files are closed, but not for ever. Connections to it must have been closed before.
 func (s *Server) Shutdown() {
 	s.stop.Do(func() {
 		close(s.stopping)
-		s.running.Wait()
-		s.nats.Shutdown()
-		s.nats.WaitForShutdown()
+		stopped := make(chan struct{})
+		go func() {
+			defer close(stopped)
+			s.running.Wait()
+			s.nats.Shutdown()
+			s.nats.WaitForShutdown()
+		}()
+		timer := time.NewTimer(shutdownTimeout)
+		defer timer.Stop()
+		select {
+		case <-stopped:
+		case <-timer.C:
+			if s.logger != nil {
+				s.logger.Error("the NATS server does not stop; the process ends without it", "after", shutdownTimeout)
+			}
+		}
 	})
 }
 

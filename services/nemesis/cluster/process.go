@@ -133,7 +133,10 @@ func (p *Process) Kill() error {
 	return err
 }
 
-// Terminate ends the process with SIGTERM. One that takes longer than patience is noted, and killed.
+// dumpPatience is how long a process may take to write what its goroutines are at.
+const dumpPatience = 3 * time.Second
+
+// Terminate ends the process with SIGTERM. One that takes longer than patience is noted, has to say in its log what it is at, and is killed.
 func (p *Process) Terminate(patience time.Duration) error {
 	began := time.Now()
 	exited, err := p.signal(syscall.SIGTERM, func() { p.mu.wanted = false })
@@ -147,6 +150,14 @@ func (p *Process) Terminate(patience time.Duration) error {
 	case <-timer.C:
 		if !p.wasPaused(began) { // which takes no notice of signals
 			p.complain("%s was told to end and is there %s later", p.Name, time.Since(began).Round(time.Second))
+			if _, err := p.signal(syscall.SIGQUIT, func() {}); err != nil {
+				return err
+			}
+			timer.Reset(dumpPatience)
+			select {
+			case <-exited:
+			case <-timer.C:
+			}
 		}
 		return p.Kill()
 	}
