@@ -1,7 +1,6 @@
 package recovery
 
 import (
-	"slices"
 	"testing"
 
 	"github.com/varvelog/varve/infra/objstore"
@@ -15,15 +14,7 @@ func TestRescuedObjectsAreGarbage(t *testing.T) {
 			s.send(true, write{0, 1, nil})
 			s.shipAll()
 		}
-		before := slices.Collect(partsOf(s.state, s.state.Partition(s.place(0))))
-		after := before
-		for ; after[0].Key() == before[0].Key(); after = slices.Collect(partsOf(s.state, s.state.Partition(s.place(0)))) {
-			s.merge()
-		}
-		s.archive()
-		if err := s.store.Delete(t.Context(), after[0].Key()); err != nil {
-			t.Fatal(err)
-		}
+		s.loseStoredAnew()
 		state, report := s.recovered()
 		if report.Rescued.Objects == 0 {
 			t.Errorf("%s: nothing was rescued", policy)

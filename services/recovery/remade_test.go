@@ -298,6 +298,24 @@ func TestTheEndOfTheNextTransactionIsNotTheFirstOnes(t *testing.T) {
 	}
 }
 
+// loseStoredAnew has the first partition's first part stored anew, and loses what that came to.
+func (s *small) loseStoredAnew() {
+	s.t.Helper()
+	first := func() string {
+		for l := range partsOf(s.state, s.state.Partition(s.place(0))) {
+			return l.Key()
+		}
+		return ""
+	}
+	for before := first(); first() == before; {
+		s.merge()
+	}
+	s.archive()
+	if err := s.store.Delete(s.ctx, first()); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // What a compacted part was made of is taken in its place, with what was aborted there.
 func TestRescuedRecordsStayAborted(t *testing.T) {
 	s := newSmall(t, "varve.durability", "object", "cleanup.policy", "compact")
@@ -306,15 +324,7 @@ func TestRescuedRecordsStayAborted(t *testing.T) {
 	s.end(x, false)
 	s.send(true, write{0, 1, nil})
 	s.shipAll()
-	before := slices.Collect(partsOf(s.state, s.state.Partition(s.place(0))))
-	after := before
-	for ; after[0].Key() == before[0].Key(); after = slices.Collect(partsOf(s.state, s.state.Partition(s.place(0)))) {
-		s.merge()
-	}
-	s.archive()
-	if err := s.store.Delete(t.Context(), after[0].Key()); err != nil {
-		t.Fatal(err)
-	}
+	s.loseStoredAnew()
 	state, report := s.recovered()
 	if p := state.Partition(s.place(0)); report.Rescued.Offsets == 0 || !hides(p, x, 0) {
 		t.Errorf("rescued %+v, aborted %+v", report.Rescued, p.AbortedTransactions(nil, 0, p.NextOffset()))
