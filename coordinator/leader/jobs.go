@@ -88,7 +88,7 @@ func (l *Leader) job(id meta.JobID, leaseMillis int64) *metapb.Job {
 }
 
 func jobContainer(s *meta.State, c meta.Container, runs []meta.ContainerRun) *metapb.JobContainer {
-	out := &metapb.JobContainer{Container: uint64(c.ID), Runs: make([]*metapb.JobRun, 0, len(runs))}
+	out := &metapb.JobContainer{Container: uint64(c.ID), NodeId: int32(c.Node), Runs: make([]*metapb.JobRun, 0, len(runs))}
 	if c.IsChunk() {
 		out.ObjectKey = c.Chunk.Key()
 	} else if n := s.Node(c.Node); n != nil {

@@ -64,9 +64,6 @@ func (r *Recovery) placeOf(p *Partition, c *metapb.Part) (t tiles, reason string
 	return t, ""
 }
 
-// NoteJob keeps the number of a job that has stored something from being given again.
-func (r *Recovery) NoteJob(id JobID) { r.a.nextJob = max(r.a.nextJob, id+1) }
-
 // OffsetRange is [BaseOffset, NextOffset).
 type OffsetRange struct{ BaseOffset, NextOffset int64 }
 
@@ -108,13 +105,22 @@ func (r *Recovery) Epochs(tp TopicPartition) (out []PartEpoch) {
 
 // RaiseLogStart says that a partition's log begins at an offset, or behind it: what is below was deleted, perhaps after the last state that is known. It
 // comes before the partition's parts.
-func (r *Recovery) RaiseLogStart(tp TopicPartition, offset int64) {
+// Transactions that are open where offsets are not known are treated as before a hole. before is where the log began.
+func (r *Recovery) RaiseLogStart(tp TopicPartition, offset int64) (before int64, raised bool) {
 	p := r.a.Partition(tp)
 	if p == nil || offset <= p.logStart {
-		return
+		return 0, false
+	}
+	before = p.logStart
+	if end := p.next; offset > end {
+		p.next = offset
+		r.abortOpen(p, end, nil)
+		for _, t := range r.a.transactions {
+			delete(t.partitions, p)
+		}
 	}
 	r.a.raiseLogStart(p, offset)
-	p.next = max(p.next, offset)
+	return before, true
 }
 
 // isFresh says whether nothing at all is known of a partition's records.

@@ -202,7 +202,7 @@ func (r *Recovery) replay(p *Partition, e PartEvent) {
 func (r *Recovery) replayMarker(p *Partition, e *PartEvent) {
 	end := r.a.endings.note(p, e)
 	if t := r.a.transactionOf[e.ProducerID]; t != nil {
-		if _, in := t.partitions[p]; in && !r.holed[p] { // of the transaction that the state knows to be open, perhaps without records here
+		if _, in := t.partitions[p]; in && !r.holed[p] && (e.ProducerEpoch == t.epoch || e.ProducerEpoch == t.epoch+1) { // of the transaction that the state knows to be open, perhaps without records here
 			end.of(t.epoch)
 			if seen := r.a.endings.first[e.ProducerID]; seen == nil || !end.commit {
 				r.a.endings.first[e.ProducerID] = end
@@ -250,7 +250,9 @@ func (r *Recovery) recall(p *Partition, e PartEvent) {
 
 // noteProducer keeps a producer id that was given, unseen, from being given again.
 func (r *Recovery) noteProducer(id int64) {
-	r.a.nextProducerID = max(r.a.nextProducerID, id+1)
+	if id >= 0 && uint64(id)/recoveryProducers < r.former+maxUnseenLogs {
+		r.a.nextProducerID = max(r.a.nextProducerID, id+1)
+	}
 }
 
 func (p *Partition) close(producerID int64) {

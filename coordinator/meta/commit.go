@@ -130,6 +130,10 @@ func (k *committer) runs(t chunk.Table, v *ChunkVerdict) {
 			rv.Code = UnknownTopic
 		case k.isStored(p, r.Position, r.Length):
 			rv.Code = AlreadyCommitted
+			for j := range r.Details {
+				d := t.Detail(int(r.FirstDetail + j))
+				k.noteStored(p, &d)
+			}
 		case topic.Config.Durability > k.command.Durability && !k.recovering:
 			rv.Code, rv.LogStartOffset = WrongDurability, p.logStart
 		default:
@@ -167,7 +171,9 @@ func (k *committer) detailedRun(p *Partition, t chunk.Table, r *chunk.Run, verdi
 	for i := range r.Details {
 		d := t.Detail(int(r.FirstDetail + i))
 		code, offset := AlreadyCommitted, int64(-1)
-		if !k.isStored(p, position, d.Length) {
+		if k.isStored(p, position, d.Length) {
+			k.noteStored(p, &d)
+		} else {
 			code, offset = k.judge(p, &d)
 		}
 		if code == OK && k.recovering && k.turns(p, &d) {
@@ -209,7 +215,7 @@ func (k *committer) judge(p *Partition, d *chunk.Detail) (Code, int64) {
 	if code == OutOfOrderSequence && k.recovering && p.producers.misses(d) && !k.elsewhere.Later(TopicPartition{p.topic.ID, p.index}, d) {
 		code = OK
 	}
-	if code == OutOfOrderSequence && k.recovering && p.producers.precedes(d) && k.holed(p, d.Records) {
+	if code == OutOfOrderSequence && k.recovering && p.producers.precedes(d) && k.precedes(p, d) {
 		code = OK
 	}
 	switch {

@@ -40,7 +40,11 @@ type Recovery struct {
 	cut      []cutShort
 	aborted  map[string]bool     // transactional ids of which a transaction was aborted
 	holed    map[*Partition]bool // partitions in which offsets were skipped behind the state
-	others   int                 // transactions that were aborted and whose ids are not known
+	// seen are batches of producers that are in the log though it does not remember them; filled counts those of them that are held to have been where
+	// nothing is known.
+	seen   map[seenBatch]bool
+	filled map[*Partition]int64
+	others int // transactions that were aborted and whose ids are not known
 }
 
 // span is a range of offsets of which the bytes are gone.
@@ -58,11 +62,9 @@ func NewRecovery(s *State, former int) *Recovery {
 		a:      applier{State: s, recovering: true, endings: newEndings()}, lost: map[*Partition][]span{}, kept: func(*Node) bool { return false },
 		first: s.nextJob, underWay: map[JobID]bool{},
 		adopted: map[TopicID]bool{}, begun: map[*Partition]bool{}, below: map[*Partition]map[int64]int64{}, belowEnd: map[*Partition]int64{},
-		holed: map[*Partition]bool{}, aborted: map[string]bool{},
+		holed: map[*Partition]bool{}, seen: map[seenBatch]bool{}, filled: map[*Partition]int64{}, aborted: map[string]bool{},
 	}
-	r.a.holed = func(p *Partition, records uint32) bool {
-		return slices.ContainsFunc(r.lost[p], func(s span) bool { return !s.known && s.next-s.base >= int64(records) })
-	}
+	r.a.precedes, r.a.noteStored = r.precedes, r.noteStored
 	s.pending = frames{}
 	for _, j := range s.Jobs() {
 		r.underWay[j.ID] = true
@@ -258,11 +260,12 @@ func (r *Recovery) fills(p *Partition) (fills []Fill) {
 		if with[m.Offset] {
 			continue
 		}
-		if n := len(fills); n > 0 && fills[n-1].Markers[len(fills[n-1].Markers)-1].Offset == m.Offset-1 {
+		epoch := p.EpochAt(m.Offset)
+		if n := len(fills); n > 0 && fills[n-1].Markers[len(fills[n-1].Markers)-1].Offset == m.Offset-1 && fills[n-1].LeaderEpoch == epoch {
 			fills[n-1].Markers = append(fills[n-1].Markers, m)
 			continue
 		}
-		fills = append(fills, Fill{p.topic, p.index, p.leaderEpoch, []TransactionMarker{m}})
+		fills = append(fills, Fill{p.topic, p.index, epoch, []TransactionMarker{m}})
 	}
 	return fills
 }
@@ -294,9 +297,17 @@ func (r *Recovery) insertPart(p *Partition, stored *object, c *metapb.Part) {
 }
 
 // NoteSegment keeps the id of a job that has stored something from being given again, whatever becomes of that.
-func (r *Recovery) NoteSegment(id SegmentID) {
-	r.a.nextJob = max(r.a.nextJob, id.Job+1)
+// It is false where no job has had that id.
+func (r *Recovery) NoteSegment(id SegmentID) bool {
+	given := uint64(id.Job)/recoveryJobs < r.former+maxUnseenLogs
+	if given {
+		r.a.nextJob = max(r.a.nextJob, id.Job+1)
+	}
+	return given
 }
+
+// maxUnseenLogs bounds the logs that may have followed on those that are known of. An id behind their ranges is one that nobody gave: clients may name any.
+const maxUnseenLogs = 1000
 
 // generation is the number of logs that the new one follows on, by what has been given to clients and objects, too: their count may be lost.
 func (r *Recovery) generation() uint64 {

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/ingest/chunk"
 )
 
 // EntryFormat is the format of entries this build reads and writes.
@@ -183,9 +184,10 @@ type applier struct {
 	elsewhere  Elsewhere
 	endings    *endings // that were adopted
 	holder     *Node
-	// holed says whether nothing is known of some offsets of a partition, as many as a batch has that precedes what its producer has sent there: it may have
-	// been acknowledged there.
-	holed func(p *Partition, records uint32) bool
+	// precedes says whether a batch that precedes what its producer has sent to a partition may have been acknowledged, and takes it for that.
+	precedes func(p *Partition, d *chunk.Detail) bool
+	// noteStored notes a batch that is in a segment.
+	noteStored func(p *Partition, d *chunk.Detail)
 }
 
 func (a *applier) verdict(id []byte, v Verdict) {

@@ -570,6 +570,7 @@ type JobContainer struct {
 	CopyAddress   string `protobuf:"bytes,110,opt,name=copy_address,json=copyAddress,proto3" json:"copy_address,omitempty"`
 	CopyDiskId    []byte `protobuf:"bytes,111,opt,name=copy_disk_id,json=copyDiskId,proto3" json:"copy_disk_id,omitempty"`
 	CopySegment   uint64 `protobuf:"varint,112,opt,name=copy_segment,json=copySegment,proto3" json:"copy_segment,omitempty"`
+	NodeId        int32  `protobuf:"varint,9,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"` // whose chunks they are
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -663,6 +664,13 @@ func (x *JobContainer) GetCopyDiskId() []byte {
 func (x *JobContainer) GetCopySegment() uint64 {
 	if x != nil {
 		return x.CopySegment
+	}
+	return 0
+}
+
+func (x *JobContainer) GetNodeId() int32 {
+	if x != nil {
+		return x.NodeId
 	}
 	return 0
 }
@@ -1372,7 +1380,7 @@ const file_internal_proto_rawDesc = "" +
 	"partitions\x1a:\n" +
 	"\fConfigsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb4\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xcd\x02\n" +
 	"\fJobContainer\x12\x1c\n" +
 	"\tcontainer\x18\x01 \x01(\x04R\tcontainer\x12!\n" +
 	"\fnode_address\x18\x02 \x01(\tR\vnodeAddress\x12\x17\n" +
@@ -1384,7 +1392,8 @@ const file_internal_proto_rawDesc = "" +
 	"\fcopy_address\x18n \x01(\tR\vcopyAddress\x12 \n" +
 	"\fcopy_disk_id\x18o \x01(\fR\n" +
 	"copyDiskId\x12!\n" +
-	"\fcopy_segment\x18p \x01(\x04R\vcopySegment\"\xc7\x02\n" +
+	"\fcopy_segment\x18p \x01(\x04R\vcopySegment\x12\x17\n" +
+	"\anode_id\x18\t \x01(\x05R\x06nodeId\"\xc7\x02\n" +
 	"\x06JobRun\x12\x19\n" +
 	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x1f\n" +

@@ -18,6 +18,8 @@ const (
 	spaceInterval = time.Second
 	// spaceGrace is more than the server takes to shut its JetStream down, in which it hands over what it leads.
 	spaceGrace = 6 * time.Second
+	// spaceContact is how long JetStream, opened again, may be without contact with the other servers' before that is tried anew.
+	spaceContact = 30 * time.Second
 	// spaceBytes is how much must fit on the disk before streams are opened again: some of the largest entries.
 	spaceBytes = 4 << 20
 )
@@ -55,12 +57,16 @@ func (p *space) heard(message string) {
 func (p *space) run(stop <-chan struct{}) {
 	ticker := time.NewTicker(spaceInterval)
 	defer ticker.Stop()
-	var since time.Time // when it was found shut down
+	var since time.Time  // when it was found shut down
+	var opened time.Time // when it was opened again, until it has been in contact
 	for {
 		select {
 		case <-stop:
 			return
 		case <-ticker.C:
+		}
+		if !opened.IsZero() && p.nats.JetStreamEnabled() {
+			opened = p.retry(opened)
 		}
 		switch {
 		case p.nats.JetStreamEnabled() || !p.isFull.Load() || p.poisoned.Load():
@@ -73,6 +79,7 @@ func (p *space) run(stop <-chan struct{}) {
 			continue
 		}
 		p.isFull.Store(false)
+		opened = time.Now()
 		config := p.config // which the server changes
 		err := p.nats.EnableJetStream(&config)
 		switch {
@@ -87,6 +94,25 @@ func (p *space) run(stop <-chan struct{}) {
 			since = time.Now()
 		}
 	}
+}
+
+// retry shuts JetStream down once more where it has no contact since it was opened again, though other servers are connected: then it is opened anew. It
+// returns from when on that counts, zero where there is contact.
+func (p *space) retry(opened time.Time) time.Time {
+	switch {
+	case p.nats.JetStreamIsCurrent():
+		return time.Time{}
+	case time.Since(opened) < spaceContact:
+		return opened
+	case p.nats.NumRoutes() == 0:
+		return time.Now()
+	}
+	err := p.nats.ShutdownJetStream()
+	if p.logger != nil {
+		p.logger.Warn("nats server: JetStream has no contact since it was opened again, and is opened anew", "after", spaceContact, "error", err)
+	}
+	p.isFull.Store(true)
+	return time.Time{}
 }
 
 // probeSpace tells whether there is space in dir.

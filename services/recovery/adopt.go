@@ -28,6 +28,29 @@ type candidate struct {
 	part   segment.Part
 	events []meta.PartEvent
 	epochs []meta.PartEpoch
+	age
+}
+
+// age is what a part says of the log that it is of.
+type age struct {
+	// last is the highest leader epoch in it, as far as its directory or a batch with records says.
+	last int32
+	// begun is where the directory's epoch begins in it, which is that of its last batch: Epoch is 0 where no records are of it. No checksum covers
+	// the epochs of batches, but the directory has one.
+	begun meta.PartEpoch
+	// end is behind its last batch with records. Empty ones, which reach further, were given wrong epochs once.
+	end int64
+}
+
+func (a *age) note(p *segment.Part, h *recordbatch.Header) {
+	if h.RecordCount == 0 {
+		return
+	}
+	a.end = h.NextOffset()
+	a.last = max(a.last, h.LeaderEpoch)
+	if !h.IsControl() && h.LeaderEpoch == p.LeaderEpoch && a.begun.Epoch == 0 {
+		a.begun = meta.PartEpoch{Epoch: h.LeaderEpoch, Offset: h.BaseOffset}
+	}
 }
 
 // stored describes the part.
@@ -77,7 +100,6 @@ func (p *Plan) adopt(ctx context.Context, found *salvage.Found) error {
 	p.orphans = listed.orphans
 	p.wasDeleted = found.Deleted
 	p.adoptTopics(objects)
-	p.raiseLogStarts(objects)
 	p.objects = objects
 	p.job = p.recovery.Job(rand.Uint32())
 	if err := p.adoptParts(ctx, objects); err != nil {
@@ -108,7 +130,10 @@ func (p *Plan) list(ctx context.Context) (*listing, error) {
 			}
 			p.cfg.Progress(0)
 			if id, ok := meta.ParseSegmentKey(info.Key); ok {
-				p.recovery.NoteSegment(id)
+				if !p.recovery.NoteSegment(id) {
+					p.notAdopted(info.Key, "no job has had this number")
+					continue
+				}
 				l.sizes[id] = info.SizeBytes
 				if p.recovery.Adoptable(info.Key) {
 					l.segments[id] = info
@@ -170,9 +195,6 @@ func (p *Plan) readSegments(ctx context.Context, infos map[meta.SegmentID]objsto
 		p.damaged(id.Key(), broken[id])
 	}
 	slices.SortFunc(objects, func(x, y *storedObject) int { return compareObjects(x.id, y.id) })
-	if n := len(objects); n > 0 {
-		p.recovery.NoteJob(objects[n-1].id.Job)
-	}
 	return objects, nil
 }
 
@@ -200,9 +222,14 @@ func readSegment(ctx context.Context, store objstore.Store, id meta.SegmentID, i
 	defer func() { err = errors.Join(err, body.Close()) }()
 	events := map[segmentPlace][]meta.PartEvent{}
 	epochs := map[segmentPlace][]meta.PartEpoch{}
+	ages := map[segmentPlace]*age{}
 	minimum := map[segmentPlace]int64{}
 	header, contents, err := segment.VerifyStream(bufio.NewReaderSize(body, 256<<10), end, func(p *segment.Part, h recordbatch.Header, batch []byte) error {
 		place := placeOf(p)
+		if ages[place] == nil {
+			ages[place] = &age{last: p.LeaderEpoch}
+		}
+		ages[place].note(p, &h)
 		if h.RecordCount > 0 && !h.IsControl() {
 			first := h.BaseTimestamp
 			if h.IsLogAppendTime() || h.HasDeleteHorizon() {
@@ -236,7 +263,7 @@ func readSegment(ctx context.Context, store objstore.Store, id meta.SegmentID, i
 		}
 		// No checksum covers a batch's epoch; that of the last one stands in the directory.
 		epochs[place] = slices.DeleteFunc(epochs[place], func(e meta.PartEpoch) bool { return e.Epoch > part.LeaderEpoch })
-		o.parts = append(o.parts, candidate{object: o, part: part, events: events[place], epochs: epochs[place]})
+		o.parts = append(o.parts, candidate{object: o, part: part, events: events[place], epochs: epochs[place], age: *ages[place]})
 	}
 	return o, nil
 }
@@ -271,16 +298,6 @@ func eventOf(h recordbatch.Header, batch []byte) (e meta.PartEvent, ok bool, err
 	return e, true, err
 }
 
-// raiseLogStarts lets go of what was deleted, as far as objects tell of it.
-func (p *Plan) raiseLogStarts(objects []*storedObject) {
-	for _, o := range objects {
-		for i := range o.parts {
-			part := &o.parts[i].part
-			p.recovery.RaiseLogStart(meta.TopicPartition{Topic: part.TopicID, Partition: part.Partition}, part.LogStart)
-		}
-	}
-}
-
 // adoptParts takes in, partition by partition, the parts that together cover most.
 func (p *Plan) adoptParts(ctx context.Context, objects []*storedObject) error {
 	used := map[meta.SegmentID]bool{}
@@ -291,7 +308,7 @@ func (p *Plan) adoptParts(ctx context.Context, objects []*storedObject) error {
 		}
 		return reason == ""
 	}
-	err := p.choose(ctx, objects, wanted{fits, p.recovery.Unknown, func(c *candidate) {
+	err := p.choose(ctx, objects, wanted{fits: fits, missing: p.recovery.Unknown, starts: true, adopt: func(c *candidate) {
 		a := p.recovery.AdoptPart(c.stored())
 		switch {
 		case a.Taken:
@@ -316,7 +333,7 @@ func (p *Plan) rescue(ctx context.Context) error {
 	}
 	used := map[meta.SegmentID]bool{}
 	rescues := func(c *candidate) bool { return p.recovery.Rescues(describePart(&c.part)) }
-	err = p.choose(ctx, append(objects, p.objects...), wanted{rescues, p.recovery.KnownLost, func(c *candidate) {
+	err = p.choose(ctx, append(objects, p.objects...), wanted{fits: rescues, missing: p.recovery.KnownLost, adopt: func(c *candidate) {
 		if a := p.recovery.AdoptPart(c.stored()); a.Taken {
 			used[c.object.id] = true
 			p.Report.Rescued.Offsets += a.Regained

@@ -26,6 +26,8 @@ type wanted struct {
 	// missing are the offsets of a partition of which pieces of others are taken.
 	missing func(meta.TopicPartition) []meta.OffsetRange
 	adopt   func(*candidate)
+	// starts: log starts are raised to what parts tell of them.
+	starts bool
 }
 
 // choose has those of the objects' parts adopted, by partition in order of topic id and by offset, that fit and, with what the log has, cover most; and
@@ -58,6 +60,9 @@ func (p *Plan) choose(ctx context.Context, objects []*storedObject, w wanted) er
 func (p *Plan) chooseOf(ctx context.Context, tp meta.TopicPartition, candidates []*candidate, w wanted) (chosen []*candidate, err error) {
 	var choices []choice
 	ends := validEnds(p.recovery.Epochs(tp), candidates)
+	if w.starts {
+		p.raiseLogStart(tp, candidates, ends)
+	}
 	for i, c := range candidates {
 		switch {
 		case ends[i] < c.part.NextOffset:
@@ -90,7 +95,7 @@ func (p *Plan) chooseOf(ctx context.Context, tp meta.TopicPartition, candidates 
 		}
 	}
 	for _, missing := range uncovered(w.missing(tp), covered) {
-		pieces, err := p.pieces(ctx, missing, spare)
+		pieces, err := p.pieces(ctx, missing, spare, partition.LogStartOffset())
 		if err != nil {
 			return nil, err
 		}
@@ -98,6 +103,21 @@ func (p *Plan) chooseOf(ctx context.Context, tp meta.TopicPartition, candidates 
 	}
 	slices.SortFunc(chosen, func(x, y *candidate) int { return cmp.Compare(x.part.BaseOffset, y.part.BaseOffset) })
 	return chosen, nil
+}
+
+// raiseLogStart lets go of what was deleted, as far as parts of this log tell of it.
+func (p *Plan) raiseLogStart(tp meta.TopicPartition, candidates []*candidate, ends []int64) {
+	start := int64(0)
+	for i, c := range candidates {
+		if ends[i] == c.part.NextOffset {
+			start = max(start, min(c.part.LogStart, c.part.NextOffset)) // what is wholly below its log's start is not stored
+		}
+	}
+	if before, raised := p.recovery.RaiseLogStart(tp, start); raised {
+		p.Report.LogStarts = append(p.Report.LogStarts, LogStart{
+			Topic: p.recovery.State().Topic(tp.Topic).Name, Partition: tp.Partition, From: before, To: start,
+		})
+	}
 }
 
 // uncovered is what parts leave of some ranges. Both are in order, and so is the result.
@@ -123,12 +143,14 @@ func uncovered(ranges []meta.OffsetRange, parts []choice) (out []meta.OffsetRang
 	return out
 }
 
-// validEnds says up to where each of a partition's parts is of this log. Leader epochs ascend with the offsets: a part that has an offset in a lower epoch
-// than another one has it, or an earlier one, is of a log that ended before that and was recovered from, and was stored when that was over.
+// validEnds says up to where each of a partition's parts is of this log. Leader epochs ascend with the offsets: a part that has records behind the place
+// where a higher epoch than its last began is of a log that ended before that and was recovered from, and was stored when that was over.
 // begun are the epochs that are known besides the parts'.
 func validEnds(begun []meta.PartEpoch, candidates []*candidate) []int64 {
 	for _, c := range candidates {
-		begun = append(begun, c.epochs...)
+		if c.begun.Epoch > 0 {
+			begun = append(begun, c.begun)
+		}
 	}
 	slices.SortFunc(begun, func(x, y meta.PartEpoch) int { return cmp.Compare(x.Offset, y.Offset) })
 	for i := 1; i < len(begun); i++ {
@@ -137,23 +159,9 @@ func validEnds(begun []meta.PartEpoch, candidates []*candidate) []int64 {
 	ends := make([]int64, len(candidates))
 	for i, c := range candidates {
 		ends[i] = c.part.NextOffset
-		if c.part.Records == 0 {
-			continue
-		}
-		at := c.part.BaseOffset
-		for j := -1; j < len(c.epochs); j++ { // epoch by epoch, of which the first is 0
-			epoch, next := int32(0), c.part.NextOffset
-			if j >= 0 {
-				epoch, at = c.epochs[j].Epoch, c.epochs[j].Offset
-			}
-			if j+1 < len(c.epochs) {
-				next = c.epochs[j+1].Offset
-			}
-			over := sort.Search(len(begun), func(k int) bool { return begun[k].Epoch > epoch })
-			if over < len(begun) && max(at, begun[over].Offset) < next {
-				ends[i] = max(at, begun[over].Offset)
-				break
-			}
+		over := sort.Search(len(begun), func(k int) bool { return begun[k].Epoch > c.last })
+		if over < len(begun) && begun[over].Offset < c.end {
+			ends[i] = max(c.part.BaseOffset, begun[over].Offset)
 		}
 	}
 	return ends

@@ -19,11 +19,12 @@ type piece struct {
 	id         meta.SegmentID
 	of         *candidate
 	base, next int64
+	first      bool // the log begins with it
 	sizeBytes  int
 }
 
 // pieces cuts out what spare parts have of a range of offsets, of the newest that has it.
-func (p *Plan) pieces(ctx context.Context, missing meta.OffsetRange, spare []choice) (out []*candidate, err error) {
+func (p *Plan) pieces(ctx context.Context, missing meta.OffsetRange, spare []choice, logStart int64) (out []*candidate, err error) {
 	spare = slices.DeleteFunc(slices.Clone(spare), func(c choice) bool { return c.next <= missing.BaseOffset || c.base >= missing.NextOffset })
 	slices.SortStableFunc(spare, func(x, y choice) int { return compareObjects(y.candidate.object.id, x.candidate.object.id) })
 	var bounds []int64 // where what is newest may change
@@ -41,11 +42,13 @@ func (p *Plan) pieces(ctx context.Context, missing meta.OffsetRange, spare []cho
 		if from == nil {
 			continue
 		}
-		cut, err := p.cut(ctx, from, base, bounds[i])
+		cut, err := p.cut(ctx, from, base, bounds[i], logStart)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, cut)
+		if cut != nil {
+			out = append(out, cut)
+		}
 	}
 	return out, nil
 }
@@ -60,20 +63,25 @@ func newestAt(spare []choice, offset int64) *candidate {
 	return nil
 }
 
-// cut makes a piece of a part.
-func (p *Plan) cut(ctx context.Context, c *candidate, base, next int64) (*candidate, error) {
-	q := &piece{id: meta.SegmentID{Job: p.job, Ordinal: p.ordinals}, of: c, base: base, next: next}
-	p.ordinals++
+// cut makes a piece of a part; nil where it cannot be had. The log may start within its first batch, which stays whole.
+func (p *Plan) cut(ctx context.Context, c *candidate, base, next, logStart int64) (*candidate, error) {
+	q := &piece{id: meta.SegmentID{Job: p.job, Ordinal: p.ordinals}, of: c, base: base, next: next, first: base == logStart}
 	body, parts, err := q.encode(ctx, p.cfg.Store)
-	if err != nil {
+	switch {
+	case err != nil && transient(err) && !errors.Is(err, errUnparted):
 		return nil, err
+	case err != nil:
+		p.damaged(c.object.id.Key(), err)
+		return nil, nil
 	}
+	p.ordinals++
 	q.sizeBytes = len(body)
 	p.cuts = append(p.cuts, q)
 	out := &candidate{
 		object: &storedObject{id: q.id, info: objstore.Info{Key: q.id.Key(), SizeBytes: int64(len(body))}, header: c.object.header},
 		part:   parts[0],
 	}
+	base = parts[0].BaseOffset
 	for _, e := range c.events {
 		if base <= e.Offset && e.Offset < next {
 			out.events = append(out.events, e)
@@ -90,6 +98,9 @@ func (p *Plan) cut(ctx context.Context, c *candidate, base, next int64) (*candid
 	return out, nil
 }
 
+// errUnparted: a batch would have to be parted, and cannot be.
+var errUnparted = errors.New("a piece begins or ends within a batch that cannot be parted")
+
 // encode builds the object. It is the same each time.
 func (q *piece) encode(ctx context.Context, store objstore.Store) (body []byte, parts []segment.Part, err error) {
 	of := &q.of.part
@@ -104,17 +115,23 @@ func (q *piece) encode(ctx context.Context, store objstore.Store) (body []byte, 
 			encoder.About(about)
 		}
 	}
-	encoder.Begin(of.TopicID, of.Topic, of.Partition, q.base)
-	encoder.LogStart(of.LogStart)
-	for _, s := range q.of.object.sources {
-		if &q.of.object.parts[s.Part] == q.of {
-			encoder.From(s)
+	begun, end := false, q.base // of the last batch
+	begin := func(base int64) {
+		if begun {
+			return
+		}
+		begun = true
+		encoder.Begin(of.TopicID, of.Topic, of.Partition, base)
+		encoder.LogStart(of.LogStart)
+		for _, s := range q.of.object.sources {
+			if &q.of.object.parts[s.Part] == q.of {
+				encoder.From(s)
+			}
 		}
 	}
 	r := bufio.NewReaderSize(stream, 256<<10)
 	var buf []byte
 	var h recordbatch.Header
-	end := q.base // of the last batch
 	for left := int64(of.LengthBytes); left > 0; left -= int64(len(buf)) {
 		if h, buf, err = recordbatch.ReadBatch(r, buf, left); err != nil {
 			return nil, nil, fmt.Errorf("read %s again: %w", q.of.object.id.Key(), err)
@@ -122,16 +139,19 @@ func (q *piece) encode(ctx context.Context, store objstore.Store) (body []byte, 
 		switch {
 		case h.NextOffset() <= q.base || h.BaseOffset >= q.next:
 			continue
-		case h.BaseOffset >= q.base && h.NextOffset() <= q.next:
-			err = encoder.Batch(h, buf, false)
+		case h.NextOffset() <= q.next && (h.BaseOffset >= q.base || q.first):
+			begin(min(q.base, h.BaseOffset))
+			err = encoder.Batch(h, buf, of.Verbatim)
 			end = h.NextOffset()
 		default:
+			begin(q.base)
 			end, err = q.split(encoder, h, buf, end)
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("take a piece of %s: %w", q.of.object.id.Key(), err)
+			return nil, nil, fmt.Errorf("take offsets [%d, %d) of %s: %w", q.base, q.next, q.of.object.id.Key(), err)
 		}
 	}
+	begin(q.base)
 	if end < q.next {
 		empty := recordbatch.EmptyBatch(end, q.next-1, q.of.epochAt(q.next-1))
 		if h, err = recordbatch.ParseHeader(empty); err == nil {
@@ -146,19 +166,27 @@ func (q *piece) encode(ctx context.Context, store objstore.Store) (body []byte, 
 	return body, parts, nil
 }
 
-// split adds the records of a batch that are in the piece, and returns behind which offset they end. Batches of producers are never parted: parts begin and
+// split adds the records of a batch that are in the piece, and returns behind which offset they end. Batches of producers are not parted: parts begin and
 // end with them.
 func (q *piece) split(encoder *segment.Encoder, h recordbatch.Header, batch []byte, end int64) (int64, error) {
+	if h.HasProducerID() {
+		return end, fmt.Errorf("%w: producer %d's at offset %d", errUnparted, h.ProducerID, h.BaseOffset)
+	}
 	scratch := recordbatch.GetScratch(0)
 	defer scratch.Put()
-	builder := recordbatch.NewBuilder(recordbatch.BuilderOptions{Codec: recordbatch.Zstd, Level: recordbatch.DefaultRebatchLevel, Attributes: h.Attributes})
+	builder := recordbatch.NewBuilder(recordbatch.BuilderOptions{
+		Codec: recordbatch.Zstd, Level: recordbatch.DefaultRebatchLevel, Attributes: h.Attributes &^ recordbatch.AttrDeleteHorizon,
+	})
 	builder.Reset(max(h.BaseOffset, q.base), h.LeaderEpoch)
+	if h.HasDeleteHorizon() {
+		builder.SetDeleteHorizon(h.BaseTimestamp)
+	}
 	for r, err := range recordbatch.Records(batch, scratch) {
 		if err == nil && q.base <= r.Offset && r.Offset < q.next {
 			err = builder.AppendRecord(&r)
 		}
 		if err != nil {
-			return end, err
+			return end, fmt.Errorf("%w: at offset %d: %w", errUnparted, h.BaseOffset, err)
 		}
 	}
 	if builder.RecordCount() == 0 {

@@ -31,6 +31,14 @@ type Adopted struct {
 	Offsets int64 `json:"offsets"`
 }
 
+// LogStart is where a partition's log begins now, and did as far as the metadata knew.
+type LogStart struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	From      int64  `json:"from"`
+	To        int64  `json:"to"`
+}
+
 // Report is what a recovery has found, and what comes of it.
 type Report struct {
 	Bucket    string `json:"bucket"`
@@ -64,6 +72,9 @@ type Report struct {
 	DeletedTopics []string `json:"deleted_topics,omitempty"`
 	// NewSettings are topics that have got settings which only objects show.
 	NewSettings []string `json:"new_settings,omitempty"`
+
+	// LogStarts were raised: objects tell of deletions behind the metadata's end.
+	LogStarts []LogStart `json:"log_starts,omitempty"`
 
 	LostOffsets int64  `json:"lost_offsets"`
 	Lost        []Lost `json:"lost"`
@@ -128,6 +139,9 @@ func (r *Report) Write(w io.Writer) error {
 	}
 	for _, d := range r.NotAdopted {
 		p.line("not adopted: %s: %s", d.Where, d.Why)
+	}
+	for _, l := range r.LogStarts {
+		p.line("records of %s-%d were deleted: its log starts at %d, no longer at %d", l.Topic, l.Partition, l.To, l.From)
 	}
 	for _, id := range r.Aborted {
 		p.line("aborted: the open transaction of %s", id)

@@ -46,7 +46,7 @@ func (p *Plan) storedRuns(objects []*storedObject) *storedRuns {
 func (r *storedRuns) have(c *foundChunk, tp meta.TopicPartition, position, length uint32) bool {
 	ranges := r.chunks[idOf(c.command)]
 	if c.command.Segment != 0 {
-		ranges = r.hot[segment.HotSegment{Disk: c.disk, ID: c.command.Segment}]
+		ranges = r.hot[segment.HotSegment{Disk: c.disk, ID: c.command.Segment, Node: c.command.NodeId}]
 	}
 	return slices.ContainsFunc(ranges, func(s storedRange) bool {
 		return s.partition == tp && (s.to == 0 || s.from <= position && position+length <= s.to)

@@ -397,7 +397,7 @@ func (w *world) part(e *segment.Encoder, runs []jobRun) (n int) {
 		if c := r.container.Chunk; r.container.IsChunk() {
 			source.Chunk = segment.ChunkName{Node: int32(c.Node), Lane: c.Lane, Epoch: c.Epoch, Seq: c.Seq}
 		} else {
-			source.Hot = segment.HotSegment{Disk: w.state.Node(r.container.Node).DiskID, ID: r.container.Segment}
+			source.Hot = segment.HotSegment{Disk: w.state.Node(r.container.Node).DiskID, ID: r.container.Segment, Node: int32(r.container.Node)}
 		}
 		if r.Marker == nil {
 			e.From(source)

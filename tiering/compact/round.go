@@ -236,6 +236,7 @@ func (r *round) isThere(s segment.Source) bool {
 			}
 		}
 	}
+	s.Hot.Node = 0
 	return r.there[segment.Source{Chunk: s.Chunk, Hot: s.Hot}]
 }
 

@@ -31,10 +31,11 @@ type ChunkName struct {
 	Epoch, Seq uint64
 }
 
-// HotSegment names a segment of the hot log on a disk.
+// HotSegment names the chunks of a node in a segment of the hot log on a disk: its own disk, or another's that has copies, among those of others.
 type HotSegment struct {
 	Disk [16]byte
 	ID   uint64
+	Node int32
 }
 
 // IsHot says whether the source is a segment of a hot log.
@@ -48,10 +49,10 @@ type Contents struct {
 }
 
 const (
-	topicBytes = 16 + 4 + 2
-	// Of version 2, and of the two kinds since.
-	oldSourceBytes = 4 + 4 + 8 + 8 + 4
-	sourceBytes    = 36
+	topicBytes     = 16 + 4 + 2
+	oldSourceBytes = 4 + 4 + 8 + 8 + 4 // of version 2
+	chunkBytes     = oldSourceBytes + 4 + 4
+	hotBytes       = 16 + 8 + 4 + 4 + 4 + 4
 	// maxOverrides bounds the settings of one topic, of which there are less than a hundred.
 	maxOverrides = 1000
 )
@@ -88,6 +89,7 @@ func appendAbout(dst []byte, parts []Part, topics []Topic, sources []Source) []b
 		if s := &sources[i]; s.IsHot() {
 			dst = append(dst, s.Hot.Disk[:]...)
 			dst = order.AppendUint64(dst, s.Hot.ID)
+			dst = order.AppendUint32(dst, uint32(s.Hot.Node))
 			dst = s.appendPlace(dst)
 		}
 	}
@@ -143,11 +145,11 @@ func (c *Contents) parseSources(r *reader, version uint16) {
 		}
 		return
 	}
-	for range r.count(sourceBytes) {
+	for range r.count(chunkBytes) {
 		c.Sources = append(c.Sources, Source{Chunk: chunk(), From: r.uint32(), To: r.uint32(), Part: r.uint32()})
 	}
-	for range r.count(sourceBytes) {
-		hot := HotSegment{Disk: [16]byte(r.take(16)), ID: r.uint64()}
+	for range r.count(hotBytes) {
+		hot := HotSegment{Disk: [16]byte(r.take(16)), ID: r.uint64(), Node: int32(r.uint32())}
 		c.Sources = append(c.Sources, Source{Hot: hot, From: r.uint32(), To: r.uint32(), Part: r.uint32()})
 	}
 	for i := range c.Parts {

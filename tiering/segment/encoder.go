@@ -84,7 +84,7 @@ func (e *Encoder) LogStart(offset int64) {
 }
 
 // From says that the part that is begun has a run of a chunk or of a hot segment; s.Part is filled in. Runs of one of these are told as one range: those
-// of one partition come into parts in the order in which they stand there.
+// of one partition, and of one node, come into parts in the order in which they stand there.
 func (e *Encoder) From(s Source) {
 	e.mustBe(insidePart)
 	s.Part = uint32(len(e.parts) - 1)

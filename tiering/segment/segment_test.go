@@ -51,7 +51,7 @@ func build(t fataler, places ...place) []byte {
 		e.About(Topic{ID: [16]byte{p.topic}, Partitions: p.partition + 1, Overrides: map[string]string{"retention.ms": "1"}})
 		e.Begin([16]byte{p.topic}, fmt.Sprintf("topic-%d", p.topic), p.partition, p.base)
 		e.From(Source{Chunk: ChunkName{1, 1, 1, uint64(p.base)}, To: 100})
-		e.From(Source{Hot: HotSegment{[16]byte{1}, 2}, To: 100})
+		e.From(Source{Hot: HotSegment{[16]byte{1}, 2, 1}, To: 100})
 		e.LogStart(p.base)
 		next := p.base
 		for range p.batches {
@@ -285,7 +285,7 @@ func TestAnObjectTellsOfItsTopicsAndSources(t *testing.T) {
 		}
 		for at := range uint32(3) {
 			e.From(Source{Chunk: ChunkName{1, 1, 2, uint64(i)}, From: 10 * at, To: 10*at + 5})
-			e.From(Source{Hot: HotSegment{[16]byte{7}, 8}, From: 100 - at, To: 200})
+			e.From(Source{Hot: HotSegment{[16]byte{7}, 8, 9}, From: 100 - at, To: 200})
 		}
 		e.From(Source{Chunk: ChunkName{Seq: 9}})
 		e.From(Source{Chunk: ChunkName{Seq: 9}, From: 1, To: 2})
@@ -300,7 +300,7 @@ func TestAnObjectTellsOfItsTopicsAndSources(t *testing.T) {
 	if !o.Header.Filler || len(o.Topics) != 2 || o.Topics[0].ID != [16]byte{1} || o.Topics[1].Partitions != 3 || !maps.Equal(o.Topics[1].Overrides, settings) {
 		t.Errorf("%+v", o.Topics)
 	}
-	hot, whole := HotSegment{[16]byte{7}, 8}, ChunkName{Seq: 9}
+	hot, whole := HotSegment{[16]byte{7}, 8, 9}, ChunkName{Seq: 9}
 	want := []Source{
 		{Chunk: ChunkName{1, 1, 2, 0}, To: 25}, {Chunk: whole}, {Chunk: ChunkName{1, 1, 2, 1}, To: 25, Part: 1}, {Chunk: whole, Part: 1},
 		{Hot: hot, From: 98, To: 200}, {Hot: hot, From: 98, To: 200, Part: 1},

@@ -121,7 +121,7 @@ func (b *builder) nameSources(r run) {
 	}
 	name := func(disk []byte, id uint64, position uint32) {
 		if len(disk) == 16 {
-			b.encoder.From(segment.Source{Hot: segment.HotSegment{Disk: [16]byte(disk), ID: id}, From: position, To: position + r.Length})
+			b.encoder.From(segment.Source{Hot: segment.HotSegment{Disk: [16]byte(disk), ID: id, Node: c.NodeId}, From: position, To: position + r.Length})
 		}
 	}
 	name(c.DiskId, c.Segment, r.Position)
