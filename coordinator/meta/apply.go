@@ -41,6 +41,7 @@ func (a *applier) decide(c *metapb.Command, first bool) Verdict {
 		return a.leaderStart(k.LeaderStart)
 	case *metapb.Command_RaiseFeatureLevel:
 		a.leader.featureLevel = max(a.leader.featureLevel, k.RaiseFeatureLevel.GetLevel())
+		a.dueBy(0) // what it changes may be due
 		return Verdict{}
 	case *metapb.Command_RegisterNode:
 		return a.registerNode(k.RegisterNode)

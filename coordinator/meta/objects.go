@@ -93,6 +93,18 @@ type HotSegment struct {
 const maxThere = 100_000
 
 func (s *State) there(limit int) (t There) {
+	count := len(s.containerOrder)
+	for _, n := range s.nodes {
+		count += len(n.released)
+	}
+	for i := 0; i < len(s.garbage) && count <= limit; i++ {
+		if s.garbage[i].isChunk() {
+			count++
+		}
+	}
+	if count > limit {
+		return There{All: true}
+	}
 	hot := func(node NodeID, segment uint64) {
 		if n := s.Node(node); n != nil {
 			t.Hot = append(t.Hot, HotSegment{n.DiskID, segment})
@@ -117,9 +129,6 @@ func (s *State) there(limit int) (t There) {
 		if g := &s.garbage[i]; g.isChunk() {
 			t.Chunks = append(t.Chunks, g.chunk)
 		}
-	}
-	if len(t.Chunks)+len(t.Hot) > limit {
-		return There{All: true}
 	}
 	return t
 }

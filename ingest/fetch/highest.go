@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/ingest/recordbatch"
@@ -28,6 +29,10 @@ func (q *timeQuery) highest(ctx context.Context, tp meta.TopicPartition) (bool, 
 	}
 	e, isCut := q.planCut(tp)
 	if !isCut {
+		// Where what was looked at is gone by now, it may have been cut into then.
+		if _, any, now := q.highestOf(tp, 0); any && now != loc {
+			return false, fmt.Errorf("%w: the log start of %s has moved on", errMissing, tp)
+		}
 		return false, nil
 	}
 	inCut, err := q.highestIn(ctx, &e)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"time"
 
@@ -35,13 +36,16 @@ func (s *Sweeper) Garbage(ctx context.Context) error {
 	// Where there was room for more, none is behind it, and it is tried again in the next round.
 	if stuck := len(due) - deleted; err == nil && stuck > 0 && len(keys) == garbageKeys {
 		s.passed += stuck // what is due stands before what waits
+		for _, key := range due {
+			s.old[hashOf(key)] = true // what was deleted of it is not listed again
+		}
 		s.log.Warn("garbage that cannot be deleted is passed over for a while", "objects", s.passed, "again_after", s.config.OrphanInterval)
 	}
 	return errors.Join(failed, err)
 }
 
-// RetryPassed tries again what Garbage has passed over: of each stretch one page, and all of it where something of that page could be deleted. The delay of
-// it is over, but for a little of it, perhaps, where another worker has deleted some.
+// RetryPassed tries again what Garbage has passed over, whose delay is over: of each stretch one page, and all of it where something of that page could be
+// deleted.
 func (s *Sweeper) RetryPassed(ctx context.Context) error {
 	var failures error
 	for at := 0; at < s.passed; {
@@ -50,8 +54,12 @@ func (s *Sweeper) RetryPassed(ctx context.Context) error {
 			return errors.Join(failures, err)
 		}
 		keys = keys[:min(len(keys), s.passed-at)]
+		listed := len(keys)
+		keys = slices.DeleteFunc(keys, func(key string) bool { return !s.old[hashOf(key)] })
+		if len(keys) < listed {
+			s.passed = at + len(keys) // others have deleted the rest: what stands in its place is young
+		}
 		if len(keys) == 0 {
-			s.passed = at // others have deleted the rest
 			break
 		}
 		first := min(len(keys), pageKeys)
@@ -68,8 +76,15 @@ func (s *Sweeper) RetryPassed(ctx context.Context) error {
 		}
 		at += len(keys) - deleted
 	}
+	if s.passed == 0 {
+		clear(s.old)
+	}
 	return failures
 }
+
+func hashOf(key string) uint64 { return maphash.String(seed, key) }
+
+var seed = maphash.MakeSeed()
 
 // garbage asks the leader for the oldest garbage but for the first so many.
 func (s *Sweeper) garbage(ctx context.Context, skip int) ([]string, error) {

@@ -85,6 +85,7 @@ type Sweeper struct {
 	log     *slog.Logger
 	seen    map[string]time.Time // garbage that waits for its delay, and since when
 	passed  int                  // how many of the oldest could not be deleted, and are passed over
+	old     map[uint64]bool      // which these are, by hashes of their keys
 	strange int                  // objects with strange names, as of the last search
 }
 
@@ -93,7 +94,7 @@ func New(config Config, leader Leader, store objstore.Store, observe Observer, l
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("configure sweep: %w", err)
 	}
-	return &Sweeper{config: config.withDefaults(), leader: leader, store: store, observe: observe, log: log, seen: map[string]time.Time{}}, nil
+	return &Sweeper{config: config.withDefaults(), leader: leader, store: store, observe: observe, log: log, seen: map[string]time.Time{}, old: map[uint64]bool{}}, nil
 }
 
 // Run sweeps until ctx ends. Failures are logged; the next round tries again.
