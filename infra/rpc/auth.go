@@ -18,6 +18,8 @@ const (
 	bodyHeader = "Varve-Body"
 	// answerHeader carries the code by which a callee proves that it knows the secret, too, and has been asked this.
 	answerHeader = "Varve-Proof"
+	// refusedProof stands for a code in the answer to a request that does not prove anything. Builds that did not sign did not send it.
+	refusedProof = "refused"
 	// bearerScheme is what builds before signed requests showed: one token for all calls.
 	bearerScheme = "Varve "
 )

@@ -243,8 +243,12 @@ func TestBuildsThatShowATokenAreToldWhatToDo(t *testing.T) {
 
 func TestACalleeThatAsksForATokenIsNamed(t *testing.T) {
 	addr, _ := stranger(t, nil, func(w http.ResponseWriter, _ *http.Request) { WriteError(w, ErrUnauthorized) })
-	if _, err := call(client(t, "secret"), addr, "echo", "x"); !errors.Is(err, ErrUnauthorized) || !strings.Contains(err.Error(), "does not sign its calls") {
+	if _, err := call(client(t, "secret"), addr, "echo", "x"); !errors.Is(err, ErrUnsigned) || !strings.Contains(err.Error(), "does not sign its calls") {
 		t.Errorf("got %v", err)
+	}
+	s := serve(t, ServerConfig{}, echo)
+	if _, err := call(client(t, "another secret"), s.Addr(), "echo", "x"); !errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrUnsigned) {
+		t.Errorf("of another cluster: %v", err)
 	}
 }
 

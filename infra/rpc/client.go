@@ -142,7 +142,7 @@ func (c *Client) execute(ctx context.Context, addr, method string, body []byte, 
 		return nil, fmt.Errorf("%w: %w", ErrBroken, err)
 	}
 	if !c.signer.isAnswer(answer.Header.Get(answerHeader), request.Header.Get(requestHeader), answer.StatusCode, encoded) {
-		return nil, c.unproved(addr, name, answer.StatusCode, encoded)
+		return nil, c.unproved(addr, name, answer, encoded)
 	}
 	if answer.StatusCode != http.StatusOK {
 		return nil, parseError(answer.Status, encoded)
@@ -151,20 +151,23 @@ func (c *Client) execute(ctx context.Context, addr, method string, body []byte, 
 }
 
 // unproved is the error of an answer by somebody who has not proved to be of the cluster. A request that met him first was meant for nobody.
-func (c *Client) unproved(addr string, name callName, status int, body []byte) error {
+func (c *Client) unproved(addr string, name callName, answer *http.Response, body []byte) error {
 	c.names.learn(addr, 0)
 	switch {
 	case name.incarnation != 0:
 		return fmt.Errorf("%w: %v any more", ErrBroken, ErrStranger) // not ErrStranger itself, which was told nothing
-	case status != http.StatusUnauthorized:
-		return fmt.Errorf("%w: status %d", ErrStranger, status)
+	case answer.StatusCode != http.StatusUnauthorized:
+		return fmt.Errorf("%w: status %d", ErrStranger, answer.StatusCode)
 	}
 	said := ""
 	var remote *Error
 	if errors.As(parseError("", body), &remote) && remote.Message != ErrUnauthorized.Error() {
 		said = fmt.Sprintf("; it says: %.200q", remote.Message)
 	}
-	return fmt.Errorf("%w by a process of another cluster, or of a build that does not sign its calls%s", ErrUnauthorized, said)
+	if answer.Header.Get(answerHeader) != refusedProof {
+		return fmt.Errorf("%w%s", ErrUnsigned, said)
+	}
+	return fmt.Errorf("%w by a process of another cluster%s", ErrUnauthorized, said)
 }
 
 // readAnswer reads the body of an answer to a call.
@@ -214,7 +217,7 @@ func (c *Client) isCallee(addr string, name callName, request *http.Request, ans
 	if c.signer.isCallee(answer.Header.Get(answerHeader), request.Header.Get(requestHeader)) {
 		return nil
 	}
-	return errors.Join(c.unproved(addr, name, answer.StatusCode, nil), answer.Body.Close())
+	return errors.Join(c.unproved(addr, name, answer, nil), answer.Body.Close())
 }
 
 // readError reads the error that is the answer to a read or to the opening of a stream, and closes it. The incarnation in it is not proved, so

@@ -19,6 +19,8 @@ var (
 	ErrOverloaded = errors.New("too many calls in flight")
 	// ErrUnauthorized: the callee is of another cluster, has another secret, or is of a build that proves it in another way; it was not executed.
 	ErrUnauthorized = errors.New("cluster secret was refused")
+	// ErrUnsigned is an ErrUnauthorized of a callee whose build proves it in another way. It may be of this cluster.
+	ErrUnsigned = fmt.Errorf("%w by a process of a build that does not sign its calls", ErrUnauthorized)
 	// ErrStranger: who answers at the address does not prove to be of the cluster; it was told nothing.
 	ErrStranger = errors.New("who answers does not prove to be of the cluster")
 	// ErrTooLarge: the body is above the callee's bound; it was not executed.

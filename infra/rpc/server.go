@@ -324,6 +324,7 @@ func (s *Server) refuseStranger(w http.ResponseWriter, r *http.Request) {
 		err = fmt.Errorf("%w: the caller shows a token, as builds did that did not sign their calls: all processes of a cluster must be of builds that do", err)
 	}
 	s.logOnce(r, err)
+	w.Header().Set(answerHeader, refusedProof)
 	WriteError(w, err)
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/infra/bus"
 	"github.com/varvelog/varve/infra/objstore"
+	"github.com/varvelog/varve/infra/rpc"
 	"github.com/varvelog/varve/services/presence"
 	"github.com/varvelog/varve/services/process"
 )
@@ -211,12 +212,13 @@ func leaderConfig(p *process.Process, r *replica.Replica, log metalog.Log, obser
 	return c
 }
 
-// leads asks the coordinator at address whether it leads.
+// leads asks the coordinator at address whether it leads. One of an earlier build, which refuses the question, may.
 func leads(ctx context.Context, p *process.Process, address string) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	var answer metapb.PingResponse
-	return p.Client.Call(ctx, address, replica.MethodPing, &metapb.PingRequest{}, &answer) == nil
+	err := p.Client.Call(ctx, address, replica.MethodPing, &metapb.PingRequest{}, &answer)
+	return err == nil || errors.Is(err, rpc.ErrUnsigned)
 }
 
 // lead runs the leader until stop, and returns when it leads or cannot.

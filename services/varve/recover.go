@@ -96,7 +96,7 @@ func confirmed(command *cobra.Command, clusterID string) bool {
 	return strings.TrimSpace(line) == clusterID
 }
 
-// leadsCluster asks the coordinator at address whether it leads. Without an identity it cannot show that it is of the cluster: being refused for that is an
+// leadsCluster asks the coordinator at address whether it leads; one of an earlier build, which refuses the question, may. Without an identity it cannot show that it is of the cluster: being refused for that is an
 // answer too.
 func leadsCluster(ctx context.Context, cluster *identity.Cluster, address string) bool {
 	unknown := cluster == nil
@@ -109,5 +109,5 @@ func leadsCluster(ctx context.Context, cluster *identity.Cluster, address string
 	defer cancel()
 	var answer metapb.PingResponse
 	err := client.Call(ctx, address, replica.MethodPing, &metapb.PingRequest{}, &answer)
-	return err == nil || unknown && errors.Is(err, rpc.ErrUnauthorized)
+	return err == nil || errors.Is(err, rpc.ErrUnsigned) || unknown && errors.Is(err, rpc.ErrUnauthorized)
 }
