@@ -164,7 +164,7 @@ func (c *Client) unproved(addr string, name callName, answer *http.Response, bod
 	if errors.As(parseError("", body), &remote) && remote.Message != ErrUnauthorized.Error() {
 		said = fmt.Sprintf("; it says: %.200q", remote.Message)
 	}
-	if answer.Header.Get(answerHeader) != refusedProof {
+	if remote != nil && answer.Header.Get(answerHeader) != refusedProof {
 		return fmt.Errorf("%w%s", ErrUnsigned, said)
 	}
 	return fmt.Errorf("%w by a process of another cluster%s", ErrUnauthorized, said)
