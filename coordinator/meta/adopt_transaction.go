@@ -163,7 +163,10 @@ func (k *committer) joinAdopted(p *Partition, d *chunk.Detail, offset int64) {
 // endOpen ends what a producer has open in a partition, as its markers elsewhere say, and says whether they do. Where none does it is aborted: what was
 // written to it may be lost, and its producer may have aborted it.
 func (a *applier) endOpen(p *Partition, producerID int64) (told bool) {
-	first, _ := p.OpenSince(producerID)
+	first, open := p.OpenSince(producerID)
+	if !open {
+		return false
+	}
 	as := a.openAs(p, producerID)
 	m := TransactionMarker{
 		ProducerID: producerID, ProducerEpoch: min(as.epoch, lastUsableEpoch) + 1, TimestampMillis: a.timeMillis, CoordinatorEpoch: int32(a.leader.epoch),

@@ -148,6 +148,7 @@ func writeError(w http.ResponseWriter, status int, body []byte) {
 		w.Header().Set("Retry-After", "1")
 	}
 	w.WriteHeader(status)
-	// A caller that has gone needs no answer.
-	_, _ = w.Write(body)
+	if _, err := w.Write(body); err != nil {
+		return // a caller that has gone needs no answer
+	}
 }

@@ -229,7 +229,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case errors.Is(err, ErrOtherIncarnation):
 		// As a caller's first call does. It is to read the answer, so its body is taken: a connection with unread bytes is reset.
-		_, _ = io.CopyN(io.Discard, r.Body, s.cfg.MaxBodyBytes)
+		if _, broken := io.CopyN(io.Discard, r.Body, s.cfg.MaxBodyBytes); broken != nil && !errors.Is(broken, io.EOF) {
+			return // and so is the connection
+		}
 		s.fail(w, r, err)
 		return
 	case err != nil:

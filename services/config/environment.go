@@ -39,8 +39,8 @@ func (c *Config) UnknownEnvironment(environ []string, others ...string) []Unknow
 	}
 	var unknown []UnknownName
 	for _, entry := range environ {
-		name, _, _ := strings.Cut(entry, "=")
-		if strings.HasPrefix(name, environmentPrefix) && !slices.Contains(settings, name) && !slices.Contains(others, name) && !serviceLink.MatchString(name) {
+		name, _, isSet := strings.Cut(entry, "=")
+		if isSet && strings.HasPrefix(name, environmentPrefix) && !slices.Contains(settings, name) && !slices.Contains(others, name) && !serviceLink.MatchString(name) {
 			unknown = append(unknown, UnknownName{name, nearest(name, settings)})
 		}
 	}

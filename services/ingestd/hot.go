@@ -65,8 +65,10 @@ func (h hotHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer h.memory.Release(int64(pieceBytes))
-	controller := http.NewResponseController(w)
-	defer func() { _ = controller.SetWriteDeadline(time.Time{}) }() // the connection goes on
+	deadline := func(at time.Time) bool {
+		err := http.NewResponseController(w).SetWriteDeadline(at)
+		return err == nil || errors.Is(err, http.ErrNotSupported) // there is no connection, as in a simulation
+	}
 	piece := make([]byte, pieceBytes)
 	for sent := uint64(0); sent < length; {
 		p := piece[:min(pieceBytes, length-sent)]
@@ -80,12 +82,16 @@ func (h hotHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if sent == 0 {
 			w.Header().Set("Content-Length", strconv.FormatUint(length, 10))
 		}
-		// Where there is no connection, as in a simulation, there is no deadline either.
-		_ = controller.SetWriteDeadline(time.Now().Add(hotWriteTimeout))
+		if !deadline(time.Now().Add(hotWriteTimeout)) {
+			panic(http.ErrAbortHandler)
+		}
 		if _, err := w.Write(p); err != nil {
 			return // the caller has gone, or takes nothing
 		}
 		sent += uint64(len(p))
+	}
+	if !deadline(time.Time{}) { // the connection goes on
+		panic(http.ErrAbortHandler)
 	}
 }
 

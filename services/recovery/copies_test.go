@@ -1,75 +1,25 @@
 package recovery
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
-	"slices"
 	"testing"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
-	"github.com/varvelog/varve/ingest/chunk"
-	"github.com/varvelog/varve/ingest/hotlog"
 	"github.com/varvelog/varve/ingest/recordbatch"
 	"github.com/varvelog/varve/tiering/segment"
 )
-
-// appendCopy writes a replicated chunk with one record to two disks and returns its commit.
-func (s *small) appendCopy(d, copyOn *disk) *metapb.CommitChunk {
-	tp := s.place(0)
-	s.values++
-	value := fmt.Sprint("value ", s.values)
-	builder := recordbatch.NewBuilder(recordbatch.BuilderOptions{})
-	builder.Reset(0, 0)
-	if err := builder.Append(0, 1000, nil, []byte(value), nil); err != nil {
-		s.t.Fatal(err)
-	}
-	data, h, err := builder.Build(nil)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	var b chunk.Builder
-	b.Add(chunk.Batch{ProducerID: -1, Topic: tp.Topic, Partition: tp.Partition, Data: bytes.Clone(data), Records: 1, MaxTimestamp: h.MaxTimestamp})
-	d.seq++
-	c := &metapb.CommitChunk{NodeId: int32(d.node.ID), NodeEpoch: d.node.Epoch, Seq: d.seq, Lane: replicatedLane, Durability: metapb.Durability_DURABILITY_REPLICATED}
-	sealed := b.Seal(chunk.Header{NodeID: c.NodeId, NodeEpoch: c.NodeEpoch, Lane: c.Lane, Seq: c.Seq, CreatedMillis: s.state.TimeMillis()})
-	whole := slices.Concat(append([][]byte{sealed.Head}, sealed.Body...)...)
-	write := func(d *disk) hotlog.Place {
-		places, err := d.log.Append(nil, hotlog.NewChunk(whole))
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		at := [2]uint64{uint64(d.node.ID), places[0].Segment}
-		padded := make([]byte, places[0].Position)
-		copy(padded, s.hot[at])
-		s.hot[at] = append(padded, whole...)
-		return places[0]
-	}
-	place := write(d)
-	c.Segment, c.Position, c.ChunkBytes, c.RunTable = place.Segment, place.Position, uint64(len(whole)), sealed.Table.Bytes()
-	place = write(copyOn)
-	c.Copy = &metapb.ChunkCopy{NodeId: int32(copyOn.node.ID), NodeEpoch: copyOn.node.Epoch, Segment: place.Segment, Position: place.Position}
-	return c
-}
 
 // Copies of two nodes' chunks lie between each other on a third node's disk. Those of one are shipped.
 func TestCopiesOfOthersLieBetweenThoseThatWereShipped(t *testing.T) {
 	s := newSmall(t, "varve.durability", "replicated")
 	a, b, c := s.newDisk(), s.newDisk(), s.newDisk()
 	s.archive()
-	commit := func(c *metapb.CommitChunk) {
-		next := s.state.Partition(s.place(0)).NextOffset()
-		s.log(&metapb.Command{Kind: &metapb.Command_CommitChunk{CommitChunk: c}})
-		if s.state.Partition(s.place(0)).NextOffset() != next+1 {
-			t.Fatal("not committed")
-		}
-	}
-	a1 := s.appendCopy(a, b)
-	c1 := s.appendCopy(c, b)
-	a2 := s.appendCopy(a, b)
-	commit(a1)
-	commit(a2)
+	a1 := s.writeTo(a, b)
+	c1 := s.writeTo(c, b)
+	a2 := s.writeTo(a, b)
+	s.commitChunk(a1)
+	s.commitChunk(a2)
 	s.log(&metapb.Command{Kind: &metapb.Command_SealContainer{SealContainer: &metapb.SealContainer{NodeId: int32(a.node.ID), NodeEpoch: a.node.Epoch, Segment: a1.Segment}}})
 	s.log(&metapb.Command{Kind: &metapb.Command_SetNodeLive{SetNodeLive: &metapb.SetNodeLive{NodeId: int32(a.node.ID), NodeEpoch: a.node.Epoch, Live: true}}})
 	job := s.lease(1)
@@ -96,7 +46,7 @@ func TestCopiesOfOthersLieBetweenThoseThatWereShipped(t *testing.T) {
 	o := describe(job, 0, len(body), parts)
 	s.put(meta.SegmentKey(job, 0), body)
 	s.finish(job, []*metapb.SegmentObject{o})
-	commit(c1) // acknowledged
+	s.commitChunk(c1) // acknowledged
 	for _, d := range []*disk{a, b, c} {
 		if err := d.log.Close(); err != nil {
 			t.Fatal(err)

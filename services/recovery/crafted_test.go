@@ -173,14 +173,6 @@ func TestAFillerHasTheEpochOfItsOffset(t *testing.T) {
 		}
 	}
 	s.craft(5<<40, 0, 3, 0, nil, merged...)
-	for info, err := range s.store.List(t.Context(), "recovered/", "") {
-		if err == nil {
-			err = s.store.Delete(t.Context(), info.Key)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 	loseMetadata(t, s.store)
 	report := mustRecover(t, s.store)
 	if got := readBack(t, s.store, second(reopen(t, s.store))); len(got) != 6 {
@@ -313,10 +305,7 @@ func TestARepeatOfAPrecedingBatchIsOne(t *testing.T) {
 	job := s.lease(1)
 	s.finish(job, s.build(job))
 	state, report := s.recovered()
-	count := map[string]int{}
-	for _, value := range readBack(t, s.store, state) {
-		count[value]++
-	}
+	count := countBack(t, s.store, state)
 	if count["first"] != 1 || count["second"] != 1 {
 		t.Errorf("%v: lost %+v, not adopted %+v", count, report.Lost, report.NotAdopted)
 	}
@@ -364,10 +353,7 @@ func TestARepeatOfWhatASegmentHas(t *testing.T) {
 		t.Fatal(err)
 	}
 	report := mustRecover(t, s.store)
-	count := map[string]int{}
-	for _, value := range readBack(t, s.store, second(reopen(t, s.store))) {
-		count[value]++
-	}
+	count := countBack(t, s.store, second(reopen(t, s.store)))
 	if count["first"] != 1 || count["second"] != 1 {
 		t.Errorf("%v: lost %+v, not adopted %+v", count, report.Lost, report.NotAdopted)
 	}

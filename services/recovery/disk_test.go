@@ -40,6 +40,22 @@ func (s *small) newDisk() *disk {
 // sendTo commits a chunk with one record on a disk, with a copy on another one's unless that is nil.
 func (s *small) sendTo(d, copyOn *disk) {
 	s.t.Helper()
+	s.commitChunk(s.writeTo(d, copyOn))
+}
+
+// commitChunk commits a chunk with one record for the first partition.
+func (s *small) commitChunk(c *metapb.CommitChunk) {
+	s.t.Helper()
+	next := s.state.Partition(s.place(0)).NextOffset()
+	s.log(&metapb.Command{Kind: &metapb.Command_CommitChunk{CommitChunk: c}})
+	if s.state.Partition(s.place(0)).NextOffset() != next+1 {
+		s.t.Fatal("the chunk was not committed")
+	}
+}
+
+// writeTo writes a chunk as sendTo does, and returns what commits it.
+func (s *small) writeTo(d, copyOn *disk) *metapb.CommitChunk {
+	s.t.Helper()
 	tp := s.place(0)
 	s.values++
 	value := fmt.Sprint("value ", s.values)
@@ -66,6 +82,10 @@ func (s *small) sendTo(d, copyOn *disk) {
 		if err != nil {
 			s.t.Fatal(err)
 		}
+		at := [2]uint64{uint64(d.node.ID), places[0].Segment}
+		padded := make([]byte, places[0].Position)
+		copy(padded, s.hot[at])
+		s.hot[at] = append(padded, whole...)
 		return places[0]
 	}
 	place := write(d)
@@ -74,11 +94,7 @@ func (s *small) sendTo(d, copyOn *disk) {
 		place := write(copyOn)
 		c.Copy = &metapb.ChunkCopy{NodeId: int32(copyOn.node.ID), NodeEpoch: copyOn.node.Epoch, Segment: place.Segment, Position: place.Position}
 	}
-	next := s.state.Partition(tp).NextOffset()
-	s.log(&metapb.Command{Kind: &metapb.Command_CommitChunk{CommitChunk: c}})
-	if s.state.Partition(tp).NextOffset() != next+1 {
-		s.t.Fatal("the chunk was not committed")
-	}
+	return c
 }
 
 func (s *small) removeSegments(d *disk) {

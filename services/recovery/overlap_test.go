@@ -78,14 +78,6 @@ func TestALateObjectOfTheFormerLogIsLeftOut(t *testing.T) {
 	epoch := second(reopen(t, s.store)).Partition(s.place(0)).LeaderEpoch()
 	s.storedPart(7, 1, 3, 0, "of the former log")
 	s.storedPart(2_000_007, 1, 2, epoch, "acknowledged")
-	for info, err := range s.store.List(t.Context(), "recovered/", "") {
-		if err == nil {
-			err = s.store.Delete(t.Context(), info.Key)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 	loseMetadata(t, s.store)
 	report := mustRecover(t, s.store)
 	got := readBack(t, s.store, second(reopen(t, s.store)))

@@ -86,6 +86,16 @@ func readBack(t *testing.T, store objstore.Store, s *meta.State) map[spot]string
 	return records
 }
 
+// countBack says how often each value can be read.
+func countBack(t *testing.T, store objstore.Store, s *meta.State) map[string]int {
+	t.Helper()
+	count := map[string]int{}
+	for _, value := range readBack(t, store, s) {
+		count[value]++
+	}
+	return count
+}
+
 func readBatches(t *testing.T, data []byte, yield func(offset int64, value string)) {
 	t.Helper()
 	scratch := recordbatch.GetScratch(1 << 20)
@@ -178,14 +188,17 @@ func tryRecover(t *testing.T, store objstore.Store) (*Report, error) {
 	return &plan.Report, plan.Execute(t.Context())
 }
 
+// loseMetadata deletes all metadata, that of recovered logs included.
 func loseMetadata(t *testing.T, store objstore.Store) {
 	t.Helper()
-	for info, err := range store.List(t.Context(), "meta/", "") {
-		if err == nil {
-			err = store.Delete(t.Context(), info.Key)
-		}
-		if err != nil {
-			t.Fatal(err)
+	for _, prefix := range []string{"meta/", "recovered/"} {
+		for info, err := range store.List(t.Context(), prefix, "") {
+			if err == nil {
+				err = store.Delete(t.Context(), info.Key)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }

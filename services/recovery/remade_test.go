@@ -124,10 +124,7 @@ func (s *small) recovered() (*meta.State, *Report) {
 	s.t.Helper()
 	report := mustRecover(s.t, s.store)
 	_, state := reopen(s.t, s.store)
-	count := map[string]int{}
-	for _, value := range readBack(s.t, s.store, state) {
-		count[value]++
-	}
+	count := countBack(s.t, s.store, state)
 	for at, r := range s.written {
 		if count[r.value] != 1 {
 			s.t.Errorf("%q, written to %v, is there %d times; lost %+v, not adopted %+v", r.value, at, count[r.value], report.Lost, report.NotAdopted)

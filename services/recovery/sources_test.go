@@ -126,10 +126,7 @@ func TestTheSecondPieceOfARunIsNotShipped(t *testing.T) {
 		t.Fatalf("%d records", p.NextOffset())
 	}
 	_, report := s.recovered()
-	count := map[string]int{}
-	for _, value := range readBack(t, s.store, second(reopen(t, s.store))) {
-		count[value]++
-	}
+	count := countBack(t, s.store, second(reopen(t, s.store)))
 	for _, value := range []string{"repeated", "piece 1", "of a transaction", "piece 2"} {
 		if count[value] != 1 {
 			t.Errorf("%q is there %d times; lost %+v, not adopted %+v", value, count[value], report.Lost, report.NotAdopted)
@@ -181,10 +178,7 @@ func TestAChunkBeforeAShippedOneIsTaken(t *testing.T) {
 	job := s.lease(1)
 	s.finish(job, s.build(job))
 	state, report := s.recovered()
-	count := map[string]int{}
-	for _, value := range readBack(t, s.store, state) {
-		count[value]++
-	}
+	count := countBack(t, s.store, state)
 	if count["first"] != 1 || count["second"] != 1 {
 		t.Errorf("%v: lost %+v, not adopted %+v", count, report.Lost, report.NotAdopted)
 	}

@@ -6,7 +6,6 @@ import (
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
-	"github.com/varvelog/varve/infra/objstore"
 )
 
 // verdictOf hears one command's verdict.
@@ -40,19 +39,6 @@ func allocateProducerID(t *testing.T, state *meta.State) int64 {
 	return apply(t, state, &metapb.Command{Kind: &metapb.Command_AllocateProducerId{AllocateProducerId: &metapb.AllocateProducerId{}}}).ProducerID
 }
 
-// deleteRecovered loses the metadata of recovered logs, too.
-func deleteRecovered(t *testing.T, store objstore.Store) {
-	t.Helper()
-	for info, err := range store.List(t.Context(), "recovered/", "") {
-		if err == nil {
-			err = store.Delete(t.Context(), info.Key)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // All metadata is lost twice. Nothing in the bucket tells what the log between the two has given.
 func TestNothingIsGivenAgainWhenAllMetadataIsLostTwice(t *testing.T) {
 	s := newSmall(t, "varve.durability", "object")
@@ -64,7 +50,6 @@ func TestNothingIsGivenAgainWhenAllMetadataIsLostTwice(t *testing.T) {
 	id, epoch := allocateProducerID(t, first), first.TopicByName("small").Partition(0).LeaderEpoch()
 	register := &metapb.Command{Kind: &metapb.Command_RegisterNode{RegisterNode: &metapb.RegisterNode{DiskId: bytes.Repeat([]byte{77}, 16), Incarnation: []byte{1}}}}
 	node := apply(t, first, register)
-	deleteRecovered(t, s.store)
 	mustRecover(t, s.store)
 	_, second := reopen(t, s.store)
 	if again := allocateProducerID(t, second); again <= id {

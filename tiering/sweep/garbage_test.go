@@ -2,7 +2,6 @@ package sweep
 
 import (
 	"errors"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -10,7 +9,6 @@ import (
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/infra/objstore"
-	"github.com/varvelog/varve/infra/objstore/faulty"
 )
 
 // More garbage than is looked at in one round cannot be deleted, and is older than all other: what is behind it must be deleted all the same, and it
@@ -18,12 +16,8 @@ import (
 func TestGarbageBehindALotThatCannotBeDeletedIsDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		leader := &steadyLeader{}
-		s, inner, _ := newSweeper(t, Config{DeleteDelay: time.Minute}, leader)
 		var locked atomic.Bool
-		locked.Store(true)
-		s.store = faulty.New(inner, faulty.Config{Rules: []faulty.Rule{{
-			Ops: faulty.Delete, Key: func(key string) bool { return locked.Load() && strings.HasPrefix(key, "segment/") }, Fail: true, Err: objstore.ErrAccess,
-		}}})
+		s, _ := newLockedSweeper(t, leader, &locked)
 		const stuck, behind = garbageKeys + 500, 700
 		for i := range stuck {
 			leader.garbage = append(leader.garbage, meta.SegmentKey(meta.JobID(i+1), 0))
@@ -31,20 +25,12 @@ func TestGarbageBehindALotThatCannotBeDeletedIsDeleted(t *testing.T) {
 		for i := range uint64(behind) {
 			leader.garbage = append(leader.garbage, meta.ChunkKey(1, 1, 1, i+1))
 		}
-		rounds := func(n int) {
-			for range n {
-				if err := s.Garbage(t.Context()); err != nil && !errors.Is(err, objstore.ErrAccess) {
-					t.Fatal(err)
-				}
-				time.Sleep(time.Minute) // virtual
-			}
-		}
-		if rounds(6); len(leader.garbage) != stuck || len(leader.forgotten) != behind {
+		if rounds(t, s, 6); len(leader.garbage) != stuck || len(leader.forgotten) != behind {
 			t.Errorf("%d are left, want %d; %d are deleted", len(leader.garbage), stuck, len(leader.forgotten))
 		}
 		// What comes later does not wait for another round over all that is stuck.
 		leader.garbage = append(leader.garbage, meta.ChunkKey(1, 1, 1, behind+1))
-		if rounds(2); len(leader.garbage) != stuck {
+		if rounds(t, s, 2); len(leader.garbage) != stuck {
 			t.Errorf("%d are left, want %d", len(leader.garbage), stuck)
 		}
 		if err := s.RetryPassed(t.Context()); !errors.Is(err, objstore.ErrAccess) || len(leader.garbage) != stuck {
@@ -54,8 +40,41 @@ func TestGarbageBehindALotThatCannotBeDeletedIsDeleted(t *testing.T) {
 		if err := s.RetryPassed(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if rounds(2); len(leader.garbage) != 0 {
+		if rounds(t, s, 2); len(leader.garbage) != 0 {
 			t.Errorf("%d are left that can be deleted now", len(leader.garbage))
+		}
+	})
+}
+
+// Another worker has deleted what this one has passed over; what takes its place in the list is young.
+func TestWhatWasPassedOverKeepsTheDelayOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		leader := &steadyLeader{}
+		var locked atomic.Bool
+		s, inner := newLockedSweeper(t, leader, &locked)
+		other, _, _ := newSweeper(t, Config{DeleteDelay: time.Minute}, leader)
+		other.store = inner
+		for i := range garbageKeys {
+			leader.garbage = append(leader.garbage, meta.SegmentKey(meta.JobID(i+1), 0))
+		}
+		rounds(t, s, 3)
+		locked.Store(false)
+		rounds(t, other, 3) // another worker, that passes over nothing
+		if len(leader.garbage) != 0 {
+			t.Fatalf("%d objects are left", len(leader.garbage))
+		}
+		for i := range 5000 {
+			key := meta.SegmentKey(meta.JobID(1_000_000+i), 0)
+			if _, err := inner.Put(t.Context(), key, []byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			leader.garbage = append(leader.garbage, key)
+		}
+		if err := s.RetryPassed(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if len(leader.garbage) != 5000 {
+			t.Errorf("of 5000 objects that became garbage this moment %d were deleted, with a delay of a minute", 5000-len(leader.garbage))
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -90,6 +91,28 @@ func TestGarbageIsDeletedAfterItsDelayAndForgotten(t *testing.T) {
 			t.Errorf("forgotten %v, counted %+v", leader.forgotten, counted)
 		}
 	})
+}
+
+// newLockedSweeper is newSweeper with a store in which segments cannot be deleted while locked holds.
+func newLockedSweeper(t *testing.T, leader Leader, locked *atomic.Bool) (s *Sweeper, inner objstore.Store) {
+	t.Helper()
+	s, inner, _ = newSweeper(t, Config{DeleteDelay: time.Minute}, leader)
+	locked.Store(true)
+	s.store = faulty.New(inner, faulty.Config{Rules: []faulty.Rule{{
+		Ops: faulty.Delete, Key: func(key string) bool { return locked.Load() && strings.HasPrefix(key, "segment/") }, Fail: true, Err: objstore.ErrAccess,
+	}}})
+	return s, inner
+}
+
+// rounds deletes garbage, and waits a minute of the virtual time, so many times. What cannot be deleted is no failure.
+func rounds(t *testing.T, s *Sweeper, n int) {
+	t.Helper()
+	for range n {
+		if err := s.Garbage(t.Context()); err != nil && !errors.Is(err, objstore.ErrAccess) {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute) // virtual
+	}
 }
 
 // steadyLeader has garbage that comes steadily, oldest first, until it is forgotten.
