@@ -50,6 +50,7 @@ func TestNothingIsGivenAgainWhenAllMetadataIsLostTwice(t *testing.T) {
 	id, epoch := allocateProducerID(t, first), first.TopicByName("small").Partition(0).LeaderEpoch()
 	register := &metapb.Command{Kind: &metapb.Command_RegisterNode{RegisterNode: &metapb.RegisterNode{DiskId: bytes.Repeat([]byte{77}, 16), Incarnation: []byte{1}}}}
 	node := apply(t, first, register)
+	loseMetadata(t, s.store)
 	mustRecover(t, s.store)
 	_, second := reopen(t, s.store)
 	if again := allocateProducerID(t, second); again <= id {
