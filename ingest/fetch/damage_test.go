@@ -89,7 +89,7 @@ func TestABitThatFlippedInBothCopiesHurtsItsPartitionAlone(t *testing.T) {
 }
 
 func TestABitThatFlippedOnTheOwnDiskHurtsItsRecordsAlone(t *testing.T) {
-	w := newWorld(t, fetch.Config{})
+	w := newWorld(t, fetch.Config{RemoteWait: patience})
 	topic := w.cluster.CreateTopic(t, "a", "local", 2)
 	damaged, other := partition(topic, 0), partition(topic, 1)
 	for i := range 10 {
@@ -122,7 +122,7 @@ func TestABitThatFlippedOnTheOwnDiskHurtsItsRecordsAlone(t *testing.T) {
 
 func TestABitThatFlippedInASegmentHurtsItsPartitionAlone(t *testing.T) {
 	for _, compacted := range []bool{false, true} {
-		w := newWorld(t, fetch.Config{})
+		w := newWorld(t, fetch.Config{RemoteWait: patience})
 		topic := w.cluster.CreateTopic(t, "a", "local", 2)
 		tps := []meta.TopicPartition{partition(topic, 0), partition(topic, 1)}
 		for i := range 10 {
@@ -186,7 +186,7 @@ func covered(batches []byte, at int) bool {
 
 // The cache may hold what a flipped bit on the way, or in memory, has made of an object.
 func TestDamageInTheCacheIsReadAgainFromTheBucket(t *testing.T) {
-	w := newWorld(t, fetch.Config{})
+	w := newWorld(t, fetch.Config{RemoteWait: patience})
 	tp := partition(w.cluster.CreateTopic(t, "a", "object", 1), 0)
 	w.produce(tp, 1000, "0", "1")
 	loc, _ := w.locate(tp, 0)
