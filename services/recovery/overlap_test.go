@@ -47,8 +47,6 @@ func TestTheLeftPartOfOverlappingObjectsIsStoredAnew(t *testing.T) {
 // storedPart is an object of one part with a batch of records that are all the same.
 func (s *small) storedPart(job meta.JobID, base, next int64, epoch int32, value string) {
 	s.t.Helper()
-	e := segment.NewEncoder(segment.Header{JobID: uint64(job), CreatedMillis: 1}, 0)
-	e.Begin(s.topic, "small", 0, base)
 	b := recordbatch.NewBuilder(recordbatch.BuilderOptions{})
 	b.Reset(base, epoch)
 	for o := base; o < next; o++ {
@@ -56,16 +54,11 @@ func (s *small) storedPart(job meta.JobID, base, next int64, epoch int32, value 
 			s.t.Fatal(err)
 		}
 	}
-	data, h, err := b.Build(nil)
-	if err == nil {
-		err = e.Batch(h, data, false)
-	}
+	data, _, err := b.Build(nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	e.End(next)
-	body, _ := e.Finish()
-	s.put(meta.SegmentKey(job, 0), body)
+	s.craft(job, base, next, 0, nil, data)
 }
 
 // A worker of the former log stores its object late. Its offsets were given again meanwhile, and then all metadata is lost.
