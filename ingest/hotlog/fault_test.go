@@ -2,7 +2,9 @@ package hotlog
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"math/rand/v2"
 	"path"
 	"strings"
@@ -486,12 +488,25 @@ func TestHeadersThatAreRefused(t *testing.T) {
 		check  func(err error) bool
 	}{
 		"segment version": {
-			func(t *testing.T, mem *vfs.Mem) { overwrite(t, mem, segmentName(1), 8, []byte{2}) },
+			func(t *testing.T, mem *vfs.Mem) {
+				overwrite(t, mem, segmentName(1), 0, Header{Version: 2, Segment: 1, DiskUUID: [16]byte{9}}.encode())
+			},
 			func(err error) bool { return isVersion(err, 2, segmentName(1)) },
 		},
 		"identity version": {
-			func(t *testing.T, mem *vfs.Mem) { overwrite(t, mem, identityName, 8, []byte{3}) },
+			func(t *testing.T, mem *vfs.Mem) {
+				b := encodeState(identityMagic, [16]byte{9})
+				binary.LittleEndian.PutUint32(b[8:], 3)
+				binary.LittleEndian.PutUint32(b[36:], crc32.Checksum(b[:36], castagnoli))
+				overwrite(t, mem, identityName, 0, b)
+			},
 			func(err error) bool { return isVersion(err, 3, identityName) },
+		},
+		"segment version that flipped": {
+			func(t *testing.T, mem *vfs.Mem) { overwrite(t, mem, segmentName(1), 8, []byte{2}) }, isCorruption,
+		},
+		"identity version that flipped": {
+			func(t *testing.T, mem *vfs.Mem) { overwrite(t, mem, identityName, 8, []byte{3}) }, isCorruption,
 		},
 		"segment magic": {
 			func(t *testing.T, mem *vfs.Mem) { overwrite(t, mem, segmentName(1), 0, []byte{0}) }, isCorruption,

@@ -94,24 +94,34 @@ func (h Header) encode() []byte {
 	return b
 }
 
-// decodeHeader reads a segment header. The version is judged before the checksum, whose place a later version may change.
+// decodeHeader reads a segment header. The version is judged before the checksum, whose place a later version may change. Where the checksum
+// differs, or the magic, the header that is returned is what stands there.
 func decodeHeader(b []byte, path string) (Header, error) {
 	var h Header
-	if len(b) < segmentHeaderBytes || !bytes.Equal(b[:8], segmentMagic[:]) {
+	if len(b) < segmentHeaderBytes {
 		return h, &CorruptionError{Path: path, Reason: "no segment header"}
 	}
 	h.Version = binary.LittleEndian.Uint32(b[8:])
-	if h.Version != formatVersion {
-		return h, &VersionError{Path: path, Version: h.Version}
-	}
-	if crc32.Checksum(b[:60], castagnoli) != binary.LittleEndian.Uint32(b[60:]) {
-		return h, &CorruptionError{Path: path, Reason: "segment header checksum differs"}
-	}
 	h.Overwrites = binary.LittleEndian.Uint32(b[12:])&flagOverwrites != 0
 	copy(h.DiskUUID[:], b[16:32])
 	h.Segment = binary.LittleEndian.Uint64(b[32:])
 	h.Salt = binary.LittleEndian.Uint64(b[40:])
+	switch {
+	case !bytes.Equal(b[:8], segmentMagic[:]):
+		return h, &CorruptionError{Path: path, Reason: "no segment header"}
+	case h.Version != formatVersion && !isThisVersion(b, 60):
+		return h, &VersionError{Path: path, Version: h.Version}
+	case crc32.Checksum(b[:60], castagnoli) != binary.LittleEndian.Uint32(b[60:]):
+		return h, &CorruptionError{Path: path, Reason: "segment header checksum differs"}
+	}
 	return h, nil
+}
+
+// isThisVersion says whether b, of which the checksum at crcAt is one of this version, names another because bits of the version itself have changed.
+func isThisVersion(b []byte, crcAt int) bool {
+	was := bytes.Clone(b[:crcAt])
+	binary.LittleEndian.PutUint32(was[8:], formatVersion)
+	return crc32.Checksum(was, castagnoli) == binary.LittleEndian.Uint32(b[crcAt:])
 }
 
 // frameHeader is what stands before each payload.
@@ -240,7 +250,7 @@ func decodeState(b []byte, magic [8]byte, path string) (value [16]byte, err erro
 	if len(b) < 12 || !bytes.Equal(b[:8], magic[:]) {
 		return value, &CorruptionError{Path: path, Reason: "unknown contents"}
 	}
-	if version := binary.LittleEndian.Uint32(b[8:]); version != formatVersion {
+	if version := binary.LittleEndian.Uint32(b[8:]); version != formatVersion && (len(b) != stateFileBytes || !isThisVersion(b, 36)) {
 		return value, &VersionError{Path: path, Version: version}
 	}
 	if len(b) != stateFileBytes || crc32.Checksum(b[:36], castagnoli) != binary.LittleEndian.Uint32(b[36:]) {

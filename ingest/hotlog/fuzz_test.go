@@ -84,13 +84,7 @@ func FuzzScan(f *testing.F) {
 		if err := mem.MkdirAll(crashDir); err != nil {
 			t.Fatal(err)
 		}
-		file, err := mem.Create(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := file.WriteAt(b, 0); err != nil {
-			t.Fatal(err)
-		}
+		writeFile(t, mem, segmentName(1), b)
 		last, end := uint64(0), int64(segmentHeaderBytes)
 		report, err := Scan(mem, name, func(fr Frame) error {
 			if fr.Sequence <= last || int64(fr.Position) != end+frameHeaderBytes || int64(fr.DurableEnd) > end || len(fr.Payload) != int(fr.Length) {
@@ -99,6 +93,7 @@ func FuzzScan(f *testing.F) {
 			last, end = fr.Sequence, end+frameBytes(int64(fr.Length))
 			return nil
 		})
+		salvageAndRepair(t, b, err == nil)
 		if err != nil {
 			return
 		}
@@ -109,15 +104,54 @@ func FuzzScan(f *testing.F) {
 	})
 }
 
-func recoverTwice(t *testing.T, mem *vfs.Mem, report Report) {
-	identity := encodeState(identityMagic, report.Header.DiskUUID)
-	file, err := mem.Create(path.Join(crashDir, identityName))
+func writeFile(t *testing.T, mem *vfs.Mem, name string, b []byte) {
+	file, err := mem.Create(path.Join(crashDir, name))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := file.WriteAt(identity, 0); err != nil {
+	if _, err := file.WriteAt(b, 0); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// salvageAndRepair salvages and repairs a segment that is alone: whatever it holds, frames come in order, nothing that is sound is called damaged, and what was repaired opens.
+func salvageAndRepair(t *testing.T, b []byte, sound bool) {
+	mem := vfs.NewMem()
+	if err := mem.MkdirAll(crashDir); err != nil {
+		t.Fatal(err)
+	}
+	h, _ := decodeHeader(b, "") // a damaged one says as much
+	writeFile(t, mem, segmentName(1), b)
+	writeFile(t, mem, identityName, encodeState(identityMagic, h.DiskUUID))
+	end, damages := int64(0), 0
+	_, err := Salvage(mem, crashDir, func(_ uint64, f Frame) error {
+		if int64(f.Position) < end || len(f.Payload) != int(f.Length) {
+			t.Fatalf("frame %+v behind %d", f, end)
+		}
+		end = int64(f.Position) + int64(f.Length)
+		return nil
+	}, func(Damage) error { damages++; return nil })
+	if err != nil {
+		return
+	}
+	if sound && damages > 0 {
+		t.Fatalf("%d damages in what is sound", damages)
+	}
+	if err := Repair(mem, crashDir, func(Damage) error { return nil }); err != nil {
+		t.Fatalf("repair: %v", err)
+	}
+	l, _, err := Open(mem, crashDir, smallConfig)
+	if err != nil {
+		if damages > 0 {
+			t.Fatalf("open what was repaired: %v\n%s %d", err, mem, damages)
+		}
+		return // a footer whose frames contradict it
+	}
+	mustClose(t, l)
+}
+
+func recoverTwice(t *testing.T, mem *vfs.Mem, report Report) {
+	writeFile(t, mem, identityName, encodeState(identityMagic, report.Header.DiskUUID))
 	l, first, err := Open(mem, crashDir, smallConfig)
 	if err != nil {
 		return // another segment id, or a footer whose frames contradict it

@@ -60,33 +60,41 @@ type Report struct {
 // where there is none.
 func inspectEnds(file vfs.File, path string) (Report, error) {
 	r := Report{Path: path}
-	var err error
-	if r.FileBytes, err = file.Size(); err != nil {
-		return r, fmt.Errorf("size %s: %w", path, err)
-	}
-	b := make([]byte, min(r.FileBytes, segmentHeaderBytes+beginFrameBytes))
-	if err := readFull(file, b, 0); err != nil {
-		return r, fmt.Errorf("read %s: %w", path, err)
-	}
-	if r.Header, err = decodeHeader(b, path); err != nil {
+	if err := r.readHeader(file); err != nil {
 		return r, err
+	}
+	_, err := r.readEnds(file)
+	return r, err
+}
+
+func (r *Report) readHeader(file vfs.File) (err error) {
+	if r.FileBytes, err = file.Size(); err != nil {
+		return fmt.Errorf("size %s: %w", r.Path, err)
+	}
+	b := make([]byte, min(r.FileBytes, segmentHeaderBytes))
+	if err := readFull(file, b, 0); err != nil {
+		return fmt.Errorf("read %s: %w", r.Path, err)
+	}
+	if r.Header, err = decodeHeader(b, r.Path); err != nil {
+		return err
 	}
 	if r.FileBytes > maxSegmentBytes {
-		return r, &CorruptionError{Path: path, Segment: r.Header.Segment, Reason: fmt.Sprintf("file of %d bytes", r.FileBytes)}
+		return &CorruptionError{Path: r.Path, Segment: r.Header.Segment, Reason: fmt.Sprintf("file of %d bytes", r.FileBytes)}
 	}
-	ok, err := r.readFooter(file)
-	if err != nil || ok {
-		return r, err
+	return nil
+}
+
+// readEnds reads the footer or, where there is none, the begin frame, and says whether it found either.
+func (r *Report) readEnds(file vfs.File) (bool, error) {
+	if ok, err := r.readFooter(file); err != nil || ok {
+		return ok, err
 	}
-	s := newScanner(file, r.Header, path, r.FileBytes)
-	frame, ok, err := s.next(true)
-	if err != nil {
-		return r, err
+	frame, ok, err := newScanner(file, r.Header, r.Path, r.FileBytes).next(true)
+	if err != nil || !ok {
+		return false, err
 	}
-	if ok {
-		r.setBegin(frame.Payload)
-	}
-	return r, nil
+	r.setBegin(frame.Payload)
+	return true, nil
 }
 
 // readFooter looks for a footer at the end of the file and takes over what it says.

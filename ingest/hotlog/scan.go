@@ -86,6 +86,11 @@ func (s *scanner) frameHeader() (frameHeader, bool, error) {
 		return frameHeader{}, false, err
 	}
 	h, ok := decodeFrameHeader(b, s.header.Salt, uint32(s.position))
+	return s.judgeHeader(h, ok)
+}
+
+// judgeHeader says whether a frame header that was decoded, if it was, can be that of a frame at position.
+func (s *scanner) judgeHeader(h frameHeader, ok bool) (frameHeader, bool, error) {
 	switch {
 	case !ok:
 		s.reason = "no frame header"
@@ -179,7 +184,7 @@ func readFull(r io.ReaderAt, b []byte, off int64) error {
 	return err
 }
 
-func (s *scanner) corrupt(position int64, reason string) error {
+func (s *scanner) corrupt(position int64, reason string) *CorruptionError {
 	return &CorruptionError{Path: s.path, Segment: s.header.Segment, Position: position, Reason: reason}
 }
 
@@ -243,24 +248,31 @@ var zeroBlock [4 << 10]byte
 
 // searchWindow looks for frame headers that belong exactly where they stand, and returns where the last of their frames ends.
 func (s *scanner) searchWindow(cut int64) (end int64, err error) {
-	for at := 0; ; at++ {
-		i := bytes.Index(s.window[at:], frameMagicBytes)
-		if i < 0 {
-			return end, nil
-		}
-		at += i
-		position := s.windowStart + int64(at)
-		if position%frameAlignBytes != 0 || len(s.window)-at < frameHeaderBytes || position > math.MaxUint32 {
-			continue
-		}
-		h, ok := decodeFrameHeader(s.window[at:], s.header.Salt, uint32(position))
-		if !ok {
-			continue
-		}
+	for position, h := s.headerFrom(s.windowStart); position >= 0; position, h = s.headerFrom(position + 1) {
 		if int64(h.durableEnd) > cut {
 			return 0, s.corrupt(cut, fmt.Sprintf("%s, yet the frame at %d was written when everything below %d was durable",
 				s.reason, position, h.durableEnd))
 		}
 		end = min(position+frameBytes(int64(h.payloadBytes)), s.limit)
 	}
+	return end, nil
+}
+
+// headerFrom finds, from a position in the window on, the first frame header that is whole in it and belongs exactly where it stands; -1 where none is.
+func (s *scanner) headerFrom(position int64) (int64, frameHeader) {
+	for at := int(position - s.windowStart); at < len(s.window); at++ {
+		i := bytes.Index(s.window[at:], frameMagicBytes)
+		if i < 0 {
+			break
+		}
+		at += i
+		position := s.windowStart + int64(at)
+		if position%frameAlignBytes != 0 || len(s.window)-at < frameHeaderBytes || position > math.MaxUint32 {
+			continue
+		}
+		if h, ok := decodeFrameHeader(s.window[at:], s.header.Salt, uint32(position)); ok {
+			return position, h
+		}
+	}
+	return -1, frameHeader{}
 }
