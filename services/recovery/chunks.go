@@ -8,11 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"path/filepath"
 	"sort"
-	"strconv"
-	"strings"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
@@ -102,6 +101,14 @@ type hotLog struct {
 	dir    string
 	disk   [16]byte
 	chunks []foundChunk
+	// there is what stands in it in its chunks, or what is left of them, in order of segment and position, as far as damage lets one tell.
+	there []hotRange
+}
+
+// hotRange is what stands in a hot segment at [from, to).
+type hotRange struct {
+	segment  uint64
+	from, to int64
 }
 
 // readHotLogs reads the hot logs that are there, keeps others from using them meanwhile, and makes their disks part of the result.
@@ -133,35 +140,34 @@ func (p *Plan) readHotLogs(highest meta.NodeID) (chunks []foundChunk, err error)
 		for i := range log.chunks {
 			log.chunks[i].holder = owner
 		}
-		p.hot.add(owner, log.chunks)
+		p.hot.add(owner, log.there)
 		chunks = append(chunks, log.chunks...)
 		p.next.Disks = append(p.next.Disks, hex.EncodeToString(log.disk[:]))
 	}
 	return chunks, nil
 }
 
-// hotChunks are the chunks in the hot logs that were read: by node and segment, in order of position.
-type hotChunks map[meta.NodeID]map[uint64][]*metapb.CommitChunk
+// hotRanges are what stands in the hot logs that were read: by node and segment, in order of position.
+type hotRanges map[meta.NodeID]map[uint64][]hotRange
 
-// add takes in the chunks of a node's log, which were found in this order.
-func (h hotChunks) add(node meta.NodeID, chunks []foundChunk) {
-	segments := map[uint64][]*metapb.CommitChunk{}
-	for i := range chunks {
-		c := chunks[i].command
-		segments[c.Segment] = append(segments[c.Segment], c)
+// add takes in what a node's log has.
+func (h hotRanges) add(node meta.NodeID, there []hotRange) {
+	segments := map[uint64][]hotRange{}
+	for _, r := range there {
+		segments[r.segment] = append(segments[r.segment], r)
 	}
 	h[node] = segments
 }
 
-// holds says whether a hot segment of a node has the bytes of a run. What is in logs that were not read is believed.
-func (h hotChunks) holds(node meta.NodeID, segment uint64, position, length uint32) bool {
+// holds says whether a hot segment of a node has the bytes of a run, right or wrong. What is in logs that were not read is believed.
+func (h hotRanges) holds(node meta.NodeID, segment uint64, position, length uint32) bool {
 	segments, read := h[node]
 	if !read {
 		return true
 	}
-	chunks := segments[segment]
-	i := sort.Search(len(chunks), func(i int) bool { return chunks[i].Position > position }) - 1
-	return i >= 0 && uint64(position)+uint64(length) <= uint64(chunks[i].Position)+chunks[i].ChunkBytes
+	ranges := segments[segment]
+	i := sort.Search(len(ranges), func(i int) bool { return ranges[i].from > int64(position) }) - 1
+	return i >= 0 && int64(position)+int64(length) <= ranges[i].to
 }
 
 // replicatedLane is the one whose chunks lie on a second node's disk too.
@@ -180,46 +186,44 @@ func (p *Plan) ownerOf(log *hotLog) meta.NodeID {
 	return 0
 }
 
+// readHotLog reads what is whole of a hot log, and keeps others from using it meanwhile.
 func (p *Plan) readHotLog(dir string) (log hotLog, err error) {
 	log = hotLog{dir: dir}
-	if log.disk, err = hotlog.ReadIdentity(p.cfg.Files, dir); err != nil {
-		return log, err
+	if _, err := hotlog.ReadIdentity(p.cfg.Files, dir); errors.Is(err, fs.ErrNotExist) {
+		return log, err // before a lock is made in what is no hot log
 	}
 	lock, err := p.cfg.Files.Lock(path.Join(dir, "lock"))
 	if err != nil {
 		return log, fmt.Errorf("a process may be using it: %w", err)
 	}
 	p.locks = append(p.locks, lock)
-	if err := hotlog.Verify(p.cfg.Files, dir, func(hotlog.Report, error) {}); err != nil {
-		return log, err
+	where := func(segment uint64, position int64) string {
+		return fmt.Sprintf("%s/%020d.seg at %d", dir, segment, position)
 	}
-	names, err := p.cfg.Files.List(dir)
-	if err != nil {
-		return log, err
-	}
-	for _, name := range names {
-		digits, isSegment := strings.CutSuffix(name, ".seg")
-		id, err := strconv.ParseUint(digits, 10, 64)
-		if !isSegment || err != nil {
-			continue
-		}
-		report, err := hotlog.Scan(p.cfg.Files, path.Join(dir, name), func(f hotlog.Frame) error {
-			if f.Kind != hotlog.KindChunk {
-				return nil
-			}
-			c, err := chunk.Parse(f.Payload)
-			if err != nil {
-				return fmt.Errorf("%s: chunk at %d: %w", name, f.Position, err)
-			}
-			log.chunks = append(log.chunks, foundChunk{
-				where: fmt.Sprintf("%s/%s at %d", dir, name, f.Position), disk: log.disk, createdMillis: c.Header.CreatedMillis, command: commandOf(c.Header, c.Table, 0, id, f.Position),
-			})
-			return nil
-		})
+	log.disk, err = hotlog.Salvage(p.cfg.Files, dir, func(segment uint64, f hotlog.Frame) error {
+		p.cfg.Progress(int64(f.Length))
+		at := int64(f.Position)
+		log.there = append(log.there, hotRange{segment, at, at + int64(f.Length)})
+		c, err := chunk.Parse(f.Payload)
 		if err != nil {
-			return log, err
+			p.damaged(where(segment, at), err)
+			return nil
 		}
-		p.cfg.Progress(report.FileBytes)
+		log.chunks = append(log.chunks, foundChunk{
+			where: where(segment, at), createdMillis: c.Header.CreatedMillis, command: commandOf(c.Header, c.Table, 0, segment, f.Position),
+		})
+		return nil
+	}, func(d hotlog.Damage) error {
+		if d.Segment == 0 {
+			p.damaged(d.Path, d.CorruptionError)
+			return nil
+		}
+		log.there = append(log.there, hotRange{d.Segment, d.Position, d.End})
+		p.damaged(where(d.Segment, d.Position), fmt.Errorf("%d bytes: %w", d.End-d.Position, d.CorruptionError))
+		return nil
+	})
+	for i := range log.chunks {
+		log.chunks[i].disk = log.disk
 	}
-	return log, nil
+	return log, err
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -152,5 +153,71 @@ func TestAHotLogLacksWhatTheStateHasInIt(t *testing.T) {
 		if plan.Report.LostOffsets != row.lost || row.lost > 0 && !plan.Report.Lost[0].Read {
 			t.Errorf("%s: %d offsets are lost, want %d: %+v", row.name, plan.Report.LostOffsets, row.lost, plan.Report.Lost)
 		}
+	}
+}
+
+// Of a hot log that is given and damaged, everything is taken that is whole, wherever the bit flipped.
+func TestADamagedHotLogIsSalvaged(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		chunk   int   // which is hit
+		at      int64 // counted from where its bytes begin
+		lost    int   // chunks
+		damaged int
+	}{
+		{"a record that only the log has", 2, 100, 1, 1},
+		{"the header of its frame", 2, -10, 0, 1},
+		{"a record that the state has, too", 0, 100, 0, 1}, // its place is believed, and whoever reads it is told
+		{"the log's last record", 3, 100, 1, 0},            // may never have been acknowledged
+	} {
+		s := newSmall(t, "varve.durability", "local")
+		d := s.newDisk()
+		var commands []*metapb.CommitChunk
+		for i := range 4 {
+			if i == 2 {
+				s.archive()
+			}
+			commands = append(commands, s.writeTo(d, nil))
+			s.commitChunk(commands[i])
+		}
+		abandoned := t.TempDir() // as a process leaves it that is killed
+		if err := os.CopyFS(abandoned, os.DirFS(d.dir)); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.log.Close(); err != nil {
+			t.Fatal(err)
+		}
+		hit := commands[row.chunk]
+		flip(t, filepath.Join(abandoned, fmt.Sprintf("%020d.seg", hit.Segment)), int64(hit.Position)+row.at)
+		plan, err := Prepare(t.Context(), Config{Store: s.store, HotLogs: []string{abandoned}})
+		if err != nil {
+			t.Fatalf("%s: %v", row.name, err)
+		}
+		if err := errors.Join(plan.Execute(t.Context()), plan.Close()); err != nil {
+			t.Fatalf("%s: %v", row.name, err)
+		}
+		_, state := reopen(t, s.store)
+		if got := state.Partition(s.place(0)).NextOffset(); got != int64(4-row.lost) || plan.Report.LostOffsets != 0 {
+			t.Errorf("%s: %d records, want %d; lost %+v", row.name, got, 4-row.lost, plan.Report.Lost)
+		}
+		if len(plan.Report.Damaged) != row.damaged {
+			t.Errorf("%s: damaged %+v", row.name, plan.Report.Damaged)
+		}
+	}
+}
+
+// flip flips a bit of a file.
+func flip(t *testing.T, name string, at int64) {
+	t.Helper()
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 1)
+	_, readErr := f.ReadAt(b, at)
+	b[0] ^= 1
+	_, writeErr := f.WriteAt(b, at)
+	if err := errors.Join(readErr, writeErr, f.Close()); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -66,7 +66,7 @@ type Plan struct {
 	gone     []goneObject
 	// wasDeleted are topics that the state does not know any more.
 	wasDeleted map[meta.TopicID]bool
-	hot        hotChunks
+	hot        hotRanges
 	locks      []io.Closer
 }
 
@@ -84,7 +84,7 @@ func Prepare(ctx context.Context, cfg Config) (_ *Plan, err error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	p := &Plan{cfg: cfg, hot: hotChunks{}}
+	p := &Plan{cfg: cfg, hot: hotRanges{}}
 	p.Report.Bucket = cfg.Store.String()
 	p.Report.Lost, p.Report.Missing = []Lost{}, []string{}
 	defer func() {
