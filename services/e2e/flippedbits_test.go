@@ -15,6 +15,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 
+	"github.com/varvelog/varve/infra/vfs"
+	"github.com/varvelog/varve/ingest/hotlog"
 	"github.com/varvelog/varve/services/e2e/cluster"
 	"github.com/varvelog/varve/tiering/segment"
 )
@@ -152,4 +154,86 @@ func TestAFlippedBitInASegmentHurtsItsPartitionAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	compare(t, flatten(readAll(t, n, "settled")), want) // what a restored object has is there at once
+}
+
+// TestADamagedHotLogIsRepaired: a bit flips in what a killed node alone has. It refuses to start, says what to do, and after that everything but that
+// one run is there.
+func TestADamagedHotLogIsRepaired(t *testing.T) {
+	t.Parallel()
+	n := cluster.Serve(t)
+	const partitions, rounds = 4, 5
+	createTopic(t, n, "hot", partitions)
+	client := dial(t, n, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	for round := range rounds {
+		for partition := range int32(partitions) {
+			r := numbered("hot", string(rune('a'+round)), 0, 10)
+			for i := range r {
+				r[i].Partition = partition
+			}
+			produce(t, client, r...)
+		}
+	}
+	n.Kill()
+	segments := cluster.Files(t, n.HotLogDir(), "")
+	segments = slices.DeleteFunc(segments, func(name string) bool { return !strings.HasSuffix(name, ".seg") })
+	name := filepath.Join(n.HotLogDir(), segments[0])
+	var last int64 // byte of the third chunk
+	chunks := 0
+	if _, err := hotlog.Scan(vfs.OS{}, name, func(f hotlog.Frame) error {
+		if f.Kind == hotlog.KindChunk {
+			if chunks++; chunks == 3 {
+				last = int64(f.Position) + int64(f.Length) - 1
+			}
+		}
+		return nil
+	}); err != nil || last == 0 {
+		t.Fatalf("%d chunks in %s: %v", chunks, name, err)
+	}
+	flipBit(t, name, last)
+	refuses(t, n, segments[0], "varve repair "+n.HotLogDir())
+	repair := func(flags ...string) string {
+		result := cluster.Command(t, "", cluster.Binary(), append([]string{"repair", n.DataDir}, flags...)...)
+		if result.Code != 0 {
+			t.Fatalf("repair: exit code %d\n%s%s", result.Code, result.Stdout, result.Stderr)
+		}
+		return result.Stdout
+	}
+	contains(t, repair("--dry-run"), "damaged", segments[0], "payload checksum differs")
+	contains(t, repair("--yes"), "damaged", "done")
+	n.Start()
+	contains(t, repair("--dry-run"), "payload checksum differs") // it stays damaged, but for the node
+	again := dial(t, n, kgo.MaxVersions(kversion.V2_7_0()))
+	damaged := 0
+	for partition := range int32(partitions) {
+		for offset := int64(0); offset < rounds*10; offset += 10 {
+			got, err := rawFetch(t, again, "hot", partition, offset)
+			switch {
+			case errors.Is(err, kerr.KafkaStorageError):
+				damaged++
+			case err != nil || got == 0:
+				t.Errorf("partition %d at %d: %d bytes: %v", partition, offset, got, err)
+			}
+		}
+	}
+	if damaged != 1 {
+		t.Errorf("%d batches are damaged, want 1", damaged)
+	}
+	produce(t, again, numbered("hot", "later", 0, 10)...)
+}
+
+// flipBit flips a bit of a file.
+func flipBit(t *testing.T, name string, at int64) {
+	t.Helper()
+	whole, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = file.WriteAt([]byte{whole[at] ^ 1<<rand.IntN(8)}, at)
+	if err := errors.Join(err, file.Close()); err != nil {
+		t.Fatal(err)
+	}
 }

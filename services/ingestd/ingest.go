@@ -135,6 +135,10 @@ func (n *Node) openHotLog(p *process.Process) error {
 	}
 	started := time.Now()
 	log, recovery, err := hotlog.Open(vfs.OS{}, path.Clean(filepath.ToSlash(dir)), hotlog.Config{SegmentBytes: int64(p.Config.HotSegmentBytes), Observer: n.filling})
+	var corrupt *hotlog.CorruptionError
+	if errors.As(err, &corrupt) && corrupt.Err == nil {
+		return fmt.Errorf("open hot log %s: %w; restore the disk, or keep what is whole of it with varve repair %s", dir, err, dir)
+	}
 	if err != nil {
 		return fmt.Errorf("open hot log %s: %w", dir, err)
 	}

@@ -34,7 +34,7 @@ import (
 func newTools() []*cobra.Command {
 	dump := &cobra.Command{Use: "dump", Short: "Show what a file, an object or the metadata log holds"}
 	dump.AddCommand(newDumpHotLog(), newDumpSegment(), newDumpMetalog())
-	return []*cobra.Command{newBench(), dump, newCat(), newVerify(), newRecover()}
+	return []*cobra.Command{newBench(), dump, newCat(), newVerify(), newRepair(), newRecover()}
 }
 
 // dumper prints one thing after the other, as a line for people or as a JSON document.

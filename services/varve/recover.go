@@ -63,7 +63,7 @@ func newRecover() *cobra.Command {
 				}
 			}
 			if !dryRun {
-				if !yes && !confirmed(command, plan.Report.ClusterID) {
+				if !yes && !confirmed(command, "Type the cluster's id, %s, to replace its metadata by this: ", plan.Report.ClusterID) {
 					return errors.New("recover: not confirmed, nothing has changed")
 				}
 				if err := plan.Execute(ctx); err != nil {
@@ -90,10 +90,11 @@ func newRecover() *cobra.Command {
 	return command
 }
 
-func confirmed(command *cobra.Command, clusterID string) bool {
-	_, _ = fmt.Fprintf(command.OutOrStdout(), "Type the cluster's id, %s, to replace its metadata by this: ", clusterID)
+// confirmed asks for an id, which stands in the question.
+func confirmed(command *cobra.Command, question, id string) bool {
+	_, _ = fmt.Fprintf(command.OutOrStdout(), question, id)
 	line, _ := bufio.NewReader(command.InOrStdin()).ReadString('\n') // no answer is no
-	return strings.TrimSpace(line) == clusterID
+	return strings.TrimSpace(line) == id
 }
 
 // leadsCluster asks the coordinator at address whether it leads; one of an earlier build, which refuses the question, may. Without an identity it cannot show that it is of the cluster: being refused for that is an
