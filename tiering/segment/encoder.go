@@ -21,9 +21,16 @@ type Encoder struct {
 	parts   []Part
 	topics  []Topic
 	sources []Source
-	index   []byte // entries of all parts, one after the other
-	indexAt []int  // where in index the entries of each part begin
+	named   map[sourceName]int // where in sources those of the part that is begun are
+	index   []byte             // entries of all parts, one after the other
+	indexAt []int              // where in index the entries of each part begin
 	state   encoderState
+}
+
+// sourceName is what of a Source names it.
+type sourceName struct {
+	chunk ChunkName
+	hot   HotSegment
 }
 
 type encoderState uint8
@@ -64,6 +71,7 @@ func (e *Encoder) Begin(topicID [16]byte, topic string, partition int32, baseOff
 	if n := len(e.parts); n > 0 && comparePlaces(&e.parts[n-1], &p) >= 0 {
 		panic(fmt.Sprintf("segment: part %s-%d@%d begun out of order", topic, partition, baseOffset))
 	}
+	clear(e.named)
 	e.parts = append(e.parts, p)
 	e.indexAt = append(e.indexAt, len(e.index))
 	e.state = insidePart
@@ -88,18 +96,22 @@ func (e *Encoder) LogStart(offset int64) {
 func (e *Encoder) From(s Source) {
 	e.mustBe(insidePart)
 	s.Part = uint32(len(e.parts) - 1)
-	for i := len(e.sources) - 1; i >= 0 && e.sources[i].Part == s.Part; i-- {
-		if known := &e.sources[i]; known.Chunk == s.Chunk && known.Hot == s.Hot {
-			if known.To != 0 { // else it has the whole
-				known.From, known.To = min(known.From, s.From), max(known.To, s.To)
-			}
-			if s.To == 0 {
-				known.From, known.To = 0, 0
-			}
-			return
+	name := sourceName{s.Chunk, s.Hot}
+	i, named := e.named[name]
+	if !named {
+		if e.named == nil {
+			e.named = map[sourceName]int{}
 		}
+		e.named[name] = len(e.sources)
+		e.sources = append(e.sources, s)
+		return
 	}
-	e.sources = append(e.sources, s)
+	switch known := &e.sources[i]; {
+	case s.To == 0:
+		known.From, known.To = 0, 0
+	case known.To != 0: // else it has the whole
+		known.From, known.To = min(known.From, s.From), max(known.To, s.To)
+	}
 }
 
 // Batch adds the next batch of the part; verbatim marks one that could not be decoded. batch is copied. It is ErrCorrupt when batch does not follow the previous one.

@@ -316,6 +316,27 @@ func TestAnObjectTellsOfItsTopicsAndSources(t *testing.T) {
 	}
 }
 
+// Where nothing could be deleted for long, a part names as many sources as there were chunks: it takes no time by their square.
+func TestAPartOfManySources(t *testing.T) {
+	const sources = 200_000
+	e := NewEncoder(Header{}, 0)
+	e.Begin([16]byte{1}, "t", 0, 0)
+	for range 2 {
+		for i := range uint64(sources) {
+			e.From(Source{Chunk: ChunkName{1, 1, 1, i}, From: 1, To: 2})
+		}
+	}
+	h, b := batch(t, 0, 1, 0)
+	if err := e.Batch(h, b, false); err != nil {
+		t.Fatal(err)
+	}
+	e.End(1)
+	object, _ := e.Finish()
+	if o, err := Open(object); err != nil || len(o.Sources) != sources {
+		t.Errorf("%d sources, %v", len(o.Sources), err)
+	}
+}
+
 // Version 2 named whole chunks, and neither hot segments nor log starts.
 func TestSourcesOfVersion2AreRead(t *testing.T) {
 	directory := order.AppendUint32(order.AppendUint32(nil, 0), 1) // no topics, one source
