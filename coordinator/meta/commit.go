@@ -279,7 +279,7 @@ func (k *committer) accept(p *Partition, position, length, records uint32, maxTi
 	if c == nil {
 		c = k.open()
 	}
-	first := len(p.runs)+len(p.parts)+len(p.markers) == 0
+	first := len(p.runs)+len(p.markers) == 0 && !slices.ContainsFunc(p.parts, func(t part) bool { return t.records > 0 })
 	p.runs = appendRun(p.runs, run{
 		base: p.next, maxTimestamp: maxTimestamp, container: c.slot, position: k.command.Position + position, length: length, records: records,
 	})

@@ -34,6 +34,28 @@ func TestAnEmptyHeadDoesNotHoldRetentionBack(t *testing.T) {
 	}
 }
 
+// What comes behind a head that has no records any more, and is too old at once, is noticed: the next check of retention is due for it.
+func TestWhatComesBehindAnEmptyHeadIsNoticed(t *testing.T) {
+	const retention = 10_000_000
+	w := newWorld(t, "cleanup.policy", "compact,delete", "retention.ms", fmt.Sprint(retention))
+	w.now = 100_000_000
+	w.produce(recordbatch.None, false, sent{key: []byte("a"), millis: w.now}) // a tombstone
+	w.ship()
+	for range 6 {
+		w.compact(Config{}, -1)
+		w.now += 2 * deleteRetention
+	}
+	w.do(&metapb.Tick{Retention: true})
+	w.now += 1_000_000
+	w.produce(recordbatch.None, false, row("b", "1", w.now-3*retention))
+	w.now += 600_000
+	due := w.state.Due(w.now)
+	w.do(&metapb.Tick{Retention: true})
+	if got := w.partition().LogStartOffset(); got != 2 || !due.Retention {
+		t.Errorf("log start %d, and before it was due: %+v", got, due)
+	}
+}
+
 // A round of compaction does not make records without times younger.
 func TestCompactionMakesNothingYounger(t *testing.T) {
 	const retention = 1_000_000
