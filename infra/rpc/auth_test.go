@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,8 +41,18 @@ func stranger(t *testing.T, listener net.Listener, answer http.HandlerFunc) (add
 func TestAStrangerIsToldNothing(t *testing.T) {
 	s := serve(t, ServerConfig{}, echo)
 	for name, answer := range map[string]http.HandlerFunc{
-		"that is no service":        func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) },
-		"that agrees":               func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "0") },
+		"that is no service": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) },
+		"that agrees":        func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "0") },
+		"that wants a password": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("WWW-Authenticate", `Basic realm="printer"`)
+			http.Error(w, "please log in", http.StatusUnauthorized)
+		},
+		"that says it has much to say": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", strconv.Itoa(maxErrorBytes+1))
+			if _, err := w.Write(make([]byte, maxErrorBytes+1)); err != nil {
+				panic(http.ErrAbortHandler) // it was heard long enough
+			}
+		},
 		"that names an incarnation": func(w http.ResponseWriter, _ *http.Request) { WriteError(w, &otherIncarnation{7}) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -232,7 +243,7 @@ func TestBuildsThatShowATokenAreToldWhatToDo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	encoded, err := readAnswer(answer)
+	encoded, err := readAnswer(answer, true)
 	if err := errors.Join(err, answer.Body.Close()); err != nil {
 		t.Fatal(err)
 	}

@@ -137,7 +137,7 @@ func (c *Client) execute(ctx context.Context, addr, method string, body []byte, 
 	if err != nil {
 		return nil, err
 	}
-	encoded, err := readAnswer(answer)
+	encoded, err := readAnswer(answer, name.incarnation != 0)
 	if err = errors.Join(err, answer.Body.Close()); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBroken, err)
 	}
@@ -164,15 +164,18 @@ func (c *Client) unproved(addr string, name callName, answer *http.Response, bod
 	if errors.As(parseError("", body), &remote) && remote.Message != ErrUnauthorized.Error() {
 		said = fmt.Sprintf("; it says: %.200q", remote.Message)
 	}
-	if remote != nil && answer.Header.Get(answerHeader) != refusedProof {
+	switch {
+	case answer.Header.Get(answerHeader) == refusedProof:
+		return fmt.Errorf("%w by a process of another cluster%s", ErrUnauthorized, said)
+	case remote != nil && errors.Is(remote, ErrUnauthorized):
 		return fmt.Errorf("%w%s", ErrUnsigned, said)
 	}
-	return fmt.Errorf("%w by a process of another cluster%s", ErrUnauthorized, said)
+	return fmt.Errorf("%w: it wants to be told who calls", ErrStranger) // as any server may
 }
 
-// readAnswer reads the body of an answer to a call.
-func readAnswer(answer *http.Response) ([]byte, error) {
-	if answer.StatusCode != http.StatusOK {
+// readAnswer reads the body of an answer to a call. Who was not met yet is believed no length: he may be anybody.
+func readAnswer(answer *http.Response, met bool) ([]byte, error) {
+	if answer.StatusCode != http.StatusOK || !met {
 		return io.ReadAll(io.LimitReader(answer.Body, maxErrorBytes))
 	}
 	if answer.ContentLength < 0 || answer.ContentLength > maxAnswerBytes {

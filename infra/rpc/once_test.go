@@ -105,7 +105,7 @@ func TestACallWithoutANameIsRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		encoded, err := readAnswer(answer)
+		encoded, err := readAnswer(answer, true)
 		if err := errors.Join(err, answer.Body.Close()); err != nil {
 			t.Fatal(err)
 		}
