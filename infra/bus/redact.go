@@ -9,8 +9,11 @@ import (
 func Redact(list string) string {
 	addresses := strings.Split(list, ",")
 	for i, address := range addresses {
-		if parsed, err := url.Parse(strings.TrimSpace(address)); err == nil {
+		parsed, err := url.Parse(strings.TrimSpace(address))
+		if err == nil {
 			addresses[i] = parsed.Redacted()
+		} else if at := strings.LastIndexByte(address, '@'); at >= 0 { // it cannot be told what is a password
+			addresses[i] = "xxxxx" + address[at:]
 		}
 	}
 	return strings.Join(addresses, ",")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/coordinator/election"
+	"github.com/varvelog/varve/infra/bus"
 )
 
 // Role is a set of the parts that one process runs.
@@ -119,7 +120,7 @@ func (c *Config) validateMetadata(role Role) error {
 	for _, one := range strings.Split(c.NATSURL, ",") {
 		u, err := url.Parse(one)
 		if c.NATSURL != "" && (err != nil || u.Hostname() == "" || (u.Scheme != "nats" && u.Scheme != "tls") || !isNATSPort(u.Port())) {
-			return &FieldError{Field: "nats-url", Value: c.NATSURL, Reason: "want nats://host:port, or several separated by commas"}
+			return &FieldError{Field: "nats-url", Value: bus.Redact(c.NATSURL), Reason: "want nats://host:port, or several separated by commas"}
 		}
 	}
 	if c.Bucket == "" {

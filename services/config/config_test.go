@@ -91,6 +91,8 @@ func TestWrongValuesNameTheField(t *testing.T) {
 		{name: "zones told one address", args: []string{"--zone-listeners", "a=h:1@x:1,b=h:2@x:1"}, want: "zone b: clients are told x:1 for zone a too"},
 		{name: "nats url", args: []string{"--nats-url", "localhost"}, want: "nats-url"},
 		{name: "port of a nats url", args: []string{"--nats-url", "nats://h:99999"}, want: "nats-url"},
+		{name: "password in a nats url", args: []string{"--nats-url", "nats://varve:hunter2@h:0"}, want: `nats-url="nats://varve:xxxxx@h:0"`},
+		{name: "password in what is no url", args: []string{"--nats-url", "nats://varve:hunter2@h:abc"}, want: `nats-url="xxxxx@h:abc"`},
 		{name: "named port of a listener", args: []string{"--http-addr", "127.0.0.1:http"}, want: `http-addr="127.0.0.1:http" (flag --http-addr): want host:port: port "http" is not a number`},
 		{name: "port of a listener out of range", args: []string{"--kafka-addr", "h:65536"}, want: `kafka-addr="h:65536"`},
 		{name: "advertised port", args: []string{"--advertised-addr", "host:abc"}, want: `advertised-addr="host:abc" (flag --advertised-addr): want host:port: port "abc" is not a number from 1 to 65535`},
