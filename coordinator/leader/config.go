@@ -19,7 +19,7 @@ var (
 	// ErrLeaderAlive: another coordinator leads and answers; nothing was appended.
 	ErrLeaderAlive = errors.New("another coordinator leads")
 	// ErrLogLost: entries that were durable are gone from the log.
-	ErrLogLost = errors.New("metalog has lost its tail")
+	ErrLogLost = replica.ErrLogLost
 )
 
 // DefaultMaxUnshippedRuns is the default of Config.MaxUnshippedRuns.

@@ -165,7 +165,10 @@ func (l *Leader) catchUp(ctx context.Context) error {
 	wait := firstRetry
 	for {
 		err := l.cfg.Replica.CatchUpOrRestore(ctx)
-		if err == nil || replica.Final(err) {
+		switch {
+		case errors.Is(err, replica.ErrForked):
+			return fmt.Errorf("%w: %w", ErrLogLost, err)
+		case err == nil, replica.Final(err):
 			return err
 		}
 		l.complain("cannot read the metalog, trying again", err)

@@ -357,6 +357,30 @@ func TestLostTailEndsTheReign(t *testing.T) {
 	}
 }
 
+// A coordinator that stood by has applied what the log has lost, and another goes on from what is left.
+func TestNobodyLeadsWhoHasAppliedWhatTheLogHasLost(t *testing.T) {
+	backing := mem.New()
+	former := start(t, backing.Open(), nil)
+	if _, err := former.replica.Propose(timeout(t), allocate()); err != nil {
+		t.Fatal(err)
+	}
+	former.halt(t)
+	backing.Cut(former.replica.Seq())
+	other := start(t, backing.Open(), nil)
+	if _, err := other.replica.Propose(timeout(t), allocate()); err != nil {
+		t.Fatal(err)
+	}
+	other.halt(t)
+	again, err := New(former.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = again.Run(timeout(t), func() { t.Error("it leads") })
+	if !errors.Is(err, ErrLogLost) || !strings.Contains(err.Error(), "`varve recover --hotlog`") {
+		t.Errorf("ended with %v, want ErrLogLost", err)
+	}
+}
+
 func TestLargeCommandTravelsInFrames(t *testing.T) {
 	backing := mem.New()
 	ctx, n := timeout(t), start(t, backing.Open(), nil)

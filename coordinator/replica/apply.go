@@ -58,35 +58,14 @@ func (r *Replica) ApplyLocal(seq uint64, entry *metapb.Entry, hash [32]byte) err
 func (r *Replica) ApplyEncoded(seq uint64, encoded []byte) error {
 	r.applying.Lock()
 	defer r.applying.Unlock()
-	_, err := r.applyEncoded(seq, encoded)
-	return err
-}
-
-// applyHint is ApplyEncoded for an entry that did not come from the log.
-func (r *Replica) applyHint(seq uint64, encoded []byte) error {
-	r.applying.Lock()
-	defer r.applying.Unlock()
-	applied, err := r.applyEncoded(seq, encoded)
-	if applied {
-		r.hinted.Store(seq)
-	}
-	return err
-}
-
-// endsWithHint says whether the last entry applied came as a hint: what the log says next has not confirmed it yet.
-func (r *Replica) endsWithHint() bool { return r.Seq() > 0 && r.hinted.Load() == r.Seq() }
-
-// applyEncoded is called with applying held.
-func (r *Replica) applyEncoded(seq uint64, encoded []byte) (applied bool, err error) {
 	if seq <= r.Seq() {
-		return false, nil
+		return nil
 	}
 	entry, err := meta.DecodeEntry(encoded)
 	if err != nil {
-		return false, fmt.Errorf("metalog entry %d: %w", seq, err)
+		return fmt.Errorf("metalog entry %d: %w", seq, err)
 	}
-	err = r.apply(seq, entry, sha256.Sum256(encoded))
-	return err == nil, err
+	return r.apply(seq, entry, sha256.Sum256(encoded))
 }
 
 // apply is called with applying held.

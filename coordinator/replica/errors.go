@@ -25,6 +25,8 @@ var (
 	ErrClosed = errors.New("replica is closed")
 	// ErrForked: an entry does not continue the log this replica has applied.
 	ErrForked = errors.New("metalog entry does not follow its predecessor")
+	// ErrLogLost: entries are gone from the log that were in it, and were applied. A node that starts on what is left of it deletes the hot segments that it does not know.
+	ErrLogLost = errors.New("the metadata log has lost entries that were acknowledged: `varve recover --hotlog` adopts what the nodes' hot logs hold of them, if no node is started before")
 	// ErrLogShort: the log ends before the newest snapshot or the archive of it.
 	ErrLogShort = errors.New("metalog has lost its tail, or --data-dir or --nats-url is not this cluster's")
 	// errSeemsShort: what may be ErrLogShort, and may be a server that is behind the others.

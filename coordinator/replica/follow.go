@@ -2,7 +2,6 @@ package replica
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -64,7 +63,7 @@ func (f *follower) hint(data []byte) {
 		return
 	}
 	// A hint is no more than that: where it does not fit, the log decides.
-	if err := r.applyHint(seq, entry); err != nil {
+	if err := r.ApplyEncoded(seq, entry); err != nil {
 		signal(f.gap)
 	}
 }
@@ -75,11 +74,7 @@ func (f *follower) run(ctx context.Context) error {
 	defer tick.Stop()
 	wait := firstRetry
 	for {
-		err := f.catchUp(ctx)
-		if errors.Is(err, ErrForked) && r.endsWithHint() {
-			err = r.rebuild(ctx, err)
-		}
-		if err != nil {
+		if err := f.catchUp(ctx); err != nil {
 			if Final(err) {
 				return r.refuse(err)
 			}

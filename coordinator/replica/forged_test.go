@@ -12,7 +12,6 @@ import (
 	"github.com/varvelog/varve/coordinator/metalog/mem"
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/infra/bus"
-	memstore "github.com/varvelog/varve/infra/objstore/mem"
 )
 
 // countedLog counts how often it is asked for anything.
@@ -77,49 +76,5 @@ func TestAStrangersHintIsNoReasonForAnything(t *testing.T) {
 	}
 	if asked := log.asked.Load() - before; asked != 0 {
 		t.Errorf("the log was asked %d times for it", asked)
-	}
-}
-
-// Even who knows the secret does not bring a follower to an end: the log decides, and the state is built anew from it.
-func TestAFollowerForgetsHintsThatWereNotOfTheLog(t *testing.T) {
-	for name, snapshot := range map[string]bool{"from the log": false, "from a snapshot": true} {
-		t.Run(name, func(t *testing.T) {
-			backing, store := mem.New(), memstore.New("snapshots")
-			w := newWriter(t, backing.Open())
-			r := openReplica(t, Config{Log: backing.Open(), Store: store, PollInterval: time.Hour})
-			b := newFakeBus()
-			ended := follow(t, r, b)
-			hint := <-b.handle
-			last := publish(w, hint, allocate())
-			if snapshot {
-				if _, err := r.SaveSnapshot(timeout(t)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			hint(busKey.AppendEntryHint(nil, w.seq+1, forge(t, last, w.epoch, createTopic("forged"))))
-			if !hasTopic(r, "forged") {
-				t.Fatal("the forged entry was not applied")
-			}
-			w.append(createTopic("real"))
-			publish(w, hint, allocate())
-			if err := r.WaitSeq(timeout(t), w.seq); err != nil {
-				t.Fatal(err)
-			}
-			if hasTopic(r, "forged") || !hasTopic(r, "real") {
-				t.Error("the state is not the log's")
-			}
-			if again := openReplica(t, Config{Log: backing.Open(), Store: store}); hashOf(again) != hashOf(r) {
-				t.Error("two replicas of one log differ")
-			}
-			publish(w, hint, allocate())
-			if r.Seq() != w.seq {
-				t.Errorf("at %d, the log is at %d", r.Seq(), w.seq)
-			}
-			select {
-			case err := <-ended:
-				t.Errorf("the follower has ended: %v", err)
-			default:
-			}
-		})
 	}
 }

@@ -74,7 +74,6 @@ type Replica struct {
 	}
 	applied atomic.Uint64 // state.Seq(), readable without the lock
 	heard   atomic.Uint64 // the highest sequence somebody said exists
-	hinted  atomic.Uint64 // the sequence of the last entry that was applied as it came over the bus, and not from the log
 	saved   atomic.Uint64 // the sequence of the newest snapshot known
 	wanted  chan struct{} // with room for one: somebody waits for a sequence
 	doubted chan struct{} // with room for one: somebody misses the leader
@@ -193,7 +192,7 @@ func (r *Replica) CatchUpOrRestore(ctx context.Context) error {
 
 // Final says whether err is one that no repetition mends: log, snapshot and program do not fit together.
 func Final(err error) bool {
-	for _, sentinel := range []error{ErrForked, ErrLogShort, ErrNoSnapshot, metalog.ErrForeign, metalog.ErrUnfit, metalog.ErrCorrupt, metalog.ErrFormat, metalog.ErrTruncated,
+	for _, sentinel := range []error{ErrForked, ErrLogLost, ErrLogShort, ErrNoSnapshot, metalog.ErrForeign, metalog.ErrUnfit, metalog.ErrCorrupt, metalog.ErrFormat, metalog.ErrTruncated,
 		meta.ErrForeignLog, meta.ErrRecovered, meta.ErrFormat, meta.ErrFeatureLevel, meta.ErrCorrupt} {
 		if errors.Is(err, sentinel) {
 			return true
@@ -204,6 +203,9 @@ func Final(err error) bool {
 
 // refuse turns a final error into the line a process ends with.
 func (r *Replica) refuse(err error) error {
+	if errors.Is(err, ErrForked) {
+		err = fmt.Errorf("%w: %w", ErrLogLost, err)
+	}
 	if Final(err) && r.cfg.Store != nil {
 		return identity.Refuse(r.cfg.Store, err)
 	}

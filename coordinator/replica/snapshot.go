@@ -278,13 +278,13 @@ func (r *Replica) restoreFrom(ctx context.Context, seq uint64) error {
 }
 
 // replace puts a restored state in place of the present one, and wakes whoever waits. Where hints have brought as much while the snapshot was read,
-// the present one stays, and replaced is false: it must not go back.
-func (r *Replica) replace(state *meta.State, hash [32]byte) (replaced bool) {
+// the present one stays: it must not go back.
+func (r *Replica) replace(state *meta.State, hash [32]byte) {
 	r.applying.Lock()
 	defer r.applying.Unlock()
 	seq := state.Seq()
 	if seq <= r.Seq() {
-		return false
+		return
 	}
 	r.mu.Lock()
 	r.mu.state, r.mu.lastHash = state, hash
@@ -296,5 +296,4 @@ func (r *Replica) replace(state *meta.State, hash [32]byte) (replaced bool) {
 	r.leads.began(state.LeaderEpoch())
 	r.watchers.wakeAll()
 	r.listeners.tell(&Applied{Seq: seq, Changes: ^uint32(0)})
-	return true
 }
