@@ -342,7 +342,7 @@ func (c *committer) verdict(command *metapb.CommitChunk, v *meta.ChunkVerdict) (
 	case meta.AlreadyCommitted:
 		c.forgetBefore(lane, command.GetSeq()+1)
 	case meta.WrongSeq:
-		c.missing(lane, v.Expected)
+		return c.missing(lane, v.Expected)
 	case meta.StaleLeader:
 		c.again(lane)
 	default:
@@ -364,10 +364,15 @@ func (c *committer) committed(lane Lane, seq uint64, v *meta.ChunkVerdict) {
 	s.chunk.settle(c.set, v)
 }
 
-// missing: state expects a chunk that is not in the log, though a later one is. It is submitted again. With mu held.
-func (c *committer) missing(lane Lane, expected uint64) {
+// missing: state expects a chunk that is not in the log, though a later one is. It is submitted again. One that is not here any more was committed and
+// answered, and the log has lost it: nothing behind it is ever taken in this epoch. With mu held.
+func (c *committer) missing(lane Lane, expected uint64) (lost bool) {
 	c.forgetBefore(lane, expected)
+	if i := c.firstChunk(lane); i >= 0 && c.mu.steps[lane][i].chunk.seq > expected {
+		return true
+	}
 	c.again(lane)
+	return false
 }
 
 // again submits what the lane has in the log, or on its way there, once more. With mu held.

@@ -70,9 +70,12 @@ func TestNoLaneFillsEverySubmission(t *testing.T) {
 func TestChunksBehindAMissingOneAreSubmittedAgainWithIt(t *testing.T) {
 	log := &submitted{}
 	c := newTestCommitter(Config{}, log)
+	c.addChunk(Local, 1, 0)
 	second := c.addChunk(Local, 2, 0)
 	log.answer = func(commands []*metapb.Command) error { // the verdict overtakes the answer
-		c.verdict(commands[0].GetCommitChunk(), &meta.ChunkVerdict{Code: meta.WrongSeq, Expected: 1})
+		if c.verdict(commands[1].GetCommitChunk(), &meta.ChunkVerdict{Code: meta.WrongSeq, Expected: 1}) {
+			t.Error("the epoch ends, though the first chunk is here")
+		}
 		return nil
 	}
 	c.gather()
@@ -81,6 +84,25 @@ func TestChunksBehindAMissingOneAreSubmittedAgainWithIt(t *testing.T) {
 	}
 	if second.state != stepReady {
 		t.Errorf("the chunk's state is %d, it is never submitted again", second.state)
+	}
+}
+
+// A log that has lost its end may lack a chunk that was answered. What came behind it was submitted without end, an entry each time.
+func TestAChunkBehindOneThatTheLogHasLostIsNotSubmittedAgain(t *testing.T) {
+	log := &submitted{}
+	c := newTestCommitter(Config{}, log)
+	second := c.addChunk(Local, 2, 0) // the first has had its verdict
+	fenced := false
+	log.answer = func(commands []*metapb.Command) error {
+		fenced = c.verdict(commands[0].GetCommitChunk(), &meta.ChunkVerdict{Code: meta.WrongSeq, Expected: 1})
+		return nil
+	}
+	c.gather()
+	if err := c.submit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !fenced || second.state != stepLogged {
+		t.Errorf("the epoch ends: %v, the chunk's state is %d", fenced, second.state)
 	}
 }
 

@@ -143,6 +143,22 @@ func TestWhileTheDiskIsFullItIsLeftAlone(t *testing.T) {
 	w.disk.SetDecide(nil)
 }
 
+func TestAChunkThatTheLogHasLostEndsTheEpoch(t *testing.T) {
+	w := newWorld(t, lane.Config{})
+	topic := w.cluster.CreateTopic(t, "a", "local", 1)
+	w.mustCommit([]int64{0}, w.local(topic, 0, "answered"))
+	w.cluster.OnSubmit(func(_ int, commands []*metapb.Command) (bool, error) {
+		w.cluster.OnSubmit(nil)
+		w.set.ChunkVerdict(commands[0].GetCommitChunk(), &meta.ChunkVerdict{Code: meta.WrongSeq, Expected: 1}) // of a state that has gone back
+		return false, nil
+	})
+	w.expectFailure(w.append(w.local(topic, 0, "behind it")), lane.Fenced)
+	w.mustCommit([]int64{1}, w.local(topic, 0, "in the next epoch"))
+	if got := w.events.epochs.Load(); got != 2 {
+		t.Errorf("%d epochs", got)
+	}
+}
+
 func TestOldSegmentIsSealedBehindItsLastChunk(t *testing.T) {
 	w := newWorld(t, lane.Config{SealAge: 5 * time.Millisecond})
 	topic := w.cluster.CreateTopic(t, "a", "local", 1)

@@ -221,9 +221,14 @@ func (s *Set) ChunkVerdict(command *metapb.CommitChunk, v *meta.ChunkVerdict) {
 	if current == nil || current.registration != (Registration{meta.NodeID(command.GetNodeId()), command.GetNodeEpoch()}) {
 		return
 	}
-	if current.committer.verdict(command, v) {
-		current.end(Fenced, fmt.Errorf("chunk %d of lane %d: %s", command.GetSeq(), command.GetLane(), v.Code), false)
+	if !current.committer.verdict(command, v) {
+		return
 	}
+	err := fmt.Errorf("chunk %d of lane %d: %s", command.GetSeq(), command.GetLane(), v.Code)
+	if v.Code == meta.WrongSeq {
+		err = fmt.Errorf("%w: the metadata log has lost chunk %d, which was committed", err, v.Expected)
+	}
+	current.end(Fenced, err, false)
 }
 
 // Fence says that registration is no longer the node's: another incarnation has registered, or the leader says so. What has
