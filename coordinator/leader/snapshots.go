@@ -95,7 +95,10 @@ func (l *Leader) writeSnapshot(ctx context.Context) (held time.Duration, err err
 	if l.cfg.Observer != nil {
 		l.cfg.Observer.Snapshotted(saved.Bytes, saved.Held)
 	}
-	before, err := l.cfg.Replica.PruneSnapshots(ctx)
+	before, rewritten, err := l.cfg.Replica.PruneSnapshots(ctx)
+	if l.cfg.Observer != nil && rewritten > 0 {
+		l.cfg.Observer.Rewrote(rewritten)
+	}
 	if err != nil || before == 0 {
 		return saved.Held, err
 	}

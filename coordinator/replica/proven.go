@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -87,19 +88,27 @@ func (r *Replica) prove(ctx context.Context, key string, want []byte) (rewritten
 	case damage == nil:
 		damage = fmt.Errorf("%s: %w: its content is not what was written", key, meta.ErrCorrupt)
 	}
-	// Also where reading it failed: some stores find rot themselves, and give an error for it that any trouble might have.
-	if _, err := r.cfg.Store.Put(ctx, key, want); err != nil {
-		return false, fmt.Errorf("write %s again: %w", key, err)
-	}
-	if r.cfg.Logger != nil {
-		r.cfg.Logger.Error("an object of the snapshots was damaged in the bucket, or could not be read; it was written again", "key", key, "error", damage)
+	if err := r.writeAgain(ctx, key, want, damage); err != nil {
+		return false, err
 	}
 	return true, nil
 }
 
-// whole returns the hashes of the parts of the snapshot after seq, each of which is whole, or its spare. The error wraps meta.ErrCorrupt or
-// objstore.ErrNotFound where the snapshot is damaged.
-func (r *Replica) whole(ctx context.Context, seq uint64) (parts map[[32]byte]bool, err error) {
+// writeAgain puts an object in the place of one that is damaged. Also where reading it failed: some stores find rot themselves, and give an error for it that any
+// trouble might have.
+func (r *Replica) writeAgain(ctx context.Context, key string, object []byte, damage error) error {
+	if _, err := r.cfg.Store.Put(ctx, key, object); err != nil {
+		return fmt.Errorf("write %s again: %w", key, err)
+	}
+	if r.cfg.Logger != nil {
+		r.cfg.Logger.Error("an object of the snapshots was damaged in the bucket, or could not be read; it was written again", "key", key, "error", damage)
+	}
+	return nil
+}
+
+// whole returns the hashes of the parts of the snapshot after seq, each of which is whole: those that only their spares had were written again, which rewritten
+// counts. The error wraps errSpareAlone where one could not be, else meta.ErrCorrupt or objstore.ErrNotFound where the snapshot is damaged.
+func (r *Replica) whole(ctx context.Context, seq uint64, rewritten *atomic.Int64) (parts map[[32]byte]bool, err error) {
 	m, err := ReadManifest(ctx, r.cfg.Store, seq)
 	if err != nil {
 		return nil, err
@@ -116,16 +125,27 @@ func (r *Replica) whole(ctx context.Context, seq uint64) (parts map[[32]byte]boo
 		if r.proven.holds(PartKey(hash)) {
 			continue
 		}
-		group.Go(func() error {
-			_, damage, err := ReadPart(ctx, r.cfg.Store, hash)
-			if err == nil && damage == nil {
-				r.proven.add(PartKey(hash))
-			}
-			return err
-		})
+		group.Go(func() error { return r.mend(ctx, hash, rewritten) })
 	}
 	if err := group.Wait(); err != nil {
 		return nil, fmt.Errorf("snapshot of %d: %w", seq, err)
 	}
 	return parts, nil
+}
+
+// mend proves a part, and writes it again where only its spare has it: the spare goes as soon as one of the kept snapshots does not name it. Whoever else leads
+// writes the same bytes, and what is written too late is a part that nobody names, like any other.
+func (r *Replica) mend(ctx context.Context, hash [32]byte, rewritten *atomic.Int64) error {
+	part, damage, err := ReadPart(ctx, r.cfg.Store, hash)
+	if err != nil {
+		return err
+	}
+	if damage != nil {
+		if err := r.writeAgain(ctx, PartKey(hash), part, damage); err != nil {
+			return fmt.Errorf("%w: %w", errSpareAlone, err)
+		}
+		rewritten.Add(1)
+	}
+	r.proven.add(PartKey(hash))
+	return nil
 }

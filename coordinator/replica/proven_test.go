@@ -63,7 +63,7 @@ func (k *keeper) saveAgain() Saved {
 
 func (k *keeper) prune() (before uint64) {
 	k.t.Helper()
-	before, err := k.PruneSnapshots(k.t.Context())
+	before, _, err := k.PruneSnapshots(k.t.Context())
 	if err != nil {
 		k.t.Fatal(err)
 	}
@@ -323,7 +323,7 @@ func TestAProvenPartThatVanishesStopsPruning(t *testing.T) {
 	if err := k.store.Delete(t.Context(), k.shared(4, 5)[0]); err != nil {
 		t.Fatal(err)
 	}
-	if before, err := k.PruneSnapshots(t.Context()); !errors.Is(err, errPartLost) || before != 0 {
+	if before, _, err := k.PruneSnapshots(t.Context()); !errors.Is(err, errPartLost) || before != 0 {
 		t.Errorf("the log is needed from %d, %v", before, err)
 	}
 	k.manifests(3, 4, 5)

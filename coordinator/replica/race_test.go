@@ -40,7 +40,7 @@ func lead(t *testing.T, backing *mem.Backing, store objstore.Store) (step func()
 		if _, err := ahead.SaveSnapshot(ctx); err != nil {
 			t.Fatal(err)
 		}
-		before, err := ahead.PruneSnapshots(ctx)
+		before, _, err := ahead.PruneSnapshots(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,7 +14,7 @@ import (
 	memstore "github.com/varvelog/varve/infra/objstore/mem"
 )
 
-// hookedStore calls before each Get and each List.
+// hookedStore calls before each Get, each Put and each List.
 type hookedStore struct {
 	objstore.Store
 	mu     sync.Mutex
@@ -39,6 +39,11 @@ func (h *hookedStore) call(op, key string) {
 func (h *hookedStore) Get(ctx context.Context, key string, offset, length int64) (io.ReadCloser, objstore.Info, error) {
 	h.call("get", key)
 	return h.Store.Get(ctx, key, offset, length)
+}
+
+func (h *hookedStore) Put(ctx context.Context, key string, body []byte) (objstore.Version, error) {
+	h.call("put", key)
+	return h.Store.Put(ctx, key, body)
 }
 
 func (h *hookedStore) List(ctx context.Context, prefix, after string) func(yield func(objstore.Info, error) bool) {
@@ -113,7 +118,7 @@ func TestStrangeObjectsAmongSnapshotsAreLeftAlone(t *testing.T) {
 	if seqs, err := ListManifests(ctx, store); err != nil || fmt.Sprint(seqs) != "[2 3 4]" {
 		t.Errorf("snapshots %v, %v", seqs, err)
 	}
-	if before, err := r.PruneSnapshots(ctx); err != nil || before != 4 {
+	if before, _, err := r.PruneSnapshots(ctx); err != nil || before != 4 {
 		t.Errorf("the log is needed from %d, %v", before, err)
 	}
 }
@@ -155,11 +160,11 @@ func TestASleeperThatPrunesLeavesItsSuccessorsSnapshots(t *testing.T) {
 			for _, topic := range []string{"c", "d", "e"} {
 				save(successor, topic)
 			}
-			if _, err := successor.PruneSnapshots(ctx); err != nil {
+			if _, _, err := successor.PruneSnapshots(ctx); err != nil {
 				t.Fatal(err)
 			}
 		})
-		if _, err := sleeper.PruneSnapshots(ctx); err != nil {
+		if _, _, err := sleeper.PruneSnapshots(ctx); err != nil {
 			t.Log(err) // it may find that it was succeeded
 		}
 		store.hook(nil)

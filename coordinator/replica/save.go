@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,6 +28,9 @@ var errPruneLate = errors.New("pruning comes too late")
 
 // errPartLost: a part that was proven is not in the bucket any more.
 var errPartLost = errors.New("a part of a kept snapshot has vanished")
+
+// errSpareAlone: a part of a kept snapshot is whole in its spare alone, and the store does not take it anew.
+var errSpareAlone = errors.New("a part of a kept snapshot has its spare alone")
 
 // Saved describes a snapshot that was written.
 type Saved struct {
@@ -150,14 +154,21 @@ func (r *Replica) encodeState() (parts [][]byte, m *metapb.Manifest, held time.D
 }
 
 // PruneSnapshots deletes all manifests before the newest two whose snapshots are whole, and the parts that none but they and damaged ones named. It
-// returns the sequence below which the log is not needed any more: that behind the older of the two, 0 where there are not two.
-func (r *Replica) PruneSnapshots(ctx context.Context) (truncate uint64, err error) {
+// returns the sequence below which the log is not needed any more: that behind the older of the two, 0 where there are not two. rewritten counts the
+// parts that only their spares had, and that are whole again, after an error as well.
+func (r *Replica) PruneSnapshots(ctx context.Context) (truncate uint64, rewritten int, err error) {
+	var mended atomic.Int64
+	truncate, err = r.pruneSnapshots(ctx, &mended)
+	return truncate, int(mended.Load()), err
+}
+
+func (r *Replica) pruneSnapshots(ctx context.Context, rewritten *atomic.Int64) (truncate uint64, err error) {
 	store := r.cfg.Store
 	seqs, err := ListManifests(ctx, store)
 	if err != nil || len(seqs) < keptSnapshots {
 		return 0, err
 	}
-	oldest, kept, err := r.newestWhole(ctx, seqs)
+	oldest, kept, err := r.newestWhole(ctx, seqs, rewritten)
 	if err != nil || oldest == 0 {
 		return 0, err
 	}
@@ -188,11 +199,11 @@ func (r *Replica) PruneSnapshots(ctx context.Context) (truncate uint64, err erro
 
 // newestWhole looks for the newest snapshots that are whole, as many as are kept, and returns the oldest of them, 0 where there are too few, and
 // the parts that each names.
-func (r *Replica) newestWhole(ctx context.Context, seqs []uint64) (oldest uint64, kept []map[[32]byte]bool, err error) {
+func (r *Replica) newestWhole(ctx context.Context, seqs []uint64, rewritten *atomic.Int64) (oldest uint64, kept []map[[32]byte]bool, err error) {
 	for i := len(seqs) - 1; i >= 0; i-- {
-		parts, err := r.whole(ctx, seqs[i])
+		parts, err := r.whole(ctx, seqs[i], rewritten)
 		if err != nil {
-			if !damaged(err) || ctx.Err() != nil {
+			if !damaged(err) || errors.Is(err, errSpareAlone) || ctx.Err() != nil {
 				return 0, nil, fmt.Errorf("prune snapshots: %w", err)
 			}
 			if r.cfg.Logger != nil {

@@ -84,6 +84,11 @@ func ReadPart(ctx context.Context, store objstore.Store, hash [32]byte) (part []
 		return spare, err, nil
 	case damaged(err) && !damaged(spareErr):
 		return nil, nil, spareErr // which says nothing of what it holds
+	case damaged(err) && errors.Is(spareErr, objstore.ErrNotFound):
+		// A leader may have written the part again from its spare meanwhile, and deleted that.
+		if part, err := readWhole(ctx, store, PartKey(hash), hash); err == nil {
+			return part, nil, nil
+		}
 	}
 	return nil, nil, err
 }

@@ -34,7 +34,7 @@ func TestSnapshotsAreContentAddressedAndPruned(t *testing.T) {
 	if err != nil || saved.NewParts != 0 || saved.Parts == 0 {
 		t.Fatalf("a snapshot of the same state: %+v, %v", saved, err)
 	}
-	before, err := r.PruneSnapshots(ctx)
+	before, _, err := r.PruneSnapshots(ctx)
 	if err != nil || before != 5 {
 		t.Fatalf("prune: log needed from %d, %v; want 5", before, err)
 	}
