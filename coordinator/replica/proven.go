@@ -23,7 +23,7 @@ const (
 )
 
 // proven remembers of which parts and spares, by their keys, the bucket is known to hold the right bytes: those that this process has written or read back since the present
-// leader's epoch began. It says nothing of who led before, since he may have deleted them. Memory is bounded by the parts of two snapshots.
+// leader's epoch began, and not deleted since. It says nothing of who led before, since he may have deleted them. Memory is bounded by the parts of two snapshots.
 type proven struct {
 	mu sync.Mutex
 	// epoch is the leader's.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metalog/mem"
+	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/infra/objstore"
 	"github.com/varvelog/varve/infra/objstore/faulty"
 	memstore "github.com/varvelog/varve/infra/objstore/mem"
@@ -291,13 +292,84 @@ func TestSparesGoWithTheFirstSnapshotThatIsNotKept(t *testing.T) {
 	c := createTopic("a") // before the others, whose parts all change
 	k.append(c)
 	k.saveAgain()
-	k.cfg.Store = agedStore{&hookedStore{Store: k.store}}
-	k.prune()
-	if _, err := k.store.Head(t.Context(), spare); !errors.Is(err, objstore.ErrNotFound) {
-		t.Errorf("%s: %v", spare, err)
+	k.aged(func() { k.prune() })
+	if k.there(spare) {
+		t.Errorf("%s is there", spare)
 	}
 	if !k.isWhole(4) || !k.isWhole(5) {
 		t.Error("a snapshot that is kept is not whole")
+	}
+}
+
+// deleteTopic deletes a topic by its name.
+func (k *keeper) deleteTopic(name string) {
+	var id []byte
+	k.View(func(s *meta.State) { topic := s.TopicByName(name).ID; id = topic[:] })
+	k.append(&metapb.Command{Kind: &metapb.Command_DeleteTopic{DeleteTopic: &metapb.DeleteTopic{TopicId: id}}})
+}
+
+// aged runs step when all that was written is older than the grace period.
+func (k *keeper) aged(step func()) {
+	young := k.cfg.Store
+	k.cfg.Store = agedStore{&hookedStore{Store: k.store}}
+	step()
+	k.cfg.Store = young
+}
+
+// The spare went, since only one snapshot named the part, and the next that did took it for stored: both kept snapshots shared one object.
+func TestASpareThatPruningDeletedIsWrittenAgain(t *testing.T) {
+	k := newKeeper(t)
+	k.wide("wide", 512)
+	k.save("za")
+	k.save("zb")
+	k.append(createTopic("a"))
+	k.saveAgain() // 5: other parts
+	k.prune()
+	k.deleteTopic("a")
+	k.saveAgain() // 6: those of 3 and 4
+	back := k.shared(4, 6)
+	k.aged(func() { k.prune() })
+	if len(back) < 2 || k.there(back[1]+spareSuffix) {
+		t.Fatalf("%d parts came back; the spare of one is there: %v", len(back), k.there(back[1]+spareSuffix))
+	}
+	k.save("zc") // 7
+	both := k.shared(6, 7)
+	for _, key := range both {
+		if !k.there(key + spareSuffix) {
+			t.Errorf("both kept snapshots name %s, which has no spare", key)
+		}
+	}
+	if len(both) < 2 {
+		t.Errorf("%d parts are of both", len(both))
+	}
+}
+
+// What pruning has read of a damaged snapshot, and deleted since no other named it, was taken for stored by the next that did.
+func TestAPartThatPruningDeletedIsWrittenAgain(t *testing.T) {
+	k := newKeeper(t)
+	k.save("za")
+	k.wide("wide", 1024)
+	k.saveAgain() // 3
+	k.takeOver()
+	k.append(createTopic("a"))
+	k.saveAgain() // 5: other parts
+	alone := slices.DeleteFunc(partsOf(t, k.store, 3), func(key string) bool {
+		return slices.Contains(k.shared(2, 3), key) || slices.Contains(k.shared(3, 5), key)
+	})
+	if len(alone) <= parallelParts {
+		t.Fatalf("%d parts are of one snapshot alone, and all are read at once", len(alone))
+	}
+	flip(t, k.store, alone[len(alone)-1])
+	k.aged(func() {
+		if before := k.prune(); before != 3 {
+			t.Errorf("the log is needed from %d", before)
+		}
+	})
+	k.manifests(2, 3, 5)
+	k.deleteTopic("a")
+	k.saveAgain() // 6: those of 3
+	if back := k.shared(3, 6); len(back) < 2 || !k.isWhole(6) {
+		t.Errorf("%d parts came back; the newest snapshot is whole: %v", len(back), k.isWhole(6))
 	}
 }
 

@@ -190,6 +190,7 @@ func (r *Replica) pruneSnapshots(ctx context.Context, rewritten *atomic.Int64) (
 		}
 	}
 	for _, key := range append(gone, unnamed...) {
+		r.proven.forget(key) // first: where deleting it fails, it may be gone as well
 		if err := store.Delete(ctx, key); err != nil {
 			return 0, fmt.Errorf("delete %s: %w", key, err)
 		}
