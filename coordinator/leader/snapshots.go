@@ -58,7 +58,7 @@ func (l *Leader) runSnapshots(ctx context.Context) {
 	}
 }
 
-// snapshot writes one, and returns when the next may be written.
+// snapshot writes one and deletes what it makes superfluous, and returns when the next may be written.
 func (l *Leader) snapshot(ctx context.Context) {
 	write, cancel := context.WithTimeout(ctx, snapshotTimeout)
 	defer cancel()
@@ -70,8 +70,12 @@ func (l *Leader) snapshot(ctx context.Context) {
 	default:
 	}
 	held, err := l.writeSnapshot(write)
+	failure := "snapshot was not written, the log grows on"
+	if err == nil {
+		failure, err = l.cutBehind(write)
+	}
 	if err != nil && ctx.Err() == nil {
-		l.cfg.Logger.Warn("snapshot was not written, the log grows on", "error", err)
+		l.cfg.Logger.Warn(failure, "error", err)
 	}
 	rest := time.NewTimer(heldShare * held)
 	defer rest.Stop()
@@ -95,18 +99,27 @@ func (l *Leader) writeSnapshot(ctx context.Context) (held time.Duration, err err
 	if l.cfg.Observer != nil {
 		l.cfg.Observer.Snapshotted(saved.Bytes, saved.Held)
 	}
+	return saved.Held, nil
+}
+
+// cutBehind deletes what the snapshot that was written makes superfluous: older ones, the log before those that are kept, and the log's archive. Where it
+// fails, failure says at what.
+func (l *Leader) cutBehind(ctx context.Context) (failure string, err error) {
 	before, rewritten, err := l.cfg.Replica.PruneSnapshots(ctx)
 	if l.cfg.Observer != nil && rewritten > 0 {
 		l.cfg.Observer.Rewrote(rewritten)
 	}
-	if err != nil || before == 0 {
-		return saved.Held, err
+	if err != nil {
+		return "snapshot was written, but not all that it makes superfluous was deleted, and the log was not cut", err
+	}
+	if before == 0 {
+		return "", nil
 	}
 	if err := l.cfg.Log.Truncate(ctx, before); err != nil {
-		return saved.Held, fmt.Errorf("cut the metalog before %d: %w", before, err)
+		return "snapshot was written, but the log was not cut, or not all of it", fmt.Errorf("cut the metalog before %d: %w", before, err)
 	}
 	if l.archiver == nil {
-		return saved.Held, nil
+		return "", nil
 	}
-	return saved.Held, l.archiver.Prune(ctx, before)
+	return "snapshot was written and the log cut, but not all of its archive", l.archiver.Prune(ctx, before)
 }
