@@ -32,12 +32,12 @@ func (s *Sweeper) Garbage(ctx context.Context) error {
 		waiting[key] = since
 	}
 	s.seen = waiting
-	deleted, failed, err := s.deleteGarbage(ctx, due)
+	left, failed, err := s.deleteGarbage(ctx, due)
 	// Where there was room for more, none is behind it, and it is tried again in the next round.
-	if stuck := len(due) - deleted; err == nil && stuck > 0 && len(keys) == garbageKeys {
-		s.passed += stuck // what is due stands before what waits
-		for _, key := range due {
-			s.old[hashOf(key)] = true // what was deleted of it is not listed again
+	if err == nil && len(left) > 0 && len(keys) == garbageKeys {
+		s.passed += len(left) // what is due stands before what waits
+		for _, key := range left {
+			s.old[hashOf(key)] = true
 		}
 		s.log.Warn("garbage that cannot be deleted is passed over for a while", "objects", s.passed, "again_after", s.config.OrphanInterval)
 	}
@@ -48,6 +48,7 @@ func (s *Sweeper) Garbage(ctx context.Context) error {
 // deleted.
 func (s *Sweeper) RetryPassed(ctx context.Context) error {
 	var failures error
+	old := map[uint64]bool{} // what is left: others may have deleted what stays in s.old
 	for at := 0; at < s.passed; {
 		keys, err := s.garbage(ctx, at)
 		if err != nil {
@@ -56,29 +57,31 @@ func (s *Sweeper) RetryPassed(ctx context.Context) error {
 		keys = keys[:min(len(keys), s.passed-at)]
 		listed := len(keys)
 		keys = slices.DeleteFunc(keys, func(key string) bool { return !s.old[hashOf(key)] })
-		if len(keys) < listed {
+		if len(keys) < listed || listed == 0 {
 			s.passed = at + len(keys) // others have deleted the rest: what stands in its place is young
 		}
 		if len(keys) == 0 {
 			break
 		}
 		first := min(len(keys), pageKeys)
-		deleted, failed, err := s.deleteGarbage(ctx, keys[:first])
-		if err == nil && deleted > 0 {
-			var more int
+		left, failed, err := s.deleteGarbage(ctx, keys[:first])
+		rest := keys[first:]
+		if err == nil && len(left) < first {
 			var alsoFailed error
-			more, alsoFailed, err = s.deleteGarbage(ctx, keys[first:])
-			deleted, failed = deleted+more, errors.Join(failed, alsoFailed)
+			rest, alsoFailed, err = s.deleteGarbage(ctx, rest)
+			failed = errors.Join(failed, alsoFailed)
 		}
-		s.passed -= deleted
+		left = append(left, rest...)
+		s.passed -= len(keys) - len(left)
 		if failures = errors.Join(failures, failed); err != nil {
 			return errors.Join(failures, err)
 		}
-		at += len(keys) - deleted
+		for _, key := range left {
+			old[hashOf(key)] = true
+		}
+		at += len(left)
 	}
-	if s.passed == 0 {
-		clear(s.old)
-	}
+	s.old = old
 	return failures
 }
 
@@ -95,24 +98,26 @@ func (s *Sweeper) garbage(ctx context.Context, skip int) ([]string, error) {
 	return answer.Keys, nil
 }
 
-// deleteGarbage deletes what is garbage and tells the leader, page by page. failed is what became of those that are not deleted; err ends it.
-func (s *Sweeper) deleteGarbage(ctx context.Context, keys []string) (deleted int, failed, err error) {
-	for page := range slices.Chunk(keys, pageKeys) {
+// deleteGarbage deletes what is garbage and tells the leader, page by page. It returns what is left: failed is what became of it; err ends it.
+func (s *Sweeper) deleteGarbage(ctx context.Context, keys []string) (left []string, failed, err error) {
+	for start := 0; start < len(keys); start += pageKeys {
+		page := keys[start:min(start+pageKeys, len(keys))]
 		if err := s.guard(ctx, page); err != nil {
-			return deleted, failed, err
+			return append(left, keys[start:]...), failed, err
 		}
 		// What cannot be deleted keeps none of what is behind it.
-		gone, err := s.deleteAll(ctx, page)
+		gone, stuck, err := s.deleteAll(ctx, page)
 		failed = errors.Join(failed, err)
 		if len(gone) == 0 {
+			left = append(left, stuck...)
 			continue
 		}
 		if _, err := ask(ctx, s.leader.ForgetGarbage, &metapb.GarbageForgetRequest{Keys: gone}); err != nil {
-			return deleted, failed, fmt.Errorf("forget %d deleted objects: %w", len(gone), err)
+			return append(left, keys[start:]...), failed, fmt.Errorf("forget %d deleted objects: %w", len(gone), err)
 		}
-		deleted += len(gone)
+		left = append(left, stuck...)
 		s.observe.Deleted(len(gone), 0)
 		s.log.Debug("deleted garbage", "objects", len(gone))
 	}
-	return deleted, failed, nil
+	return left, failed, nil
 }

@@ -2,6 +2,7 @@ package sweep
 
 import (
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/infra/objstore"
+	"github.com/varvelog/varve/infra/objstore/faulty"
 )
 
 // More garbage than is looked at in one round cannot be deleted, and is older than all other: what is behind it must be deleted all the same, and it
@@ -77,4 +79,53 @@ func TestWhatWasPassedOverKeepsTheDelayOfOthers(t *testing.T) {
 			t.Errorf("of 5000 objects that became garbage this moment %d were deleted, with a delay of a minute", 5000-len(leader.garbage))
 		}
 	})
+}
+
+// What was deleted beside something that could not be, in the same round or later, by this worker or another, was remembered for as long as anything was passed over:
+// for years, where one object is under a retention lock.
+func TestNoMoreIsRememberedThanIsPassedOver(t *testing.T) {
+	for name, others := range map[string]bool{"alone": false, "beside another worker": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				leader := &steadyLeader{}
+				s, inner, _ := newSweeper(t, Config{}, leader)
+				other, _, _ := newSweeper(t, Config{}, leader)
+				var failures atomic.Int64 // so many deletions of chunks still fail
+				s.store = faulty.New(inner, faulty.Config{Rules: []faulty.Rule{{
+					Ops: faulty.Delete, Key: func(key string) bool { return strings.HasPrefix(key, "segment/") || failures.Add(-1) >= 0 }, Fail: true, Err: objstore.ErrAccess,
+				}}})
+				leader.garbage = []string{meta.SegmentKey(1, 0)} // locked
+				next := uint64(0)
+				for hour := range 2 {
+					for range 2 {
+						for len(leader.garbage) < garbageKeys+500 {
+							next++
+							leader.garbage = append(leader.garbage, meta.ChunkKey(1, 1, 1, next))
+						}
+						failures.Store(20)
+						if err := s.Garbage(t.Context()); !errors.Is(err, objstore.ErrAccess) {
+							t.Fatal(err)
+						}
+						if len(s.old) > s.passed {
+							t.Errorf("%d objects are passed over, %d are remembered", s.passed, len(s.old))
+						}
+						time.Sleep(5 * time.Second) // virtual
+					}
+					if s.passed != 2*20+1 {
+						t.Errorf("%d objects are passed over", s.passed)
+					}
+					if failures.Store(0); others {
+						locked := leader.garbage[0]
+						other.store = faulty.New(inner, faulty.Config{Rules: []faulty.Rule{{
+							Ops: faulty.Delete, Key: func(key string) bool { return key == locked }, Fail: true, Err: objstore.ErrAccess,
+						}}})
+						_ = other.Garbage(t.Context()) // all but one
+					}
+					if err := s.RetryPassed(t.Context()); !errors.Is(err, objstore.ErrAccess) || s.passed != 1 || len(s.old) != 1 {
+						t.Errorf("hour %d: %d objects are passed over, %d are remembered: %v", hour, s.passed, len(s.old), err)
+					}
+				}
+			})
+		})
+	}
 }

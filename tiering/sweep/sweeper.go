@@ -146,7 +146,7 @@ func (s *Sweeper) Orphans(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		gone, err := s.deleteAll(ctx, orphans)
+		gone, _, err := s.deleteAll(ctx, orphans)
 		deleted += len(gone)
 		failed = errors.Join(failed, err)
 		return nil
@@ -224,8 +224,8 @@ func (s *Sweeper) guard(ctx context.Context, keys []string) error {
 	return nil
 }
 
-// deleteAll deletes the keys and returns those that are gone, whatever becomes of the others.
-func (s *Sweeper) deleteAll(ctx context.Context, keys []string) ([]string, error) {
+// deleteAll deletes the keys and returns those that are gone, and the others, whatever becomes of them.
+func (s *Sweeper) deleteAll(ctx context.Context, keys []string) (gone, stuck []string, failed error) {
 	var group errgroup.Group
 	group.SetLimit(s.config.Parallel)
 	errs := make([]error, len(keys))
@@ -240,20 +240,17 @@ func (s *Sweeper) deleteAll(ctx context.Context, keys []string) ([]string, error
 		})
 	}
 	_ = group.Wait() // each error stands in its place
-	var deleted []string
-	failed, failures := error(nil), 0
 	for i, err := range errs {
-		switch {
-		case err == nil:
-			deleted = append(deleted, keys[i])
-		case failed == nil:
-			failed, failures = err, 1
-		default:
-			failures++
+		if err == nil {
+			gone = append(gone, keys[i])
+			continue
+		}
+		if stuck = append(stuck, keys[i]); failed == nil {
+			failed = err
 		}
 	}
-	if failures > 1 {
-		failed = fmt.Errorf("%w, and %d more", failed, failures-1)
+	if len(stuck) > 1 {
+		failed = fmt.Errorf("%w, and %d more", failed, len(stuck)-1)
 	}
-	return deleted, failed
+	return gone, stuck, failed
 }
