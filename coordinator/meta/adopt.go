@@ -153,14 +153,18 @@ func (r *Recovery) AdoptChunk(c *metapb.CommitChunk, holder NodeID, elsewhere El
 	for i := range t.Details() {
 		r.noteProducer(t.Detail(i).ProducerID)
 	}
-	before := r.endsOf(t)
+	ends := r.endsOf(t)
 	r.a.elsewhere, r.a.holder = elsewhere, s.Node(holder)
 	v := r.a.commitChunk(c)
 	r.a.elsewhere, r.a.holder = Elsewhere{}, nil
 	if v.Code != OK {
 		return Adoption{Reason: fmt.Sprint(v.Code)}
 	}
-	a := Adoption{New: r.endsOf(t) - before}
+	var a Adoption
+	for _, end := range ends {
+		a.New += end.partition.next - end.next
+		r.giveAnew(end)
+	}
 	a.Taken = a.New > 0
 	refused := map[Code]int{}
 	for _, run := range v.Runs {
@@ -217,15 +221,37 @@ func (r *Recovery) precedes(p *Partition, d *chunk.Detail) bool {
 	return true
 }
 
-// endsOf adds up the ends of the partitions that a chunk has runs of.
-func (r *Recovery) endsOf(t chunk.Table) (sum int64) {
+// partitionEnd is where a partition ended.
+type partitionEnd struct {
+	partition *Partition
+	next      int64
+}
+
+// endsOf are the ends of the partitions that a chunk has runs of.
+func (r *Recovery) endsOf(t chunk.Table) (ends []partitionEnd) {
 	for i := range t.Runs() {
 		run := t.Run(i)
 		if p := r.a.Partition(TopicPartition{run.Topic, run.Partition}); p != nil {
-			sum += p.next
+			ends = append(ends, partitionEnd{p, p.next})
 		}
 	}
-	return sum
+	return ends
+}
+
+// giveAnew begins a leader epoch with the first offset that a partition gives to a chunk's records. The former log may have given them others, and these to
+// others: a consumer that stands behind has to come back.
+func (r *Recovery) giveAnew(end partitionEnd) {
+	p := end.partition
+	if p.next == end.next || r.anew[p] {
+		return
+	}
+	r.anew[p] = true
+	p.beginLeaderEpochAt(newLeaderEpoch(p, r.generation()), end.next)
+}
+
+// newLeaderEpoch is the first one that a log gives a partition.
+func newLeaderEpoch(p *Partition, generation uint64) int32 {
+	return max(p.leaderEpoch/recoveryLeaderEpochs+1, int32(generation)) * recoveryLeaderEpochs
 }
 
 // maxUnseenNodes bounds the nodes that may have registered after the last state that is known.

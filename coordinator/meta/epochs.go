@@ -14,12 +14,12 @@ type epochStart struct {
 
 // raiseLeaderEpoch begins the partition's next leader epoch at its end: offsets from there on may have been given before, to records
 // that were lost.
-func (p *Partition) raiseLeaderEpoch() { p.beginLeaderEpoch(p.leaderEpoch + 1) }
+func (p *Partition) raiseLeaderEpoch() { p.beginLeaderEpochAt(p.leaderEpoch+1, p.next) }
 
-// beginLeaderEpoch is raiseLeaderEpoch, to an epoch that is higher than the present one.
-func (p *Partition) beginLeaderEpoch(epoch int32) {
+// beginLeaderEpochAt is raiseLeaderEpoch, to an epoch that is higher than the present one, at an offset that is not below its beginning.
+func (p *Partition) beginLeaderEpochAt(epoch int32, start int64) {
 	p.leaderEpoch = epoch
-	p.epochs = append(p.epochs, epochStart{p.leaderEpoch, p.next})
+	p.epochs = append(p.epochs, epochStart{epoch, start})
 }
 
 // EpochEnd is Kafka's answer to where an epoch ended (KIP-101, KIP-279): the highest epoch up to the one asked for in which offsets were

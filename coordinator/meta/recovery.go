@@ -44,7 +44,8 @@ type Recovery struct {
 	// nothing is known.
 	seen   map[seenBatch]bool
 	filled map[*Partition]int64
-	others int // transactions that were aborted and whose ids are not known
+	anew   map[*Partition]bool // partitions that have given offsets to chunks, in an epoch of the new log's
+	others int                 // transactions that were aborted and whose ids are not known
 }
 
 // span is a range of offsets of which the bytes are gone.
@@ -62,7 +63,7 @@ func NewRecovery(s *State, former int) *Recovery {
 		a:      applier{State: s, recovering: true, endings: newEndings()}, lost: map[*Partition][]span{}, kept: func(*Node) bool { return false },
 		first: s.nextJob, underWay: map[JobID]bool{},
 		adopted: map[TopicID]bool{}, begun: map[*Partition]bool{}, below: map[*Partition]map[int64]int64{}, belowEnd: map[*Partition]int64{},
-		holed: map[*Partition]bool{}, seen: map[seenBatch]bool{}, filled: map[*Partition]int64{}, aborted: map[string]bool{},
+		holed: map[*Partition]bool{}, seen: map[seenBatch]bool{}, filled: map[*Partition]int64{}, anew: map[*Partition]bool{}, aborted: map[string]bool{},
 	}
 	r.a.precedes, r.a.noteStored = r.precedes, r.noteStored
 	s.pending = frames{}
@@ -340,7 +341,11 @@ func (r *Recovery) Finish(logID [16]byte, job JobID) (*State, error) {
 	}
 	for _, t := range s.topicOrder {
 		for _, p := range t.partitions {
-			p.beginLeaderEpoch(max(p.leaderEpoch/recoveryLeaderEpochs+1, int32(generation)) * recoveryLeaderEpochs)
+			if r.anew[p] {
+				p.raiseLeaderEpoch()
+			} else {
+				p.beginLeaderEpochAt(newLeaderEpoch(p, generation), p.next)
+			}
 		}
 	}
 	s.garbage = slices.DeleteFunc(s.garbage, func(g Garbage) bool {

@@ -31,8 +31,11 @@ func (h *history) compare(s *meta.State, report *Report) {
 		}
 	}
 	for value, at := range seen {
-		if _, ok := byValue[value]; !ok {
+		was, ok := byValue[value]
+		if !ok {
 			h.t.Errorf("%q at %v was never written", value, at)
+		} else if _, end, _ := s.Partition(at.partition).EpochEnd(0); was != at && end > at.offset {
+			h.t.Errorf("%q was at %v and is at %v: who has read others up to behind it, in epoch 0, is told that this ends at %d", value, was, at, end)
 		}
 	}
 	h.compareLost(s, report, got)

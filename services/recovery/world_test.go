@@ -66,6 +66,9 @@ type world struct {
 	shipped   map[spot]bool           // has been in a segment object
 	chunks    map[meta.ChunkID][]spot // what is in object chunks
 	busy      int                     // how often in a hundred a step is one that deletes or drops something
+	// skewMillis is how far each node's clock is ahead of the one's before it. Which transaction a chunk's batch is of may then be told wrongly where ends
+	// do not raise the epoch, so that all do.
+	skewMillis int64
 }
 
 type openTxn struct {
@@ -234,14 +237,20 @@ func (w *world) produce(t *openTxn) {
 	}
 }
 
-// commit makes a chunk durable where its class says, and commits it.
+// commit makes a chunk of some node durable where its class says, and commits it.
 func (w *world) commit(b *chunk.Builder, object bool) meta.ChunkID {
-	node, lane := 1+w.random.Uint64N(nodes), uint64(0)
+	node := 1 + w.random.Uint64N(nodes)
+	return w.commitFrom(node, w.state.TimeMillis()+w.skewMillis*int64(node-1), b, object)
+}
+
+// commitFrom is commit of a node by whose clock it is now.
+func (w *world) commitFrom(node uint64, nowMillis int64, b *chunk.Builder, object bool) meta.ChunkID {
+	lane := uint64(0)
 	if object {
 		lane = 1
 	}
 	w.seqs[[2]uint64{node, lane}]++
-	sealed := b.Seal(chunk.Header{NodeID: int32(node), NodeEpoch: 1, Lane: uint32(lane), Seq: w.seqs[[2]uint64{node, lane}], CreatedMillis: w.state.TimeMillis()})
+	sealed := b.Seal(chunk.Header{NodeID: int32(node), NodeEpoch: 1, Lane: uint32(lane), Seq: w.seqs[[2]uint64{node, lane}], CreatedMillis: nowMillis})
 	whole := bytes.Clone(sealed.Head)
 	for _, part := range sealed.Body {
 		whole = append(whole, part...)
@@ -278,7 +287,7 @@ func (w *world) seal() {
 // transact moves a producer on: it begins, writes, commits, aborts, or begins again under the next epoch.
 func (w *world) transact() {
 	if len(w.txns) < 3 {
-		t := &openTxn{id: fmt.Sprintf("producer-%d", len(w.txns)), number: 1000 * (len(w.txns) + 1), raises: w.random.IntN(2) == 0}
+		t := &openTxn{id: fmt.Sprintf("producer-%d", len(w.txns)), number: 1000 * (len(w.txns) + 1), raises: w.random.IntN(2) == 0 || w.skewMillis != 0}
 		w.txns = append(w.txns, t)
 		w.initialize(t)
 	}
