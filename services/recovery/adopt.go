@@ -29,6 +29,8 @@ type candidate struct {
 	events []meta.PartEvent
 	epochs []meta.PartEpoch
 	age
+	late  bool // it was stored when some of its offsets had been given again
+	whole bool // of one that is spare: what pieces do not have of it is in the log, too
 }
 
 // age is what a part says of the log that it is of.

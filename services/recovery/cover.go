@@ -66,6 +66,7 @@ func (p *Plan) chooseOf(ctx context.Context, tp meta.TopicPartition, candidates 
 	for i, c := range candidates {
 		switch {
 		case ends[i] < c.part.NextOffset:
+			c.late = true
 			p.notAdopted(c.object.id.Key()+": "+c.part.String(), fmt.Sprintf("offsets from %d on were given again after a recovery", ends[i]))
 		case w.fits(c):
 			choices = append(choices, choice{c.part.BaseOffset, c.part.NextOffset, c.object.id.Job, c})
@@ -94,7 +95,11 @@ func (p *Plan) chooseOf(ctx context.Context, tp meta.TopicPartition, candidates 
 			spare = append(spare, choice{c.part.BaseOffset, ends[i], c.object.id.Job, c})
 		}
 	}
-	for _, missing := range uncovered(w.missing(tp), covered) {
+	filled := uncovered(w.missing(tp), covered)
+	for _, c := range spare {
+		c.candidate.whole = !c.candidate.late && isFilled(max(c.base, partition.LogStartOffset()), c.next, covered, filled)
+	}
+	for _, missing := range filled {
 		pieces, err := p.pieces(ctx, missing, spare, partition.LogStartOffset())
 		if err != nil {
 			return nil, err
@@ -103,6 +108,18 @@ func (p *Plan) chooseOf(ctx context.Context, tp meta.TopicPartition, candidates 
 	}
 	slices.SortFunc(chosen, func(x, y *candidate) int { return cmp.Compare(x.part.BaseOffset, y.part.BaseOffset) })
 	return chosen, nil
+}
+
+// isFilled says whether parts have all of [base, next) when pieces have filled some ranges.
+func isFilled(base, next int64, covered []choice, filled []meta.OffsetRange) bool {
+	for _, left := range uncovered([]meta.OffsetRange{{BaseOffset: base, NextOffset: next}}, covered) {
+		if !slices.ContainsFunc(filled, func(r meta.OffsetRange) bool {
+			return r.BaseOffset <= left.BaseOffset && left.NextOffset <= r.NextOffset
+		}) {
+			return false
+		}
+	}
+	return true
 }
 
 // raiseLogStart lets go of what was deleted, as far as parts of this log tell of it.

@@ -124,7 +124,7 @@ func (q *piece) encode(ctx context.Context, store objstore.Store) (body []byte, 
 		encoder.Begin(of.TopicID, of.Topic, of.Partition, base)
 		encoder.LogStart(of.LogStart)
 		for _, s := range q.of.object.sources {
-			if &q.of.object.parts[s.Part] == q.of {
+			if q.of.whole && &q.of.object.parts[s.Part] == q.of { // else what is from there may not be in the log
 				encoder.From(s)
 			}
 		}

@@ -24,6 +24,9 @@ func (p *Plan) storedRuns(objects []*storedObject) *storedRuns {
 	for _, o := range objects {
 		for i := range o.sources {
 			s := &o.sources[i]
+			if o.parts[s.Part].late {
+				continue // others have its offsets
+			}
 			part := &o.parts[s.Part].part
 			tp := meta.TopicPartition{Topic: part.TopicID, Partition: part.Partition}
 			if !p.recovery.HasStored(tp, part.BaseOffset, part.NextOffset) {
