@@ -37,6 +37,8 @@ type StoredPart struct {
 	Part          *metapb.Part
 	Events        []PartEvent // ascending
 	Epochs        []PartEpoch // ascending
+	// LeaderEpoch is the one that its directory has, though a bit of it may have flipped before: no batch can be read whose epoch is above the partition's.
+	LeaderEpoch int32
 }
 
 // Fits says why a stored part cannot take its place in the log as it is known by now; empty where it can, or need not. It continues what is there, or
@@ -179,11 +181,12 @@ func (r *Recovery) AdoptPart(stored StoredPart) Adoption {
 	next := p.next
 	r.insertPart(p, o, c)
 	for _, e := range stored.Epochs {
-		if e.Epoch > p.leaderEpoch && e.Offset >= next {
-			p.leaderEpoch = e.Epoch
+		if e.Epoch > p.EpochAt(math.MaxInt64) && e.Offset >= next {
+			p.leaderEpoch = max(p.leaderEpoch, e.Epoch)
 			p.epochs = append(p.epochs, epochStart{e.Epoch, e.Offset})
 		}
 	}
+	p.leaderEpoch = max(p.leaderEpoch, stored.LeaderEpoch)
 	if r.belowEnd[p] != c.BaseOffset {
 		delete(r.below, p) // what began there may have ended in between
 	}

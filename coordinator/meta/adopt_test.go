@@ -126,3 +126,17 @@ func TestRescuedPartsTellOnlyOfTheirOwnTransactions(t *testing.T) {
 		t.Errorf("aborted: %+v", aborted)
 	}
 }
+
+// A log's jobs and leader epochs are of one range, whatever is found while its state is made: which log a part is of is told by both.
+func TestJobsAndEpochsAreOfOneLog(t *testing.T) {
+	r := recoveryOf(t, New(testLogID))
+	job := r.Job(7)
+	r.noteProducer(3*recoveryProducers + 1) // of a chunk
+	s, err := r.Finish([16]byte{9}, job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if jobs, epochs := LogOfJob(s.nextJob), LogOfEpoch(s.Partition(TopicPartition{topicID("t"), 0}).LeaderEpoch()); jobs != 4 || epochs != 4 || s.nextJob <= job {
+		t.Errorf("jobs are of log %d, epochs of %d; job %d comes behind %d", jobs, epochs, s.nextJob, job)
+	}
+}

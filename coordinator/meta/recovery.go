@@ -94,6 +94,9 @@ func (r *Recovery) Adoptable(key string) bool {
 	return ok && s.chunks[c] == nil && s.Referenced(key)
 }
 
+// FirstJob is the first number that the state had not given to a job.
+func (r *Recovery) FirstJob() JobID { return r.first }
+
 // Refers says whether the state has something in a segment object.
 func (r *Recovery) Refers(id SegmentID) bool { return r.a.objects[id] != nil }
 
@@ -307,6 +310,13 @@ func (r *Recovery) NoteSegment(id SegmentID) bool {
 	return given
 }
 
+// LogOfJob and LogOfEpoch say how many logs were before the one that has given a job's number, or a leader epoch.
+func LogOfJob(id JobID) uint64      { return uint64(id) / recoveryJobs }
+func LogOfEpoch(epoch int32) uint64 { return uint64(max(0, epoch)) / recoveryLeaderEpochs }
+
+// EarlierLeap is how many numbers of jobs, at least, a recovery skipped when logs had no ranges of their own.
+const EarlierLeap JobID = 1_000_000
+
 // maxUnseenLogs bounds the logs that may have followed on those that are known of. An id behind their ranges is one that nobody gave: clients may name any.
 const maxUnseenLogs = 1000
 
@@ -328,7 +338,7 @@ func (r *Recovery) Finish(logID [16]byte, job JobID) (*State, error) {
 	s.logID, s.seq, s.voidEntries, s.topicsSeq = logID, 1, 0, 1
 	s.leader.address, s.leader.name = "", ""
 	generation := r.generation()
-	s.nextJob = job + 1
+	s.nextJob = JobID(generation*recoveryJobs+uint64(job)%recoveryJobs) + 1 // of the log that the epochs are of, whatever has been found since
 	s.nextProducerID = int64(generation * recoveryProducers)
 	highest := max(s.nodeEpochFloor, (generation-1)*recoveryEpochs)
 	for _, n := range s.nodes {

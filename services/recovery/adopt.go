@@ -38,7 +38,7 @@ type age struct {
 	// last is the highest leader epoch in it, as far as its directory or a batch with records says.
 	last int32
 	// begun is where the directory's epoch begins in it, which is that of its last batch: Epoch is 0 where no records are of it. No checksum covers
-	// the epochs of batches, but the directory has one.
+	// the epochs of batches, but the directory has one: what a bit was that flipped before the object was made does not show.
 	begun meta.PartEpoch
 	// end is behind its last batch with records. Empty ones, which reach further, were given wrong epochs once.
 	end int64
@@ -59,7 +59,7 @@ func (a *age) note(p *segment.Part, h *recordbatch.Header) {
 func (c *candidate) stored() meta.StoredPart {
 	return meta.StoredPart{
 		Object: c.object.id, SizeBytes: uint64(c.object.info.SizeBytes), CreatedMillis: c.object.header.CreatedMillis, Part: describePart(&c.part),
-		Events: c.events, Epochs: c.epochs,
+		Events: c.events, Epochs: c.epochs, LeaderEpoch: c.part.LeaderEpoch,
 	}
 }
 
@@ -241,7 +241,7 @@ func readSegment(ctx context.Context, store objstore.Store, id meta.SegmentID, i
 				minimum[place] = first
 			}
 		}
-		if known := epochs[place]; h.LeaderEpoch > 0 && (len(known) == 0 || known[len(known)-1].Epoch < h.LeaderEpoch) {
+		if known := epochs[place]; h.LeaderEpoch > 0 && meta.LogOfEpoch(h.LeaderEpoch) <= meta.LogOfJob(id.Job) && (len(known) == 0 || known[len(known)-1].Epoch < h.LeaderEpoch) {
 			epochs[place] = append(known, meta.PartEpoch{Epoch: h.LeaderEpoch, Offset: h.BaseOffset})
 		}
 		e, ok, err := eventOf(h, batch)

@@ -59,7 +59,7 @@ func (p *Plan) choose(ctx context.Context, objects []*storedObject, w wanted) er
 // chooseOf chooses for one partition. The result is in order of offset.
 func (p *Plan) chooseOf(ctx context.Context, tp meta.TopicPartition, candidates []*candidate, w wanted) (chosen []*candidate, err error) {
 	var choices []choice
-	ends := validEnds(p.recovery.Epochs(tp), candidates)
+	ends := validEnds(p.knownEpochs(tp), candidates)
 	if w.starts {
 		p.raiseLogStart(tp, candidates, ends)
 	}
@@ -158,30 +158,6 @@ func uncovered(ranges []meta.OffsetRange, parts []choice) (out []meta.OffsetRang
 		}
 	}
 	return out
-}
-
-// validEnds says up to where each of a partition's parts is of this log. Leader epochs ascend with the offsets: a part that has records behind the place
-// where a higher epoch than its last began is of a log that ended before that and was recovered from, and was stored when that was over.
-// begun are the epochs that are known besides the parts'.
-func validEnds(begun []meta.PartEpoch, candidates []*candidate) []int64 {
-	for _, c := range candidates {
-		if c.begun.Epoch > 0 {
-			begun = append(begun, c.begun)
-		}
-	}
-	slices.SortFunc(begun, func(x, y meta.PartEpoch) int { return cmp.Compare(x.Offset, y.Offset) })
-	for i := 1; i < len(begun); i++ {
-		begun[i].Epoch = max(begun[i].Epoch, begun[i-1].Epoch) // the highest so far
-	}
-	ends := make([]int64, len(candidates))
-	for i, c := range candidates {
-		ends[i] = c.part.NextOffset
-		over := sort.Search(len(begun), func(k int) bool { return begun[k].Epoch > c.last })
-		if over < len(begun) && begun[over].Offset < c.end {
-			ends[i] = max(c.part.BaseOffset, begun[over].Offset)
-		}
-	}
-	return ends
 }
 
 // cover chooses, of parts of one partition that may overlap, those that cover most offsets from logStart on without overlapping; of equal choices those

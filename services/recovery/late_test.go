@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/varvelog/varve/coordinator/meta"
@@ -69,4 +70,95 @@ func TestTheChunkOfAPartOfWhichAPieceIsTaken(t *testing.T) {
 	}
 	loseMetadata(t, s.store)
 	s.expectOnce(mustRecover(t, s.store), "before", "acknowledged", "new")
+}
+
+// What the last epoch of the former log has left behind its last record is an empty batch, over offsets that were given again.
+func TestTheEmptyTailOfALatePart(t *testing.T) {
+	none := recordbatch.BuilderOptions{}
+	s := newSmall(t, "varve.durability", "local")
+	loseMetadata(t, s.store)
+	s.craft(7, 0, 10, 0, nil, plainBatch(t, 0, 6, 0, none), recordbatch.EmptyBatch(6, 9, 0))
+	s.craft(1<<40+7, 8, 12, 0, nil, plainBatch(t, 8, 12, 1000, none))
+	report := mustRecover(t, s.store)
+	if got := readBack(t, s.store, second(reopen(t, s.store))); len(got) != 10 {
+		t.Errorf("%d of 10 records: %v: lost %+v, not adopted %+v", len(got), got, report.Lost, report.NotAdopted)
+	}
+}
+
+// As TestWhatEarlierCompactionLeft: the last batch with records could reach to the part's end, too, over offsets of a later epoch.
+func TestABatchThatEarlierCompactionStretched(t *testing.T) {
+	none := recordbatch.BuilderOptions{}
+	for _, garbage := range []bool{false, true} {
+		s := newSmall(t, "varve.durability", "local", "cleanup.policy", "compact")
+		loseMetadata(t, s.store)
+		b := recordbatch.NewBuilder(none)
+		b.Reset(0, 0)
+		for o := range int64(2) {
+			if err := b.Append(o, 1000, nil, []byte(fmt.Sprint("record ", o)), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := b.SetLastOffset(3); err != nil {
+			t.Fatal(err)
+		}
+		stretched, _, err := b.Build(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if garbage {
+			s.craft(1, 2, 4, 0, nil, plainBatch(t, 2, 4, 1, none)) // not swept yet
+		} else {
+			s.craft(2, 2, 3, 0, nil, plainBatch(t, 2, 3, 1, none)) // shows where the epoch began
+		}
+		s.craft(3, 0, 4, 0, nil, stretched)
+		s.craft(4, 4, 6, 0, nil, plainBatch(t, 4, 6, 1, none))
+		report := mustRecover(t, s.store)
+		if got := readBack(t, s.store, second(reopen(t, s.store))); len(got) != 4 || report.LostOffsets != 0 {
+			t.Errorf("garbage %v: %v: lost %+v, not adopted %+v", garbage, got, report.Lost, report.NotAdopted)
+		}
+	}
+}
+
+// A bit of a batch's epoch has flipped before the batch was merged: what was made of it has a directory that says so, with a checksum.
+func TestAnEpochThatFlippedBeforeAMerge(t *testing.T) {
+	none := recordbatch.BuilderOptions{}
+	s := newSmall(t, "varve.durability", "local")
+	loseMetadata(t, s.store)
+	s.craft(1, 0, 2, 0, nil, plainBatch(t, 0, 2, 0, none))
+	s.craft(9, 2, 4, 0, nil, plainBatch(t, 2, 3, 0, none), plainBatch(t, 3, 4, 1<<20, none))
+	s.craft(3, 4, 7, 0, nil, plainBatch(t, 4, 7, 0, none))
+	report := mustRecover(t, s.store)
+	state := second(reopen(t, s.store))
+	if got := readBack(t, s.store, state); len(got) != 7 {
+		t.Errorf("%d of 7 records; lost %+v, not adopted %+v", len(got), report.Lost, report.NotAdopted)
+	}
+	p := state.Partition(s.place(0))
+	if _, end, _ := p.EpochEnd(0); end != 7 || p.LeaderEpoch() <= 1<<20 {
+		t.Errorf("epoch 0 ended at %d, and now it is %d: no batch of a higher one can be read", end, p.LeaderEpoch())
+	}
+}
+
+func TestWhichPartsAreOfALaterLog(t *testing.T) {
+	const leap = meta.EarlierLeap
+	for _, row := range []struct {
+		what  string
+		begun begunEpoch
+		job   meta.JobID
+		end   int64 // behind the part's last batch with records
+		want  int64
+	}{
+		{"of the log that gave the epoch, as the state knows", begunEpoch{meta.PartEpoch{Epoch: 4000, Offset: 5}, 1<<40 + 9, 1}, 1<<40 + 20, 9, 9},
+		{"of the log before", begunEpoch{meta.PartEpoch{Epoch: 4000, Offset: 5}, 1<<40 + 9, 1}, 20, 9, 5},
+		{"whole behind it", begunEpoch{meta.PartEpoch{Epoch: 1000, Offset: 2}, 1<<40 + 9, 1}, 20, 9, 3},
+		{"an empty tail", begunEpoch{meta.PartEpoch{Epoch: 1000, Offset: 5}, 1<<40 + 9, 1}, 20, 4, 5},
+		{"an epoch of the same log", begunEpoch{meta.PartEpoch{Epoch: 1, Offset: 5}, 30, 0}, 20, 9, 9},
+		{"before a leap", begunEpoch{meta.PartEpoch{Epoch: 1, Offset: 5}, leap + 20, 0}, 20, 9, 5},
+		{"not before a leap", begunEpoch{meta.PartEpoch{Epoch: 1, Offset: 5}, leap + 19, 0}, 20, 9, 9},
+		{"before a leap, an empty tail", begunEpoch{meta.PartEpoch{Epoch: 1, Offset: 5}, leap + 20, 0}, 20, 4, 9},
+	} {
+		c := &candidate{object: &storedObject{id: meta.SegmentID{Job: row.job}}, part: segment.Part{BaseOffset: 3, NextOffset: 9}, age: age{end: row.end}}
+		if ends := validEnds([]begunEpoch{row.begun}, []*candidate{c}); ends[0] != row.want {
+			t.Errorf("%s: valid up to %d, want %d", row.what, ends[0], row.want)
+		}
+	}
 }
