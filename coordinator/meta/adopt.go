@@ -125,6 +125,7 @@ func (r *Recovery) Expects(tp TopicPartition, producerID int64) (epoch int16, se
 // copy, of which the runs become part as if that node had taken them.
 func (r *Recovery) AdoptChunk(c *metapb.CommitChunk, holder NodeID, elsewhere Elsewhere) Adoption {
 	s := r.a.State
+	r.arrive(c)
 	switch id := NodeID(c.NodeId); {
 	case id < 1 || id >= s.nextNode+maxUnseenNodes:
 		return Adoption{Reason: fmt.Sprintf("node %d", id)}
@@ -181,44 +182,6 @@ func (r *Recovery) AdoptChunk(c *metapb.CommitChunk, holder NodeID, elsewhere El
 		a.Reason = strings.TrimPrefix(fmt.Sprintf("%s, %d of its runs or batches: %s", a.Reason, refused[code], code), ", ")
 	}
 	return a
-}
-
-// seenBatch names a batch of a producer.
-type seenBatch struct {
-	partition  *Partition
-	producerID int64
-	epoch      int16
-	sequence   int32
-}
-
-func batchSeen(p *Partition, d *chunk.Detail) seenBatch {
-	return seenBatch{p, d.ProducerID, d.ProducerEpoch, d.BaseSequence}
-}
-
-// noteStored notes a batch that is in a segment, which may not tell whose it is.
-func (r *Recovery) noteStored(p *Partition, d *chunk.Detail) {
-	if d.ProducerID >= 0 {
-		r.seen[batchSeen(p, d)] = true
-	}
-}
-
-// precedes says whether a batch that precedes what its producer has sent to a partition may have been acknowledged, and takes it for that. It was, if
-// anywhere, where offsets are that nothing is known of, and once. It may be a repeat of what a segment has that does not tell whose it is, and whose
-// chunk is gone: then its records are there twice.
-func (r *Recovery) precedes(p *Partition, d *chunk.Detail) bool {
-	holes := int64(0)
-	for _, s := range r.lost[p] {
-		if !s.known {
-			holes += s.next - s.base
-		}
-	}
-	b := batchSeen(p, d)
-	if r.seen[b] || r.filled[p]+int64(d.Records) > holes {
-		return false
-	}
-	r.seen[b] = true
-	r.filled[p] += int64(d.Records)
-	return true
 }
 
 // partitionEnd is where a partition ended.

@@ -211,6 +211,9 @@ func (k *committer) isStored(p *Partition, position, length uint32) bool {
 
 // judge decides on one batch. A duplicate is one whatever has become of its transaction.
 func (k *committer) judge(p *Partition, d *chunk.Detail) (Code, int64) {
+	if k.recovering && k.isSeen(p, d) {
+		return DuplicateSequence, -1
+	}
 	code, offset := p.producers.judge(d)
 	if code == OutOfOrderSequence && k.recovering && p.producers.misses(d) && !k.elsewhere.Later(TopicPartition{p.topic.ID, p.index}, d) {
 		code = OK

@@ -41,11 +41,13 @@ type Recovery struct {
 	aborted  map[string]bool     // transactional ids of which a transaction was aborted
 	holed    map[*Partition]bool // partitions in which offsets were skipped behind the state
 	// seen are batches of producers that are in the log though it does not remember them; filled counts those of them that are held to have been where
-	// nothing is known.
-	seen   map[seenBatch]bool
-	filled map[*Partition]int64
-	anew   map[*Partition]bool // partitions that have given offsets to chunks, in an epoch of the new log's
-	others int                 // transactions that were aborted and whose ids are not known
+	// nothing is known. coming counts those that stand in chunks which are still to be adopted, storedIn names them by chunk.
+	seen     map[seenBatch]bool
+	filled   map[*Partition]int64
+	coming   map[seenBatch]int
+	storedIn map[*metapb.CommitChunk][]seenBatch
+	anew     map[*Partition]bool // partitions that have given offsets to chunks, in an epoch of the new log's
+	others   int                 // transactions that were aborted and whose ids are not known
 }
 
 // span is a range of offsets of which the bytes are gone.
@@ -63,9 +65,10 @@ func NewRecovery(s *State, former int) *Recovery {
 		a:      applier{State: s, recovering: true, endings: newEndings()}, lost: map[*Partition][]span{}, kept: func(*Node) bool { return false },
 		first: s.nextJob, underWay: map[JobID]bool{},
 		adopted: map[TopicID]bool{}, begun: map[*Partition]bool{}, below: map[*Partition]map[int64]int64{}, belowEnd: map[*Partition]int64{},
-		holed: map[*Partition]bool{}, seen: map[seenBatch]bool{}, filled: map[*Partition]int64{}, anew: map[*Partition]bool{}, aborted: map[string]bool{},
+		holed: map[*Partition]bool{}, seen: map[seenBatch]bool{}, filled: map[*Partition]int64{},
+		coming: map[seenBatch]int{}, storedIn: map[*metapb.CommitChunk][]seenBatch{}, anew: map[*Partition]bool{}, aborted: map[string]bool{},
 	}
-	r.a.precedes, r.a.noteStored = r.precedes, r.noteStored
+	r.a.precedes, r.a.noteStored, r.a.isSeen = r.precedes, r.noteStored, r.isSeen
 	s.pending = frames{}
 	for _, j := range s.Jobs() {
 		r.underWay[j.ID] = true

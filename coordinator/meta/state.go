@@ -186,8 +186,9 @@ type applier struct {
 	holder     *Node
 	// precedes says whether a batch that precedes what its producer has sent to a partition may have been acknowledged, and takes it for that.
 	precedes func(p *Partition, d *chunk.Detail) bool
-	// noteStored notes a batch that is in a segment.
+	// noteStored notes a batch that is in a segment, isSeen says whether one is there that the partition may not remember. Both are a recovery's.
 	noteStored func(p *Partition, d *chunk.Detail)
+	isSeen     func(p *Partition, d *chunk.Detail) bool
 }
 
 func (a *applier) verdict(id []byte, v Verdict) {

@@ -375,6 +375,15 @@ func (p *Plan) adoptChunks(ctx context.Context, infos map[meta.ChunkID]objstore.
 	chunks = append(chunks, hot...)
 	p.nameTopics(chunks)
 	order := newSequencer(p.recovery, chunks)
+	for i := range chunks {
+		c := &chunks[i]
+		if i > 0 && idOf(c.command) == idOf(chunks[i-1].command) {
+			continue // a copy
+		}
+		p.recovery.ExpectStored(c.command, func(tp meta.TopicPartition, position, length uint32) bool {
+			return stored.have(c, tp, position, length)
+		})
+	}
 	for c, ok := order.next(); ok; c, ok = order.next() {
 		p.adoptChunk(c, meta.Elsewhere{
 			CreatedMillis: c.createdMillis,

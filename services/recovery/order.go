@@ -51,6 +51,7 @@ func (b batchOf) before(c batchOf) bool {
 	return b.epoch < c.epoch || b.epoch == c.epoch && b.sequence < c.sequence
 }
 
+// newSequencer puts the chunks in order of node, epoch, lane and number.
 func newSequencer(r *meta.Recovery, chunks []foundChunk) *sequencer {
 	s := &sequencer{
 		state: r, chunks: chunks, queue: make([]*laneQueue, len(chunks)), taken: make([]bool, len(chunks)),

@@ -1,0 +1,85 @@
+package recovery
+
+import (
+	"testing"
+
+	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/ingest/recordbatch"
+)
+
+// of is a producer's batch of one record.
+func of(producer int64, sequence int32) recordbatch.Producer {
+	return recordbatch.Producer{ID: producer, BaseSequence: sequence}
+}
+
+func (s *small) deleteChunk(c meta.ChunkID) {
+	s.t.Helper()
+	if err := s.store.Delete(s.ctx, c.Key()); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// expectEnd demands that so many records were taken.
+func (s *small) expectEnd(offset int64) {
+	s.t.Helper()
+	if end := s.state.Partition(s.place(0)).NextOffset(); end != offset {
+		s.t.Fatalf("ends at %d", end)
+	}
+}
+
+// A repeat comes before the first copy or behind it, by clocks that differ. A segment that does not tell whose it is has the first copy, whose chunk is there; a hole is
+// another's.
+func TestARepeatBeforeItsFirstCopysChunk(t *testing.T) {
+	for _, created := range []int64{4000, 1000} {
+		s := newSmall(t, "varve.durability", "object")
+		s.sendFrom(1, 500, s.unowned("zero"))
+		s.archive()
+		first := s.oneRecord("first", of(77, 0), 0)
+		a := s.sendFrom(1, 2000, first)
+		lost := s.sendFrom(1, 2001, s.unowned("lost"))
+		b := s.sendFrom(1, 2002, s.oneRecord("second", of(77, 1), 0))
+		s.sendFrom(2, created, first) // refused
+		s.expectEnd(4)
+		s.storeOf(a, 101, 1, 0, recordbatch.BuilderOptions{}, "first")
+		producer := of(77, 1)
+		s.storeOf(b, 102, 3, 0, recordbatch.BuilderOptions{Producer: &producer}, "second")
+		s.deleteChunk(lost)
+		s.expectOnce(mustRecover(t, s.store), "first", "second")
+	}
+}
+
+// All metadata is lost, and nothing tells of the producer but the first copy's chunk.
+func TestARepeatOfWhatAMergedSegmentHas(t *testing.T) {
+	for _, created := range []int64{3000, 1000} {
+		s := newSmall(t, "varve.durability", "object")
+		first := s.oneRecord("first", of(77, 0), 0)
+		a := s.sendFrom(1, 2000, first)
+		s.sendFrom(2, created, first, s.oneRecord("other", of(78, 0), 0)) // the first of these is refused
+		s.expectEnd(2)
+		s.storeOf(a, 101, 0, 0, recordbatch.BuilderOptions{}, "first")
+		loseMetadata(t, s.store)
+		s.expectOnce(mustRecover(t, s.store), "first", "other")
+	}
+}
+
+// A batch was refused, since it came before another, and stands among those that were taken and stored. It came again.
+func TestARefusedBatchAmongStoredOnes(t *testing.T) {
+	for _, lose := range []bool{false, true} {
+		s := newSmall(t, "varve.durability", "object")
+		z := s.sendFrom(1, 500, s.oneRecord("zero", of(77, 0), 0))
+		s.archive()
+		two := s.oneRecord("two", of(77, 2), 0)
+		a := s.sendFrom(1, 2000, s.oneRecord("x", of(76, 0), 0), two, s.oneRecord("y", of(78, 0), 0))
+		s.expectEnd(3)
+		s.sendFrom(1, 2001, s.oneRecord("one", of(77, 1), 0))
+		s.sendFrom(1, 2002, two)
+		s.expectEnd(5)
+		s.storeOf(a, 101, 1, 0, recordbatch.BuilderOptions{}, "x", "y")
+		if lose {
+			s.storeOf(z, 100, 0, 0, recordbatch.BuilderOptions{}, "zero")
+			s.deleteChunk(z)
+			loseMetadata(t, s.store)
+		}
+		s.expectOnce(mustRecover(t, s.store), "zero", "x", "y", "one", "two")
+	}
+}
