@@ -218,7 +218,7 @@ func (k *committer) judge(p *Partition, d *chunk.Detail) (Code, int64) {
 	if code == OutOfOrderSequence && k.recovering && p.producers.misses(d) && !k.elsewhere.Later(TopicPartition{p.topic.ID, p.index}, d) {
 		code = OK
 	}
-	if code == OutOfOrderSequence && k.recovering && p.producers.precedes(d) && k.precedes(p, d) {
+	if (code == OutOfOrderSequence || code == InvalidProducerEpoch) && k.recovering && p.producers.precedes(d) && k.precedes(p, d) {
 		code = OK
 	}
 	switch {

@@ -74,18 +74,31 @@ func (ps producers) misses(d *chunk.Detail) bool {
 	if p == nil || d.ProducerEpoch != p.epoch {
 		return p != nil && d.ProducerEpoch > p.epoch
 	}
-	ahead := (int64(d.BaseSequence) - int64(nextSequence(p.batches[p.count-1].last))) & math.MaxInt32
+	ahead := sequencesFrom(nextSequence(p.batches[p.count-1].last), d.BaseSequence)
 	return ahead > 0 && ahead < math.MaxInt32/2
 }
 
-// precedes says whether a batch comes before all that is remembered of its epoch. Only a recovery takes one.
+// precedes says whether a batch comes before the last that is remembered of its producer, and is none of those. Only a recovery takes one.
 func (ps producers) precedes(d *chunk.Detail) bool {
 	p := ps[d.ProducerID]
-	if p == nil || d.ProducerEpoch != p.epoch || d.Attributes&attrTransactional != 0 {
+	switch {
+	case p == nil || d.ProducerEpoch > p.epoch || d.Attributes&attrTransactional != 0:
 		return false
+	case d.ProducerEpoch < p.epoch:
+		return true
 	}
-	behind := (int64(p.batches[0].first) - int64(d.BaseSequence)) & math.MaxInt32
+	for _, b := range p.batches[:p.count] {
+		if sequencesFrom(b.first, d.BaseSequence) < sequencesFrom(b.first, nextSequence(b.last)) || sequencesFrom(d.BaseSequence, b.first) < int64(d.Records) {
+			return false
+		}
+	}
+	behind := sequencesFrom(d.BaseSequence, nextSequence(p.batches[p.count-1].last))
 	return behind > 0 && behind < math.MaxInt32/2
+}
+
+// sequencesFrom is how many sequences there are from one on, before another. They begin again behind the greatest int32.
+func sequencesFrom(first, next int32) int64 {
+	return (int64(next) - int64(first)) & math.MaxInt32
 }
 
 // remember enters a batch that was accepted.

@@ -83,3 +83,28 @@ func TestARefusedBatchAmongStoredOnes(t *testing.T) {
 		s.expectOnce(mustRecover(t, s.store), "zero", "x", "y", "one", "two")
 	}
 }
+
+// Of three chunks of a producer the state knows the first, the third is shipped, and the second, of an epoch before or not, is there.
+func TestAChunkBetweenWhatIsKnownAndAShippedOne(t *testing.T) {
+	for _, row := range []struct {
+		what             string
+		known, gap, last recordbatch.Producer
+	}{
+		{"in between", of(77, 0), of(77, 1), of(77, 2)},
+		{"of an earlier epoch", of(76, 0), of(77, 0), recordbatch.Producer{ID: 77, Epoch: 1}},
+		{"of an epoch in between", of(77, 0), recordbatch.Producer{ID: 77, Epoch: 1}, recordbatch.Producer{ID: 77, Epoch: 2}},
+		{"around the greatest sequence", of(77, 1<<31-2), of(77, 1<<31-1), of(77, 0)},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			s := newSmall(t, "varve.durability", "object")
+			s.sendFrom(1, 500, s.oneRecord("known", row.known, 0))
+			s.archive()
+			s.sendFrom(1, 1000, s.oneRecord("gap", row.gap, 0))
+			last := s.sendFrom(1, 1001, s.oneRecord("last", row.last, 0))
+			s.sendFrom(2, 1002, s.oneRecord("gap", row.gap, 0)) // refused, a repeat
+			s.expectEnd(3)
+			s.storeOf(last, 101, 2, 0, recordbatch.BuilderOptions{Producer: &row.last}, "last")
+			s.expectOnce(mustRecover(t, s.store), "known", "gap", "last")
+		})
+	}
+}
