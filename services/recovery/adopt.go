@@ -346,7 +346,7 @@ func (p *Plan) rescue(ctx context.Context) error {
 }
 
 // adoptChunks commits chunks that were not committed yet as far as the state knows, in an order in which they may have been.
-func (p *Plan) adoptChunks(ctx context.Context, infos map[meta.ChunkID]objstore.Info, stored *storedRuns) error {
+func (p *Plan) adoptChunks(ctx context.Context, infos map[meta.ChunkID]objstore.Info, stored storedRuns) error {
 	var chunks []foundChunk
 	for _, id := range slices.SortedFunc(maps.Keys(infos), compareChunks) {
 		c, err := readObjectChunk(ctx, p.cfg.Store, id, infos[id])

@@ -1,26 +1,30 @@
 package recovery
 
 import (
+	"cmp"
+	"math"
 	"slices"
+	"sort"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/tiering/segment"
 )
 
-// storedRuns are the bytes of chunks whose records are in segments, and so in the log by now, or were.
-type storedRuns struct {
-	chunks map[meta.ChunkID][]storedRange
-	hot    map[segment.HotSegment][]storedRange
-}
+// storedRuns are the bytes of chunks whose records are in segments, and so in the log by now, or were. The ranges of a source are in order, and apart.
+type storedRuns map[source][]storedRange
 
-// storedRange is what a segment has of a chunk, or of a segment of a hot log: all that a partition has in [from, to).
-type storedRange struct {
+// source is what a partition has in a chunk, or in a segment of a hot log.
+type source struct {
+	chunk     meta.ChunkID
+	hot       segment.HotSegment // zero where it is an object
 	partition meta.TopicPartition
-	from, to  uint32 // both 0 for the whole
 }
 
-func (p *Plan) storedRuns(objects []*storedObject) *storedRuns {
-	r := &storedRuns{map[meta.ChunkID][]storedRange{}, map[segment.HotSegment][]storedRange{}}
+// storedRange is what a segment has of a source: all that it has in [from, to).
+type storedRange struct{ from, to uint32 }
+
+func (p *Plan) storedRuns(objects []*storedObject) storedRuns {
+	r := storedRuns{}
 	for _, o := range objects {
 		for i := range o.sources {
 			s := &o.sources[i]
@@ -32,26 +36,46 @@ func (p *Plan) storedRuns(objects []*storedObject) *storedRuns {
 			if !p.recovery.HasStored(tp, part.BaseOffset, part.NextOffset) {
 				continue // it did not fit
 			}
-			of := storedRange{tp, s.From, s.To}
-			if s.IsHot() {
-				r.hot[s.Hot] = append(r.hot[s.Hot], of)
-				continue
+			of, stored := source{hot: s.Hot, partition: tp}, storedRange{s.From, s.To}
+			if !s.IsHot() {
+				of.chunk = meta.ChunkID{Node: meta.NodeID(s.Chunk.Node), Epoch: s.Chunk.Epoch, Lane: s.Chunk.Lane, Seq: s.Chunk.Seq}
 			}
-			id := meta.ChunkID{Node: meta.NodeID(s.Chunk.Node), Epoch: s.Chunk.Epoch, Lane: s.Chunk.Lane, Seq: s.Chunk.Seq}
-			r.chunks[id] = append(r.chunks[id], of)
+			if s.To == 0 {
+				stored.to = math.MaxUint32 // the whole of it
+			}
+			r[of] = append(r[of], stored)
 		}
+	}
+	for of, ranges := range r {
+		r[of] = united(ranges)
 	}
 	return r
 }
 
+// united puts ranges in order, and those together that overlap or touch. It changes ranges.
+func united(ranges []storedRange) []storedRange {
+	slices.SortFunc(ranges, func(x, y storedRange) int { return cmp.Compare(x.from, y.from) })
+	out := ranges[:1]
+	for _, s := range ranges[1:] {
+		if last := &out[len(out)-1]; s.from <= last.to {
+			last.to = max(last.to, s.to)
+		} else {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
 // have says whether what a partition has at a position is in a segment. Positions count from where the chunk's do: from its own first byte, or that of the
 // hot segment in which it was found.
-func (r *storedRuns) have(c *foundChunk, tp meta.TopicPartition, position, length uint32) bool {
-	ranges := r.chunks[idOf(c.command)]
+func (r storedRuns) have(c *foundChunk, tp meta.TopicPartition, position, length uint32) bool {
+	of := source{partition: tp}
 	if c.command.Segment != 0 {
-		ranges = r.hot[segment.HotSegment{Disk: c.disk, ID: c.command.Segment, Node: c.command.NodeId}]
+		of.hot = segment.HotSegment{Disk: c.disk, ID: c.command.Segment, Node: c.command.NodeId}
+	} else {
+		of.chunk = idOf(c.command)
 	}
-	return slices.ContainsFunc(ranges, func(s storedRange) bool {
-		return s.partition == tp && (s.to == 0 || s.from <= position && position+length <= s.to)
-	})
+	ranges := r[of]
+	behind := sort.Search(len(ranges), func(i int) bool { return ranges[i].from > position })
+	return behind > 0 && uint64(position)+uint64(length) <= uint64(ranges[behind-1].to)
 }

@@ -3,6 +3,7 @@ package recovery
 import (
 	"bytes"
 	"errors"
+	"math"
 	"testing"
 
 	"github.com/varvelog/varve/coordinator/meta"
@@ -11,6 +12,7 @@ import (
 	"github.com/varvelog/varve/ingest/chunk"
 	"github.com/varvelog/varve/ingest/hotlog"
 	"github.com/varvelog/varve/ingest/recordbatch"
+	"github.com/varvelog/varve/tiering/segment"
 )
 
 // hotNode registers a node whose hot log is a real one.
@@ -181,5 +183,32 @@ func TestAChunkBeforeAShippedOneIsTaken(t *testing.T) {
 	count := countBack(t, s.store, state)
 	if count["first"] != 1 || count["second"] != 1 {
 		t.Errorf("%v: lost %+v, not adopted %+v", count, report.Lost, report.NotAdopted)
+	}
+}
+
+func TestWhichRunsAreStored(t *testing.T) {
+	tp, other := meta.TopicPartition{Partition: 1}, meta.TopicPartition{Partition: 2}
+	id := meta.ChunkID{Node: 3, Epoch: 1, Lane: 1, Seq: 5}
+	hot := segment.HotSegment{Disk: [16]byte{7}, ID: 9, Node: 3}
+	stored := storedRuns{
+		source{chunk: id, partition: tp}:    united([]storedRange{{300, 400}, {100, 200}, {200, 250}, {120, 130}}),
+		source{hot: hot, partition: tp}:     united([]storedRange{{50, 60}}),
+		source{chunk: id, partition: other}: united([]storedRange{{10, 20}, {0, math.MaxUint32}}),
+	}
+	inChunk := &foundChunk{command: &metapb.CommitChunk{NodeId: 3, NodeEpoch: 1, Lane: 1, Seq: 5, Hedge: 2}}
+	inLog := &foundChunk{command: &metapb.CommitChunk{NodeId: 3, NodeEpoch: 1, Segment: 9}, disk: hot.Disk}
+	for _, row := range []struct {
+		chunk          *foundChunk
+		partition      meta.TopicPartition
+		position, size uint32
+		want           bool
+	}{
+		{inChunk, tp, 100, 100, true}, {inChunk, tp, 150, 100, true}, {inChunk, tp, 150, 101, false}, {inChunk, tp, 99, 10, false}, {inChunk, tp, 250, 50, false},
+		{inChunk, tp, 300, 100, true}, {inChunk, tp, 399, 2, false}, {inChunk, tp, 400, 10, false}, {inChunk, other, 5000, 10, true},
+		{inLog, tp, 50, 10, true}, {inLog, tp, 100, 10, false}, {inLog, other, 50, 10, false}, {inLog, tp, math.MaxUint32, 10, false},
+	} {
+		if got := stored.have(row.chunk, row.partition, row.position, row.size); got != row.want {
+			t.Errorf("%d bytes at %d of partition %d, in a hot log %v: %v", row.size, row.position, row.partition.Partition, row.chunk == inLog, got)
+		}
 	}
 }
