@@ -21,7 +21,7 @@ const (
 // Recovery turns the last state that is known of a lost log into the first of a new one. What is in the bucket beyond that state is adopted,
 // what was nowhere but on disks that are gone is declared lost:
 //
-//	NewRecovery → AdoptPart…, AdoptChunk…, KeepDisks → EndTransactions → SealAll → Rescues, AdoptPart… → Lost, DeclareLost → PlaceFill… → Finish
+//	NewRecovery → SetTime → AdoptPart…, AdoptChunk…, KeepDisks → EndTransactions → SealAll → Rescues, AdoptPart… → Lost, DeclareLost → PlaceFill… → Finish
 //
 // It is as deterministic as the state itself: what it decides depends on its input alone.
 type Recovery struct {
@@ -48,6 +48,7 @@ type Recovery struct {
 	storedIn map[*metapb.CommitChunk][]seenBatch
 	anew     map[*Partition]bool // partitions that have given offsets to chunks, in an epoch of the new log's
 	others   int                 // transactions that were aborted and whose ids are not known
+	ended    []*Node             // that were live as far as the state knew
 }
 
 // span is a range of offsets of which the bytes are gone.
@@ -78,9 +79,19 @@ func NewRecovery(s *State, former int) *Recovery {
 		if n.Live {
 			n.Live = false
 			r.a.depart(n)
+			r.ended = append(r.ended, n)
 		}
 	}
 	return r
+}
+
+// SetTime has state time go on to a time, unless it is there already. It comes before everything that is adopted or lost: that is as old as the recovery, and
+// not as the last state that is known, or the new log's first Tick would find it to have expired.
+func (r *Recovery) SetTime(millis int64) {
+	r.a.timeMillis = max(r.a.timeMillis, millis)
+	for _, n := range r.ended {
+		r.a.depart(n)
+	}
 }
 
 // State is the state as far as it has come, for looking at.

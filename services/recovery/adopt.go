@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -94,6 +95,7 @@ func (p *Plan) adopt(ctx context.Context, found *salvage.Found) error {
 	if err != nil {
 		return err
 	}
+	p.recovery.SetTime(p.storeMillis(ctx, listed))
 	p.dropMissing(listed)
 	objects, err := p.readSegments(ctx, listed.segments)
 	if err != nil {
@@ -117,6 +119,19 @@ type listing struct {
 	sizes      map[meta.SegmentID]int64
 	chunkSizes map[meta.ChunkID]int64
 	orphans    map[meta.SegmentID]objstore.Info // of jobs that have come to nothing, as far as the state knows
+	newest     time.Time                        // when the last of all these was written, by the store's clock
+}
+
+// storeMillis is what the bucket's clock says, by which state time goes. Neither those of the nodes that made chunks nor this machine's are asked: state time
+// never goes back, and one of them that is wrong would stay in it.
+func (p *Plan) storeMillis(ctx context.Context, l *listing) int64 {
+	now, err := p.cfg.Store.Now(ctx)
+	if err != nil {
+		p.cfg.Logger.Warn("the bucket does not tell its time: that of its newest object is taken", "error", err)
+	} else if now.After(l.newest) {
+		return now.UnixMilli()
+	}
+	return max(0, l.newest.UnixMilli())
 }
 
 func (p *Plan) list(ctx context.Context) (*listing, error) {
@@ -131,6 +146,9 @@ func (p *Plan) list(ctx context.Context) (*listing, error) {
 				return nil, fmt.Errorf("list %s of %s: %w", prefix, p.cfg.Store, err)
 			}
 			p.cfg.Progress(0)
+			if info.Modified.After(l.newest) {
+				l.newest = info.Modified
+			}
 			if id, ok := meta.ParseSegmentKey(info.Key); ok {
 				if !p.recovery.NoteSegment(id) {
 					p.notAdopted(info.Key, "no job has had this number")
