@@ -56,7 +56,7 @@ func (r *Recovery) Fits(c *metapb.Part) (reason string) {
 // placeOf finds what a part takes the place of, as far as that is known.
 func (r *Recovery) placeOf(p *Partition, c *metapb.Part) (t tiles, reason string) {
 	known := min(c.NextOffset, p.next)
-	if r.isFresh(p) || c.BaseOffset >= known || known <= p.logStart || p.holds(c) {
+	if c.BaseOffset >= known || known <= p.logStart || p.holds(c) {
 		return tiles{}, ""
 	}
 	t, ok := r.tiled(p, c.BaseOffset, known)
@@ -125,11 +125,6 @@ func (r *Recovery) RaiseLogStart(tp TopicPartition, offset int64) (before int64,
 	return before, true
 }
 
-// isFresh says whether nothing at all is known of a partition's records.
-func (r *Recovery) isFresh(p *Partition) bool {
-	return p.next == 0 && len(p.parts)+len(p.runs)+len(p.markers)+len(p.gaps) == 0 && len(r.lost[p]) == 0
-}
-
 // holds says whether a part that is there has all of another's offsets, and more: it was made of it.
 func (p *Partition) holds(c *metapb.Part) bool {
 	at := firstPart(p.parts, c.BaseOffset)
@@ -147,10 +142,6 @@ func (r *Recovery) AdoptPart(stored StoredPart) Adoption {
 	p := s.Partition(TopicPartition{TopicID(c.TopicId), c.Partition})
 	if p == nil {
 		return Adoption{Reason: "its topic is not known"}
-	}
-	if r.isFresh(p) {
-		p.logStart, p.next = c.BaseOffset, c.BaseOffset
-		r.begun[p] = true
 	}
 	if c.NextOffset <= p.logStart || p.holds(c) {
 		return Adoption{} // retention has taken it, or its records are there
@@ -266,9 +257,6 @@ func (r *Recovery) HasStored(tp TopicPartition, base, next int64) bool {
 		return false
 	}
 	at := max(base, p.logStart)
-	if r.begun[p] {
-		at = base // what was before the first part that was chosen is nowhere else
-	}
 	for i := firstPart(p.parts, at); at < next; i++ {
 		if i == len(p.parts) || p.parts[i].base > at && !p.isGap(at, min(next, p.parts[i].base)) {
 			return false

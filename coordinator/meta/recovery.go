@@ -30,7 +30,6 @@ type Recovery struct {
 	kept     func(*Node) bool
 	holds    func(node NodeID, segment uint64, position, length uint32) bool // of disks that are kept
 	adopted  map[TopicID]bool                                                // topics that the state did not know
-	begun    map[*Partition]bool                                             // partitions of which nothing was known: their log start is the first adopted part's
 	below    map[*Partition]map[int64]int64                                  // where transactions begin in adopted parts below the partition's end, by producer
 	belowEnd map[*Partition]int64                                            // where the last part ended that below was asked of
 	rescuing bool
@@ -65,7 +64,7 @@ func NewRecovery(s *State, former int) *Recovery {
 		former: uint64(former),
 		a:      applier{State: s, recovering: true, endings: newEndings()}, lost: map[*Partition][]span{}, kept: func(*Node) bool { return false },
 		first: s.nextJob, underWay: map[JobID]bool{},
-		adopted: map[TopicID]bool{}, begun: map[*Partition]bool{}, below: map[*Partition]map[int64]int64{}, belowEnd: map[*Partition]int64{},
+		adopted: map[TopicID]bool{}, below: map[*Partition]map[int64]int64{}, belowEnd: map[*Partition]int64{},
 		holed: map[*Partition]bool{}, seen: map[seenBatch]bool{}, filled: map[*Partition]int64{},
 		coming: map[seenBatch]int{}, storedIn: map[*metapb.CommitChunk][]seenBatch{}, anew: map[*Partition]bool{}, aborted: map[string]bool{},
 	}
@@ -213,6 +212,8 @@ type Lost struct {
 	Node NodeID
 	// Known: the metadata knew of the records. Otherwise offsets were skipped, because what is behind them is there.
 	Known bool
+	// Deletable: the log began with them when what is behind them was stored, and retention may have taken them since.
+	Deletable bool
 }
 
 // Lost are the ranges that are gone, in order of topic name, partition and offset.
@@ -221,7 +222,10 @@ func (r *Recovery) Lost() (out []Lost) {
 		for _, p := range t.partitions {
 			spans := r.spans(p)
 			for _, s := range spans {
-				out = append(out, Lost{t.Name, t.ID, p.index, max(s.base, p.logStart), s.next, s.node, s.known})
+				out = append(out, Lost{
+					Topic: t.Name, TopicID: t.ID, Partition: p.index, BaseOffset: max(s.base, p.logStart), NextOffset: s.next, Node: s.node, Known: s.known,
+					Deletable: !s.known && s.base <= p.logStart && t.Config.Delete,
+				})
 			}
 		}
 	}

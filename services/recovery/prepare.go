@@ -268,8 +268,12 @@ func (p *Plan) giveUp(ctx context.Context) error {
 		_, read := p.hot[l.Node]
 		p.Report.Lost = append(p.Report.Lost, Lost{
 			Topic: l.Topic, Partition: l.Partition, BaseOffset: l.BaseOffset, NextOffset: l.NextOffset, Node: int32(l.Node), Read: read, Known: l.Known,
+			Deletable: l.Deletable,
 		})
 		p.Report.LostOffsets += l.NextOffset - l.BaseOffset
+		if l.Deletable {
+			p.Report.DeletableOffsets += l.NextOffset - l.BaseOffset
+		}
 	}
 	r.DeclareLost()
 	return p.fill()

@@ -23,6 +23,8 @@ type Lost struct {
 	Read bool `json:"disk_read,omitempty"`
 	// Known: the metadata knew of these records. Otherwise nothing is known of the offsets but that later ones were given.
 	Known bool `json:"known"`
+	// Deletable: the log began with them when what is behind them was stored. Retention, or DeleteRecords, may have taken them since.
+	Deletable bool `json:"deletable,omitempty"`
 }
 
 // Adopted counts what was found beyond the last state that is known.
@@ -76,8 +78,10 @@ type Report struct {
 	// LogStarts were raised: objects tell of deletions behind the metadata's end.
 	LogStarts []LogStart `json:"log_starts,omitempty"`
 
-	LostOffsets int64  `json:"lost_offsets"`
-	Lost        []Lost `json:"lost"`
+	// LostOffsets are those of Lost; DeletableOffsets are those of them that may have been deleted instead.
+	LostOffsets      int64  `json:"lost_offsets"`
+	DeletableOffsets int64  `json:"deletable_offsets,omitempty"`
+	Lost             []Lost `json:"lost"`
 	// Aborted are the transactional ids whose open transactions were aborted; OtherAborted counts transactions whose ids are not known.
 	Aborted      []string `json:"aborted_transactions,omitempty"`
 	OtherAborted int      `json:"other_aborted_transactions,omitempty"`
@@ -150,15 +154,22 @@ func (r *Report) Write(w io.Writer) error {
 		p.line("aborted: %d transactions whose ids are not known", r.OtherAborted)
 	}
 	for _, l := range r.Lost {
+		if l.Deletable {
+			p.line("LOST or deleted %s-%d offsets [%d, %d): %s", l.Topic, l.Partition, l.BaseOffset, l.NextOffset, l.why())
+			continue
+		}
 		p.line("LOST %s-%d offsets [%d, %d): %s", l.Topic, l.Partition, l.BaseOffset, l.NextOffset, l.why())
 	}
 	for _, text := range r.Missing {
 		p.line("not recovered: %s", text)
 	}
-	if r.LostOffsets == 0 {
+	switch lost := r.LostOffsets - r.DeletableOffsets; {
+	case r.LostOffsets == 0:
 		p.line("no offset that is known of is lost")
-	} else {
-		p.line("%d offsets are lost; readers will pass over them", r.LostOffsets)
+	case r.DeletableOffsets == 0:
+		p.line("%d offsets are lost; readers will pass over them", lost)
+	default:
+		p.line("%d offsets are lost, and %d are lost or were deleted; readers will pass over them", lost, r.DeletableOffsets)
 	}
 	if r.Done {
 		p.line("done: the cluster's log is %s now", r.NewLog)
@@ -189,6 +200,8 @@ func (l Lost) why() string {
 		return fmt.Sprintf("the disk of node %d, which was read, has them no more", l.Node)
 	case l.Node != 0:
 		return fmt.Sprintf("on the disk of node %d alone", l.Node)
+	case l.Deletable:
+		return "they were the beginning of the log when what is behind them was stored, and are nowhere; retention may have taken them since"
 	case l.Known:
 		return "the object that held them is missing or damaged"
 	}
