@@ -172,9 +172,9 @@ func (r *Recovery) AdoptPart(stored StoredPart) Adoption {
 	next := p.next
 	r.insertPart(p, o, c)
 	for _, e := range stored.Epochs {
-		if e.Epoch > p.EpochAt(math.MaxInt64) && e.Offset >= next {
+		if e.Epoch > p.EpochAt(math.MaxInt64) && c.NextOffset > next {
 			p.leaderEpoch = max(p.leaderEpoch, e.Epoch)
-			p.epochs = append(p.epochs, epochStart{e.Epoch, e.Offset})
+			p.epochs = append(p.epochs, epochStart{e.Epoch, max(e.Offset, next)}) // the log may start within it
 		}
 	}
 	p.leaderEpoch = max(p.leaderEpoch, stored.LeaderEpoch)

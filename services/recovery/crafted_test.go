@@ -358,3 +358,23 @@ func TestARepeatOfWhatASegmentHas(t *testing.T) {
 		t.Errorf("%v: lost %+v, not adopted %+v", count, report.Lost, report.NotAdopted)
 	}
 }
+
+// The log starts within the first part that is left, and the part's leader epoch began below. The epoch ended where the recovery's begins.
+func TestTheEpochAtARaisedLogStart(t *testing.T) {
+	none := recordbatch.BuilderOptions{}
+	s := newSmall(t, "varve.durability", "local")
+	loseMetadata(t, s.store)
+	s.craft(1, 0, 8, 3, nil, plainBatch(t, 0, 2, 4, none), plainBatch(t, 2, 6, 5, none), plainBatch(t, 6, 8, 7, none))
+	mustRecover(t, s.store)
+	p := second(reopen(t, s.store)).Partition(s.place(0))
+	for offset, want := range map[int64]int32{3: 5, 5: 5, 6: 7, 7: 7} {
+		if got := p.EpochAt(offset); got != want {
+			t.Errorf("offset %d is of epoch %d, want %d", offset, got, want)
+		}
+	}
+	for epoch, want := range map[int32]int64{5: 6, 7: 8} {
+		if _, end, ok := p.EpochEnd(epoch); !ok || end != want {
+			t.Errorf("epoch %d ended at %d, %v, want %d", epoch, end, ok, want)
+		}
+	}
+}
