@@ -21,9 +21,11 @@ type piece struct {
 	base, next int64
 	first      bool // the log begins with it
 	sizeBytes  int
+	without    []error // why it is smaller than it was to be
 }
 
-// pieces cuts out what spare parts have of a range of offsets, of the newest that has it.
+// pieces cuts out what spare parts have of a range of offsets: of the newest that has it, and of the next one what that cannot give, since a batch which
+// reaches out of the piece cannot be parted.
 func (p *Plan) pieces(ctx context.Context, missing meta.OffsetRange, spare []choice, logStart int64) (out []*candidate, err error) {
 	spare = slices.DeleteFunc(slices.Clone(spare), func(c choice) bool { return c.next <= missing.BaseOffset || c.base >= missing.NextOffset })
 	slices.SortStableFunc(spare, func(x, y choice) int { return compareObjects(y.candidate.object.id, x.candidate.object.id) })
@@ -33,45 +35,73 @@ func (p *Plan) pieces(ctx context.Context, missing meta.OffsetRange, spare []cho
 	}
 	slices.Sort(bounds)
 	bounds = slices.Compact(bounds)
-	for i := 0; i+1 < len(bounds); {
-		from := newestAt(spare, bounds[i])
-		base := bounds[i]
-		for i++; i+1 < len(bounds) && newestAt(spare, bounds[i]) == from; {
-			i++
+	var refused []*candidate // that cannot give what is at the offset
+	for at := missing.BaseOffset; ; {
+		for len(bounds) > 0 && bounds[0] <= at {
+			bounds = bounds[1:]
 		}
+		if len(bounds) == 0 {
+			return out, nil
+		}
+		from := newestAt(spare, at, refused)
 		if from == nil {
+			at, refused = bounds[0], nil
 			continue
 		}
-		cut, err := p.cut(ctx, from, base, bounds[i], logStart)
+		end := 0
+		for end+1 < len(bounds) && newestAt(spare, bounds[end], refused) == from {
+			end++
+		}
+		cut, err := p.cut(ctx, from, at, bounds[end], logStart)
 		if err != nil {
 			return nil, err
 		}
-		if cut != nil {
-			out = append(out, cut)
+		if cut == nil {
+			refused = append(refused, from)
+			continue
+		}
+		if cut.part.BaseOffset > at {
+			others := slices.DeleteFunc(slices.Clone(spare), func(c choice) bool { return c.candidate == from })
+			before, err := p.pieces(ctx, meta.OffsetRange{BaseOffset: at, NextOffset: cut.part.BaseOffset}, others, logStart)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, before...)
+		}
+		out = append(out, cut)
+		at, refused = cut.part.NextOffset, nil
+		if at < bounds[end] {
+			refused = append(refused, from)
 		}
 	}
-	return out, nil
 }
 
-// newestAt is the first of the parts that has an offset, nil for none.
-func newestAt(spare []choice, offset int64) *candidate {
+// newestAt is the first of the parts that has an offset and is none of some, nil for none.
+func newestAt(spare []choice, offset int64, but []*candidate) *candidate {
 	for _, c := range spare {
-		if c.base <= offset && offset < c.next {
+		if c.base <= offset && offset < c.next && !slices.Contains(but, c.candidate) {
 			return c.candidate
 		}
 	}
 	return nil
 }
 
-// cut makes a piece of a part; nil where it cannot be had. The log may start within its first batch, which stays whole.
+// cut makes a piece of a part, a smaller one where batches at its ends cannot be parted; nil where nothing can be had. The log may start within its first
+// batch, which stays whole.
 func (p *Plan) cut(ctx context.Context, c *candidate, base, next, logStart int64) (*candidate, error) {
 	q := &piece{id: meta.SegmentID{Job: p.job, Ordinal: p.ordinals}, of: c, base: base, next: next, first: base == logStart}
 	body, parts, err := q.encode(ctx, p.cfg.Store)
 	switch {
-	case err != nil && transient(err) && !errors.Is(err, errUnparted):
+	case err != nil && transient(err):
 		return nil, err
 	case err != nil:
 		p.damaged(c.object.id.Key(), err)
+		return nil, nil
+	}
+	for _, why := range q.without {
+		p.notAdopted(c.object.id.Key()+": "+c.part.String(), why.Error())
+	}
+	if base, next = q.base, q.next; base >= next {
 		return nil, nil
 	}
 	p.ordinals++
@@ -101,7 +131,7 @@ func (p *Plan) cut(ctx context.Context, c *candidate, base, next, logStart int64
 // errUnparted: a batch would have to be parted, and cannot be.
 var errUnparted = errors.New("a piece begins or ends within a batch that cannot be parted")
 
-// encode builds the object. It is the same each time.
+// encode builds the object, and makes the piece smaller where batches at its ends cannot be parted. Of what is left it is the same each time.
 func (q *piece) encode(ctx context.Context, store objstore.Store) (body []byte, parts []segment.Part, err error) {
 	of := &q.of.part
 	stream, _, err := store.Get(ctx, q.of.object.info.Key, int64(of.Position), int64(of.LengthBytes))
@@ -144,15 +174,24 @@ func (q *piece) encode(ctx context.Context, store objstore.Store) (body []byte, 
 			err = encoder.Batch(h, buf, of.Verbatim)
 			end = h.NextOffset()
 		default:
-			begin(q.base)
-			end, err = q.split(encoder, h, buf, end)
+			split, some, unparted := q.split(h, buf)
+			if unparted != nil {
+				q.leaveOut(h, unparted)
+			} else if len(split) > 0 {
+				begin(q.base)
+				err = encoder.Batch(some, split, false)
+				end = some.NextOffset()
+			}
 		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("take offsets [%d, %d) of %s: %w", q.base, q.next, q.of.object.id.Key(), err)
 		}
 	}
+	if q.base >= q.next {
+		return nil, nil, nil
+	}
 	begin(q.base)
-	if end < q.next {
+	if end = max(end, q.base); end < q.next {
 		empty := recordbatch.EmptyBatch(end, q.next-1, q.of.epochAt(q.next-1))
 		if h, err = recordbatch.ParseHeader(empty); err == nil {
 			err = encoder.Batch(h, empty, false)
@@ -166,11 +205,24 @@ func (q *piece) encode(ctx context.Context, store objstore.Store) (body []byte, 
 	return body, parts, nil
 }
 
-// split adds the records of a batch that are in the piece, and returns behind which offset they end. Batches of producers are not parted: parts begin and
-// end with them.
-func (q *piece) split(encoder *segment.Encoder, h recordbatch.Header, batch []byte, end int64) (int64, error) {
+// leaveOut ends the piece before a batch that reaches behind its end, or begins it behind one that reaches back from its beginning.
+func (q *piece) leaveOut(h recordbatch.Header, why error) {
+	q.without = append(q.without, fmt.Errorf("offsets [%d, %d): %w", max(q.base, h.BaseOffset), min(q.next, h.NextOffset()), why))
+	if h.NextOffset() > q.next {
+		q.next = max(q.base, h.BaseOffset)
+	} else {
+		q.base = h.NextOffset()
+	}
+}
+
+// split makes a batch of the records of another that are in the piece; none where there are no records. An error says why that one cannot be parted. Batches of
+// producers are not: parts begin and end with them.
+func (q *piece) split(h recordbatch.Header, batch []byte) ([]byte, recordbatch.Header, error) {
+	if h.RecordCount == 0 {
+		return nil, h, nil
+	}
 	if h.HasProducerID() {
-		return end, fmt.Errorf("%w: producer %d's at offset %d", errUnparted, h.ProducerID, h.BaseOffset)
+		return nil, h, fmt.Errorf("%w: producer %d's at offset %d", errUnparted, h.ProducerID, h.BaseOffset)
 	}
 	scratch := recordbatch.GetScratch(0)
 	defer scratch.Put()
@@ -186,17 +238,17 @@ func (q *piece) split(encoder *segment.Encoder, h recordbatch.Header, batch []by
 			err = builder.AppendRecord(&r)
 		}
 		if err != nil {
-			return end, fmt.Errorf("%w: at offset %d: %w", errUnparted, h.BaseOffset, err)
+			return nil, h, fmt.Errorf("%w: at offset %d: %w", errUnparted, h.BaseOffset, err)
 		}
 	}
 	if builder.RecordCount() == 0 {
-		return end, nil
+		return nil, h, nil
 	}
-	built, h, err := builder.Build(nil)
+	data, h, err := builder.Build(nil)
 	if err != nil {
-		return end, err
+		return nil, h, fmt.Errorf("%w: at offset %d: %w", errUnparted, h.BaseOffset, err)
 	}
-	return h.NextOffset(), encoder.Batch(h, built, false)
+	return data, h, nil
 }
 
 // storePieces stores them.
