@@ -220,6 +220,17 @@ func newLeaderEpoch(p *Partition, generation uint64) int32 {
 // maxUnseenNodes bounds the nodes that may have registered after the last state that is known.
 const maxUnseenNodes = 10_000
 
+// HasOtherDisk says whether the node with this id is, or was, that of another disk. Where all metadata was lost numbers are given again, and of such a
+// disk the chunks say a number that another has by now.
+func (r *Recovery) HasOtherDisk(id NodeID, disk [16]byte) bool {
+	s := r.a.State
+	if id < 1 || id >= s.nextNode {
+		return false
+	}
+	n := s.Node(id)
+	return n == nil || n.DiskID != disk && n.DiskID != unseenDisk(id)
+}
+
 // AdoptDisk says that the disk of a node is there whose registration may be newer than the last state that is known.
 func (r *Recovery) AdoptDisk(id NodeID, disk [16]byte) error {
 	s := r.a.State
@@ -229,7 +240,7 @@ func (r *Recovery) AdoptDisk(id NodeID, disk [16]byte) error {
 		}
 		return nil
 	}
-	if id < 1 || id >= s.nextNode+maxUnseenNodes || id < s.nextNode && (s.Dropped(id) || s.Node(id).DiskID != unseenDisk(id)) {
+	if id < 1 || id >= s.nextNode+maxUnseenNodes || r.HasOtherDisk(id, disk) {
 		return fmt.Errorf("disk %x is not known, and node %d is another's", disk, id)
 	}
 	r.ensureNode(id)

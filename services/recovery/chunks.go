@@ -127,10 +127,10 @@ func (p *Plan) readHotLogs(highest meta.NodeID) (chunks []foundChunk, err error)
 	highest = max(highest, p.recovery.State().NextNode()-1)
 	for _, log := range logs {
 		owner := p.ownerOf(&log)
-		if owner == 0 {
-			if len(log.chunks) == 0 {
-				continue // it never held anything
-			}
+		if owner == 0 && len(log.chunks) == 0 {
+			continue // it never held anything
+		}
+		if owner == 0 || p.recovery.HasOtherDisk(owner, log.disk) {
 			highest++
 			owner = highest
 		}
@@ -173,7 +173,7 @@ func (h hotRanges) holds(node meta.NodeID, segment uint64, position, length uint
 // replicatedLane is the one whose chunks lie on a second node's disk too.
 const replicatedLane = 2
 
-// ownerOf is the node whose disk it is, 0 where nothing tells: of chunks that have copies nobody can say which of the two is theirs.
+// ownerOf is the node whose disk it is, or was in an earlier log; 0 where nothing tells: of chunks that have copies nobody can say which of the two is theirs.
 func (p *Plan) ownerOf(log *hotLog) meta.NodeID {
 	if n := p.recovery.State().NodeByDisk(log.disk); n != nil {
 		return n.ID

@@ -221,3 +221,58 @@ func flip(t *testing.T, name string, at int64) {
 		t.Fatal(err)
 	}
 }
+
+// The chunks of two disks say one node: one of them was a node of a log whose metadata was lost, and another has got its number since. Both are taken, and
+// the disks are two nodes'.
+func TestTwoDisksOfOneNumber(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		known    bool // the state knows the number to be that of the second, in a later epoch than the first's
+		oldFirst bool
+		offsets  int64
+	}{
+		{"nothing is known", false, true, 2}, {"nothing is known, the other way round", false, false, 2}, {"the second is known", true, true, 1},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := newSmall(t, "varve.durability", "local")
+			later, old := s.newDisk(), &disk{dir: t.TempDir()}
+			var err error
+			if old.log, _, err = hotlog.Open(vfs.OS{}, old.dir, hotlog.Config{SegmentBytes: 64 << 10, NoSpare: true}); err != nil {
+				t.Fatal(err)
+			}
+			old.node = &meta.Node{ID: later.node.ID, Epoch: 1}
+			s.writeTo(old, nil)
+			if row.known {
+				id := later.log.DiskUUID()
+				s.log(&metapb.Command{Kind: &metapb.Command_RegisterNode{RegisterNode: &metapb.RegisterNode{DiskId: id[:], Incarnation: []byte{2}}}})
+				s.archive()
+			} else {
+				loseMetadata(t, s.store)
+				later.node = &meta.Node{ID: later.node.ID, Epoch: 1_000_001}
+			}
+			s.writeTo(later, nil)
+			dirs := []string{later.dir, old.dir}
+			if row.oldFirst {
+				slices.Reverse(dirs)
+			}
+			if err := errors.Join(later.log.Close(), old.log.Close()); err != nil {
+				t.Fatal(err)
+			}
+			plan, err := Prepare(t.Context(), Config{Store: s.store, HotLogs: dirs})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(plan.Execute(t.Context()), plan.Close()); err != nil {
+				t.Fatal(err)
+			}
+			_, state := reopen(t, s.store)
+			first, second := state.NodeByDisk(later.log.DiskUUID()), state.NodeByDisk(old.log.DiskUUID())
+			if first == nil || second == nil || first.ID == second.ID || len(plan.Report.Disks) != 2 {
+				t.Errorf("the disks are those of nodes %+v and %+v", first, second)
+			}
+			if plan.Report.Hot.Offsets != row.offsets {
+				t.Errorf("%+v, not adopted %+v", plan.Report.Hot, plan.Report.NotAdopted)
+			}
+		})
+	}
+}
