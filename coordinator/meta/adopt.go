@@ -251,6 +251,20 @@ func (r *Recovery) AdoptDisk(id NodeID, disk [16]byte) error {
 	return nil
 }
 
+// TakeHedge has the state refer to another of a chunk's keys, which has the same bytes. It is false where the state has nothing of the chunk.
+func (r *Recovery) TakeHedge(id ChunkID, hedge uint32) bool {
+	s := r.a.State
+	c := s.chunks[id]
+	if c == nil || hedge > MaxHedges {
+		return false
+	}
+	delete(s.chunks, id)
+	c.hedge = hedge
+	s.chunks[c.chunkID()] = c
+	r.a.forgetGarbage([]string{c.chunkID().Key()})
+	return true
+}
+
 // DropChunks gives up what the state has in object chunks that are cut, or not there (0 bytes), behind what is left of them, and returns what that was.
 func (r *Recovery) DropChunks(leftBytes map[ChunkID]int64) map[ChunkID][]PartitionRange {
 	s := r.a.State

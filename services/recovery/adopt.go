@@ -96,7 +96,9 @@ func (p *Plan) adopt(ctx context.Context, found *salvage.Found) error {
 		return err
 	}
 	p.recovery.SetTime(p.storeMillis(ctx, listed))
-	p.dropMissing(listed)
+	if err := p.dropMissing(ctx, listed); err != nil {
+		return err
+	}
 	objects, err := p.readSegments(ctx, listed.segments)
 	if err != nil {
 		return err

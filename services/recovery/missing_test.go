@@ -2,10 +2,13 @@ package recovery
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/varvelog/varve/coordinator/meta"
+	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/ingest/chunk"
 	"github.com/varvelog/varve/ingest/recordbatch"
 	"github.com/varvelog/varve/tiering/segment"
 )
@@ -63,6 +66,53 @@ func TestWhatIsMissingBeforeTheFirstPart(t *testing.T) {
 			}
 			if got := readBack(t, s.store, state); len(got) != int(1+10-max(5, row.logStart)) {
 				t.Errorf("%v", got)
+			}
+		})
+	}
+}
+
+// The key under which a chunk was committed is gone, or cut, and that of its hedge, with the same bytes, is there. It was garbage.
+func TestAHedgeHasWhatIsLost(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		left   int // bytes of the first
+		broken bool
+		lost   int64
+	}{{"gone", 0, false, 0}, {"cut", 100, false, 0}, {"neither is whole", 100, true, 1}} {
+		t.Run(row.name, func(t *testing.T) {
+			s := newSmall(t, "varve.durability", "object")
+			var b chunk.Builder
+			b.Add(s.oneRecord("zero", recordbatch.Producer{ID: 77}, 0))
+			sealed := b.Seal(chunk.Header{NodeID: 1, NodeEpoch: 1, Lane: 1, Seq: 1, CreatedMillis: 500})
+			body := slices.Concat(append([][]byte{sealed.Head}, sealed.Body...)...)
+			s.log(&metapb.Command{Kind: &metapb.Command_CommitChunk{CommitChunk: &metapb.CommitChunk{
+				NodeId: 1, NodeEpoch: 1, Lane: 1, Seq: 1, Durability: durabilityOf(1), Hedges: 1, ChunkBytes: uint64(len(body)), RunTable: sealed.Table.Bytes(),
+			}}})
+			s.archive()
+			first := meta.ChunkID{Node: 1, Epoch: 1, Lane: 1, Seq: 1}
+			hedge := first
+			hedge.Hedge = 1
+			if !slices.ContainsFunc(s.state.Garbage(), func(g meta.Garbage) bool { return g.Key == hedge.Key() }) {
+				t.Fatalf("garbage %+v", s.state.Garbage())
+			}
+			if row.left > 0 {
+				s.put(first.Key(), body[:row.left])
+			}
+			if row.broken {
+				body[len(body)-1] ^= 1
+			}
+			s.put(hedge.Key(), body)
+			report := mustRecover(t, s.store)
+			_, state := reopen(t, s.store)
+			if n := len(readBack(t, s.store, state)); int64(n) != 1-row.lost || report.LostOffsets != row.lost {
+				t.Errorf("%d records, lost %+v", n, report.Lost)
+			}
+			garbage := slices.ContainsFunc(state.Garbage(), func(g meta.Garbage) bool { return g.Key == hedge.Key() })
+			if garbage != (row.lost > 0) || state.Refers(hedge.Key()) == garbage {
+				t.Errorf("garbage %+v", state.Garbage())
+			}
+			if !slices.ContainsFunc(report.Damaged, func(f Finding) bool { return f.Where == first.Key() }) {
+				t.Errorf("damaged %+v", report.Damaged)
 			}
 		})
 	}
