@@ -1,7 +1,6 @@
 package recovery
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -18,7 +17,6 @@ import (
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/coordinator/salvage"
 	"github.com/varvelog/varve/infra/objstore"
-	"github.com/varvelog/varve/ingest/chunk"
 	"github.com/varvelog/varve/ingest/recordbatch"
 	"github.com/varvelog/varve/tiering/segment"
 )
@@ -242,11 +240,13 @@ func readSegment(ctx context.Context, store objstore.Store, id meta.SegmentID, i
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, body.Close()) }()
+	buffered := buffer(body)
+	defer release(buffered)
 	events := map[segmentPlace][]meta.PartEvent{}
 	epochs := map[segmentPlace][]meta.PartEpoch{}
 	ages := map[segmentPlace]*age{}
 	minimum := map[segmentPlace]int64{}
-	header, contents, err := segment.VerifyStream(bufio.NewReaderSize(body, 256<<10), end, func(p *segment.Part, h recordbatch.Header, batch []byte) error {
+	header, contents, err := segment.VerifyStream(buffered, end, func(p *segment.Part, h recordbatch.Header, batch []byte) error {
 		place := placeOf(p)
 		if ages[place] == nil {
 			ages[place] = &age{last: p.LeaderEpoch}
@@ -367,22 +367,9 @@ func (p *Plan) rescue(ctx context.Context) error {
 
 // adoptChunks commits chunks that were not committed yet as far as the state knows, in an order in which they may have been.
 func (p *Plan) adoptChunks(ctx context.Context, infos map[meta.ChunkID]objstore.Info, stored storedRuns) error {
-	var chunks []foundChunk
-	for _, id := range slices.SortedFunc(maps.Keys(infos), compareChunks) {
-		c, err := readObjectChunk(ctx, p.cfg.Store, id, infos[id])
-		p.cfg.Progress(infos[id].SizeBytes)
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case errors.Is(err, chunk.ErrVersion):
-			return fmt.Errorf("%s is of a newer version than this program reads: %w", id.Key(), err)
-		case err != nil && chunkTransient(err):
-			return fmt.Errorf("read %s: %w", id.Key(), err)
-		case err != nil:
-			p.damaged(id.Key(), err)
-		default:
-			chunks = append(chunks, c)
-		}
+	chunks, err := p.readChunks(ctx, infos)
+	if err != nil {
+		return err
 	}
 	var highest meta.NodeID
 	for i := range chunks {

@@ -9,9 +9,14 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"path/filepath"
+	"slices"
 	"sort"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
@@ -64,6 +69,55 @@ func (c *counter) Read(b []byte) (n int, err error) {
 	return n, err
 }
 
+// buffers are those that objects are read through: there may be millions of objects, most of them smaller than a buffer.
+var buffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 256<<10) }}
+
+func buffer(r io.Reader) *bufio.Reader {
+	b := buffers.Get().(*bufio.Reader)
+	b.Reset(r)
+	return b
+}
+
+func release(b *bufio.Reader) {
+	b.Reset(nil) // it keeps no reader alive
+	buffers.Put(b)
+}
+
+// readChunks reads the object chunks that may be adopted. They come in order of their names.
+func (p *Plan) readChunks(ctx context.Context, infos map[meta.ChunkID]objstore.Info) (chunks []foundChunk, err error) {
+	ids := slices.SortedFunc(maps.Keys(infos), compareChunks)
+	found, broken := make([]foundChunk, len(ids)), make([]error, len(ids))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(p.cfg.Parallel)
+	for i, id := range ids {
+		group.Go(func() (err error) {
+			found[i], err = readObjectChunk(ctx, p.cfg.Store, id, infos[id])
+			p.cfg.Progress(infos[id].SizeBytes)
+			switch {
+			case ctx.Err() != nil:
+				return ctx.Err()
+			case errors.Is(err, chunk.ErrVersion):
+				return fmt.Errorf("%s is of a newer version than this program reads: %w", id.Key(), err)
+			case err != nil && chunkTransient(err):
+				return fmt.Errorf("read %s: %w", id.Key(), err)
+			}
+			broken[i] = err
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	for i, id := range ids {
+		if broken[i] != nil {
+			p.damaged(id.Key(), broken[i])
+			continue
+		}
+		chunks = append(chunks, found[i])
+	}
+	return chunks, nil
+}
+
 // readObjectChunk reads an object chunk from its first byte to its last. Where it ends too early although all came that the bucket lists, the object is cut
 // (chunk.ErrTruncated), and else the connection.
 func readObjectChunk(ctx context.Context, store objstore.Store, id meta.ChunkID, info objstore.Info) (foundChunk, error) {
@@ -72,7 +126,9 @@ func readObjectChunk(ctx context.Context, store objstore.Store, id meta.ChunkID,
 		return foundChunk{}, err
 	}
 	counted := &counter{Reader: body}
-	c, err := readChunk(bufio.NewReaderSize(counted, 256<<10), id, info)
+	buffered := buffer(counted)
+	defer release(buffered)
+	c, err := readChunk(buffered, id, info)
 	if (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) && counted.bytes >= info.SizeBytes {
 		err = fmt.Errorf("%w: it has %d bytes", chunk.ErrTruncated, info.SizeBytes)
 	}
