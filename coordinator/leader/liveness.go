@@ -152,6 +152,7 @@ func (l *Leader) Ping(_ context.Context, request *metapb.PingRequest) (*metapb.P
 		answer.Seq = s.Seq()
 		if n := s.Node(id); n != nil {
 			answer.Fenced = request.NodeEpoch < n.Epoch
+			answer.Away = !n.Live && !n.Draining
 		} else {
 			answer.Fenced = s.Dropped(id)
 		}

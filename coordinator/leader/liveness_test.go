@@ -180,8 +180,13 @@ func TestANodeThatWasSeenToDieIsNotLiveAtOnce(t *testing.T) {
 		n.NodeGone(v.NodeID, v.NodeEpoch)
 		return !live()
 	})
-	ping(v.NodeEpoch)
+	if !ping(v.NodeEpoch).Away {
+		t.Error("who is not live is not told")
+	}
 	await(t, live)
+	if ping(v.NodeEpoch).Away {
+		t.Error("who is live again is told otherwise")
+	}
 	register(t, n)
 	n.NodeGone(v.NodeID, v.NodeEpoch) // which is another's
 	if !ping(v.NodeEpoch).Fenced {

@@ -260,6 +260,7 @@ type PingResponse struct {
 	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
 	LeaderEpoch   uint64                 `protobuf:"varint,2,opt,name=leader_epoch,json=leaderEpoch,proto3" json:"leader_epoch,omitempty"`
 	Fenced        bool                   `protobuf:"varint,3,opt,name=fenced,proto3" json:"fenced,omitempty"`
+	Away          bool                   `protobuf:"varint,4,opt,name=away,proto3" json:"away,omitempty"` // the node is not live: others serve its clients until it has been heard for a while
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -311,6 +312,13 @@ func (x *PingResponse) GetLeaderEpoch() uint64 {
 func (x *PingResponse) GetFenced() bool {
 	if x != nil {
 		return x.Fenced
+	}
+	return false
+}
+
+func (x *PingResponse) GetAway() bool {
+	if x != nil {
+		return x.Away
 	}
 	return false
 }
@@ -1353,11 +1361,12 @@ const file_internal_proto_rawDesc = "" +
 	"\vPingRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\x05R\x06nodeId\x12\x1d\n" +
 	"\n" +
-	"node_epoch\x18\x02 \x01(\x04R\tnodeEpoch\"[\n" +
+	"node_epoch\x18\x02 \x01(\x04R\tnodeEpoch\"o\n" +
 	"\fPingResponse\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12!\n" +
 	"\fleader_epoch\x18\x02 \x01(\x04R\vleaderEpoch\x12\x16\n" +
-	"\x06fenced\x18\x03 \x01(\bR\x06fenced\"i\n" +
+	"\x06fenced\x18\x03 \x01(\bR\x06fenced\x12\x12\n" +
+	"\x04away\x18\x04 \x01(\bR\x04away\"i\n" +
 	"\x0fJobLeaseRequest\x12\x16\n" +
 	"\x06worker\x18\x01 \x01(\tR\x06worker\x12\x1b\n" +
 	"\tmax_bytes\x18\x02 \x01(\x04R\bmaxBytes\x12!\n" +

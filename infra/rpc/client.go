@@ -63,13 +63,29 @@ func NewClient(cfg ClientConfig) *Client {
 
 func newTransport(cfg ClientConfig) *http.Transport {
 	return &http.Transport{
-		DialContext:         cfg.Dial,
+		DialContext:         dropping(cfg.Dial),
 		MaxConnsPerHost:     orDefault(cfg.MaxConnsPerAddr, 2048),
 		MaxIdleConnsPerHost: 32,
 		IdleConnTimeout:     90 * time.Second,
 		DisableCompression:  true,
 		ReadBufferSize:      64 << 10,
 		WriteBufferSize:     64 << 10,
+	}
+}
+
+// dropping has connections forget, when they are closed, what has not been sent: a call that was given up while the network was cut must not come to the callee
+// when it is whole again.
+func dropping(dial func(ctx context.Context, network, addr string) (net.Conn, error)) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		nc, err := dial(ctx, network, addr)
+		if tcp, ok := nc.(*net.TCPConn); ok && err == nil {
+			err = tcp.SetLinger(0)
+		}
+		if err != nil && nc != nil {
+			err = errors.Join(err, nc.Close())
+			nc = nil
+		}
+		return nc, err
 	}
 }
 

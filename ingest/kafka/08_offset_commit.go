@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -20,10 +21,15 @@ import (
 //	v9  KIP-848 members may use it; same bytes
 //	v10 topic ids instead of names
 
-// offsetCommitTimeout is shorter than clients wait for an answer (franz-go 10 s, Java 30 s): one that has given up commits more elsewhere, and
-// what it committed here first must not come behind that. For the same reason a commit ends with its connection, so it is not answered where
-// the connection is read (brief).
-const offsetCommitTimeout = 9 * time.Second
+// A client that has given up a commit here commits more elsewhere, and what it committed here first must not come behind that. So a commit ends with its
+// connection, and is not answered where the connection is read (brief); it waits no longer than clients do (franz-go 10 s, Java 30 s); and it goes on only
+// while no client can have been sent to another node in this one's place since its connection was made. Where one may have been, the connection is closed: what stands in it may have been on
+// its way for as long as the network was cut. Clients take that for a lost coordinator, look for it and commit again.
+const (
+	offsetCommitTimeout = 9 * time.Second
+	// commitAttempt bounds how long after that was known a commit is on its way to the leader.
+	commitAttempt = 3 * time.Second
+)
 
 func handleOffsetCommit(ctx context.Context, call *call, r *kmsg.OffsetCommitRequest) (kmsg.Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, offsetCommitTimeout)
@@ -60,7 +66,10 @@ func handleOffsetCommit(ctx context.Context, call *call, r *kmsg.OffsetCommitReq
 	if len(answers) == 0 {
 		return response, nil
 	}
-	committed, err := call.domain().Groups.Commit(ctx, request)
+	committed, err := call.commitOffsets(ctx, request)
+	if errors.Is(err, errCloseConnection) {
+		return nil, err
+	}
 	for i, answer := range answers {
 		*answer = groupCode(metapb.GroupCode_GROUP_UNAVAILABLE, err)
 		if err == nil && i < len(committed.Codes) {
@@ -68,6 +77,30 @@ func handleOffsetCommit(ctx context.Context, call *call, r *kmsg.OffsetCommitReq
 		}
 	}
 	return response, nil
+}
+
+// commitOffsets commits, again where an attempt takes too long. It is errCloseConnection where the client may be elsewhere.
+func (c *call) commitOffsets(ctx context.Context, request *metapb.GroupCommitRequest) (*metapb.GroupCommitResponse, error) {
+	contact := c.domain().Contact
+	if contact == nil {
+		return c.domain().Groups.Commit(ctx, request)
+	}
+	for {
+		away, checked, err := contact.Await(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if !c.conn.since.After(away) {
+			return nil, errCloseConnection
+		}
+		attempt, cancel := context.WithDeadline(ctx, checked.Add(commitAttempt))
+		committed, err := c.domain().Groups.Commit(attempt, request)
+		again := err != nil && attempt.Err() != nil && ctx.Err() == nil
+		cancel()
+		if !again {
+			return committed, err
+		}
+	}
 }
 
 func committedOffset(r *kmsg.OffsetCommitRequest, topic meta.TopicID, p *kmsg.OffsetCommitRequestTopicPartition) *metapb.CommittedOffset {

@@ -20,6 +20,7 @@ type conn struct {
 	server *Server
 	nc     net.Conn
 	host   string // the client's address without port
+	since  time.Time
 	// listener is the zone whose listener the client came through, "" for the general one.
 	listener string
 
@@ -69,7 +70,7 @@ type exchange struct {
 const readBufferBytes = 8 << 10
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{server: s, nc: nc}
+	c := &conn{server: s, nc: nc, since: time.Now()}
 	if isParkable(nc) {
 		c.parking.after = s.config.ParkAfter
 	}

@@ -19,6 +19,8 @@ type Domain struct {
 	Offsets  OffsetLookup
 	Groups   Groups
 	Shares   Shares
+	// Contact is nil where no other node serves the same clients.
+	Contact Contact
 }
 
 func (d *Domain) validate() error {
@@ -47,6 +49,13 @@ type Metadata interface {
 	Barrier(ctx context.Context) error
 	// Propose puts a command in the log and returns its verdict once it is applied here.
 	Propose(ctx context.Context, command *metapb.Command) (meta.Verdict, error)
+}
+
+// Contact knows whether clients may have been sent to another node in this one's place, which does not stop it from serving those that were not.
+type Contact interface {
+	// Await waits until the node has been in contact with the leader so lately that it can say when, last, clients may have been sent elsewhere; zero for never. checked
+	// is the moment that the answer is of.
+	Await(ctx context.Context) (away, checked time.Time, err error)
 }
 
 // Appender takes batches in the order of its calls (ingest/lane). It blocks while the node has no room, and refuses only when ctx has

@@ -36,6 +36,7 @@ type Node struct {
 	server    *kafka.Server
 	listeners []zoneListener
 	watcher   *presence.Watcher
+	contact   contact
 	metrics   *metrics
 	filling   filling
 
@@ -90,7 +91,7 @@ func Start(ctx context.Context, p *process.Process, r *replica.Replica, groups k
 		LogDir: absolute(p.Config.DataDir), DiskSpace: diskSpace(p.Config.DataDir), Static: staticConfigs(p), ClientMetrics: newClientMetrics(p.Registry),
 		CheckNodes: n.watcher.Check, NodeGone: n.watcher.Gone,
 	}, kafka.Domain{
-		Metadata: r, Appender: kafka.LaneAppender{Set: n.lanes}, Fetcher: kafka.FetchReader{Reader: reader}, Offsets: reader, Groups: groups, Shares: shares,
+		Metadata: r, Appender: kafka.LaneAppender{Set: n.lanes}, Fetcher: kafka.FetchReader{Reader: reader}, Offsets: reader, Groups: groups, Shares: shares, Contact: &n.contact,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configure Kafka listener: %w", err)

@@ -31,8 +31,12 @@ func (n *Node) pingLeader(ctx context.Context) {
 			continue
 		}
 		bounded, cancel := context.WithTimeout(ctx, 3*pingInterval)
+		began := time.Now()
 		answer, err := n.replica.Ping(bounded, &metapb.PingRequest{NodeId: int32(registration.Node), NodeEpoch: registration.Epoch})
 		cancel()
+		if err == nil {
+			n.contact.note(began, answer.Away || answer.Fenced)
+		}
 		if current, registered := n.lanes.Registration(); err == nil && answer.Fenced && registered && current == registration {
 			n.log.Warn("another process has registered this node's data directory, or the leader has fenced it", "node", int32(registration.Node), "epoch", registration.Epoch)
 			n.lanes.Fence(registration)
