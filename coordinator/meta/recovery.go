@@ -332,9 +332,6 @@ func (r *Recovery) NoteSegment(id SegmentID) bool {
 func LogOfJob(id JobID) uint64      { return uint64(id) / recoveryJobs }
 func LogOfEpoch(epoch int32) uint64 { return uint64(max(0, epoch)) / recoveryLeaderEpochs }
 
-// EarlierLeap is how many numbers of jobs, at least, a recovery skipped when logs had no ranges of their own.
-const EarlierLeap JobID = 1_000_000
-
 // maxUnseenLogs bounds the logs that may have followed on those that are known of. An id behind their ranges is one that nobody gave: clients may name any.
 const maxUnseenLogs = 1000
 

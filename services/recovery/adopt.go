@@ -27,31 +27,11 @@ type candidate struct {
 	part   segment.Part
 	events []meta.PartEvent
 	epochs []meta.PartEpoch
-	age
-	late  bool // it was stored when some of its offsets had been given again
-	whole bool // of one that is spare: what pieces do not have of it is in the log, too
-}
-
-// age is what a part says of the log that it is of.
-type age struct {
-	// last is the highest leader epoch in it, as far as its directory or a batch with records says.
-	last int32
-	// begun is where the directory's epoch begins in it, which is that of its last batch: Epoch is 0 where no records are of it. No checksum covers
+	// begun is where the directory's leader epoch begins in the part, which is that of its last batch: Epoch is 0 where no records are of it. No checksum covers
 	// the epochs of batches, but the directory has one: what a bit was that flipped before the object was made does not show.
 	begun meta.PartEpoch
-	// end is behind its last batch with records. Empty ones, which reach further, were given wrong epochs once.
-	end int64
-}
-
-func (a *age) note(p *segment.Part, h *recordbatch.Header) {
-	if h.RecordCount == 0 {
-		return
-	}
-	a.end = h.NextOffset()
-	a.last = max(a.last, h.LeaderEpoch)
-	if !h.IsControl() && h.LeaderEpoch == p.LeaderEpoch && a.begun.Epoch == 0 {
-		a.begun = meta.PartEpoch{Epoch: h.LeaderEpoch, Offset: h.BaseOffset}
-	}
+	late  bool // it was stored when some of its offsets had been given again
+	whole bool // of one that is spare: what pieces do not have of it is in the log, too
 }
 
 // stored describes the part.
@@ -244,15 +224,14 @@ func readSegment(ctx context.Context, store objstore.Store, id meta.SegmentID, i
 	defer release(buffered)
 	events := map[segmentPlace][]meta.PartEvent{}
 	epochs := map[segmentPlace][]meta.PartEpoch{}
-	ages := map[segmentPlace]*age{}
+	begun := map[segmentPlace]meta.PartEpoch{}
 	minimum := map[segmentPlace]int64{}
 	header, contents, err := segment.VerifyStream(buffered, end, func(p *segment.Part, h recordbatch.Header, batch []byte) error {
 		place := placeOf(p)
-		if ages[place] == nil {
-			ages[place] = &age{last: p.LeaderEpoch}
-		}
-		ages[place].note(p, &h)
 		if h.RecordCount > 0 && !h.IsControl() {
+			if h.LeaderEpoch == p.LeaderEpoch && begun[place].Epoch == 0 {
+				begun[place] = meta.PartEpoch{Epoch: h.LeaderEpoch, Offset: h.BaseOffset}
+			}
 			first := h.BaseTimestamp
 			if h.IsLogAppendTime() || h.HasDeleteHorizon() {
 				first = h.MaxTimestamp
@@ -285,7 +264,7 @@ func readSegment(ctx context.Context, store objstore.Store, id meta.SegmentID, i
 		}
 		// No checksum covers a batch's epoch; that of the last one stands in the directory.
 		epochs[place] = slices.DeleteFunc(epochs[place], func(e meta.PartEpoch) bool { return e.Epoch > part.LeaderEpoch })
-		o.parts = append(o.parts, candidate{object: o, part: part, events: events[place], epochs: epochs[place], age: *ages[place]})
+		o.parts = append(o.parts, candidate{object: o, part: part, events: events[place], epochs: epochs[place], begun: begun[place]})
 	}
 	return o, nil
 }

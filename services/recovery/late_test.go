@@ -139,24 +139,18 @@ func TestAnEpochThatFlippedBeforeAMerge(t *testing.T) {
 }
 
 func TestWhichPartsAreOfALaterLog(t *testing.T) {
-	const leap = meta.EarlierLeap
 	for _, row := range []struct {
 		what  string
 		begun begunEpoch
 		job   meta.JobID
-		end   int64 // behind the part's last batch with records
 		want  int64
 	}{
-		{"of the log that gave the epoch, as the state knows", begunEpoch{meta.PartEpoch{Epoch: 4000, Offset: 5}, 1<<40 + 9, 1}, 1<<40 + 20, 9, 9},
-		{"of the log before", begunEpoch{meta.PartEpoch{Epoch: 4000, Offset: 5}, 1<<40 + 9, 1}, 20, 9, 5},
-		{"whole behind it", begunEpoch{meta.PartEpoch{Epoch: 1000, Offset: 2}, 1<<40 + 9, 1}, 20, 9, 3},
-		{"an empty tail", begunEpoch{meta.PartEpoch{Epoch: 1000, Offset: 5}, 1<<40 + 9, 1}, 20, 4, 5},
-		{"an epoch of the same log", begunEpoch{meta.PartEpoch{Epoch: 1, Offset: 5}, 30, 0}, 20, 9, 9},
-		{"before a leap", begunEpoch{meta.PartEpoch{Epoch: 1, Offset: 5}, leap + 20, 0}, 20, 9, 5},
-		{"not before a leap", begunEpoch{meta.PartEpoch{Epoch: 1, Offset: 5}, leap + 19, 0}, 20, 9, 9},
-		{"before a leap, an empty tail", begunEpoch{meta.PartEpoch{Epoch: 1, Offset: 5}, leap + 20, 0}, 20, 4, 9},
+		{"of the log that gave the epoch", begunEpoch{1, 5}, 1<<40 + 20, 9},
+		{"of the log before", begunEpoch{1, 5}, 20, 5},
+		{"whole behind it", begunEpoch{1, 2}, 20, 3},
+		{"an epoch of the same log", begunEpoch{0, 5}, 20, 9},
 	} {
-		c := &candidate{object: &storedObject{id: meta.SegmentID{Job: row.job}}, part: segment.Part{BaseOffset: 3, NextOffset: 9}, age: age{end: row.end}}
+		c := &candidate{object: &storedObject{id: meta.SegmentID{Job: row.job}}, part: segment.Part{BaseOffset: 3, NextOffset: 9}}
 		if ends := validEnds([]begunEpoch{row.begun}, []*candidate{c}); ends[0] != row.want {
 			t.Errorf("%s: valid up to %d, want %d", row.what, ends[0], row.want)
 		}
