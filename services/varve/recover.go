@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -63,8 +64,10 @@ func newRecover() *cobra.Command {
 				}
 			}
 			if !dryRun {
-				if !yes && !confirmed(command, "Type the cluster's id, %s, to replace its metadata by this: ", plan.Report.ClusterID) {
-					return errors.New("recover: not confirmed, nothing has changed")
+				if !yes {
+					if err := confirm(command, "Type the cluster's id, %s, to replace its metadata by this: ", plan.Report.ClusterID); err != nil {
+						return fmt.Errorf("recover: %w", err)
+					}
 				}
 				if err := plan.Execute(ctx); err != nil {
 					return fmt.Errorf("recover: %w", err)
@@ -90,11 +93,22 @@ func newRecover() *cobra.Command {
 	return command
 }
 
-// confirmed asks for an id, which stands in the question.
-func confirmed(command *cobra.Command, question, id string) bool {
-	_, _ = fmt.Fprintf(command.OutOrStdout(), question, id)
-	line, _ := bufio.NewReader(command.InOrStdin()).ReadString('\n') // no answer is no
-	return strings.TrimSpace(line) == id
+// errNotConfirmed: the operator did not type what he was asked for.
+var errNotConfirmed = errors.New("not confirmed, nothing has changed")
+
+// confirm asks for an id, which stands in the question.
+func confirm(command *cobra.Command, question, id string) error {
+	if _, err := fmt.Fprintf(command.OutOrStdout(), question, id); err != nil {
+		return err // who cannot read the question cannot have answered it
+	}
+	line, err := bufio.NewReader(command.InOrStdin()).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	if strings.TrimSpace(line) != id {
+		return errNotConfirmed
+	}
+	return nil
 }
 
 // leadsCluster asks the coordinator at address whether it leads; one of an earlier build, which refuses the question, may. Without an identity it cannot show that it is of the cluster: being refused for that is an

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"path"
 	"path/filepath"
@@ -45,8 +44,10 @@ func newRepair() *cobra.Command {
 				return err
 			case dryRun:
 				return nil
-			case !yes && !confirmed(command, "Type the disk's id, %s, to give up what is damaged: ", disk.String()):
-				return errors.New("repair: not confirmed, nothing has changed")
+			case !yes:
+				if err := confirm(command, "Type the disk's id, %s, to give up what is damaged: ", disk.String()); err != nil {
+					return fmt.Errorf("repair %s: %w", dir, err)
+				}
 			}
 			if err := hotlog.Repair(vfs.OS{}, dir, func(hotlog.Damage) error { return nil }); err != nil {
 				return err
