@@ -115,6 +115,7 @@ func (c *Coordinator) downgrade(now time.Time, g *guarded) {
 	}
 	if from.IsDirty() {
 		c.flush(g) // those who wait for it are answered by it
+		c.startStoring(g)
 	}
 	c.classic(g)
 	g.group.downgrade(now, from, cl)

@@ -35,6 +35,7 @@ type member struct {
 	rebalanceTimeout time.Duration
 	protocols        []*metapb.GroupProtocol
 	assignment       []byte
+	held             []byte // its last assignment that was in the log: until it has another it may go on with that
 
 	sessionEnds time.Time // by then it must have been heard of
 	onJoin      func(*metapb.GroupJoinResponse)
@@ -105,7 +106,7 @@ func (g *Group) restore(now time.Time, stored *metapb.StoreGroup) {
 	g.generation, g.protocolType, g.protocol, g.leader = stored.Generation, stored.ProtocolType, stored.Protocol, stored.Leader
 	for _, s := range stored.Members {
 		m := &member{
-			id: s.MemberId, clientID: s.ClientId, clientHost: s.ClientHost, protocols: s.Protocols, assignment: s.Assignment,
+			id: s.MemberId, clientID: s.ClientId, clientHost: s.ClientHost, protocols: s.Protocols, assignment: s.Assignment, held: s.Assignment,
 			sessionTimeout:   time.Duration(s.SessionTimeoutMillis) * time.Millisecond,
 			rebalanceTimeout: time.Duration(s.RebalanceTimeoutMillis) * time.Millisecond,
 			isSynced:         true,

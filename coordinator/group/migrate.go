@@ -16,7 +16,7 @@ func upgrade(now time.Time, from *Group, c cluster) (*ConsumerGroup, bool) {
 	g.epoch, g.targetEpoch, g.log.epoch = from.generation, from.generation, true
 	for _, old := range from.members {
 		subscription, readable := subscriptionOf(old.protocols)
-		assigned, readableToo := readAssignment(c.topics, old.assignment)
+		assigned, readableToo := readAssignment(c.topics, old.held)
 		if !readable || !readableToo {
 			return nil, false
 		}
@@ -42,7 +42,8 @@ func upgrade(now time.Time, from *Group, c cluster) (*ConsumerGroup, bool) {
 	return g, true
 }
 
-// downgrade makes a classic group of a consumer group that has classic members alone, and asks them to join again.
+// downgrade makes a classic group of a consumer group that has classic members alone, and asks them to join again. The log has the consumer group until their generation is stored: a
+// leader that takes over before that does the same.
 func (g *Group) downgrade(now time.Time, from *ConsumerGroup, c cluster) {
 	// The generation is what settled members know, so that they are told to join again rather than that they are fenced.
 	g.generation, g.protocolType, g.state = from.targetEpoch, consumerProtocol, Stable
@@ -57,12 +58,12 @@ func (g *Group) downgrade(now time.Time, from *ConsumerGroup, c cluster) {
 			m.instanceID = &instance
 			g.static[instance] = m.id
 		}
+		m.held = m.assignment
 		m.sessionEnds = now.Add(m.sessionTimeout)
 		g.members = append(g.members, m)
 	}
 	g.leader = g.members[0].id
 	g.protocol = g.chooseProtocol()
-	g.store(g.stored(now, g.assignments()), nil)
 	g.prepareRebalance(now)
 }
 

@@ -86,7 +86,7 @@ func (g *Group) Stored(now time.Time, stored *metapb.StoreGroup, ok bool) {
 	}
 	for _, kept := range stored.Members {
 		if m := g.member(kept.MemberId); m != nil {
-			m.assignment = kept.Assignment
+			m.assignment, m.held = kept.Assignment, kept.Assignment
 		}
 	}
 	for _, m := range g.members {
