@@ -18,6 +18,8 @@ import (
 type Log interface {
 	// Propose puts the command in the log and returns its verdict once it is applied here.
 	Propose(ctx context.Context, c *metapb.Command) (meta.Verdict, error)
+	// ProposeWhile is Propose for a command that is submitted, also again, only while valid says so.
+	ProposeWhile(ctx context.Context, c *metapb.Command, valid func() bool) (meta.Verdict, error)
 	// View runs read on the state; nothing in it may block.
 	View(read func(*meta.State))
 }

@@ -57,6 +57,13 @@ func (s *verdictSink) Changed(meta.ChangeKind)              {}
 func (s *verdictSink) WantsChunks(meta.NodeID, uint64) bool { return false }
 func (s *verdictSink) Committed(meta.TopicPartition, int64) {}
 
+func (l *stateLog) ProposeWhile(ctx context.Context, c *metapb.Command, valid func() bool) (meta.Verdict, error) {
+	if !valid() {
+		return meta.Verdict{}, errors.New("withdrawn")
+	}
+	return l.Propose(ctx, c)
+}
+
 func (l *stateLog) Propose(_ context.Context, c *metapb.Command) (meta.Verdict, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
 )
@@ -188,29 +190,11 @@ func (c *Coordinator) Commit(ctx context.Context, r *metapb.GroupCommitRequest) 
 		}
 		return &metapb.GroupCommitResponse{Codes: codes}
 	}
-	var code metapb.GroupCode
-	if !c.with(r.Group, false, func(now time.Time, g *guarded) {
-		if m := g.managed(); m != nil {
-			code = m.mayCommit(r)
-		} else {
-			code = g.group.mayCommit(now, r)
-		}
-	}) {
-		code = c.absent()
-		if code == metapb.GroupCode_GROUP_UNKNOWN_MEMBER && r.Generation < 0 {
-			code = metapb.GroupCode_GROUP_OK // offsets alone do not need a group
-		} else if code == metapb.GroupCode_GROUP_UNKNOWN_MEMBER && c.hasOffsets(r.Group) {
-			code = metapb.GroupCode_GROUP_UNKNOWN_MEMBER // a group that is there, without members
-		} else if code == metapb.GroupCode_GROUP_UNKNOWN_MEMBER && r.Version >= 9 {
-			code = metapb.GroupCode_GROUP_NOT_FOUND
-		} else if code == metapb.GroupCode_GROUP_UNKNOWN_MEMBER {
-			code = metapb.GroupCode_GROUP_ILLEGAL_GENERATION
-		}
-	}
+	code := c.mayCommit(r)
 	if code != metapb.GroupCode_GROUP_OK {
 		return all(code), nil
 	}
-	limits := c.limitsNow()
+	limits, now := c.limitsNow(), c.logTime()
 	var offsets []*metapb.CommittedOffset
 	places := make([]int, 0, len(r.Offsets))
 	for i, offset := range r.Offsets {
@@ -218,13 +202,20 @@ func (c *Coordinator) Commit(ctx context.Context, r *metapb.GroupCommitRequest) 
 			codes[i] = metapb.GroupCode_GROUP_METADATA_TOO_LARGE
 			continue
 		}
-		offsets = append(offsets, offset)
+		offsets = append(offsets, stamped(offset, now))
 		places = append(places, i)
 	}
 	if len(offsets) == 0 {
 		return &metapb.GroupCommitResponse{Codes: codes}, nil
 	}
-	verdict, err := c.log.Propose(ctx, commitCommand(r, offsets))
+	// While the log takes nothing the group goes on: what a member was let to commit before it was out, or before another had its partitions, it is not any more.
+	verdict, err := c.log.ProposeWhile(ctx, commitCommand(r, offsets), func() bool {
+		code = c.mayCommit(r)
+		return code == metapb.GroupCode_GROUP_OK
+	})
+	if code != metapb.GroupCode_GROUP_OK {
+		return all(code), nil
+	}
 	if err != nil {
 		return all(metapb.GroupCode_GROUP_UNAVAILABLE), nil
 	}
@@ -232,6 +223,47 @@ func (c *Coordinator) Commit(ctx context.Context, r *metapb.GroupCommitRequest) 
 		codes[place] = offsetCode(verdict, i)
 	}
 	return &metapb.GroupCommitResponse{Codes: codes}, nil
+}
+
+// mayCommit judges a commit by its group as it is now.
+func (c *Coordinator) mayCommit(r *metapb.GroupCommitRequest) (code metapb.GroupCode) {
+	if c.with(r.Group, false, func(now time.Time, g *guarded) {
+		if m := g.managed(); m != nil {
+			code = m.mayCommit(r)
+		} else {
+			code = g.group.mayCommit(now, r)
+		}
+	}) {
+		return code
+	}
+	switch code = c.absent(); {
+	case code != metapb.GroupCode_GROUP_UNKNOWN_MEMBER:
+	case r.Generation < 0:
+		return metapb.GroupCode_GROUP_OK // offsets alone do not need a group
+	case c.hasOffsets(r.Group): // a group that is there, without members
+	case r.Version >= 9:
+		return metapb.GroupCode_GROUP_NOT_FOUND
+	default:
+		return metapb.GroupCode_GROUP_ILLEGAL_GENERATION
+	}
+	return code
+}
+
+// logTime is what the log's time will be about now.
+func (c *Coordinator) logTime() int64 {
+	now := time.Now().UnixMilli()
+	c.log.View(func(s *meta.State) { now = max(now, s.TimeMillis()) })
+	return now
+}
+
+// stamped is an offset that a node was given, with the time by which it expires: the log's, which the node's clock does not move.
+func stamped(o *metapb.CommittedOffset, now int64) *metapb.CommittedOffset {
+	o = proto.CloneOf(o) // what is on its way from an earlier attempt is not changed
+	if o.ExpireMillis > 0 {
+		o.ExpireMillis += now - o.CommitMillis
+	}
+	o.CommitMillis = now
+	return o
 }
 
 func offsetCode(v meta.Verdict, i int) metapb.GroupCode {

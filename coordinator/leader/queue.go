@@ -65,7 +65,7 @@ func isPatient(c *metapb.Command) bool {
 
 var submissions = sync.Pool{New: func() any { return &submission{done: make(chan struct{}, 1)} }}
 
-// submit queues the commands and waits until they are in the log. Where ctx ends first, they may come to be.
+// submit queues the commands and waits until they are in the log. Where ctx ends first, they may come to be; where it has ended before, they do not.
 func (q *queue) submit(ctx context.Context, commands []*metapb.Command) (uint64, error) {
 	items := make([]item, 0, max(1, len(commands)))
 	s := submissions.Get().(*submission)
@@ -91,6 +91,9 @@ func (q *queue) submit(ctx context.Context, commands []*metapb.Command) (uint64,
 		items = append(items, item{owner: s})
 	}
 	items[len(items)-1].last = true
+	if err := ctx.Err(); err != nil {
+		return 0, fmt.Errorf("submit: %w: %w", replica.ErrWithdrawn, err)
+	}
 	if err := q.add(items); err != nil {
 		return 0, err
 	}

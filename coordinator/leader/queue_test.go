@@ -1,6 +1,8 @@
 package leader
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -8,6 +10,7 @@ import (
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metalog/mem"
 	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/coordinator/replica"
 )
 
 func lease() *metapb.Command {
@@ -73,5 +76,19 @@ func TestALeaderGivesWhatNobodyWaitsForItsTime(t *testing.T) {
 	}
 	if got := n.cfg.Replica.Seq() - before; got != 1 {
 		t.Errorf("%d entries", got)
+	}
+}
+
+// What a caller has given up before it comes to its turn is not put in the log, and the caller knows.
+func TestWhatWasGivenUpBeforeItWasSubmittedIsNotInTheLog(t *testing.T) {
+	q := newQueue(100, 1<<20, 0)
+	q.open()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := q.submit(ended, []*metapb.Command{allocate()}); !errors.Is(err, replica.ErrWithdrawn) || !errors.Is(err, context.Canceled) {
+		t.Errorf("submit: %v", err)
+	}
+	if items, _ := q.take(nil, meta.FrameBytes); len(items) > 0 {
+		t.Errorf("%d commands wait", len(items))
 	}
 }

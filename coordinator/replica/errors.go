@@ -6,13 +6,15 @@ import (
 	"github.com/varvelog/varve/infra/rpc"
 )
 
-// The errors on which callers branch. ErrNotLeader, ErrBusy, ErrTooLarge and ErrMalformed are definite: nothing of what was
+// The errors on which callers branch. ErrNotLeader, ErrBusy, ErrWithdrawn, ErrTooLarge and ErrMalformed are definite: nothing of what was
 // submitted is in the log or will be.
 var (
 	// ErrNotLeader: the coordinator asked does not lead.
 	ErrNotLeader = errors.New("this coordinator does not lead")
 	// ErrBusy: the leader's queue is full.
 	ErrBusy = errors.New("the leader's queue is full")
+	// ErrWithdrawn: the caller had given it up, or it was not valid any more, before it was submitted.
+	ErrWithdrawn = errors.New("withdrawn before it was submitted")
 	// ErrTooLarge: the commands can never be submitted at once.
 	ErrTooLarge = errors.New("commands are too large to submit")
 	// ErrMalformed: a command cannot be written to the log, for it holds a string that is not UTF-8.
@@ -38,6 +40,7 @@ var (
 func init() {
 	rpc.RegisterError("NOT_LEADER", ErrNotLeader)
 	rpc.RegisterError("BUSY", ErrBusy)
+	rpc.RegisterError("WITHDRAWN", ErrWithdrawn)
 	rpc.RegisterError("COMMANDS_TOO_LARGE", ErrTooLarge)
 	rpc.RegisterError("COMMAND_MALFORMED", ErrMalformed)
 	rpc.RegisterError("NO_LEADER", ErrNoLeader)
@@ -46,5 +49,5 @@ func init() {
 
 // definite says whether err proves that nothing was submitted and it may be tried again.
 func definite(err error) bool {
-	return errors.Is(err, ErrNotLeader) || errors.Is(err, ErrNoLeader) || errors.Is(err, ErrBusy) || rpc.NotExecuted(err)
+	return errors.Is(err, ErrNotLeader) || errors.Is(err, ErrNoLeader) || errors.Is(err, ErrBusy) || errors.Is(err, ErrWithdrawn) || rpc.NotExecuted(err)
 }

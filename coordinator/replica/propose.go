@@ -23,6 +23,11 @@ const (
 // leader is succeeded before it has put the command in the log, it never will, and the successor gets it. A refusal by the
 // state is a verdict, not an error; so is that of a command which cannot be encoded (Malformed).
 func (r *Replica) Propose(ctx context.Context, command *metapb.Command) (meta.Verdict, error) {
+	return r.ProposeWhile(ctx, command, func() bool { return true })
+}
+
+// ProposeWhile is Propose for a command that is valid for a time only: it is submitted, and submitted again, while valid says so. Else ErrWithdrawn, and it is not in the log.
+func (r *Replica) ProposeWhile(ctx context.Context, command *metapb.Command, valid func() bool) (meta.Verdict, error) {
 	var id commandID
 	if len(command.Id) == 0 {
 		id = r.ids.next()
@@ -35,7 +40,7 @@ func (r *Replica) Propose(ctx context.Context, command *metapb.Command) (meta.Ve
 	gaps := r.leads.gaps.Load()
 	for {
 		epoch := r.LeaderEpoch()
-		err := r.submitUntilTaken(ctx, []*metapb.Command{command})
+		err := r.submitUntilTaken(ctx, []*metapb.Command{command}, valid)
 		if errors.Is(err, ErrMalformed) {
 			return meta.Verdict{Code: meta.Malformed, Message: err.Error()}, nil
 		}
@@ -105,10 +110,13 @@ func (r *Replica) Expect(seq uint64) {
 	}
 }
 
-// submitUntilTaken submits until the commands are in the log (nil) or may be (ErrAmbiguous).
-func (r *Replica) submitUntilTaken(ctx context.Context, commands []*metapb.Command) error {
+// submitUntilTaken submits until the commands are in the log (nil), may be (ErrAmbiguous) or are not valid (ErrWithdrawn).
+func (r *Replica) submitUntilTaken(ctx context.Context, commands []*metapb.Command, valid func() bool) error {
 	wait := firstRetry
 	for {
+		if !valid() {
+			return ErrWithdrawn
+		}
 		leader, err := r.leader()
 		if err == nil {
 			var seq uint64

@@ -3,6 +3,7 @@ package kafka
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -95,6 +96,13 @@ func (c *cluster) WantsChunks(meta.NodeID, uint64) bool                     { re
 func (c *cluster) ChunkVerdict(_ *metapb.CommitChunk, v *meta.ChunkVerdict) { c.mu.chunk = *v }
 func (c *cluster) Committed(meta.TopicPartition, int64)                     {}
 func (c *cluster) Changed(meta.ChangeKind)                                  {}
+
+func (c *cluster) ProposeWhile(ctx context.Context, command *metapb.Command, valid func() bool) (meta.Verdict, error) {
+	if !valid() {
+		return meta.Verdict{}, errors.New("withdrawn")
+	}
+	return c.Propose(ctx, command)
+}
 
 func (c *cluster) Propose(_ context.Context, command *metapb.Command) (meta.Verdict, error) {
 	c.mu.Lock()
