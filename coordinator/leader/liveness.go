@@ -152,7 +152,7 @@ func (l *Leader) Ping(_ context.Context, request *metapb.PingRequest) (*metapb.P
 		answer.Seq = s.Seq()
 		if n := s.Node(id); n != nil {
 			answer.Fenced = request.NodeEpoch < n.Epoch
-			answer.Away = !n.Live && !n.Draining
+			answer.Away = !n.Live && !n.Draining && len(s.Nodes()) > 1 // an only node names itself
 		} else {
 			answer.Fenced = s.Dropped(id)
 		}

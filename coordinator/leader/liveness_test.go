@@ -176,10 +176,22 @@ func TestANodeThatWasSeenToDieIsNotLiveAtOnce(t *testing.T) {
 		}
 		return answer
 	}
-	await(t, func() bool { // until its epoch is known
-		n.NodeGone(v.NodeID, v.NodeEpoch)
-		return !live()
-	})
+	die := func() {
+		await(t, func() bool { // until its epoch is known
+			n.NodeGone(v.NodeID, v.NodeEpoch)
+			return !live()
+		})
+	}
+	die()
+	if ping(v.NodeEpoch).Away {
+		t.Error("the only node is told that its clients were sent to another")
+	}
+	await(t, live)
+	second := &metapb.RegisterNode{DiskId: []byte("disk-disk-disk-2"), Incarnation: make([]byte, 16), KafkaHost: "h", KafkaPort: 2, InternalAddress: "h:3"}
+	if _, err := n.replica.Propose(timeout(t), &metapb.Command{Kind: &metapb.Command_RegisterNode{RegisterNode: second}}); err != nil {
+		t.Fatal(err)
+	}
+	die()
 	if !ping(v.NodeEpoch).Away {
 		t.Error("who is not live is not told")
 	}

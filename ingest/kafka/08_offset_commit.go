@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -27,7 +28,7 @@ import (
 // its way for as long as the network was cut. Clients take that for a lost coordinator, look for it and commit again.
 const (
 	offsetCommitTimeout = 9 * time.Second
-	// commitAttempt bounds how long after that was known a commit is on its way to the leader.
+	// commitAttempt bounds how long after that was known last a commit is on its way to the leader.
 	commitAttempt = 3 * time.Second
 )
 
@@ -79,7 +80,7 @@ func handleOffsetCommit(ctx context.Context, call *call, r *kmsg.OffsetCommitReq
 	return response, nil
 }
 
-// commitOffsets commits, again where an attempt takes too long. It is errCloseConnection where the client may be elsewhere.
+// commitOffsets commits, in a transaction or not, again where contact to the leader was lost meanwhile. It is errCloseConnection where the client may be elsewhere.
 func (c *call) commitOffsets(ctx context.Context, request *metapb.GroupCommitRequest) (*metapb.GroupCommitResponse, error) {
 	contact := c.domain().Contact
 	if contact == nil {
@@ -93,14 +94,38 @@ func (c *call) commitOffsets(ctx context.Context, request *metapb.GroupCommitReq
 		if !c.conn.since.After(away) {
 			return nil, errCloseConnection
 		}
-		attempt, cancel := context.WithDeadline(ctx, checked.Add(commitAttempt))
+		attempt, end := context.WithCancel(ctx)
+		watch := time.AfterFunc(time.Until(checked.Add(commitAttempt/2)), func() { c.watchContact(attempt, checked, end) })
 		committed, err := c.domain().Groups.Commit(attempt, request)
-		again := err != nil && attempt.Err() != nil && ctx.Err() == nil
-		cancel()
+		again := attempt.Err() != nil && ctx.Err() == nil && !isCommitted(committed)
+		watch.Stop()
+		end()
 		if !again {
 			return committed, err
 		}
 	}
+}
+
+// watchContact ends an attempt once commitAttempt has passed since the last moment of which it is known that the client was not elsewhere. A slow log is no reason to.
+func (c *call) watchContact(attempt context.Context, checked time.Time, end context.CancelFunc) {
+	for {
+		bounded, cancel := context.WithDeadline(attempt, checked.Add(commitAttempt))
+		away, latest, err := c.domain().Contact.Await(bounded)
+		cancel()
+		if err != nil || !c.conn.since.After(away) {
+			end()
+			return
+		}
+		checked = latest
+		if !sleep(attempt, commitAttempt/2) {
+			return
+		}
+	}
+}
+
+// isCommitted says whether a group has judged a commit: where its call was ended, a leader in this process answers that it cannot tell.
+func isCommitted(r *metapb.GroupCommitResponse) bool {
+	return r != nil && !slices.Contains(r.Codes, metapb.GroupCode_GROUP_UNAVAILABLE)
 }
 
 func committedOffset(r *kmsg.OffsetCommitRequest, topic meta.TopicID, p *kmsg.OffsetCommitRequestTopicPartition) *metapb.CommittedOffset {

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -62,7 +63,10 @@ func handleTxnOffsetCommit(ctx context.Context, call *call, r *kmsg.TxnOffsetCom
 	if len(answers) == 0 {
 		return response, nil
 	}
-	committed, err := call.domain().Groups.Commit(ctx, request)
+	committed, err := call.commitOffsets(ctx, request)
+	if errors.Is(err, errCloseConnection) {
+		return nil, err
+	}
 	for i, answer := range answers {
 		*answer = groupCode(metapb.GroupCode_GROUP_UNAVAILABLE, err)
 		if err == nil && i < len(committed.Codes) {
