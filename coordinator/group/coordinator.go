@@ -62,6 +62,8 @@ type guarded struct {
 	stores    []storeRequest
 	isStoring bool
 	dead      bool
+	// forgotten: at the last sweep the state had not, or no more, what nobody has asked for since.
+	forgotten bool
 }
 
 // storeRequest is a command for the log; done is called under the group's lock with its outcome. One without a command only waits for its turn.
@@ -197,6 +199,7 @@ func (c *Coordinator) within(g *guarded, do func(now time.Time, g *guarded)) (fo
 		return false, false
 	}
 	now := time.Now()
+	g.forgotten = false
 	do(now, g)
 	c.settle(now, g)
 	return true, g.isIdle()

@@ -52,3 +52,26 @@ func TestAGroupIsDeletedAtOnceAfterItsLastMemberHasLeft(t *testing.T) {
 		})
 	})
 }
+
+// Two commands of a person are a while apart.
+func TestAGroupWhoseLastOffsetWasDeletedCanBeDeletedForAMinute(t *testing.T) {
+	consumerGroup(t, func(t *testing.T, log *stateLog, c *Coordinator) {
+		m := &consumer{t: t, c: c}
+		joinAll(t, m)
+		if code := m.commit(7); code != metapb.GroupCode_GROUP_OK {
+			t.Fatal(code)
+		}
+		if _, err := c.Leave(t.Context(), &metapb.GroupLeaveRequest{Group: "g", Members: []*metapb.GroupLeaver{{MemberId: m.id}}}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // that it is empty is stored
+		deleted, err := c.DeleteOffsets(t.Context(), &metapb.GroupDeleteOffsetsRequest{Group: "g", Offsets: []*metapb.CommittedOffset{{TopicId: orders, Partition: 1}}})
+		if _, known := log.offset("g", 1); err != nil || deleted.Code != metapb.GroupCode_GROUP_OK || known {
+			t.Fatalf("delete offsets: %v, %v", deleted, err)
+		}
+		time.Sleep(sweepInterval + time.Second) // virtual
+		if r, err := c.Delete(t.Context(), &metapb.GroupDeleteRequest{Groups: []string{"g"}}); err != nil || r.Codes[0] != metapb.GroupCode_GROUP_OK {
+			t.Errorf("delete the group: %v, %v", r, err)
+		}
+	})
+}

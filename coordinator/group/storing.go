@@ -125,28 +125,34 @@ func (c *Coordinator) sweepUntilClosed() {
 	}
 }
 
-// sweep drops groups without members that the state has not, or no more: joins that came to nothing, and groups that have expired.
+// sweep drops groups without members that the state has not, or no more: joins that came to nothing, and groups that have expired. They are there for a minute at least:
+// who has just deleted the last offset of one may delete the group.
 func (c *Coordinator) sweep() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, g := range c.mu.groups {
-		c.dropIfIdle(g)
+		c.dropIfIdle(g, false)
 	}
 }
 
 // dropIfIdle is called with the coordinator's lock held.
-func (c *Coordinator) dropIfIdle(g *guarded) {
+func (c *Coordinator) dropIfIdle(g *guarded, atOnce bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.isIdle() {
 		return
 	}
-	c.log.View(func(s *meta.State) {
-		if s.Group(g.name) == nil {
-			g.end()
-			delete(c.mu.groups, g.name)
-		}
-	})
+	known := true
+	c.log.View(func(s *meta.State) { known = s.Group(g.name) != nil })
+	switch {
+	case known:
+		g.forgotten = false
+	case atOnce || g.forgotten:
+		g.end()
+		delete(c.mu.groups, g.name)
+	default:
+		g.forgotten = true
+	}
 }
 
 // drop drops a group that a request has made and left idle, since it was refused.
@@ -154,7 +160,7 @@ func (c *Coordinator) drop(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if g := c.mu.groups[name]; g != nil {
-		c.dropIfIdle(g)
+		c.dropIfIdle(g, true)
 	}
 }
 
