@@ -73,20 +73,23 @@ func (c *Cluster) LogName() string {
 	return fmt.Sprintf("%s_%x", c.ClusterID, c.LogID[:4])
 }
 
-// Successor is the identity that takes the place of c: of the same cluster, with a log and a secret that nobody knows yet. c is nil where the
-// bucket has lost its identity; its metalog is then the one given, and its former log the one that the bucket's metadata names.
-func Successor(c *Cluster, metalog string, former [16]byte) *Cluster {
-	next := &Cluster{Metalog: metalog, Secret: make([]byte, 32)}
+// Lost stands for the identity that a bucket has lost, as far as its metadata tells it: the log, where that is kept, and whether it had itself begun with a
+// recovery. Then one former log, of which no id is known, stands for all that were before it. The cluster's id is a new one.
+func Lost(metalog string, logID [16]byte, recovered bool) *Cluster {
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // never fails
+	c := &Cluster{ClusterID: base64.RawURLEncoding.EncodeToString(id[:]), Metalog: metalog, LogID: logID}
+	if recovered {
+		c.Former = []FormerLog{{Metalog: metalog}}
+	}
+	return c
+}
+
+// Successor is the identity that takes the place of c: of the same cluster, with a log and a secret that nobody knows yet.
+func Successor(c *Cluster) *Cluster {
+	next := &Cluster{ClusterID: c.ClusterID, Metalog: c.Metalog, Secret: make([]byte, 32)}
 	_, _ = rand.Read(next.LogID[:]) // never fails
 	_, _ = rand.Read(next.Secret)
-	if c == nil {
-		var id [16]byte
-		_, _ = rand.Read(id[:])
-		next.ClusterID = base64.RawURLEncoding.EncodeToString(id[:])
-		next.Former = []FormerLog{{LogID: former, Metalog: metalog}}
-		return next
-	}
-	next.ClusterID = c.ClusterID
 	next.Former = append(append(next.Former, c.Former...), FormerLog{LogID: c.LogID, Metalog: c.Metalog})
 	return next
 }

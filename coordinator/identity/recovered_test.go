@@ -20,11 +20,11 @@ func TestASuccessorTakesTheIdentitysPlaceOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	second := Successor(first, MetalogJetStream, [16]byte{})
+	second := Successor(first)
 	if err := Replace(ctx, store, second, version); err != nil {
 		t.Fatal(err)
 	}
-	if err := Replace(ctx, store, Successor(first, MetalogJetStream, [16]byte{}), version); !errors.Is(err, ErrReplaced) {
+	if err := Replace(ctx, store, Successor(first), version); !errors.Is(err, ErrReplaced) {
 		t.Errorf("a second successor: %v, want ErrReplaced", err)
 	}
 	if err := Replace(ctx, store, second, version); err != nil {
@@ -55,7 +55,29 @@ func TestALostAnswerIsNoFailureToReplace(t *testing.T) {
 		t.Fatal(err)
 	}
 	store.AddRule(faulty.Rule{Ops: faulty.PutIfMatch, FailAfter: true, Times: 1})
-	if err := Replace(ctx, store, Successor(first, MetalogBucket, [16]byte{}), version); err != nil {
+	if err := Replace(ctx, store, Successor(first), version); err != nil {
 		t.Error(err)
+	}
+}
+
+// The successor of a recovered cluster that has lost its identity finds the log where it was, and what was before that at the beginning.
+func TestTheSuccessorOfALostIdentity(t *testing.T) {
+	for _, recovered := range []bool{false, true} {
+		lost := Lost(MetalogBucket, [16]byte{7}, recovered)
+		ctx, store := context.Background(), mem.New("bucket-x")
+		if err := Replace(ctx, store, Successor(lost), ""); err != nil {
+			t.Fatal(err)
+		}
+		next, err := Load(ctx, store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		former := next.Formerly()
+		if former.LogID != lost.LogID || former.MetadataPrefix() != lost.MetadataPrefix() || former.Recovered() != recovered || next.ClusterID != lost.ClusterID {
+			t.Errorf("recovered %v: of %+v comes %+v, which was %+v", recovered, lost, next, former)
+		}
+		if before := former.Formerly(); recovered && (before.MetadataPrefix() != "" || before.Formerly() != nil) {
+			t.Errorf("and that was %+v", before)
+		}
 	}
 }

@@ -51,7 +51,7 @@ func TestAProcessOfAFormerLogFindsOut(t *testing.T) {
 	}
 	_, version, err := identity.LoadVersion(t.Context(), store)
 	if err == nil {
-		err = identity.Replace(t.Context(), store, identity.Successor(first, first.Metalog, first.LogID), version)
+		err = identity.Replace(t.Context(), store, identity.Successor(first), version)
 	}
 	if err != nil {
 		t.Fatal(err)

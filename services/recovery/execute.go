@@ -114,8 +114,12 @@ func (p *Plan) writeLog(ctx context.Context, store objstore.Store, entry []byte)
 	return upload.Put(ctx, store, (archive.Object{First: 1, Next: batch.Next()}).Key(), archive.Encode(batch), p.cfg.Logger)
 }
 
-// sweepAttempts deletes the metadata of recoveries that never came to replace the identity. It is a courtesy: what it leaves does no harm.
+// sweepAttempts deletes the metadata of recoveries that never came to replace the identity. It is a courtesy: what it leaves does no harm. Where the identity
+// was lost nobody can tell it from that of former logs.
 func (p *Plan) sweepAttempts(ctx context.Context) {
+	if p.unnamed {
+		return
+	}
 	kept := map[string]bool{"": true, p.next.MetadataPrefix(): true}
 	for c := p.next.Formerly(); c != nil; c = c.Formerly() {
 		kept[c.MetadataPrefix()] = true

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/varvelog/varve/coordinator/archive"
 	"github.com/varvelog/varve/coordinator/identity"
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metalog"
 	"github.com/varvelog/varve/coordinator/metalog/bucket"
 	"github.com/varvelog/varve/coordinator/metapb"
+	"github.com/varvelog/varve/coordinator/replica"
+	"github.com/varvelog/varve/infra/objstore"
 )
 
 func (w *world) loseIdentity() {
@@ -61,6 +64,68 @@ func TestTheBackendOfALogWithoutIdentity(t *testing.T) {
 		s.loseIdentity()
 		if report := mustRecover(t, s.store); report.Metalog != identity.MetalogBucket {
 			t.Errorf("damaged %v: the log was in the bucket, and the report says %s", damaged, report.Metalog)
+		}
+	}
+}
+
+// lead does what the first leader of a recovered log does: it begins a leadership, and that is archived.
+func lead(t *testing.T, store objstore.Store) {
+	t.Helper()
+	cluster, err := identity.Load(t.Context(), store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := replica.OpenArchived(t.Context(), replica.Config{LogID: cluster.LogID, Store: cluster.Metadata(store)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	seq, hash := r.Position()
+	e := &metapb.Entry{LogId: cluster.LogID[:], PreviousHash: hash[:]}
+	r.View(func(s *meta.State) { e.LeaderEpoch, e.TimeMillis = s.LeaderEpoch()+1, s.TimeMillis() })
+	e.Commands = []*metapb.Command{{Kind: &metapb.Command_LeaderStart{LeaderStart: &metapb.LeaderStart{Epoch: e.LeaderEpoch, FeatureLevel: meta.FeatureLevel}}}}
+	encoded, err := meta.EncodeEntry(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &archive.Batch{LogID: cluster.LogID, First: seq + 1, Entries: [][]byte{encoded}}
+	if _, err := cluster.Metadata(store).PutIfAbsent(t.Context(), (archive.Object{First: b.First, Next: b.Next()}).Key(), archive.Encode(b)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The identity of a cluster is lost that had been recovered, perhaps more than once. What its groups have committed is in the metadata of the last log, which
+// stays until the new one was used, so that the recovery can be repeated.
+func TestARecoveredClusterLosesItsIdentity(t *testing.T) {
+	for _, times := range []int{1, 2} {
+		s := newSmall(t, "varve.durability", "object")
+		s.send(true, write{0, 1, nil})
+		s.log(&metapb.Command{Kind: &metapb.Command_CommitOffsets{CommitOffsets: &metapb.CommitOffsets{Group: "readers", Offsets: []*metapb.CommittedOffset{
+			{TopicId: s.topic[:], Partition: 0, Offset: 1, LeaderEpoch: -1},
+		}}}})
+		s.archive()
+		var used []*identity.Cluster
+		for range times {
+			mustRecover(t, s.store)
+			lead(t, s.store)
+			cluster, _ := reopen(t, s.store)
+			used = append(used, cluster)
+		}
+		s.loseIdentity()
+		for attempt := range 3 {
+			report := mustRecover(t, s.store)
+			next, state := reopen(t, s.store)
+			if state.Group("readers") == nil {
+				t.Fatalf("%d times, attempt %d: the group is lost: %+v, missing %v", times, attempt, report.Damaged, report.Missing)
+			}
+			if last := used[times-1]; report.Again != (attempt > 0) || !next.WasOf(last.LogID) || next.Formerly().MetadataPrefix() != last.MetadataPrefix() {
+				t.Errorf("%d times, attempt %d: again %v, and %+v follows on %+v", times, attempt, report.Again, next, last)
+			}
+			for _, former := range used {
+				if attempt == 0 && len(s.keys(former.MetadataPrefix())) == 0 {
+					t.Errorf("%d times: the metadata under %s was deleted", times, former.MetadataPrefix())
+				}
+			}
 		}
 	}
 }

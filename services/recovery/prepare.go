@@ -60,6 +60,7 @@ type Plan struct {
 	state    *meta.State
 	former   [16]byte
 	log      formerLog       // that of former
+	unnamed  bool            // the bucket has lost its identity
 	others   []formerLog     // that of a recovery which was not used, and is done again
 	objects  []*storedObject // that the state does not know of
 	orphans  map[meta.SegmentID]objstore.Info
@@ -130,6 +131,7 @@ func (p *Plan) findLog(ctx context.Context) (*salvage.Found, error) {
 	switch {
 	case errors.Is(err, identity.ErrNone), errors.Is(err, identity.ErrRefused):
 		p.damaged(identity.Key, err)
+		p.unnamed = true
 		return p.findLogWithoutIdentity(ctx)
 	case err != nil:
 		return nil, err
@@ -155,7 +157,7 @@ func (p *Plan) findLog(ctx context.Context) (*salvage.Found, error) {
 	}
 	p.former = base.LogID
 	p.log = describeFormer(base.Metadata(p.cfg.Store), base, found)
-	p.next = identity.Successor(base, base.Metalog, base.LogID)
+	p.next = identity.Successor(base)
 	p.describe(base.ClusterID, base.Metalog, base.LogID)
 	return found, nil
 }
@@ -201,7 +203,7 @@ func (p *Plan) findLogWithoutIdentity(ctx context.Context) (*salvage.Found, erro
 		return nil, err
 	}
 	var best *salvage.Found
-	var bestStore objstore.Store
+	var bestPrefix string
 	metalog := identity.MetalogJetStream
 	for _, prefix := range prefixes {
 		for _, kind := range []string{identity.MetalogJetStream, identity.MetalogBucket} {
@@ -213,7 +215,7 @@ func (p *Plan) findLogWithoutIdentity(ctx context.Context) (*salvage.Found, erro
 				return nil, err
 			}
 			if best == nil || better(found, best) {
-				best, bestStore, metalog = found, prefixed(p.cfg.Store, prefix), kind
+				best, bestPrefix, metalog = found, prefix, kind
 			}
 		}
 	}
@@ -221,8 +223,9 @@ func (p *Plan) findLogWithoutIdentity(ctx context.Context) (*salvage.Found, erro
 		return nil, err
 	}
 	p.former = best.LogID
-	p.next = identity.Successor(nil, metalog, best.LogID)
-	p.log = describeFormer(bestStore, p.next, best)
+	lost := identity.Lost(metalog, best.LogID, bestPrefix != "")
+	p.next = identity.Successor(lost)
+	p.log = describeFormer(prefixed(p.cfg.Store, bestPrefix), lost, best)
 	p.describe(p.next.ClusterID, metalog, best.LogID)
 	p.Report.Missing = append(p.Report.Missing, "the cluster's id: clients are told a new one, and data directories of the former one are refused")
 	return best, nil
