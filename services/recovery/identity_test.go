@@ -13,6 +13,7 @@ import (
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/infra/objstore"
+	"github.com/varvelog/varve/infra/objstore/faulty"
 )
 
 func (w *world) loseIdentity() {
@@ -127,5 +128,41 @@ func TestARecoveredClusterLosesItsIdentity(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// A recovery without identity dies before its last step. It is begun again with the disk that was forgotten: what it has left is not what to recover from.
+func TestARecoveryWithoutIdentityDies(t *testing.T) {
+	s := newSmall(t, "varve.durability", "local")
+	s.send(false, write{0, 1, nil})
+	s.archive()
+	s.loseIdentity()
+	died := errors.New("died")
+	store := faulty.New(s.store, faulty.Config{Rules: []faulty.Rule{
+		{Ops: faulty.PutIfAbsent, Key: func(key string) bool { return key == identity.Key }, Fail: true, Err: died},
+	}})
+	plan, err := Prepare(t.Context(), Config{Store: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plan.Report.LostOffsets != 1 {
+		t.Fatalf("without the disk %d offsets are lost", plan.Report.LostOffsets)
+	}
+	if err := plan.Execute(t.Context()); !errors.Is(err, died) {
+		t.Fatal(err)
+	}
+	if err := plan.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Prepare(t.Context(), Config{Store: s.store, Disks: []string{"all"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(again.Execute(t.Context()), again.Close()); err != nil {
+		t.Fatal(err)
+	}
+	_, state := reopen(t, s.store)
+	if l, ok := state.Locate(s.place(0), 0); !ok || l.Tier != meta.TierHot {
+		t.Errorf("the disk is there, and its record is %+v, lost %+v: recovered from log %s, not from %x", l, again.Report.Lost, again.Report.FormerLog, s.cluster.LogID)
 	}
 }

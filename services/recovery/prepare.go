@@ -231,11 +231,15 @@ func (p *Plan) findLogWithoutIdentity(ctx context.Context) (*salvage.Found, erro
 	return best, nil
 }
 
-// better says whether more can be made of x than of y. Where it is as much, since snapshots stand for everything, the backend was that which has left
+// better says whether more can be made of x than of y. A log that holds nothing but what a recovery has put there, which may have died before its last step,
+// comes behind all others of which anything is left. Where it is as much, since snapshots stand for everything, the backend was that which has left
 // entries, sound or not: a log in the bucket has no archive.
 func better(x, y *salvage.Found) bool {
 	if (x.State == nil) != (y.State == nil) {
 		return x.State != nil
+	}
+	if unused(x) != unused(y) { // what an unused one was made from says as much, and a recovery from it can be given more
+		return unused(y)
 	}
 	traces := func(f *salvage.Found) uint64 { return f.Entries + uint64(len(f.Damaged)) }
 	order := cmp.Compare(traces(x), traces(y))
