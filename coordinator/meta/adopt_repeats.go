@@ -60,6 +60,13 @@ func (r *Recovery) isSeen(p *Partition, d *chunk.Detail) bool {
 	return r.seen[b] || r.coming[b] > 0
 }
 
+// HasSeen says whether a batch of a producer has been found to be in the log, though the partition may not remember it: of chunks that are still to come
+// nothing is said.
+func (r *Recovery) HasSeen(tp TopicPartition, producerID int64, epoch int16, sequence int32) bool {
+	p := r.a.Partition(tp)
+	return p != nil && r.seen[seenBatch{p, producerID, epoch, sequence}]
+}
+
 // noteStored notes a batch that stands among what is in a segment, which may not tell whose it is. It is not there itself where it was refused, since it came
 // before others of its producer that are to come: then it came again behind them.
 func (r *Recovery) noteStored(p *Partition, d *chunk.Detail) {

@@ -143,11 +143,14 @@ func (s *sequencer) left(of producerOf, b batchOf, wanted func(batchOf) bool) bo
 		s.batches[of] = s.batches[of][1:]
 	}
 	epoch, next, known := s.state.Expects(of.partition, of.id)
+	has := func(other batchOf) bool {
+		return known && other.before(batchOf{epoch: epoch, sequence: next}) || s.state.HasSeen(of.partition, of.id, other.epoch, other.sequence)
+	}
 	for _, other := range s.batches[of] {
 		if !other.before(b) {
 			return false
 		}
-		if !s.taken[other.chunk] && (!known || !other.before(batchOf{epoch: epoch, sequence: next})) && wanted(other) {
+		if !s.taken[other.chunk] && !has(other) && wanted(other) {
 			return true
 		}
 	}

@@ -108,3 +108,29 @@ func TestAChunkBetweenWhatIsKnownAndAShippedOne(t *testing.T) {
 		})
 	}
 }
+
+// The first of a producer's batches is in a segment that does not tell whose it is. The second is a node's whose clock is ahead, the third the first node's
+// again, behind which a repeat of the first comes: the second misses nothing that is still to come.
+func TestARepeatBehindABatchThatWaits(t *testing.T) {
+	for _, lose := range []bool{false, true} {
+		for _, repeated := range []bool{false, true} {
+			s := newSmall(t, "varve.durability", "object")
+			zero := s.sendFrom(1, 500, s.unowned("zero"))
+			s.archive()
+			first := s.oneRecord("first", of(77, 0), 0)
+			a := s.sendFrom(1, 2000, first)
+			s.sendFrom(2, 2300, s.oneRecord("second", of(77, 1), 0))
+			s.sendFrom(1, 2010, s.oneRecord("third", of(77, 2), 0))
+			if repeated {
+				s.sendFrom(1, 2020, first) // refused
+			}
+			s.expectEnd(4)
+			if lose {
+				s.storeOf(zero, 100, 0, 0, recordbatch.BuilderOptions{}, "zero")
+				loseMetadata(t, s.store)
+			}
+			s.storeOf(a, 101, 1, 0, recordbatch.BuilderOptions{}, "first")
+			s.expectOnce(mustRecover(t, s.store), "zero", "first", "second", "third")
+		}
+	}
+}
