@@ -139,18 +139,18 @@ func (s *sequencer) waits(i int) bool {
 
 // left says whether a chunk that is still to come, and wanted, has an earlier batch of the producer, which the partition has not.
 func (s *sequencer) left(of producerOf, b batchOf, wanted func(batchOf) bool) bool {
-	for len(s.batches[of]) > 0 && s.taken[s.batches[of][0].chunk] {
-		s.batches[of] = s.batches[of][1:]
-	}
 	epoch, next, known := s.state.Expects(of.partition, of.id)
 	has := func(other batchOf) bool {
-		return known && other.before(batchOf{epoch: epoch, sequence: next}) || s.state.HasSeen(of.partition, of.id, other.epoch, other.sequence)
+		return s.taken[other.chunk] || known && other.before(batchOf{epoch: epoch, sequence: next}) || s.state.HasSeen(of.partition, of.id, other.epoch, other.sequence)
+	}
+	for len(s.batches[of]) > 0 && has(s.batches[of][0]) { // it will not miss it again
+		s.batches[of] = s.batches[of][1:]
 	}
 	for _, other := range s.batches[of] {
 		if !other.before(b) {
 			return false
 		}
-		if !s.taken[other.chunk] && !has(other) && wanted(other) {
+		if !has(other) && wanted(other) {
 			return true
 		}
 	}
