@@ -332,6 +332,9 @@ func (r *Recovery) NoteSegment(id SegmentID) bool {
 func LogOfJob(id JobID) uint64      { return uint64(id) / recoveryJobs }
 func LogOfEpoch(epoch int32) uint64 { return uint64(max(0, epoch)) / recoveryLeaderEpochs }
 
+// LogOfNodeEpoch says the same of an epoch that a node was given.
+func LogOfNodeEpoch(epoch uint64) uint64 { return epoch / recoveryEpochs }
+
 // maxUnseenLogs bounds the logs that may have followed on those that are known of. An id behind their ranges is one that nobody gave: clients may name any.
 const maxUnseenLogs = 1000
 

@@ -18,6 +18,9 @@ type source struct {
 	chunk     meta.ChunkID
 	hot       segment.HotSegment // zero where it is an object
 	partition meta.TopicPartition
+	// log is that for which the chunks were written, where hot says no node: a recovery makes all chunks that it finds on a disk, copies too, those of whichever
+	// node it makes the disk's. Of that log's own segments no more than the nodes' that they say is known: others' chunks lie between these.
+	log uint64
 }
 
 // storedRange is what a segment has of a source: all that it has in [from, to).
@@ -44,6 +47,13 @@ func (p *Plan) storedRuns(objects []*storedObject) storedRuns {
 				stored.to = math.MaxUint32 // the whole of it
 			}
 			r[of] = append(r[of], stored)
+			if !s.IsHot() {
+				continue
+			}
+			of.hot.Node = 0
+			for of.log = range min(meta.LogOfEpoch(part.LeaderEpoch), meta.LogOfJob(o.id.Job)) { // no checksum covers the epoch
+				r[of] = append(r[of], stored)
+			}
 		}
 	}
 	for of, ranges := range r {
@@ -70,11 +80,19 @@ func united(ranges []storedRange) []storedRange {
 // hot segment in which it was found.
 func (r storedRuns) have(c *foundChunk, tp meta.TopicPartition, position, length uint32) bool {
 	of := source{partition: tp}
-	if c.command.Segment != 0 {
-		of.hot = segment.HotSegment{Disk: c.disk, ID: c.command.Segment, Node: c.command.NodeId}
-	} else {
+	if c.command.Segment == 0 {
 		of.chunk = idOf(c.command)
+		return r.has(of, position, length)
 	}
+	of.hot = segment.HotSegment{Disk: c.disk, ID: c.command.Segment, Node: c.command.NodeId}
+	if r.has(of, position, length) {
+		return true
+	}
+	of.hot.Node, of.log = 0, meta.LogOfNodeEpoch(c.command.NodeEpoch)
+	return r.has(of, position, length)
+}
+
+func (r storedRuns) has(of source, position, length uint32) bool {
 	ranges := r[of]
 	behind := sort.Search(len(ranges), func(i int) bool { return ranges[i].from > position })
 	return behind > 0 && uint64(position)+uint64(length) <= uint64(ranges[behind-1].to)

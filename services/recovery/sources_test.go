@@ -191,12 +191,14 @@ func TestWhichRunsAreStored(t *testing.T) {
 	id := meta.ChunkID{Node: 3, Epoch: 1, Lane: 1, Seq: 5}
 	hot := segment.HotSegment{Disk: [16]byte{7}, ID: 9, Node: 3}
 	stored := storedRuns{
-		source{chunk: id, partition: tp}:    united([]storedRange{{300, 400}, {100, 200}, {200, 250}, {120, 130}}),
-		source{hot: hot, partition: tp}:     united([]storedRange{{50, 60}}),
-		source{chunk: id, partition: other}: united([]storedRange{{10, 20}, {0, math.MaxUint32}}),
+		source{chunk: id, partition: tp}:                                              united([]storedRange{{300, 400}, {100, 200}, {200, 250}, {120, 130}}),
+		source{hot: hot, partition: tp}:                                               united([]storedRange{{50, 60}}),
+		source{hot: segment.HotSegment{Disk: hot.Disk, ID: 9}, partition: tp, log: 1}: united([]storedRange{{70, 80}}), // of whatever node's
+		source{chunk: id, partition: other}:                                           united([]storedRange{{10, 20}, {0, math.MaxUint32}}),
 	}
 	inChunk := &foundChunk{command: &metapb.CommitChunk{NodeId: 3, NodeEpoch: 1, Lane: 1, Seq: 5, Hedge: 2}}
 	inLog := &foundChunk{command: &metapb.CommitChunk{NodeId: 3, NodeEpoch: 1, Segment: 9}, disk: hot.Disk}
+	later := &foundChunk{command: &metapb.CommitChunk{NodeId: 3, NodeEpoch: 1_000_001, Segment: 9}, disk: hot.Disk}
 	for _, row := range []struct {
 		chunk          *foundChunk
 		partition      meta.TopicPartition
@@ -206,9 +208,10 @@ func TestWhichRunsAreStored(t *testing.T) {
 		{inChunk, tp, 100, 100, true}, {inChunk, tp, 150, 100, true}, {inChunk, tp, 150, 101, false}, {inChunk, tp, 99, 10, false}, {inChunk, tp, 250, 50, false},
 		{inChunk, tp, 300, 100, true}, {inChunk, tp, 399, 2, false}, {inChunk, tp, 400, 10, false}, {inChunk, other, 5000, 10, true},
 		{inLog, tp, 50, 10, true}, {inLog, tp, 100, 10, false}, {inLog, other, 50, 10, false}, {inLog, tp, math.MaxUint32, 10, false},
+		{inLog, tp, 70, 10, false}, {later, tp, 70, 10, true}, {later, tp, 80, 10, false}, {later, tp, 50, 10, true}, {later, other, 70, 10, false},
 	} {
 		if got := stored.have(row.chunk, row.partition, row.position, row.size); got != row.want {
-			t.Errorf("%d bytes at %d of partition %d, in a hot log %v: %v", row.size, row.position, row.partition.Partition, row.chunk == inLog, got)
+			t.Errorf("%d bytes at %d of partition %d, in a hot log %v, of epoch %d: %v", row.size, row.position, row.partition.Partition, row.chunk != inChunk, row.chunk.command.NodeEpoch, got)
 		}
 	}
 }
