@@ -83,7 +83,7 @@ func lead(t *testing.T, store objstore.Store) {
 	defer r.Close()
 	seq, hash := r.Position()
 	e := &metapb.Entry{LogId: cluster.LogID[:], PreviousHash: hash[:]}
-	r.View(func(s *meta.State) { e.LeaderEpoch, e.TimeMillis = s.LeaderEpoch()+1, s.TimeMillis() })
+	r.View(func(s *meta.State) { e.LeaderEpoch, e.TimeMillis = s.LeaderEpoch()+1, s.TimeMillis()+10 })
 	e.Commands = []*metapb.Command{{Kind: &metapb.Command_LeaderStart{LeaderStart: &metapb.LeaderStart{Epoch: e.LeaderEpoch, FeatureLevel: meta.FeatureLevel}}}}
 	encoded, err := meta.EncodeEntry(e)
 	if err != nil {
