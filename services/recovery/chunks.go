@@ -261,6 +261,9 @@ func (p *Plan) readHotLog(dir string) (log hotLog, err error) {
 		at := int64(f.Position)
 		log.there = append(log.there, hotRange{segment, at, at + int64(f.Length)})
 		c, err := chunk.Parse(f.Payload)
+		if errors.Is(err, chunk.ErrVersion) { // the frame has a checksum of its own
+			return fmt.Errorf("%s is of a newer version than this program reads: %w", where(segment, at), err)
+		}
 		if err != nil {
 			p.damaged(where(segment, at), err)
 			return nil

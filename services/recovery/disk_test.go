@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/varvelog/varve/coordinator/meta"
@@ -274,5 +275,27 @@ func TestTwoDisksOfOneNumber(t *testing.T) {
 				t.Errorf("%+v, not adopted %+v", plan.Report.Hot, plan.Report.NotAdopted)
 			}
 		})
+	}
+}
+
+// A chunk of a newer version in a hot log is no damage.
+func TestANewerChunkInAHotLogIsRefused(t *testing.T) {
+	s := newSmall(t, "varve.durability", "local")
+	d := s.newDisk()
+	s.archive()
+	var b chunk.Builder
+	b.Add(s.unowned("acknowledged"))
+	sealed := b.Seal(chunk.Header{NodeID: int32(d.node.ID), NodeEpoch: d.node.Epoch, Seq: 1, CreatedMillis: s.state.TimeMillis()})
+	whole := ofNewerVersion(t, "chunk/", slices.Concat(append([][]byte{sealed.Head}, sealed.Body...)...))
+	_, err := d.log.Append(nil, hotlog.NewChunk(whole))
+	if err := errors.Join(err, d.log.Close()); err != nil {
+		t.Fatal(err)
+	}
+	plan, err := Prepare(t.Context(), Config{Store: s.store, HotLogs: []string{d.dir}})
+	if err == nil {
+		t.Fatalf("recovered without it: %+v, %v", plan.Report.Damaged, plan.Close())
+	}
+	if !errors.Is(err, chunk.ErrVersion) || !strings.Contains(err.Error(), d.dir) || !strings.Contains(err.Error(), "newer version") {
+		t.Error(err)
 	}
 }
