@@ -175,6 +175,9 @@ func (p *Plan) readHotLogs(highest meta.NodeID) (chunks []foundChunk, err error)
 		if err != nil {
 			return nil, fmt.Errorf("read hot log %s: %w", dir, err)
 		}
+		if i := slices.IndexFunc(logs, func(other hotLog) bool { return other.disk == log.disk }); i >= 0 {
+			return nil, fmt.Errorf("hot logs %s and %s are of one disk, %x: one of them is a copy; leave out the older one", logs[i].dir, log.dir, log.disk)
+		}
 		for i := range log.chunks {
 			highest = max(highest, meta.NodeID(log.chunks[i].command.NodeId))
 		}

@@ -299,3 +299,27 @@ func TestANewerChunkInAHotLogIsRefused(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The copy of a hot log is given beside it. Which of them is the newer one cannot be told: what only that one has would be missing, or lost.
+func TestOneDiskIsGivenTwice(t *testing.T) {
+	s := newSmall(t, "varve.durability", "local")
+	d := s.newDisk()
+	s.sendTo(d, nil)
+	older := t.TempDir()
+	if err := os.CopyFS(older, os.DirFS(d.dir)); err != nil {
+		t.Fatal(err)
+	}
+	s.sendTo(d, nil)
+	s.archive()
+	if err := d.log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, dirs := range [][]string{{d.dir, older}, {older, d.dir}} {
+		plan, err := Prepare(t.Context(), Config{Store: s.store, HotLogs: dirs})
+		if err == nil {
+			t.Errorf("recovered from %v: lost %+v, %v", dirs, plan.Report.Lost, plan.Close())
+		} else if !strings.Contains(err.Error(), d.dir) || !strings.Contains(err.Error(), older) || !strings.Contains(err.Error(), "one disk") {
+			t.Error(err)
+		}
+	}
+}
