@@ -37,6 +37,9 @@ var ErrNone = errors.New("bucket belongs to no cluster")
 // ErrRefused: the bucket, the metalog and this program do not fit together. The message says how.
 var ErrRefused = errors.New("refusing to start")
 
+// ErrNewer: cluster.json is of a format, or names a metalog backend, that this program does not know. It is not damaged for that.
+var ErrNewer = errors.New("a newer program may have written it")
+
 // Cluster is what cluster.json says.
 type Cluster struct {
 	ClusterID string
@@ -62,6 +65,9 @@ type document struct {
 
 // Refuse makes the one line that a process ends with: what is wrong, the bucket, and the way out.
 func Refuse(store fmt.Stringer, err error) error {
+	if errors.Is(err, ErrNewer) {
+		return fmt.Errorf("%w: bucket %s: %w; if it is damaged, delete %s, and `varve recover` rebuilds the metadata from the bucket", ErrRefused, store, err, Key)
+	}
 	return fmt.Errorf("%w: bucket %s: %w; `varve recover` rebuilds the metadata from the bucket", ErrRefused, store, err)
 }
 
@@ -155,10 +161,13 @@ func encode(c *Cluster) ([]byte, error) {
 
 func decode(encoded []byte) (*Cluster, error) {
 	var d document
-	if err := json.Unmarshal(encoded, &d); err != nil {
+	err := json.Unmarshal(encoded, &d)
+	switch { // of another format a field may have another type
+	case d.Format > FormatRecovered:
+		return nil, fmt.Errorf("%s has format %d, this program reads %d and %d: %w", Key, d.Format, FormatFirst, FormatRecovered, ErrNewer)
+	case err != nil:
 		return nil, fmt.Errorf("%s is not JSON of a Varve cluster: %w", Key, err)
-	}
-	if d.Format != FormatFirst && d.Format != FormatRecovered {
+	case d.Format < FormatFirst:
 		return nil, fmt.Errorf("%s has format %d, this program reads %d and %d", Key, d.Format, FormatFirst, FormatRecovered)
 	}
 	if (d.Format == FormatRecovered) != (len(d.Former) > 0) {
@@ -169,9 +178,12 @@ func decode(encoded []byte) (*Cluster, error) {
 		return nil, fmt.Errorf("%s: cluster_id %q is not 16 bytes in base64", Key, d.ClusterID)
 	}
 	if d.Metalog != MetalogJetStream && d.Metalog != MetalogBucket {
-		return nil, fmt.Errorf("%s: metalog %q is neither %s nor %s", Key, d.Metalog, MetalogJetStream, MetalogBucket)
+		err := fmt.Errorf("%s: metalog %q is neither %s nor %s", Key, d.Metalog, MetalogJetStream, MetalogBucket)
+		if d.Metalog != "" {
+			err = fmt.Errorf("%w: %w", err, ErrNewer)
+		}
+		return nil, err
 	}
-	var err error
 	if c.LogID, err = decodeLogID(d.LogID); err != nil {
 		return nil, err
 	}

@@ -38,14 +38,20 @@ func TestAnEmptyBucketBelongsToNobody(t *testing.T) {
 
 func TestWhatDoesNotFitIsRefusedInOneLine(t *testing.T) {
 	const good = `{"format":1,"cluster_id":"MkU3OEVBNTcwNTJENDM2Qg","metalog":"bucket","log_id":"000102030405060708090a0b0c0d0e0f","internal_secret":"000102030405060708090a0b0c0d0e0f"}`
-	for _, row := range []struct{ name, document, says string }{
-		{"another backend", good, "kept on bucket, not on jetstream"},
-		{"a newer format", strings.Replace(good, `"format":1`, `"format":3`, 1), "format 3"},
-		{"recovered from nothing", strings.Replace(good, `"format":1`, `"format":2`, 1), "format 2"},
-		{"a foreign document", `{}`, "format 0"},
-		{"no JSON", `<xml/>`, "not JSON"},
-		{"a broken log id", strings.Replace(good, "0001", "xx01", 1), "log_id"},
-		{"a broken cluster id", strings.Replace(good, "MkU3", "", 1), "cluster_id"},
+	for _, row := range []struct {
+		name, document, says string
+		newer                bool
+	}{
+		{"another backend", good, "kept on bucket, not on jetstream", false},
+		{"a newer format", strings.Replace(good, `"format":1`, `"format":3`, 1), "format 3", true},
+		{"a newer format of other types", strings.NewReplacer(`"format":1`, `"format":3`, `"bucket"`, "7").Replace(good), "format 3", true},
+		{"an unknown backend", strings.Replace(good, `"metalog":"bucket"`, `"metalog":"paper"`, 1), `"paper"`, true},
+		{"no backend", strings.Replace(good, `"metalog":"bucket",`, "", 1), "metalog", false},
+		{"recovered from nothing", strings.Replace(good, `"format":1`, `"format":2`, 1), "format 2", false},
+		{"a foreign document", `{}`, "format 0", false},
+		{"no JSON", `<xml/>`, "not JSON", false},
+		{"a broken log id", strings.Replace(good, "0001", "xx01", 1), "log_id", false},
+		{"a broken cluster id", strings.Replace(good, "MkU3", "", 1), "cluster_id", false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			ctx, store := context.Background(), mem.New("bucket-x")
@@ -53,8 +59,8 @@ func TestWhatDoesNotFitIsRefusedInOneLine(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err := LoadOrCreate(ctx, store, MetalogJetStream)
-			if !errors.Is(err, ErrRefused) {
-				t.Fatalf("error %v, want ErrRefused", err)
+			if !errors.Is(err, ErrRefused) || errors.Is(err, ErrNewer) != row.newer {
+				t.Fatalf("error %v, want ErrRefused, and ErrNewer %v", err, row.newer)
 			}
 			for _, part := range []string{row.says, store.String(), "varve recover"} {
 				if !strings.Contains(err.Error(), part) || strings.Contains(err.Error(), "\n") {

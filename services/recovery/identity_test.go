@@ -3,6 +3,7 @@ package recovery
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/varvelog/varve/coordinator/archive"
@@ -164,5 +165,26 @@ func TestARecoveryWithoutIdentityDies(t *testing.T) {
 	_, state := reopen(t, s.store)
 	if l, ok := state.Locate(s.place(0), 0); !ok || l.Tier != meta.TierHot {
 		t.Errorf("the disk is there, and its record is %+v, lost %+v: recovered from log %s, not from %x", l, again.Report.Lost, again.Report.FormerLog, s.cluster.LogID)
+	}
+}
+
+// An identity of a newer program is no damaged one, which a recovery would replace.
+func TestANewerIdentityIsRefused(t *testing.T) {
+	for _, newer := range [][2]string{{`"format": 1`, `"format": 3`}, {`"metalog": "jetstream"`, `"metalog": "paper"`}} {
+		s := newSmall(t, "varve.durability", "object")
+		s.send(true, write{0, 1, nil})
+		s.archive()
+		body := strings.Replace(string(s.body(identity.Key)), newer[0], newer[1], 1)
+		if !strings.Contains(body, newer[1]) {
+			t.Fatal(body)
+		}
+		s.overwrite(identity.Key, []byte(body))
+		_, err := tryRecover(t, s.store)
+		if !errors.Is(err, identity.ErrNewer) || !strings.Contains(err.Error(), identity.Key) {
+			t.Errorf("with %s: %v", newer[1], err)
+		}
+		if string(s.body(identity.Key)) != body {
+			t.Errorf("with %s: it was replaced", newer[1])
+		}
 	}
 }

@@ -129,6 +129,8 @@ func (p *Plan) findLog(ctx context.Context) (*salvage.Found, error) {
 	cluster, version, err := identity.LoadVersion(ctx, p.cfg.Store)
 	p.version = version
 	switch {
+	case errors.Is(err, identity.ErrNewer):
+		return nil, err
 	case errors.Is(err, identity.ErrNone), errors.Is(err, identity.ErrRefused):
 		p.damaged(identity.Key, err)
 		p.unnamed = true
