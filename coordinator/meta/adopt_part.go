@@ -156,6 +156,7 @@ func (r *Recovery) AdoptPart(stored StoredPart) Adoption {
 		hole := span{base: p.next, next: c.BaseOffset}
 		r.addSpan(p, hole)
 		p.next = c.BaseOffset
+		r.restoreEnds(p, hole.base)
 		r.abortOpen(p, hole.base, stored.Events)
 	}
 	if known := min(c.NextOffset, p.next); c.BaseOffset < known {

@@ -279,12 +279,18 @@ type cutShort struct {
 // Where there are more transactions those go on that the events behind the hole are likeliest of.
 func (r *Recovery) abortOpen(p *Partition, base int64, behind []PartEvent) {
 	r.holed[p] = true
-	n := min(int64(len(p.open)), p.next-base)
+	var free []int64
+	for at := base; at < p.next && len(free) < len(p.open); at++ {
+		if i := firstMarker(p.markers, at); i == len(p.markers) || p.markers[i].Offset != at {
+			free = append(free, at)
+		}
+	}
+	n := len(free)
 	open := slices.Clone(p.open)
 	goesOn := func(o openTransaction) int { return r.goesOn(p, o.producerID, behind) }
 	slices.SortStableFunc(open, func(x, y openTransaction) int { return cmp.Compare(goesOn(x), goesOn(y)) })
 	for i, o := range open[:n] {
-		marker := base + int64(i)
+		marker := free[i]
 		p.aborted = append(p.aborted, AbortedTransaction{ProducerID: o.producerID, FirstOffset: o.first, LastOffset: marker})
 		if t := r.a.transactionOf[o.producerID]; t != nil {
 			delete(t.partitions, p)
@@ -364,6 +370,11 @@ func (r *Recovery) markAborts(p *Partition) {
 // producer id's epochs are used up, and whoever initializes the transactional id next gets another one.
 // The ids of the aborted ones are returned in order; others are known from what was adopted alone.
 func (r *Recovery) EndTransactions() (ids []string, others int) {
+	for _, topic := range r.a.topicOrder {
+		for _, p := range topic.partitions {
+			r.restoreLastEnds(p)
+		}
+	}
 	r.judgeCut()
 	for _, t := range r.a.transactionsInOrder() {
 		if t.state == TransactionOngoing {

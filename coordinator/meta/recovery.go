@@ -21,7 +21,7 @@ const (
 // Recovery turns the last state that is known of a lost log into the first of a new one. What is in the bucket beyond that state is adopted,
 // what was nowhere but on disks that are gone is declared lost:
 //
-//	NewRecovery → SetTime → AdoptPart…, AdoptChunk…, KeepDisks → EndTransactions → SealAll → Rescues, AdoptPart… → Lost, DeclareLost → PlaceFill… → Finish
+//	NewRecovery → SetTime → NoteStoredEnds… → AdoptPart…, AdoptChunk…, KeepDisks → EndTransactions → SealAll → Rescues, AdoptPart… → Lost, DeclareLost → PlaceFill… → Finish
 //
 // It is as deterministic as the state itself: what it decides depends on its input alone.
 type Recovery struct {
@@ -45,9 +45,11 @@ type Recovery struct {
 	filled   map[*Partition]int64
 	coming   map[seenBatch]int
 	storedIn map[*metapb.CommitChunk][]seenBatch
-	anew     map[*Partition]bool // partitions that have given offsets to chunks, in an epoch of the new log's
-	others   int                 // transactions that were aborted and whose ids are not known
-	ended    []*Node             // that were live as far as the state knew
+	// storedEnds are markers that an earlier recovery has stored, by offset.
+	storedEnds map[*Partition]map[int64]PartEvent
+	anew       map[*Partition]bool // partitions that have given offsets to chunks, in an epoch of the new log's
+	others     int                 // transactions that were aborted and whose ids are not known
+	ended      []*Node             // that were live as far as the state knew
 }
 
 // span is a range of offsets of which the bytes are gone.
@@ -65,7 +67,8 @@ func NewRecovery(s *State, former int) *Recovery {
 		a:      applier{State: s, recovering: true, endings: newEndings()}, lost: map[*Partition][]span{}, kept: func(*Node) bool { return false },
 		first: s.nextJob, underWay: map[JobID]bool{},
 		adopted: map[TopicID]bool{}, below: map[*Partition]map[int64]int64{}, belowEnd: map[*Partition]int64{},
-		holed: map[*Partition]bool{}, seen: map[seenBatch]bool{}, filled: map[*Partition]int64{},
+		storedEnds: map[*Partition]map[int64]PartEvent{},
+		holed:      map[*Partition]bool{}, seen: map[seenBatch]bool{}, filled: map[*Partition]int64{},
 		coming: map[seenBatch]int{}, storedIn: map[*metapb.CommitChunk][]seenBatch{}, anew: map[*Partition]bool{}, aborted: map[string]bool{},
 	}
 	r.a.precedes, r.a.noteStored, r.a.isSeen = r.precedes, r.noteStored, r.isSeen

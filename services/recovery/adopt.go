@@ -77,7 +77,7 @@ func (p *Plan) adopt(ctx context.Context, found *salvage.Found) error {
 	if err := p.dropMissing(ctx, listed); err != nil {
 		return err
 	}
-	objects, err := p.readSegments(ctx, listed.segments)
+	objects, fillers, err := p.readSegments(ctx, listed.segments)
 	if err != nil {
 		return err
 	}
@@ -85,6 +85,7 @@ func (p *Plan) adopt(ctx context.Context, found *salvage.Found) error {
 	p.wasDeleted = found.Deleted
 	p.adoptTopics(objects)
 	p.objects = objects
+	p.noteStoredEnds(fillers)
 	p.job = p.recovery.Job(rand.Uint32())
 	if err := p.adoptParts(ctx, objects); err != nil {
 		return err
@@ -159,10 +160,10 @@ func compareObjects(x, y meta.SegmentID) int {
 	return cmp.Or(cmp.Compare(x.Job, y.Job), cmp.Compare(x.Ordinal, y.Ordinal))
 }
 
-// readSegments reads the segments that may be adopted, each from its first byte to its last: what is not whole is not adopted.
-func (p *Plan) readSegments(ctx context.Context, infos map[meta.SegmentID]objstore.Info) ([]*storedObject, error) {
+// readSegments reads the segments that may be adopted, each from its first byte to its last: what is not whole is not adopted. fillers are
+// what an earlier recovery has put in place of what was lost, which is no record of it.
+func (p *Plan) readSegments(ctx context.Context, infos map[meta.SegmentID]objstore.Info) (objects, fillers []*storedObject, err error) {
 	var mu sync.Mutex
-	var objects []*storedObject
 	broken := map[meta.SegmentID]error{}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(p.cfg.Parallel)
@@ -180,22 +181,35 @@ func (p *Plan) readSegments(ctx context.Context, infos map[meta.SegmentID]objsto
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			if err != nil {
+			switch {
+			case err != nil:
 				broken[id] = err
-			} else if !o.header.Filler { // what an earlier recovery has put in place of what was lost is no record of it
+			case o.header.Filler:
+				fillers = append(fillers, o)
+			default:
 				objects = append(objects, o)
 			}
 			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, id := range sortedIDs(broken) {
 		p.damaged(id.Key(), broken[id])
 	}
-	slices.SortFunc(objects, func(x, y *storedObject) int { return compareObjects(x.id, y.id) })
-	return objects, nil
+	for _, some := range [][]*storedObject{objects, fillers} {
+		slices.SortFunc(some, func(x, y *storedObject) int { return compareObjects(x.id, y.id) })
+	}
+	return objects, fillers, nil
+}
+
+func (p *Plan) noteStoredEnds(fillers []*storedObject) {
+	for _, o := range fillers {
+		for i := range o.parts {
+			p.recovery.NoteStoredEnds(o.parts[i].partition(), o.parts[i].events)
+		}
+	}
 }
 
 // transient says whether err is the store's, and not about what it holds.
@@ -328,7 +342,7 @@ func (p *Plan) rescue(ctx context.Context) error {
 	if !p.recovery.Losing() {
 		return nil
 	}
-	objects, err := p.readSegments(ctx, p.orphans)
+	objects, _, err := p.readSegments(ctx, p.orphans)
 	if err != nil {
 		return err
 	}
