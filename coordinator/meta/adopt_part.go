@@ -107,8 +107,9 @@ func (r *Recovery) Epochs(tp TopicPartition) (out []PartEpoch) {
 
 // RaiseLogStart says that a partition's log begins at an offset, or behind it: what is below was deleted, perhaps after the last state that is known. It
 // comes before the partition's parts.
-// Transactions that are open where offsets are not known are treated as before a hole. before is where the log began.
-func (r *Recovery) RaiseLogStart(tp TopicPartition, offset int64) (before int64, raised bool) {
+// Transactions that are open where offsets are not known are treated as before a hole. Of batches that were deleted, as parts tell, ascending, the partition
+// remembers the producers: a chunk may have repeats. before is where the log began.
+func (r *Recovery) RaiseLogStart(tp TopicPartition, offset int64, deleted []PartEvent) (before int64, raised bool) {
 	p := r.a.Partition(tp)
 	if p == nil || offset <= p.logStart {
 		return 0, false
@@ -116,6 +117,12 @@ func (r *Recovery) RaiseLogStart(tp TopicPartition, offset int64) (before int64,
 	before = p.logStart
 	if end := p.next; offset > end {
 		p.next = offset
+		for _, e := range deleted {
+			if e.Offset >= end && e.Offset+int64(e.Records) <= offset {
+				r.noteProducer(e.ProducerID)
+				r.remember(p, &e)
+			}
+		}
 		r.abortOpen(p, end, nil)
 		for _, t := range r.a.transactions {
 			delete(t.partitions, p)

@@ -188,9 +188,7 @@ func (r *Recovery) replay(p *Partition, e PartEvent) {
 	if e.ProducerID < 0 {
 		return
 	}
-	if e.BaseSequence >= 0 && e.Records > 0 {
-		p.remember(&chunk.Detail{ProducerID: e.ProducerID, ProducerEpoch: e.ProducerEpoch, BaseSequence: e.BaseSequence, Records: e.Records}, e.Offset, r.a.timeMillis)
-	}
+	r.remember(p, &e)
 	first, open := p.OpenSince(e.ProducerID)
 	if e.Transactional && open && r.a.openAs(p, e.ProducerID).epoch != e.ProducerEpoch { // its end is missing
 		p.close(e.ProducerID)
@@ -199,6 +197,13 @@ func (r *Recovery) replay(p *Partition, e PartEvent) {
 	}
 	if e.Transactional && !open {
 		r.a.endings.begin(p, e.ProducerID, e.Offset, openAs{epoch: e.ProducerEpoch})
+	}
+}
+
+// remember has a partition remember a batch as its producer's last.
+func (r *Recovery) remember(p *Partition, e *PartEvent) {
+	if !e.Marker && e.ProducerID >= 0 && e.BaseSequence >= 0 && e.Records > 0 {
+		p.remember(&chunk.Detail{ProducerID: e.ProducerID, ProducerEpoch: e.ProducerEpoch, BaseSequence: e.BaseSequence, Records: e.Records}, e.Offset, r.a.timeMillis)
 	}
 }
 

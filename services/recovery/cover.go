@@ -125,12 +125,16 @@ func isFilled(base, next int64, covered []choice, filled []meta.OffsetRange) boo
 // raiseLogStart lets go of what was deleted, as far as parts of this log tell of it.
 func (p *Plan) raiseLogStart(tp meta.TopicPartition, candidates []*candidate, ends []int64) {
 	start := int64(0)
+	var events []meta.PartEvent
 	for i, c := range candidates {
 		if ends[i] == c.part.NextOffset {
 			start = max(start, min(c.part.LogStart, c.part.NextOffset)) // what is wholly below its log's start is not stored
+			events = append(events, c.events...)
 		}
 	}
-	if before, raised := p.recovery.RaiseLogStart(tp, start); raised {
+	slices.SortStableFunc(events, func(x, y meta.PartEvent) int { return cmp.Compare(x.Offset, y.Offset) })
+	events = slices.CompactFunc(events, func(x, y meta.PartEvent) bool { return x.Offset == y.Offset }) // parts overlap
+	if before, raised := p.recovery.RaiseLogStart(tp, start, events); raised {
 		p.Report.LogStarts = append(p.Report.LogStarts, LogStart{
 			Topic: p.recovery.State().Topic(tp.Topic).Name, Partition: tp.Partition, From: before, To: start,
 		})

@@ -134,3 +134,34 @@ func TestARepeatBehindABatchThatWaits(t *testing.T) {
 		}
 	}
 }
+
+// A producer's batch was deleted, as the log start of a part tells in which it stands, or of the next one. A repeat of it, which was refused, is in a chunk.
+func TestARepeatOfABatchBelowTheLogStart(t *testing.T) {
+	with := func(p recordbatch.Producer) recordbatch.BuilderOptions {
+		return recordbatch.BuilderOptions{Producer: &p}
+	}
+	for _, row := range []struct {
+		logStart int64
+		apart    bool
+	}{{0, false}, {1, false}, {1, true}} {
+		s := newSmall(t, "varve.durability", "object")
+		s.archive()
+		first := s.oneRecord("record 0", of(77, 0), 0)
+		a := s.sendFrom(1, 1000, first, s.oneRecord("record 1", of(78, 0), 0))
+		s.sendFrom(2, 1002, first) // refused
+		s.expectEnd(2)
+		s.deleteChunk(a)
+		batches := [][]byte{plainBatch(t, 0, 1, 0, with(of(77, 0))), plainBatch(t, 1, 2, 0, with(of(78, 0)))}
+		if row.apart {
+			s.craft(101, 0, 1, 0, nil, batches[0])
+			s.craft(102, 1, 2, row.logStart, nil, batches[1])
+		} else {
+			s.craft(101, 0, 2, row.logStart, nil, batches...)
+		}
+		mustRecover(t, s.store)
+		_, state := reopen(t, s.store)
+		if count := countBack(t, s.store, state); int64(count["record 0"]) != 1-row.logStart || count["record 1"] != 1 {
+			t.Errorf("log start %d, the parts apart %v: %v", row.logStart, row.apart, count)
+		}
+	}
+}
