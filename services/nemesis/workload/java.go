@@ -40,10 +40,11 @@ func (w *Workload) startJava(rate int) {
 const javaEnd = 40 * time.Second
 
 // java runs one of Java's clients in a process of its own, and takes its events. It is killed, or told to end. It gives way to other processes:
-// while no coordinator is to be had, a consumer of Kafka 4.1 polls without a pause, and on machines of their own nobody would notice.
+// while no coordinator is to be had, a consumer of Kafka 4.1 polls without a pause, and on machines of their own nobody would notice. It leaves no
+// file by its number, which in another cluster's namespace another has: the JVM would say so among its events.
 func (l *life) java(role string, rate int) {
 	number := uint64(l.process)
-	command := exec.Command("nice", "-n", "10", "java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", l.w.config.Java.ClassPath, "NemesisClient",
+	command := exec.Command("nice", "-n", "10", "java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-XX:-UsePerfData", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", l.w.config.Java.ClassPath, "NemesisClient",
 		role, fmt.Sprint(l.process), fmt.Sprint(javaValues+number*javaRange), fmt.Sprint(javaTransactions+number*javaRange), fmt.Sprint(max(1, rate)), fmt.Sprint(l.random.Int64()),
 		strings.Join(l.w.topics, ","), strings.Join(l.w.config.Bootstrap, ","), l.name)
 	if err := l.runJava(command); err != nil {
@@ -74,6 +75,9 @@ func (l *life) runJava(command *exec.Cmd) error {
 	go func() { told <- l.takeEvents(output) }()
 	select {
 	case err = <-told: // a transactor that knows not how its transaction ended ends itself
+		if err != nil { // nobody reads what it says any more: it would wait for that for ever
+			_ = command.Process.Kill()
+		}
 	case <-l.ctx.Done():
 		if l.crashes() {
 			_ = command.Process.Kill() // it may have ended
