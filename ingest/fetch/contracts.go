@@ -26,8 +26,8 @@ type HotLog interface {
 // Peer reads the hot logs of other nodes.
 type Peer interface {
 	// ReadHot fills buf from position of a segment on the disk with diskID, which the node at address has. A node whose disk
-	// is another one refuses.
-	ReadHot(ctx context.Context, address string, diskID [16]byte, segment uint64, position uint32, buf []byte) error
+	// is another one refuses. Fewer bytes come with an error, as when ctx ends; nothing is written to buf once it has returned.
+	ReadHot(ctx context.Context, address string, diskID [16]byte, segment uint64, position uint32, buf []byte) (n int, err error)
 }
 
 // Objects reads objects of the bucket, through a cache; *blockcache.Cache is one.

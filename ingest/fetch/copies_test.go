@@ -28,19 +28,18 @@ type twoDisks struct {
 }
 
 // ReadHot implements fetch.Peer.
-func (d *twoDisks) ReadHot(ctx context.Context, address string, _ [16]byte, _ uint64, position uint32, buf []byte) error {
+func (d *twoDisks) ReadHot(ctx context.Context, address string, _ [16]byte, _ uint64, position uint32, buf []byte) (int, error) {
 	d.mu.Lock()
 	d.mu.asked = append(d.mu.asked, address)
 	segment, fail := d.mu.segments[address], d.mu.fail[address]
 	d.mu.Unlock()
 	if fail != nil {
-		return fail(ctx)
+		return 0, fail(ctx)
 	}
 	if int(position)+len(buf) > len(segment) {
-		return errors.New("nothing there")
+		return 0, errors.New("nothing there")
 	}
-	copy(buf, segment[position:])
-	return nil
+	return copy(buf, segment[position:]), nil
 }
 
 func (d *twoDisks) set(address string, fail func(context.Context) error) {
@@ -133,13 +132,13 @@ type oneDisk struct {
 }
 
 // ReadHot implements fetch.Peer.
-func (d *oneDisk) ReadHot(ctx context.Context, _ string, _ [16]byte, segment uint64, position uint32, buf []byte) error {
+func (d *oneDisk) ReadHot(ctx context.Context, _ string, _ [16]byte, segment uint64, position uint32, buf []byte) (int, error) {
 	d.reads.Add(1)
 	if d.mute.Load() {
 		<-ctx.Done()
-		return ctx.Err()
+		return 0, ctx.Err()
 	}
-	return d.log.ReadAt(segment, position, buf)
+	return len(buf), d.log.ReadAt(segment, position, buf)
 }
 
 func TestABatchInTheMiddleOfALargeRunElsewhereIsFoundWithFewRequests(t *testing.T) {

@@ -152,7 +152,7 @@ func (e *extent) search(ctx context.Context, r *Reader, found func(h *recordbatc
 	isFound := false
 	for position < e.end() {
 		buf := window.data[:min(uint64(len(window.data)), e.end()-position)]
-		if err := r.readAt(ctx, e, position, buf); err != nil {
+		if _, err := r.readAt(ctx, e, position, buf); err != nil {
 			return err
 		}
 		headers := 0
@@ -313,7 +313,7 @@ func (e *extent) readOne(ctx context.Context, r *Reader, position uint64) (wante
 	if e.end()-position < uint64(len(head)) {
 		return 0, damaged(position, "half a header")
 	}
-	if err := r.readAt(ctx, e, position, head[:]); err != nil {
+	if _, err := r.readAt(ctx, e, position, head[:]); err != nil {
 		return 0, err
 	}
 	h, err := e.header(head[:], position)
@@ -322,7 +322,7 @@ func (e *extent) readOne(ctx context.Context, r *Reader, position uint64) (wante
 	}
 	b := getBuffer(h.SizeBytes())
 	e.owned = append(e.owned, b)
-	if err := r.readAt(ctx, e, position, b.data); err != nil {
+	if _, err := r.readAt(ctx, e, position, b.data); err != nil {
 		return 0, err
 	}
 	return e.cut(b.data)
@@ -335,8 +335,25 @@ func (e *extent) read(ctx context.Context, r *Reader) error {
 	}
 	b := getBuffer(int(e.readEnd() - e.start))
 	e.owned = append(e.owned, b)
-	if err := r.readAt(ctx, e, e.start, b.data); err != nil {
+	n, err := r.readAt(ctx, e, e.start, b.data)
+	switch {
+	case err == nil:
+		return e.finish(ctx, r, b.data)
+	case ctx.Err() != nil:
+		return e.keep(b.data[:n], err)
+	default:
 		return err
 	}
-	return e.finish(ctx, r, b.data)
+}
+
+// keep makes records of what had come when a read was ended. It would have to come once more otherwise, and over a slow network there may never be
+// time for more. Where that is not a batch, the error that ended the read stays.
+func (e *extent) keep(data []byte, ended error) error {
+	if _, err := e.cut(data); err != nil {
+		return err
+	}
+	if len(e.records) == 0 {
+		return ended
+	}
+	return nil
 }

@@ -345,12 +345,12 @@ type remoteDisk struct {
 	calls int
 }
 
-func (p *remoteDisk) ReadHot(_ context.Context, address string, disk [16]byte, segment uint64, position uint32, buf []byte) error {
+func (p *remoteDisk) ReadHot(_ context.Context, address string, disk [16]byte, segment uint64, position uint32, buf []byte) (int, error) {
 	p.calls++
 	if address != "node:1" || disk != p.DiskUUID() {
-		return errors.New("another disk")
+		return 0, errors.New("another disk")
 	}
-	return p.ReadAt(segment, position, buf)
+	return len(buf), p.ReadAt(segment, position, buf)
 }
 
 func TestPeersAreRead(t *testing.T) {

@@ -163,7 +163,7 @@ func (q *timeQuery) inBatch(ctx context.Context, e *extent, size int, millis int
 func (q *timeQuery) readBatch(ctx context.Context, e *extent, size int, look func(batch []byte, scratch *recordbatch.Scratch) error) (next int64, err error) {
 	b := getBuffer(size)
 	defer b.free()
-	if err := q.reader.readAt(ctx, e, e.start, b.data); err != nil {
+	if _, err := q.reader.readAt(ctx, e, e.start, b.data); err != nil {
 		return 0, err
 	}
 	if !e.stored() {

@@ -134,20 +134,20 @@ func (h hotHandler) parse(r *http.Request) (segment, position, length uint64, er
 type peer struct{ client *rpc.Client }
 
 // ReadHot implements fetch.Peer.
-func (p peer) ReadHot(ctx context.Context, address string, diskID [16]byte, segment uint64, position uint32, buf []byte) error {
+func (p peer) ReadHot(ctx context.Context, address string, diskID [16]byte, segment uint64, position uint32, buf []byte) (n int, err error) {
 	return ReadHot(ctx, p.client, address, diskID, segment, uint64(position), buf)
 }
 
-// ReadHot fills buf from a hot segment of the node at address.
-func ReadHot(ctx context.Context, client *rpc.Client, address string, diskID [16]byte, segment, position uint64, buf []byte) error {
+// ReadHot fills buf from a hot segment of the node at address. Fewer bytes come with an error: what had arrived when ctx ended, or the node fell silent.
+func ReadHot(ctx context.Context, client *rpc.Client, address string, diskID [16]byte, segment, position uint64, buf []byte) (n int, err error) {
 	place := fmt.Sprintf("/hot/%x/%d?position=%d&length=%d", diskID, segment, position, len(buf))
 	body, _, err := client.Get(ctx, address, place)
 	if err != nil {
-		return fmt.Errorf("read hot segment %d of %s: %w", segment, address, err)
+		return 0, fmt.Errorf("read hot segment %d of %s: %w", segment, address, err)
 	}
-	_, err = io.ReadFull(body, buf)
+	n, err = io.ReadFull(body, buf)
 	if err = errors.Join(err, body.Close()); err != nil {
-		return fmt.Errorf("read hot segment %d of %s: %w", segment, address, err)
+		return n, fmt.Errorf("read hot segment %d of %s: %w", segment, address, err)
 	}
-	return nil
+	return n, nil
 }

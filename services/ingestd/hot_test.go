@@ -2,14 +2,19 @@ package ingestd
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 
+	"github.com/varvelog/varve/infra/rpc"
 	"github.com/varvelog/varve/infra/vfs"
 	"github.com/varvelog/varve/ingest/hotlog"
 )
@@ -71,4 +76,54 @@ func TestReadsOfTheHotLogAreBoundedTogether(t *testing.T) {
 			}
 		}
 	})
+}
+
+// endingTransport brings the first bytes of what is read, and then that the caller's time is over.
+type endingTransport struct {
+	callee http.Handler
+	bytes  int64
+}
+
+func (e endingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	received := r.Clone(r.Context())
+	if received.Body == nil {
+		received.Body = http.NoBody
+	}
+	recorder := httptest.NewRecorder()
+	e.callee.ServeHTTP(recorder, received)
+	answer := recorder.Result()
+	if r.Method == http.MethodGet {
+		answer.Body = io.NopCloser(io.MultiReader(io.LimitReader(answer.Body, e.bytes), iotest.ErrReader(context.DeadlineExceeded)))
+	}
+	return answer, nil
+}
+
+// Who has read half of something when the time is over is told so, and has that half.
+func TestAReadOfAnotherHotLogThatEndsEarlySaysHowMuchCame(t *testing.T) {
+	log, _, err := hotlog.Open(vfs.NewMem(), "/hotlog", hotlog.Config{SegmentBytes: 1 << 20, NoSpare: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := log.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	content := bytes.Repeat([]byte("varve"), 1000)
+	places, err := log.Append(nil, hotlog.NewChunk(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := rpc.NewServer(rpc.ServerConfig{ClusterID: "c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.HandleGet("/hot/{disk}/{segment}", HotHandler(log))
+	client := rpc.NewClient(rpc.ClientConfig{ClusterID: "c", Transport: endingTransport{server, 3000}})
+	defer client.Close()
+	buf := make([]byte, len(content))
+	n, err := ReadHot(t.Context(), client, "a:1", log.DiskUUID(), places[0].Segment, uint64(places[0].Position), buf)
+	if n != 3000 || !errors.Is(err, context.DeadlineExceeded) || !bytes.Equal(buf[:n], content[:n]) {
+		t.Errorf("%d bytes: %v", n, err)
+	}
 }

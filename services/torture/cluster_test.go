@@ -368,19 +368,22 @@ type peers struct {
 var errDown = errors.New("node is down")
 
 // ReadHot implements fetch.Peer.
-func (p peers) ReadHot(_ context.Context, address string, disk [16]byte, segment uint64, position uint32, buf []byte) error {
+func (p peers) ReadHot(_ context.Context, address string, disk [16]byte, segment uint64, position uint32, buf []byte) (int, error) {
 	for _, n := range p.c.nodes {
 		if n == nil || n == p.self || n.address != address {
 			continue
 		}
 		if !n.mu.TryRLock() {
-			return errDown
+			return 0, errDown
 		}
 		defer n.mu.RUnlock()
 		if n.log.DiskUUID() != disk {
-			return errors.New("another disk")
+			return 0, errors.New("another disk")
 		}
-		return n.log.ReadAt(segment, position, buf)
+		if err := n.log.ReadAt(segment, position, buf); err != nil {
+			return 0, err
+		}
+		return len(buf), nil
 	}
-	return errDown
+	return 0, errDown
 }

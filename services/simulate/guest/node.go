@@ -193,7 +193,7 @@ func (n *node) takeCopies(s *seat) {
 type peer struct{ client *rpc.Client }
 
 // ReadHot implements fetch.Peer.
-func (p peer) ReadHot(ctx context.Context, address string, disk [16]byte, segment uint64, position uint32, buf []byte) error {
+func (p peer) ReadHot(ctx context.Context, address string, disk [16]byte, segment uint64, position uint32, buf []byte) (n int, err error) {
 	return ingestd.ReadHot(ctx, p.client, address, disk, segment, uint64(position), buf)
 }
 
