@@ -76,9 +76,17 @@ func (l *localRound) group(first int) int {
 	return after
 }
 
-// readGroup reads the bytes from the first piece to the last and cuts them up.
+// readGroup reads the pieces and cuts them up: in one go where the budget has room for what stands between them, which stays in memory
+// with them, else one by one.
 func (f *reading) readGroup(ctx context.Context, pieces []piece) {
-	start, end := pieces[0].start, pieces[len(pieces)-1].end
+	start, end, wanted := pieces[0].start, pieces[len(pieces)-1].end, uint64(0)
+	for _, p := range pieces {
+		wanted += p.end - p.start
+	}
+	if !f.extend(end - start - wanted) {
+		f.readApart(ctx, pieces, wanted)
+		return
+	}
 	b := getBuffer(int(end - start))
 	err := f.reader.log.ReadAt(pieces[0].segment, uint32(start), b.data)
 	if err != nil {
@@ -87,13 +95,40 @@ func (f *reading) readGroup(ctx context.Context, pieces []piece) {
 		f.response.own(b)
 	}
 	for _, p := range pieces {
-		e := &f.cursors[p.cursor].extents[p.extent]
-		e.done, e.err = true, err
-		if err == nil {
-			e.err = e.finish(ctx, f.reader, b.data[p.start-start:p.end-start])
-			f.own(e)
-		}
+		f.cutPiece(ctx, &p, b.data[p.start-start:p.end-start], err)
 	}
+}
+
+// readApart reads pieces of wanted bytes without what stands between them. They share a buffer: the smallest there is is larger than many a piece.
+func (f *reading) readApart(ctx context.Context, pieces []piece, wanted uint64) {
+	b := getBuffer(int(wanted))
+	f.response.own(b)
+	rest := b.data
+	for _, p := range pieces {
+		data := rest[:p.end-p.start]
+		rest = rest[len(data):]
+		f.cutPiece(ctx, &p, data, f.reader.log.ReadAt(p.segment, uint32(p.start), data))
+	}
+}
+
+// cutPiece makes records of a piece that was read, or not.
+func (f *reading) cutPiece(ctx context.Context, p *piece, data []byte, err error) {
+	e := &f.cursors[p.cursor].extents[p.extent]
+	e.done, e.err = true, err
+	if err == nil {
+		e.err = e.finish(ctx, f.reader, data)
+		f.own(e)
+	}
+}
+
+// extend takes memory out of the budget beyond what is planned, where that need not wait.
+func (f *reading) extend(bytes uint64) bool {
+	if bytes == 0 {
+		return true
+	}
+	held, ok := f.reader.budget.tryAcquire(int64(bytes))
+	f.response.held += held
+	return ok
 }
 
 // own makes the extent's memory the response's.
