@@ -11,7 +11,7 @@ type Config struct {
 	BudgetBytes int64
 	// RemoteReads bounds the concurrent reads from the bucket, and those from each other node. Default 64.
 	RemoteReads int
-	// RemoteGrace is how long hot data waits for remote data that may be in the cache. Default 3 ms.
+	// RemoteGrace is how long hot data waits for remote data that may be in the cache. Default 3 ms. For what another node has of the partition whose turn it is, it waits for RemoteWait.
 	RemoteGrace time.Duration
 	// RemoteWait is how long a request waits for remote data at least when it has nothing else, however short its own
 	// wait: else a client that does not wait would never see cold data. Default 100 ms.

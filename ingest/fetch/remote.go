@@ -20,7 +20,7 @@ func (f *reading) readRemote(ctx context.Context) {
 		return
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	finished := make(chan *extent, running)
+	finished, turn := make(chan *extent, running), f.turn()
 	running = 0
 	for i := range f.cursors {
 		c := &f.cursors[i]
@@ -34,7 +34,7 @@ func (f *reading) readRemote(ctx context.Context) {
 			}
 		}
 	}
-	inTime := f.awaitRemote(ctx, finished, &running)
+	inTime := f.awaitRemote(ctx, finished, &running, turn)
 	cancel()
 	for ; running > 0; running-- {
 		f.settleRemote(<-finished)
@@ -63,12 +63,17 @@ func (c *cursor) remote() bool {
 	return first != nil && !first.local
 }
 
-// awaitRemote waits until all have finished, or there is enough to answer with and a grace has passed, or time is over, of which it returns false.
-func (f *reading) awaitRemote(ctx context.Context, finished <-chan *extent, running *int) (inTime bool) {
+// awaitRemote waits until all have finished, or there is enough to answer with and a grace has passed, which is
+// longer until turn has come, or time is over, of which it returns false.
+func (f *reading) awaitRemote(ctx context.Context, finished <-chan *extent, running *int, turn *extent) (inTime bool) {
 	wait := max(time.Until(f.deadline), f.reader.config.RemoteWait)
 	hasEnough := f.bytes >= f.wanted()
+	grace := f.reader.config.RemoteGrace
+	if turn != nil {
+		grace = f.reader.config.RemoteWait
+	}
 	if hasEnough {
-		wait = f.reader.config.RemoteGrace
+		wait = grace
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -78,9 +83,12 @@ func (f *reading) awaitRemote(ctx context.Context, finished <-chan *extent, runn
 			*running--
 			f.settleRemote(e)
 			e.settled = true
-			if !hasEnough && f.bytes+f.arrived() >= f.wanted() {
+			if e == turn {
+				grace = f.reader.config.RemoteGrace
+			}
+			if enough := f.bytes+f.arrived() >= f.wanted(); enough && (!hasEnough || e == turn) {
 				hasEnough = true
-				timer.Reset(f.reader.config.RemoteGrace)
+				timer.Reset(grace)
 			}
 		case <-timer.C:
 			return hasEnough
@@ -89,6 +97,19 @@ func (f *reading) awaitRemote(ctx context.Context, finished <-chan *extent, runn
 		}
 	}
 	return true
+}
+
+// turn is what another node was asked for first of the partition whose turn it is, nil where that needs nothing from one now. It gets time, whatever else has come: what
+// another node does not answer in time is in no cache afterwards, and beside partitions that always have something it would never come.
+func (f *reading) turn() *extent {
+	if len(f.cursors) == 0 {
+		return nil
+	}
+	e := f.cursors[f.request.Rotation%uint32(len(f.cursors))].firstRead()
+	if e == nil || e.local || e.loc.Tier != meta.TierHot {
+		return nil
+	}
+	return e
 }
 
 // arrived is how many bytes of remote extents can be taken as it is: those behind one that has not come are of no use yet.
