@@ -43,7 +43,9 @@ func answerFetch(_ context.Context, call *call, request kmsg.Request) error {
 	defer session.Unlock()
 	f := fetching{call: call, request: r, session: session, incremental: incremental}
 	began := time.Now()
-	f.plan()
+	if f.plan() {
+		f.planAgain()
+	}
 	planned := time.Since(began)
 	if err := f.read(); err != nil {
 		return err
@@ -96,8 +98,26 @@ const (
 	maxFetchMaxWait = 5 * time.Minute
 )
 
-// plan finds the partitions that can be read.
-func (f *fetching) plan() {
+// unknownTopicPatience bounds how long a fetch of a topic that is not known here waits for the leader's word.
+const unknownTopicPatience = time.Second
+
+// planAgain plans behind a barrier, where there is a topic of which this node may not have heard yet and another has told the client.
+func (f *fetching) planAgain() {
+	bounded, cancel := context.WithTimeout(f.call.conn.fetchPoll, unknownTopicPatience)
+	defer cancel()
+	if f.call.domain().Metadata.Barrier(bounded) == nil {
+		f.plan()
+		return
+	}
+	for i := range f.rows {
+		if code := &f.rows[i].code; *code == readError(fetch.UnknownTopic, f.session.byID) {
+			*code = readError(fetch.OffsetNotAvailable, f.session.byID) // it may be known elsewhere
+		}
+	}
+}
+
+// plan finds the partitions that can be read. It says whether there are unknown topics.
+func (f *fetching) plan() (unknown bool) {
 	f.rows = make([]fetchRow, len(f.session.partitions))
 	f.reads, f.rowOf = make([]fetch.PartitionRead, 0, len(f.rows)), make([]int, 0, len(f.rows))
 	opened, readsZstd := f.call.conn.opened, f.call.conn.readsZstd(f.request.Version)
@@ -111,7 +131,7 @@ func (f *fetching) plan() {
 				t = s.TopicByName(p.name)
 			}
 			if t == nil {
-				f.rows[i].code = readError(fetch.UnknownTopic, f.session.byID)
+				f.rows[i].code, unknown = readError(fetch.UnknownTopic, f.session.byID), true
 				continue
 			}
 			if e := f.call.mayTopic(Read, t.Name); e != nil {
@@ -139,6 +159,7 @@ func (f *fetching) plan() {
 			f.plain = append(f.plain, !readsZstd && t.Config.CompressionType != zstdTopic)
 		}
 	})
+	return unknown
 }
 
 // nearNodes are the nodes of the zone that the client says it is in by its rack, where this node is in another.
@@ -198,7 +219,8 @@ func (f *fetching) read() error {
 	if f.session.id != 0 {
 		rotation = &f.session.rotation
 	}
-	request.Rotation = *rotation
+	// Clients without sessions may rotate by themselves: with one step more in each round, the two together pass over nobody.
+	request.Rotation = *rotation + *rotation/uint32(max(len(f.reads), 1))
 	*rotation++
 
 	// The context ends too when the server turns clients away; the fetcher then returns what there is.

@@ -222,3 +222,59 @@ func TestMetadataPlacesPartitionsInTheClientsZone(t *testing.T) {
 		t.Errorf("unknown zone: %v", got)
 	}
 }
+
+// librdkafka has no fetch sessions, and begins each request with the partition after the one that the last began with; so does Java in full requests, where a partition
+// that had records moves to the end.
+func TestNoPartitionStarvesWhoseClientRotates(t *testing.T) {
+	for _, count := range []int32{2, 4} {
+		c := newCluster(t)
+		_, addr := start(t, c, Config{})
+		id := c.createTopic(t, "topic", count)
+		client := dial(t, addr)
+		batches := make([][]byte, count)
+		for i := range batches {
+			batches[i] = testBatch("a")
+		}
+		client.request(produceRequestOf(13, "", id, batches...))
+		served := make([]int, count)
+		for k := range 16 * count {
+			order := make([]int32, count)
+			for i := range order {
+				order[i] = (k + int32(i)) % count
+			}
+			r := fetchRequestOf(13, "", id, order...)
+			r.MaxBytes = 10 // room for one batch, as there always is
+			for _, p := range client.request(r).(*kmsg.FetchResponse).Topics[0].Partitions {
+				if len(p.RecordBatches) > 0 {
+					served[p.Partition]++
+				}
+			}
+		}
+		for i, n := range served {
+			if n == 0 {
+				t.Errorf("%d partitions: partition %d had nothing in %d requests: %v", count, i, 16*count, served)
+			}
+		}
+	}
+}
+
+// A node that has not heard of a topic yet, which another node has told its client of, must not say that there is none.
+func TestATopicIsUnknownToAFetchBehindABarrierOnly(t *testing.T) {
+	c := newCluster(t)
+	_, addr := start(t, c, Config{})
+	id := [16]byte{0xee}
+	copy(id[1:], "topic")
+	c.mu.Lock()
+	c.mu.behind = func() {
+		c.mu.Lock()
+		known := c.mu.state.TopicByName("topic") != nil
+		c.mu.Unlock()
+		if !known {
+			c.createTopic(t, "topic", 1)
+		}
+	}
+	c.mu.Unlock()
+	if got := told(dial(t, addr).request(fetchRequestOf(13, "", id, 0)).(*kmsg.FetchResponse)); got != "0:false@0 " {
+		t.Errorf("got %s", got)
+	}
+}
