@@ -64,9 +64,18 @@ type extent struct {
 	records []byte
 	next    int64 // the offset after records
 	owned   []*buffer
+	beyond  beyond
 	err     error
 	done    bool
 	settled bool // its goroutine has ended, and what it brought may be looked at
+}
+
+// beyond is the memory of batches that are read though they do not fit into limit.
+type beyond struct {
+	room  int64 // reserved for them before
+	held  int64 // taken out of the budget for them
+	taken int64 // by them
+	lacks int64 // all that they would take, where there was no memory for it
 }
 
 // end is the position after the extent.
@@ -307,7 +316,7 @@ func (e *extent) remember(r *Reader) {
 	}
 }
 
-// readOne reads and cuts the batch at position. It returns what cut does.
+// readOne reads and cuts the batch at position. It returns what cut does, or the end where there is no memory for the batch, which e.beyond tells.
 func (e *extent) readOne(ctx context.Context, r *Reader, position uint64) (wanted uint64, err error) {
 	var head [recordbatch.HeaderBytes]byte
 	if e.end()-position < uint64(len(head)) {
@@ -320,12 +329,30 @@ func (e *extent) readOne(ctx context.Context, r *Reader, position uint64) (wante
 	if err != nil {
 		return 0, err
 	}
+	if !e.beyond.take(r.budget, int64(h.SizeBytes())) {
+		return e.end(), nil
+	}
 	b := getBuffer(h.SizeBytes())
 	e.owned = append(e.owned, b)
 	if _, err := r.readAt(ctx, e, position, b.data); err != nil {
 		return 0, err
 	}
 	return e.cut(b.data)
+}
+
+// take takes memory for a batch, where that need not wait: who waits must hold none.
+func (b *beyond) take(budget *budget, bytes int64) bool {
+	all := b.taken + bytes
+	if missing := min(all, budget.limit) - b.room - b.held; missing > 0 {
+		held, ok := budget.tryAcquire(missing)
+		if !ok {
+			b.lacks = all
+			return false
+		}
+		b.held += held
+	}
+	b.taken = all
+	return true
 }
 
 // read does all of it, for an extent that shares its bytes with none.

@@ -136,5 +136,6 @@ func (f *reading) own(e *extent) {
 	for _, b := range e.owned {
 		f.response.own(b)
 	}
-	e.owned = nil
+	f.response.held += e.beyond.held
+	e.owned, e.beyond.held = nil, 0
 }

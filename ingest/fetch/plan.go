@@ -99,7 +99,9 @@ func (f *reading) planPartition(c *cursor, st *meta.State, planned int) int {
 			break
 		}
 		e.limit = left
-		e.mustHave = mustHave && len(c.extents) == 0
+		if e.mustHave = mustHave && len(c.extents) == 0; e.mustHave {
+			e.beyond.room = f.room
+		}
 		if !e.hole {
 			n := int(min(uint64(left), e.sizeBytes()))
 			left -= n

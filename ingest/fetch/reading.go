@@ -16,9 +16,10 @@ type reading struct {
 	response *Response
 	cursors  []cursor
 	deadline time.Time
-	maxBytes int // the request's, or less where memory is short
-	bytes    int // read so far
-	planned  int // bytes that this round's extents may take
+	maxBytes int   // the request's, or less where memory is short
+	bytes    int   // read so far
+	planned  int   // bytes that this round's extents may take
+	room     int64 // held already, for the one batch that is all there is memory for
 	// behindBarrier: a barrier was passed since the request came, and since bytes were last missed.
 	behindBarrier bool
 
@@ -36,7 +37,7 @@ func newReading(r *Reader, request *Request) *reading {
 	f.reader, f.request = r, request
 	f.response = newResponse(len(request.Partitions), r.budget)
 	f.deadline, f.maxBytes = time.Now().Add(request.MaxWait), min(request.MaxBytes, r.budget.share())
-	f.bytes, f.planned, f.behindBarrier = 0, 0, false
+	f.bytes, f.planned, f.room, f.behindBarrier = 0, 0, 0, false
 	if cap(f.cursors) < len(request.Partitions) {
 		f.cursors = make([]cursor, len(request.Partitions))
 	}
@@ -87,10 +88,16 @@ func (f *reading) run(ctx context.Context) {
 			}
 		}
 		f.settleDoubts()
-		if !f.fill(ctx) || f.enough() {
+		if !f.fill(ctx) {
 			break
 		}
-		if !f.wait(ctx) {
+		if lacks := f.lacks(); lacks > 0 {
+			if !f.makeRoom(ctx, lacks) {
+				break
+			}
+			continue
+		}
+		if f.enough() || !f.wait(ctx) {
 			break
 		}
 	}
@@ -145,8 +152,13 @@ func (f *reading) settleDoubts() {
 
 // fill carries out the plan; false where no more memory is to be had.
 func (f *reading) fill(ctx context.Context) bool {
-	if f.planned > 0 && !f.reserve(ctx) {
-		return false
+	switch {
+	case f.room > 0 && f.bytes == 0:
+		f.response.free() // what a round before has read in vain
+	case f.room == 0 && f.planned > 0:
+		if !f.reserve(ctx) {
+			return false
+		}
 	}
 	for i := range f.cursors {
 		if c := &f.cursors[i]; c.data.HighWatermark >= 0 {
@@ -169,11 +181,45 @@ func (f *reading) reserve(ctx context.Context) bool {
 	if f.response.held > 0 {
 		return false
 	}
+	return f.acquire(ctx, int64(f.planned))
+}
+
+// acquire waits for memory for as long as the request may. Nothing is held while it waits: two that waited for each other's would wait in vain.
+func (f *reading) acquire(ctx context.Context, bytes int64) bool {
 	ctx, cancel := context.WithDeadline(ctx, f.deadline.Add(f.reader.config.RemoteWait))
 	defer cancel()
-	held, err := budget.acquire(ctx, int64(f.planned))
+	held, err := f.reader.budget.acquire(ctx, bytes)
 	f.response.held += held
 	return err == nil
+}
+
+// lacks is how much memory was missing for a batch that must be read since there is nothing else to answer with; 0 for none.
+func (f *reading) lacks() int64 {
+	if f.bytes > 0 {
+		return 0
+	}
+	for i := range f.cursors {
+		c := &f.cursors[i]
+		for k := range c.extents {
+			if lacks := c.extents[k].beyond.lacks; lacks > 0 {
+				c.more = true
+				return lacks
+			}
+		}
+	}
+	return 0
+}
+
+// makeRoom waits for the memory that one batch takes, having given up what was read, of which nothing is in the answer. From here on that batch is
+// all that is planned for.
+func (f *reading) makeRoom(ctx context.Context, bytes int64) bool {
+	f.response.free()
+	f.response.shrink()
+	if !f.acquire(ctx, bytes) {
+		return false
+	}
+	f.room, f.maxBytes = f.response.held, 0
+	return true
 }
 
 // take moves what a partition's extents have brought into its answer, up to the first that has not brought all of its own.

@@ -30,17 +30,22 @@ func newResponse(partitions int, budget *budget) *Response {
 
 // Release gives the response's memory back.
 func (r *Response) Release() {
-	for _, b := range r.buffers {
-		b.free()
-	}
-	clear(r.buffers)
-	r.buffers = r.buffers[:0]
+	r.free()
 	r.budget.release(r.held)
 	r.held, r.budget = 0, nil
 	for i := range r.Partitions {
 		clear(r.Partitions[i].Records)
 	}
 	responses.Put(r)
+}
+
+// free gives the buffers back, to which nothing may refer any more. What is held of the budget stays.
+func (r *Response) free() {
+	for _, b := range r.buffers {
+		b.free()
+	}
+	clear(r.buffers)
+	r.buffers = r.buffers[:0]
 }
 
 // own makes b part of the response.
