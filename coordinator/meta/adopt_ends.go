@@ -23,13 +23,14 @@ func (r *Recovery) NoteStoredEnds(tp TopicPartition, markers []PartEvent) {
 	}
 }
 
-// commits says whether a stored marker is that of the transaction which its producer has open in the partition. Nothing may be missing between that one's
+// commits says whether a stored marker is that of the transaction which its producer has open in the partition, and of which epoch and since which offset that is. Nothing may be missing between that one's
 // records and the marker: an end, and the next transaction's records, might be.
-func (r *Recovery) commits(p *Partition, m *PartEvent) bool {
+func (r *Recovery) commits(p *Partition, m *PartEvent) (first int64, epoch int16, ok bool) {
 	first, open := p.OpenSince(m.ProducerID)
 	as, adopted := r.a.endings.open[openIn{p, m.ProducerID}]
-	return m.Commit && open && adopted && first < m.Offset && r.a.transactionOf[m.ProducerID] == nil &&
+	ok = m.Commit && open && adopted && first < m.Offset && r.a.transactionOf[m.ProducerID] == nil &&
 		(m.ProducerEpoch == as.epoch || m.ProducerEpoch == as.epoch+1)
+	return first, as.epoch, ok
 }
 
 // restoreEnds commits, before a hole at the partition's end which begins at base, what an earlier recovery has committed with the hole's first offsets.
@@ -39,7 +40,7 @@ func (r *Recovery) restoreEnds(p *Partition, base int64) {
 		if !stored {
 			return
 		}
-		if !r.commits(p, &m) {
+		if _, _, ok := r.commits(p, &m); !ok {
 			continue
 		}
 		r.replayMarker(p, &m)
@@ -57,9 +58,8 @@ func (r *Recovery) restoreLastEnds(p *Partition) {
 		}
 		known = max(known, at+1)
 		m := r.storedEnds[p][at]
-		if r.commits(p, &m) {
-			first, _ := p.OpenSince(m.ProducerID)
-			r.a.endings.note(p, &m).of(r.a.endings.open[openIn{p, m.ProducerID}].epoch)
+		if first, epoch, ok := r.commits(p, &m); ok {
+			r.a.endings.note(p, &m).of(epoch)
 			r.a.mark(p, markerOf(&m), first)
 		}
 	}

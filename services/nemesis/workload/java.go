@@ -5,6 +5,7 @@ package workload
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -76,7 +77,7 @@ func (l *life) runJava(command *exec.Cmd) error {
 	select {
 	case err = <-told: // a transactor that knows not how its transaction ended ends itself
 		if err != nil { // nobody reads what it says any more: it would wait for that for ever
-			_ = command.Process.Kill()
+			err = errors.Join(err, command.Process.Kill())
 		}
 	case <-l.ctx.Done():
 		if l.crashes() {
