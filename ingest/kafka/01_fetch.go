@@ -43,7 +43,7 @@ func answerFetch(_ context.Context, call *call, request kmsg.Request) error {
 	defer session.Unlock()
 	f := fetching{call: call, request: r, session: session, incremental: incremental}
 	began := time.Now()
-	if f.plan() {
+	if f.plan(fetch.UnknownTopic) {
 		f.planAgain()
 	}
 	planned := time.Since(began)
@@ -105,19 +105,15 @@ const unknownTopicPatience = time.Second
 func (f *fetching) planAgain() {
 	bounded, cancel := context.WithTimeout(f.call.conn.fetchPoll, unknownTopicPatience)
 	defer cancel()
-	if f.call.domain().Metadata.Barrier(bounded) == nil {
-		f.plan()
-		return
+	absent := fetch.UnknownTopic
+	if f.call.domain().Metadata.Barrier(bounded) != nil {
+		absent = fetch.OffsetNotAvailable // it may be known elsewhere
 	}
-	for i := range f.rows {
-		if code := &f.rows[i].code; *code == readError(fetch.UnknownTopic, f.session.byID) {
-			*code = readError(fetch.OffsetNotAvailable, f.session.byID) // it may be known elsewhere
-		}
-	}
+	f.plan(absent)
 }
 
-// plan finds the partitions that can be read. It says whether there are unknown topics.
-func (f *fetching) plan() (unknown bool) {
+// plan finds the partitions that can be read. Those of topics that are not known here are answered with absent; unknown says whether there are any.
+func (f *fetching) plan(absent fetch.Code) (unknown bool) {
 	f.rows = make([]fetchRow, len(f.session.partitions))
 	f.reads, f.rowOf = make([]fetch.PartitionRead, 0, len(f.rows)), make([]int, 0, len(f.rows))
 	opened, readsZstd := f.call.conn.opened, f.call.conn.readsZstd(f.request.Version)
@@ -131,7 +127,7 @@ func (f *fetching) plan() (unknown bool) {
 				t = s.TopicByName(p.name)
 			}
 			if t == nil {
-				f.rows[i].code, unknown = readError(fetch.UnknownTopic, f.session.byID), true
+				f.rows[i].code, unknown = readError(absent, f.session.byID), true
 				continue
 			}
 			if e := f.call.mayTopic(Read, t.Name); e != nil {
