@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/coordinator/metapb"
 )
@@ -190,10 +188,6 @@ func (c *Coordinator) Commit(ctx context.Context, r *metapb.GroupCommitRequest) 
 		}
 		return &metapb.GroupCommitResponse{Codes: codes}
 	}
-	code := c.mayCommit(r)
-	if code != metapb.GroupCode_GROUP_OK {
-		return all(code), nil
-	}
 	limits, now := c.limitsNow(), c.logTime()
 	var offsets []*metapb.CommittedOffset
 	places := make([]int, 0, len(r.Offsets))
@@ -206,8 +200,12 @@ func (c *Coordinator) Commit(ctx context.Context, r *metapb.GroupCommitRequest) 
 		places = append(places, i)
 	}
 	if len(offsets) == 0 {
+		if code := c.mayCommit(r); code != metapb.GroupCode_GROUP_OK {
+			return all(code), nil
+		}
 		return &metapb.GroupCommitResponse{Codes: codes}, nil
 	}
+	code := metapb.GroupCode_GROUP_OK
 	// While the log takes nothing the group goes on: what a member was let to commit before it was out, or before another had its partitions, it is not any more.
 	verdict, err := c.log.ProposeWhile(ctx, commitCommand(r, offsets), func() bool {
 		code = c.mayCommit(r)
@@ -258,12 +256,13 @@ func (c *Coordinator) logTime() int64 {
 
 // stamped is an offset that a node was given, with the time by which it expires: the log's, which the node's clock does not move.
 func stamped(o *metapb.CommittedOffset, now int64) *metapb.CommittedOffset {
-	o = proto.CloneOf(o) // what is on its way from an earlier attempt is not changed
-	if o.ExpireMillis > 0 {
-		o.ExpireMillis += now - o.CommitMillis
+	expires := o.ExpireMillis
+	if expires > 0 {
+		expires += now - o.CommitMillis
 	}
-	o.CommitMillis = now
-	return o
+	return &metapb.CommittedOffset{ // another: what is on its way from an earlier attempt is not changed
+		TopicId: o.TopicId, Partition: o.Partition, Offset: o.Offset, LeaderEpoch: o.LeaderEpoch, Metadata: o.Metadata, CommitMillis: now, ExpireMillis: expires,
+	}
 }
 
 func offsetCode(v meta.Verdict, i int) metapb.GroupCode {
