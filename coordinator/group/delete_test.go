@@ -69,7 +69,7 @@ func TestAGroupWhoseLastOffsetWasDeletedCanBeDeletedForAMinute(t *testing.T) {
 		if _, known := log.offset("g", 1); err != nil || deleted.Code != metapb.GroupCode_GROUP_OK || known {
 			t.Fatalf("delete offsets: %v, %v", deleted, err)
 		}
-		time.Sleep(sweepInterval + time.Second) // virtual
+		c.sweep()
 		if r, err := c.Delete(t.Context(), &metapb.GroupDeleteRequest{Groups: []string{"g"}}); err != nil || r.Codes[0] != metapb.GroupCode_GROUP_OK {
 			t.Errorf("delete the group: %v, %v", r, err)
 		}

@@ -3,7 +3,6 @@ package group
 import (
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -97,7 +96,6 @@ func TestATakeoverAfterADowngradeLeavesNoPartitionWithoutAnOwner(t *testing.T) {
 		defer c.Close()
 		a.c = c
 		for range 20 {
-			time.Sleep(3 * time.Second) // virtual
 			if a.heartbeat() != metapb.GroupCode_GROUP_OK {
 				a.join()
 			}
