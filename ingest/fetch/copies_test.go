@@ -3,7 +3,6 @@ package fetch_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -144,12 +143,7 @@ func (d *oneDisk) ReadHot(ctx context.Context, _ string, _ [16]byte, segment uin
 func TestABatchInTheMiddleOfALargeRunElsewhereIsFoundWithFewRequests(t *testing.T) {
 	w := newWorld(t, fetch.Config{})
 	tp := partition(w.cluster.CreateTopic(t, "a", "local", 1), 0)
-	batches, values := make([]batchOf, 3000), make([]string, 3000)
-	for i := range batches {
-		values[i] = fmt.Sprintf("%0900d", i)
-		batches[i] = batchOf{tp, 1000, values[i : i+1]}
-	}
-	w.produceAll(batches...)
+	values := w.produceEach(tp, 3000, 900)
 	disk := &oneDisk{log: w.log}
 	w.reader = w.newReader(fetch.Config{}, [16]byte{0xff}, disk)
 	r := w.read(tp, 2900, 1<<20)

@@ -163,6 +163,18 @@ type batchOf struct {
 	values []string
 }
 
+// produceEach produces a batch for each of count values of width bytes, all at once.
+func (w *world) produceEach(tp meta.TopicPartition, count, width int) (values []string) {
+	w.t.Helper()
+	batches := make([]batchOf, count)
+	for i := range batches {
+		values = append(values, fmt.Sprintf("%0*d", width, i))
+		batches[i] = batchOf{tp, 1000, values[i : i+1]}
+	}
+	w.produceAll(batches...)
+	return values
+}
+
 // produceAll commits batches as one request, and so as one chunk as a rule, and returns the size of the last.
 func (w *world) produceAll(batches ...batchOf) (size int) {
 	w.t.Helper()

@@ -2,7 +2,6 @@ package fetch_test
 
 import (
 	"context"
-	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,12 +39,7 @@ func TestALargeRunElsewhereComesOverASlowNetwork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, fetch.Config{})
 		tp := partition(w.cluster.CreateTopic(t, "a", "local", 1), 0)
-		batches, values := make([]batchOf, 16), make([]string, 16)
-		for i := range batches {
-			values[i] = fmt.Sprintf("%065000d", i)
-			batches[i] = batchOf{tp, 1000, values[i : i+1]}
-		}
-		w.produceAll(batches...)
+		values := w.produceEach(tp, 16, 65000)
 		disk := &distantDisk{w.log, time.Second / (2 << 20)} // a batch takes 31 ms, and the run half a second
 		w.reader = w.newReader(fetch.Config{}, [16]byte{0xff}, disk)
 		var got []string

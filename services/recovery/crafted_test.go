@@ -33,8 +33,18 @@ func plainBatch(t *testing.T, base, next int64, epoch int32, o recordbatch.Build
 // craft stores an object with one part of the first partition.
 func (s *small) craft(job meta.JobID, base, next, logStart int64, flip func(parts []segment.Part, body []byte), batches ...[]byte) {
 	s.t.Helper()
+	body, parts := s.crafted(job, 0, base, next, logStart, batches...)
+	if flip != nil {
+		flip(parts, body)
+	}
+	s.put(meta.SegmentKey(job, 0), body)
+}
+
+// crafted is a segment with one part.
+func (s *small) crafted(job meta.JobID, partition int32, base, next, logStart int64, batches ...[]byte) (body []byte, parts []segment.Part) {
+	s.t.Helper()
 	e := segment.NewEncoder(segment.Header{JobID: uint64(job), CreatedMillis: 1}, 0)
-	e.Begin(s.topic, "small", 0, base)
+	e.Begin(s.topic, "small", partition, base)
 	e.LogStart(logStart)
 	for _, b := range batches {
 		h, err := recordbatch.ParseHeader(b)
@@ -46,11 +56,7 @@ func (s *small) craft(job meta.JobID, base, next, logStart int64, flip func(part
 		}
 	}
 	e.End(next)
-	body, parts := e.Finish()
-	if flip != nil {
-		flip(parts, body)
-	}
-	s.put(meta.SegmentKey(job, 0), body)
+	return e.Finish()
 }
 
 // No checksum covers the leader epoch of a batch.

@@ -5,25 +5,12 @@ import (
 
 	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/ingest/recordbatch"
-	"github.com/varvelog/varve/tiering/segment"
 )
 
 // craftIn is craft for a partition.
 func (s *small) craftIn(job meta.JobID, partition int32, base, next int64, batches ...[]byte) {
 	s.t.Helper()
-	e := segment.NewEncoder(segment.Header{JobID: uint64(job), CreatedMillis: 1}, 0)
-	e.Begin(s.topic, "small", partition, base)
-	for _, b := range batches {
-		h, err := recordbatch.ParseHeader(b)
-		if err == nil {
-			err = e.Batch(h, b, false)
-		}
-		if err != nil {
-			s.t.Fatal(err)
-		}
-	}
-	e.End(next)
-	body, _ := e.Finish()
+	body, _ := s.crafted(job, partition, base, next, 0, batches...)
 	s.put(meta.SegmentKey(job, 0), body)
 }
 

@@ -12,7 +12,6 @@ import (
 	"github.com/varvelog/varve/coordinator/metalog"
 	"github.com/varvelog/varve/coordinator/metalog/bucket"
 	"github.com/varvelog/varve/coordinator/metapb"
-	"github.com/varvelog/varve/coordinator/replica"
 	"github.com/varvelog/varve/infra/objstore"
 	"github.com/varvelog/varve/infra/objstore/faulty"
 )
@@ -73,14 +72,7 @@ func TestTheBackendOfALogWithoutIdentity(t *testing.T) {
 // lead does what the first leader of a recovered log does: it begins a leadership, and that is archived.
 func lead(t *testing.T, store objstore.Store) {
 	t.Helper()
-	cluster, err := identity.Load(t.Context(), store)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := replica.OpenArchived(t.Context(), replica.Config{LogID: cluster.LogID, Store: cluster.Metadata(store)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	cluster, r := openArchived(t, store)
 	defer r.Close()
 	seq, hash := r.Position()
 	e := &metapb.Entry{LogId: cluster.LogID[:], PreviousHash: hash[:]}

@@ -39,6 +39,16 @@ func mustRecover(t *testing.T, store objstore.Store) *Report {
 // reopen is the state that a coordinator would find.
 func reopen(t *testing.T, store objstore.Store) (*identity.Cluster, *meta.State) {
 	t.Helper()
+	cluster, r := openArchived(t, store)
+	defer r.Close()
+	var state *meta.State
+	r.View(func(s *meta.State) { state = s })
+	return cluster, state
+}
+
+// openArchived opens what the bucket has of its log. The caller must Close it.
+func openArchived(t *testing.T, store objstore.Store) (*identity.Cluster, *replica.Replica) {
+	t.Helper()
 	cluster, err := identity.Load(t.Context(), store)
 	if err != nil {
 		t.Fatal(err)
@@ -47,10 +57,7 @@ func reopen(t *testing.T, store objstore.Store) (*identity.Cluster, *meta.State)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
-	var state *meta.State
-	r.View(func(s *meta.State) { state = s })
-	return cluster, state
+	return cluster, r
 }
 
 // readBack reads every record that a state refers to.
