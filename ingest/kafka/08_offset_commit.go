@@ -81,27 +81,39 @@ func handleOffsetCommit(ctx context.Context, call *call, r *kmsg.OffsetCommitReq
 }
 
 // commitOffsets commits, in a transaction or not, again where contact to the leader was lost meanwhile. It is errCloseConnection where the client may be elsewhere.
-func (c *call) commitOffsets(ctx context.Context, request *metapb.GroupCommitRequest) (*metapb.GroupCommitResponse, error) {
+func (c *call) commitOffsets(ctx context.Context, request *metapb.GroupCommitRequest) (committed *metapb.GroupCommitResponse, err error) {
+	if e := c.whileHere(ctx, func(ctx context.Context) (settled bool) {
+		committed, err = c.domain().Groups.Commit(ctx, request)
+		return isCommitted(committed)
+	}); e != nil {
+		return nil, e
+	}
+	return committed, err
+}
+
+// whileHere makes attempts at what must not come behind what its client does elsewhere, until one is settled, fails by itself or ctx ends: each goes on only while
+// no client can have been sent to another node since the connection was made. It is errCloseConnection where one may have been.
+func (c *call) whileHere(ctx context.Context, try func(ctx context.Context) (settled bool)) error {
 	contact := c.domain().Contact
 	if contact == nil {
-		return c.domain().Groups.Commit(ctx, request)
+		try(ctx)
+		return nil
 	}
 	for {
 		away, checked, err := contact.Await(ctx)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if !c.conn.since.After(away) {
-			return nil, errCloseConnection
+			return errCloseConnection
 		}
 		attempt, end := context.WithCancel(ctx)
 		watch := time.AfterFunc(time.Until(checked.Add(commitAttempt/2)), func() { c.watchContact(attempt, checked, end) })
-		committed, err := c.domain().Groups.Commit(attempt, request)
-		again := attempt.Err() != nil && ctx.Err() == nil && !isCommitted(committed)
+		again := !try(attempt) && attempt.Err() != nil && ctx.Err() == nil
 		watch.Stop()
 		end()
 		if !again {
-			return committed, err
+			return nil
 		}
 	}
 }

@@ -132,6 +132,9 @@ func (c *conn) respond(call *call, x *exchange, request kmsg.Request) (kmsg.Resp
 	ctx, cancel := context.WithTimeout(c.ctx, handlerTimeout)
 	defer cancel()
 	response, err := x.api.handle(ctx, call, request)
+	if call.elsewhere {
+		err = errCloseConnection
+	}
 	if err != nil {
 		return nil, fmt.Errorf("handle %s v%d: %w", x.api.name, x.header.version, err)
 	}

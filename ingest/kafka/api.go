@@ -40,6 +40,8 @@ type api struct {
 type call struct {
 	conn   *conn
 	header requestHeader
+	// elsewhere: the client may have gone to another node meanwhile. The connection is closed, and nothing answered.
+	elsewhere bool
 
 	// wait is how long the client has to wait for what the handler did.
 	wait struct {

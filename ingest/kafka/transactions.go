@@ -52,9 +52,19 @@ func abortable(e *kerr.Error, version, since int16) *kerr.Error {
 }
 
 // proposeTransaction proposes a command about a transaction. Whatever keeps it from having a verdict is retriable, and a repeat of it
-// is told from a new one by the state.
-func (c *call) proposeTransaction(ctx context.Context, command *metapb.Command) (meta.Verdict, *kerr.Error) {
-	verdict, err := c.propose(ctx, command)
+// is told from a new one by the state; but before KIP-890 not from one of the producer's next transaction, since they have one epoch. One that was held up must not
+// come behind what its client, having given up, does through another node: it would end the next transaction in the middle, or begin one that nobody ends. So it goes
+// the way of commits of offsets (whileHere), and the connection is closed where the client may be elsewhere.
+func (c *call) proposeTransaction(ctx context.Context, command *metapb.Command) (verdict meta.Verdict, failed *kerr.Error) {
+	var err error
+	if e := c.whileHere(ctx, func(ctx context.Context) (settled bool) {
+		// Each attempt has an id of its own: an answer to one does not say that another is in the log, or never will be.
+		verdict, err = c.propose(ctx, &metapb.Command{Kind: command.Kind})
+		return err == nil || errors.Is(err, replica.ErrTooLarge)
+	}); e != nil {
+		c.elsewhere = errors.Is(e, errCloseConnection)
+		return verdict, kerr.CoordinatorNotAvailable
+	}
 	switch {
 	case errors.Is(err, replica.ErrTooLarge):
 		return verdict, kerr.InvalidRequest
