@@ -153,3 +153,21 @@ func BenchmarkSnapshot(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkDeleteTopic deletes a topic of many partitions beside many transactional ids. All replicas wait meanwhile.
+func BenchmarkDeleteTopic(b *testing.B) {
+	l := newTestLog(b)
+	l.lead(1)
+	for i := range 20_000 {
+		l.do(&metapb.InitTransactionalProducer{TransactionalId: fmt.Sprint(i), TimeoutMillis: 60_000, ExpectedProducerId: -1, ExpectedProducerEpoch: -1})
+	}
+	for b.Loop() {
+		b.StopTimer()
+		l.topic("topic", 1000)
+		id := topicID("topic")
+		b.StartTimer()
+		if v := l.do(&metapb.DeleteTopic{TopicId: id[:]}); v.Code != OK {
+			b.Fatal(v)
+		}
+	}
+}

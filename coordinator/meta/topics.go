@@ -208,8 +208,8 @@ func (a *applier) deleteTopic(c *metapb.DeleteTopic) Verdict {
 	if t == nil {
 		return Verdict{Code: UnknownTopic}
 	}
+	a.leaveTransactions(t)
 	for _, p := range t.partitions {
-		a.leaveTransactions(p)
 		a.emptyPartition(p)
 		a.partitions[p.slot] = nil
 		a.freePartitions = append(a.freePartitions, p.slot)

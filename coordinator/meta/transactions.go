@@ -299,13 +299,20 @@ func (a *applier) tickTransactions() {
 
 func compareTransaction(x, y *transaction) int { return cmp.Compare(x.id, y.id) }
 
-// leaveTransactions takes a partition that is no more out of the open transactions.
-func (a *applier) leaveTransactions(p *Partition) {
-	before := p.LastStableOffset()
-	p.open = nil
-	a.settle(p, before)
+// leaveTransactions takes the partitions of a topic that is no more out of the open transactions. It goes through the transactional ids once, whatever the number of
+// partitions: there may be very many of both, and everybody who follows the log waits meanwhile.
+func (a *applier) leaveTransactions(topic *Topic) {
+	for _, p := range topic.partitions {
+		before := p.LastStableOffset()
+		p.open = nil
+		a.settle(p, before)
+	}
 	for _, t := range a.transactions {
-		delete(t.partitions, p)
+		for p := range t.partitions {
+			if p.topic == topic {
+				delete(t.partitions, p)
+			}
+		}
 	}
 }
 
