@@ -58,7 +58,7 @@ func initProducerCommand(call *call, r *kmsg.InitProducerIDRequest) (*metapb.Com
 	if e := call.mayTransactionalID(Write, id); e != nil {
 		return nil, e
 	}
-	if id == "" {
+	if id == "" || !isText(id) {
 		return nil, kerr.InvalidRequest
 	}
 	return &metapb.Command{Kind: &metapb.Command_InitTransactionalProducer{InitTransactionalProducer: &metapb.InitTransactionalProducer{

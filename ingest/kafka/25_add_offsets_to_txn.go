@@ -33,6 +33,9 @@ func addOffsets(ctx context.Context, call *call, r *kmsg.AddOffsetsToTxnRequest)
 	if r.TransactionalID == "" {
 		return kerr.InvalidRequest
 	}
+	if !isText(r.Group) {
+		return kerr.InvalidGroupID
+	}
 	verdict, failed := call.proposeTransaction(ctx, &metapb.Command{Kind: &metapb.Command_AddToTransaction{AddToTransaction: &metapb.AddToTransaction{
 		TransactionalId: r.TransactionalID, ProducerId: r.ProducerID, ProducerEpoch: int32(r.ProducerEpoch), Groups: []string{r.Group},
 	}}})

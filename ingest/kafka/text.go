@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"math"
 	"strings"
 	"unicode/utf8"
 
@@ -12,9 +13,11 @@ import (
 // text as UTF-8, and could not take a group with anything else in it.
 type textGroups struct{ Groups }
 
+// isText says whether Kafka's protocol allows the strings: they are UTF-8, and no longer than an int16 can say, though its flexible versions could carry longer
+// ones. What they name stays in the state for days.
 func isText(fields ...string) bool {
 	for _, f := range fields {
-		if !utf8.ValidString(f) {
+		if len(f) > math.MaxInt16 || !utf8.ValidString(f) {
 			return false
 		}
 	}
