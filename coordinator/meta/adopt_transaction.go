@@ -203,7 +203,7 @@ func (r *Recovery) replay(p *Partition, e PartEvent) {
 // remember has a partition remember a batch as its producer's last.
 func (r *Recovery) remember(p *Partition, e *PartEvent) {
 	if !e.Marker && e.ProducerID >= 0 && e.BaseSequence >= 0 && e.Records > 0 {
-		p.remember(&chunk.Detail{ProducerID: e.ProducerID, ProducerEpoch: e.ProducerEpoch, BaseSequence: e.BaseSequence, Records: e.Records}, e.Offset, r.a.timeMillis)
+		r.a.remember(p, &chunk.Detail{ProducerID: e.ProducerID, ProducerEpoch: e.ProducerEpoch, BaseSequence: e.BaseSequence, Records: e.Records}, e.Offset)
 	}
 }
 

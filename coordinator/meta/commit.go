@@ -185,7 +185,7 @@ func (k *committer) detailedRun(p *Partition, t chunk.Table, r *chunk.Run, verdi
 			offset = p.next + int64(piece.Records)
 			if d.ProducerID >= 0 {
 				if !k.recovering || !p.producers.precedes(&d) {
-					p.remember(&d, offset, k.timeMillis)
+					k.remember(p, &d, offset)
 				}
 				k.join(p, &d, offset)
 				k.dueBy(addMillis(k.timeMillis, k.cluster.ProducerIDExpirationMillis))

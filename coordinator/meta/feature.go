@@ -14,7 +14,7 @@ import (
 // The level is the log's, not a build's: it begins at what the first leader knows, and is raised by a command when everybody who follows the
 // log knows more (leader.Config.PeersSupport, State.NodesSupport). So builds of two releases agree on every entry, and a build that is
 // too old refuses the log, by name, from the entry on that raised it.
-const FeatureLevel = retentionLevel
+const FeatureLevel = pendingLevel
 
 const (
 	// baseLevel is what every build knows, whatever level a log names.
@@ -24,6 +24,9 @@ const (
 	mergingLevel = 2
 	// retentionLevel is the level from which on retention passes over what has no records, and compaction makes nothing younger.
 	retentionLevel = 3
+	// pendingLevel is the level from which on what a group commits outlasts the offsets that transactions have taken before, and a partition that has to forget producers forgets
+	// those in a transaction last.
+	pendingLevel = 4
 )
 
 // needs returns the level at which a command exists: above every level where this build does not know it.

@@ -119,6 +119,7 @@ func (a *applier) commitOffsets(c *metapb.CommitOffsets) Verdict {
 			g = a.group(c.Group)
 		}
 		g.offsets[TopicPartition{t.ID, o.Partition}] = committedOffset(o)
+		a.dropPendingOffset(g, TopicPartition{t.ID, o.Partition})
 	}
 	if g != nil {
 		a.soonestOffsetExpiry(g)
@@ -145,6 +146,7 @@ func (a *applier) deleteOffsets(c *metapb.DeleteOffsets) Verdict {
 			continue
 		}
 		delete(g.offsets, TopicPartition{TopicID(o.TopicId), o.Partition})
+		a.dropPendingOffset(g, TopicPartition{TopicID(o.TopicId), o.Partition})
 	}
 	a.dropIfForgotten(g)
 	a.changed(ChangedGroups)

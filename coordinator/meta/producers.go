@@ -102,7 +102,7 @@ func sequencesFrom(first, next int32) int64 {
 }
 
 // remember enters a batch that was accepted.
-func (p *Partition) remember(d *chunk.Detail, baseOffset, nowMillis int64) {
+func (a *applier) remember(p *Partition, d *chunk.Detail, baseOffset int64) {
 	if p.producers == nil {
 		p.producers = producers{}
 	}
@@ -110,7 +110,7 @@ func (p *Partition) remember(d *chunk.Detail, baseOffset, nowMillis int64) {
 	switch {
 	case e == nil:
 		if len(p.producers) >= MaxPartitionProducers {
-			p.producers.forgetIdlest(MaxPartitionProducers / 8)
+			a.forgetIdlest(p, MaxPartitionProducers/8)
 		}
 		e = &producer{epoch: d.ProducerEpoch}
 		p.producers[d.ProducerID] = e
@@ -123,12 +123,20 @@ func (p *Partition) remember(d *chunk.Detail, baseOffset, nowMillis int64) {
 	}
 	e.batches[e.count] = sequenceRange{d.BaseSequence, lastSequence(d), baseOffset}
 	e.count++
-	e.lastMillis = nowMillis
+	e.lastMillis = a.timeMillis
 }
 
-func (ps producers) forgetIdlest(n int) {
+// forgetIdlest forgets the producers that were idle longest; those with an open transaction last, since what they send again would be taken twice.
+func (a *applier) forgetIdlest(p *Partition, n int) {
+	open := map[int64]int{}
+	if a.leader.featureLevel >= pendingLevel {
+		for _, o := range p.open {
+			open[o.producerID] = 1
+		}
+	}
+	ps := p.producers
 	ids := ps.ids()
-	slices.SortStableFunc(ids, func(x, y int64) int { return cmp.Compare(ps[x].lastMillis, ps[y].lastMillis) })
+	slices.SortStableFunc(ids, func(x, y int64) int { return cmp.Or(open[x]-open[y], cmp.Compare(ps[x].lastMillis, ps[y].lastMillis)) })
 	for _, id := range ids[:n] {
 		delete(ps, id)
 	}

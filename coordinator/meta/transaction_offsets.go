@@ -82,6 +82,22 @@ func (a *applier) endPendingOffsets(group string, producerID int64, commit bool)
 	a.changed(ChangedGroups)
 }
 
+// dropPendingOffset forgets the pending offsets in a partition, for which the group has been told something later: whatever becomes of their transactions, that stands (as in Kafka,
+// which compares their places in its log).
+func (a *applier) dropPendingOffset(g *Group, tp TopicPartition) {
+	if a.leader.featureLevel < pendingLevel {
+		return
+	}
+	for producerID, offsets := range g.pending {
+		if delete(offsets, tp); len(offsets) == 0 {
+			delete(g.pending, producerID)
+		}
+	}
+	if len(g.pending) == 0 {
+		g.pending = nil
+	}
+}
+
 // dropPendingTopic forgets pending offsets in a topic.
 func (g *Group) dropPendingTopic(topic TopicID) (dropped bool) {
 	for producerID, offsets := range g.pending {
