@@ -293,10 +293,7 @@ func (k *committer) accept(p *Partition, position, length, records uint32, maxTi
 	p.runBytes += uint64(length)
 	c.liveRuns++
 	c.liveBytes += uint64(length)
-	if p.lastContainer != c.id {
-		p.lastContainer = c.id
-		c.partitions = append(c.partitions, p.slot)
-	}
+	p.isIn(c)
 	if first || p.topic.Config.RetentionBytes >= 0 {
 		k.dueByRetention(p)
 	}

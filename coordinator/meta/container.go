@@ -38,7 +38,7 @@ type container struct {
 	liveRuns, localRuns int
 	heldRuns            int // of the live ones, those that open transactions keep from being shipped
 	liveBytes           uint64
-	partitions          []uint32 // slots of partitions that may have runs here; may be stale or double
+	partitions          []uint32 // slots of partitions that may have runs here, live or local; may be stale or double
 }
 
 // hotKey names a hot segment, a file of a node.
@@ -91,6 +91,15 @@ func (s *State) newContainer(c container) *container {
 	c.id, c.createdMillis = s.nextContainer, s.timeMillis
 	s.nextContainer++
 	return s.addContainer(&c)
+}
+
+// isIn notes that the partition has runs in the container. Those that are kept as local copies count as well: a snapshot tells of them too, and who has read
+// it must find what others find (ForgetNode).
+func (p *Partition) isIn(c *container) {
+	if p.lastContainer != c.id {
+		p.lastContainer = c.id
+		c.partitions = append(c.partitions, p.slot)
+	}
 }
 
 // dropIfDone releases a container that nothing refers to and nothing will be added to.

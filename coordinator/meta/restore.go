@@ -268,17 +268,16 @@ func (r *restorer) partition(p *Partition, from *metapb.SnapshotPartition) (err 
 		return bad("gaps of %d bytes", len(from.Gaps))
 	}
 	p.runBytes, p.localBytes = sumLengths(p.runs), sumLengths(p.local)
+	for i := range p.local {
+		c := r.s.containerSlots[p.local[i].container]
+		c.localRuns++
+		p.isIn(c)
+	}
 	for i := range p.runs {
 		c := r.s.containerSlots[p.runs[i].container]
 		c.liveRuns++
 		c.liveBytes += uint64(p.runs[i].length)
-		if p.lastContainer != c.id {
-			p.lastContainer = c.id
-			c.partitions = append(c.partitions, p.slot)
-		}
-	}
-	for i := range p.local {
-		r.s.containerSlots[p.local[i].container].localRuns++
+		p.isIn(c)
 	}
 	if len(from.Segments)%packedPartSize != 0 {
 		return bad("parts of %d bytes", len(from.Segments))
