@@ -21,6 +21,7 @@ const (
 	manifestMagic = "VMAN"
 
 	partPartitions = 256 // partitions in a part of topics
+	partTopicBytes = 8 << 20
 	partContainers = 4096
 	partObjects    = 16384
 	partGroupBytes = 512 << 10
@@ -208,28 +209,40 @@ func (s *State) writeObjects(w *snapshotWriter) {
 	}
 }
 
-// writeTopics puts up to 256 partitions in a part: of many small topics, or of one large one.
+// writeTopics puts up to 256 partitions in a part: of many small topics, or of one large one. Where these have very many extents, they are several parts, each
+// of partTopicBytes and one partition at most. The next 256 begin where they would else, so that what grows moves nothing behind them to other parts.
 func (s *State) writeTopics(w *snapshotWriter) {
 	var part []*metapb.SnapshotTopic
-	partitions := 0
+	partitions, size := 0, 0
 	flush := func() {
 		if len(part) > 0 {
 			w.part(&metapb.SnapshotPart{Kind: &metapb.SnapshotPart_Topics{Topics: &metapb.SnapshotTopics{Topics: part}}})
-			part, partitions = nil, 0
+			part, size = nil, 0
 		}
 	}
 	for _, t := range s.topicOrder {
 		for from := 0; from < len(t.partitions); {
-			to := min(len(t.partitions), from+partPartitions-partitions)
+			last, to := min(len(t.partitions), from+partPartitions-partitions), from
+			for to < last && size < partTopicBytes {
+				size += t.partitions[to].packedBytes()
+				to++
+			}
 			part = append(part, s.snapshotTopic(t, from, to))
 			partitions += to - from
 			from = to
-			if partitions == partPartitions {
+			if partitions == partPartitions || size >= partTopicBytes {
 				flush()
 			}
+			partitions %= partPartitions
 		}
 	}
 	flush()
+}
+
+// packedBytes is about what the partition takes in a snapshot.
+func (p *Partition) packedBytes() int {
+	return (len(p.runs)+len(p.local))*packedRunSize + len(p.parts)*packedPartSize + len(p.gaps)*packedGapSize + len(p.markers)*packedMarkerSize +
+		len(p.aborted)*packedAbortedSize + len(p.producers)*(packedProducerSize+packedSequenceSize)
 }
 
 func (s *State) snapshotTopic(t *Topic, from, to int) *metapb.SnapshotTopic {

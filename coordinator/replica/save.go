@@ -32,6 +32,9 @@ var errPartLost = errors.New("a part of a kept snapshot has vanished")
 // errSpareAlone: a part of a kept snapshot is whole in its spare alone, and the store does not take it anew.
 var errSpareAlone = errors.New("a part of a kept snapshot has its spare alone")
 
+// errPartTooLarge: nobody would read the part. Without a snapshot nothing is cut, and the log still tells what the part has.
+var errPartTooLarge = errors.New("above the bound for parts of snapshots")
+
 // Saved describes a snapshot that was written.
 type Saved struct {
 	Seq uint64
@@ -147,6 +150,9 @@ func (r *Replica) encodeState() (parts [][]byte, m *metapb.Manifest, held time.D
 	began := time.Now()
 	hash := r.mu.lastHash
 	m, err = r.mu.state.Snapshot(hash[:], func(_ [32]byte, part []byte) error {
+		if int64(len(part)) > maxPartBytes {
+			return fmt.Errorf("a part of %d bytes: %w", len(part), errPartTooLarge)
+		}
 		parts = append(parts, part)
 		return nil
 	})

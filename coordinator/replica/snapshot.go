@@ -22,10 +22,12 @@ const (
 	snapshotPrefix = "meta/snapshot/"
 	partPrefix     = snapshotPrefix + "part/"
 	spareSuffix    = "-spare"
-	maxPartBytes   = 256 << 20
 	// restoreAttempts is how often snapshots are listed anew before what one names is held to be missing.
 	restoreAttempts = 3
 )
+
+// maxPartBytes bounds a part, and a manifest: larger ones are neither written nor read. Protobuf encodes no more. It is a variable for the tests.
+var maxPartBytes int64 = 1<<31 - 1
 
 // SnapshotKey is the key of the manifest of the state after seq.
 func SnapshotKey(seq uint64) string { return fmt.Sprintf("%s%020d", snapshotPrefix, seq) }
