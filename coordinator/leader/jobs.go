@@ -14,6 +14,9 @@ const (
 	defaultLeaseMillis = 5 * 60 * 1000
 	maxGarbageKeys     = 10_000
 	maxReferencedKeys  = 100_000
+	// maxJobRuns bounds the runs of a job. An answer that tells a worker of a run has 50 bytes or so, and a result in which each is a part of its own 80 for
+	// each: less than a call's answer, its request, and a command may have.
+	maxJobRuns = 512 << 10
 )
 
 // LeaseJob gives a worker the next job, or none. Nothing is logged when nothing waits.
@@ -21,9 +24,13 @@ func (l *Leader) LeaseJob(ctx context.Context, request *metapb.JobLeaseRequest) 
 	if !l.queue.isOpen() {
 		return nil, replica.ErrNotLeader
 	}
-	waiting := 0
+	waiting, bound := 0, uint32(0)
 	now := l.clock.Load().millis()
-	l.cfg.Replica.View(func(s *meta.State) { waiting, _ = s.Waiting(now) })
+	l.cfg.Replica.View(func(s *meta.State) {
+		if waiting, _ = s.Waiting(now); waiting > 0 {
+			bound = s.LeaseBound(now, maxJobRuns)
+		}
+	})
 	if waiting == 0 {
 		return &metapb.JobLeaseResponse{}, nil
 	}
@@ -32,7 +39,7 @@ func (l *Leader) LeaseJob(ctx context.Context, request *metapb.JobLeaseRequest) 
 		lease = defaultLeaseMillis
 	}
 	verdict, err := l.cfg.Replica.Propose(ctx, &metapb.Command{Kind: &metapb.Command_LeaseJob{LeaseJob: &metapb.LeaseJob{
-		Worker: request.Worker, LeaseMillis: lease, MaxBytes: request.MaxBytes,
+		Worker: request.Worker, LeaseMillis: lease, MaxBytes: request.MaxBytes, MaxContainers: bound,
 	}}})
 	switch {
 	case err != nil:

@@ -127,6 +127,27 @@ func (s *State) haste(c *container) haste {
 	return oneStays
 }
 
+// LeaseBound is how many containers LeaseJob may take at most at a state time so that they have no more than so many live runs together, or are a single one: what a
+// worker is told of a job, and what it tells, are bounded.
+func (s *State) LeaseBound(nowMillis int64, runs int) uint32 {
+	for haste := range hastes {
+		count, left := uint32(0), runs
+		for _, c := range s.containerOrder {
+			if !s.canLease(c, nowMillis) || s.haste(c) != haste {
+				continue
+			}
+			if left -= c.liveRuns; left < 0 && count > 0 || count == maxJobContainers {
+				break
+			}
+			count++
+		}
+		if count > 0 {
+			return count
+		}
+	}
+	return maxJobContainers
+}
+
 func (a *applier) leaseJob(c *metapb.LeaseJob) Verdict {
 	if c.LeaseMillis <= 0 || c.LeaseMillis > maxLeaseMillis {
 		return refuse(Malformed, "lease of %d ms", c.LeaseMillis)

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/varvelog/varve/coordinator/identity"
+	"github.com/varvelog/varve/coordinator/meta"
 	"github.com/varvelog/varve/infra/bus"
 	"github.com/varvelog/varve/infra/objstore"
 	"github.com/varvelog/varve/infra/objstore/metered"
@@ -83,7 +84,10 @@ func Start(ctx context.Context, c *config.Config, role config.Role, log *slog.Lo
 	p.Key = bus.NewKey(p.Cluster.Secret, p.Cluster.ClusterID)
 	p.Client = rpc.NewClient(rpc.ClientConfig{Secret: p.Cluster.Secret, ClusterID: p.Cluster.ClusterID})
 	if role&(config.RoleCoordinator|config.RoleIngest) != 0 {
-		p.Internal, err = rpc.Listen(rpc.ServerConfig{Addr: c.InternalAddr, Secret: p.Cluster.Secret, ClusterID: p.Cluster.ClusterID, Logger: log})
+		p.Internal, err = rpc.Listen(rpc.ServerConfig{
+			Addr: c.InternalAddr, Secret: p.Cluster.Secret, ClusterID: p.Cluster.ClusterID, Logger: log,
+			MaxBodyBytes: meta.MaxCommandBytes, // the result of a job that has very many parts is a command
+		})
 		if err != nil {
 			return nil, err
 		}
