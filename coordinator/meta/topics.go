@@ -278,5 +278,6 @@ func (a *applier) raiseLogStart(p *Partition, offset int64) {
 		}
 		p.parts = slices.Delete(p.parts, 0, n)
 	}
+	a.dueByRetention(p) // what stands at the head now may be older than what stood before it
 	a.changed(ChangedTopics)
 }
