@@ -76,6 +76,8 @@ func produceError(r *lane.Result, version int16) (code int16, message string) {
 		return kerr.NotEnoughReplicas.Code, ""
 	case lane.UnknownPartition:
 		return kerr.UnknownTopicOrPartition.Code, ""
+	case lane.TooLarge:
+		return kerr.MessageTooLarge.Code, "" // at which producers send what they have in smaller batches
 	case lane.Fenced, lane.Closed:
 		return kerr.NotLeaderForPartition.Code, ""
 	default:

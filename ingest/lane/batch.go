@@ -32,7 +32,7 @@ type Request struct {
 // held: it must be quick and must not call back.
 type Releaser interface{ Release() }
 
-// Failure says why a batch has no verdict. Every one of them may be retried by the producer; TimedOut and Fenced do not say
+// Failure says why a batch has no verdict. All of them but TooLarge may be retried by the producer; TimedOut and Fenced do not say
 // that the batch was not written.
 type Failure uint8
 
@@ -53,9 +53,11 @@ const (
 	Closed
 	// Overloaded: what stands behind the lane (the store, the hot log) is full, or so slow that the lane's memory is. Nothing was written.
 	Overloaded
+	// TooLarge: no chunk can hold the batch. It has to be sent in smaller ones.
+	TooLarge
 )
 
-var failureNames = [...]string{"none", "timed out", "storage failed", "fenced", "not enough replicas", "unknown partition", "closed", "overloaded"}
+var failureNames = [...]string{"none", "timed out", "storage failed", "fenced", "not enough replicas", "unknown partition", "closed", "overloaded", "too large"}
 
 func (f Failure) String() string {
 	if int(f) < len(failureNames) {

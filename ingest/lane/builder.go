@@ -26,7 +26,7 @@ func (b *builder) next(set *Set, lane Lane) *flight {
 		}
 		if i == 0 {
 			// No chunk can hold it.
-			failEntries(set, lane, f.entries[:1], StorageFailed)
+			failEntries(set, lane, f.entries[:1], TooLarge)
 			set.putBack(lane, f.entries[1:])
 			f.keep(0)
 			break

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -318,4 +319,19 @@ func TestJanitorRemovesReleasedSegments(t *testing.T) {
 	if !slices.Contains(released.forgotten, first) {
 		t.Errorf("forgotten: %v", released.forgotten)
 	}
+}
+
+func TestABatchThatNoSegmentCanHoldIsRefusedAlone(t *testing.T) {
+	w := newWorld(t, lane.Config{})
+	topic := w.cluster.CreateTopic(t, "events", "local", 2)
+	large := w.local(topic, 0, strings.Repeat("x", 2<<20))
+	p := w.append(large, w.local(topic, 1, "behind it"))
+	results := w.results(p)
+	if results[0].Failure != lane.TooLarge {
+		t.Errorf("the large one: %+v", results[0])
+	}
+	if r := results[1]; r.Failure != lane.NoFailure || r.Code != meta.OK {
+		t.Errorf("what came behind it: %+v", r)
+	}
+	w.mustCommit([]int64{0}, w.local(topic, 0, "smaller"))
 }

@@ -77,6 +77,10 @@ func (l *localLane) flush() bool {
 	}
 	f.seq = l.seq + 1
 	sealed := l.builder.seal(l.registration, f)
+	if l.refuseTooLarge(f) {
+		l.builder.Reset()
+		return false
+	}
 	place, err := l.write(sealed)
 	if err != nil {
 		l.failed(f, err)
@@ -110,9 +114,7 @@ func (l *localLane) placed(f *flight, place hotlog.Place, sealed chunk.Sealed) {
 // failed answers a chunk that was not written. Nothing of it counts; what becomes of the lane depends on why.
 func (l *localLane) failed(f *flight, err error) {
 	l.set.observer.Trouble("append to hot log", chunkError("append", f, err))
-	var large *hotlog.ChunkTooLargeError
 	switch {
-	case errors.As(err, &large):
 	case errors.Is(err, hotlog.ErrNoSpace), !l.hot.fresh.Load():
 		// The log is sound, or this epoch has put nothing into it: no need for another. The next append after the delay finds
 		// out whether it is possible again.

@@ -67,6 +67,10 @@ func (l *replicatedLane) flush() bool {
 	}
 	f.seq = l.seq + 1
 	sealed := l.builder.seal(l.registration, f)
+	if l.refuseTooLarge(f) { // before it is sent: no other node can take it either, and everything behind it would wait for that
+		l.builder.Reset()
+		return false
+	}
 	m := &mirrored{lane: l, body: bodies.get(f.sizeBytes), built: f.built}
 	*m.body = append(*m.body, sealed.Head...)
 	for _, data := range sealed.Body {
@@ -99,9 +103,7 @@ func (l *replicatedLane) flush() bool {
 // failed answers a chunk that was not written here; a copy of it is garbage.
 func (l *replicatedLane) failed(f *flight, err error) {
 	l.set.observer.Trouble("append to hot log", chunkError("append", f, err))
-	var large *hotlog.ChunkTooLargeError
 	switch {
-	case errors.As(err, &large):
 	case errors.Is(err, hotlog.ErrNoSpace), !l.hot.fresh.Load():
 		l.refuseUntil = time.Now().Add(l.retry.delay())
 	default:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -89,7 +90,7 @@ func (r *replicas) Dial(context.Context, string) (net.Conn, error) {
 	}
 	here, there := net.Pipe()
 	r.mu.conns = append(r.mu.conns, there)
-	receiver := copies.NewReceiver(copies.ReceiverConfig{}, r.set)
+	receiver := copies.NewReceiver(copies.ReceiverConfig{MaxChunkBytes: r.log.MaxChunkBytes()}, r.set)
 	r.serving.Go(func() { receiver.Serve(there) })
 	return here, nil
 }
@@ -257,5 +258,13 @@ func TestASegmentWithCopiesIsSealedWhenTheirChunksAreJudged(t *testing.T) {
 	held.release()
 	w.expect(p, 0)
 	w.await("the other node's segment to be sealed", func() bool { return seals() == 1 })
+	w.mustBeInBoth(other, topic, 1)
+}
+
+func TestABatchThatNoSegmentCanHoldKeepsTheReplicatedLaneFromNothing(t *testing.T) {
+	w, other := newReplicatedWorld(t, lane.Config{CopyTimeout: 2 * patience}) // so long a large one on its way to the other node would hold up what comes behind
+	topic := w.cluster.CreateTopic(t, "events", "replicated", 1)
+	w.expectFailure(w.append(w.replicated(topic, 0, strings.Repeat("x", 2<<20))), lane.TooLarge)
+	w.mustCommit([]int64{0}, w.replicated(topic, 0, "behind it"))
 	w.mustBeInBoth(other, topic, 1)
 }

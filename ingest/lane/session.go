@@ -137,6 +137,18 @@ func (s *session) refuse(lane Lane, entries []entry, failure Failure) {
 	s.committer.cover(lane, ticket)
 }
 
+// refuseTooLarge answers a chunk that no hot segment can hold, and tells whether it is one. Chunks of several batches fit (Config.ChunkBytes), so it is
+// one batch that is too large; what waits behind it goes on.
+func (s *session) refuseTooLarge(f *flight) bool {
+	if int64(f.sizeBytes) <= s.set.log.MaxChunkBytes() {
+		return false
+	}
+	failEntries(s.set, f.lane, f.entries, TooLarge)
+	s.committer.cover(f.lane, f.lastTicket)
+	f.abandon()
+	return true
+}
+
 func chunkError(operation string, f *flight, err error) error {
 	return fmt.Errorf("%s chunk %d of lane %s: %w", operation, f.seq, f.lane, err)
 }

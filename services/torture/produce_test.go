@@ -93,7 +93,7 @@ func surely(r lane.Result) bool {
 	switch r.Failure {
 	case lane.NoFailure:
 		return r.Code != meta.OK && r.Code != meta.DuplicateSequence
-	case lane.StorageFailed, lane.NotEnoughReplicas, lane.UnknownPartition:
+	case lane.StorageFailed, lane.NotEnoughReplicas, lane.UnknownPartition, lane.TooLarge:
 		return true
 	}
 	return false
