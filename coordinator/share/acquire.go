@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// ReadBatch is a record batch that was read, [Base, Next). Aborted says that nobody is to have its records.
+// ReadBatch is a record batch that was read, [Base, Next). Aborted says that nobody is to have its offsets.
 type ReadBatch struct {
 	Base, Next int64
 	Aborted    bool

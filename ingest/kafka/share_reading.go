@@ -230,11 +230,12 @@ func (f *shareFetching) give(tp meta.TopicPartition, given []*metapb.DeliveryGiv
 // sharedBatch is a record batch that was read.
 type sharedBatch struct {
 	base, next int64
-	aborted    bool
+	aborted    bool   // or without records
 	bytes      []byte // of the fetcher's memory, or a copy
 }
 
-// sharedBatches parts what was read into its batches. A batch that stands in two pieces is put together.
+// sharedBatches parts what was read into its batches. A batch that stands in two pieces is put together. One without records stands for offsets that
+// are lost or compacted away, maybe for millions of them: clients list the offsets that they are given one by one, so nobody is given these.
 func sharedBatches(data *fetch.PartitionData) (batches []sharedBatch) {
 	var rest []byte
 	for _, piece := range data.Records {
@@ -246,7 +247,7 @@ func sharedBatches(data *fetch.PartitionData) (batches []sharedBatch) {
 			if err != nil || h.SizeBytes() > len(rest) {
 				break // it goes on in the next piece
 			}
-			batches = append(batches, sharedBatch{h.BaseOffset, h.NextOffset(), isAborted(&h, data.Aborted), rest[:h.SizeBytes()]})
+			batches = append(batches, sharedBatch{h.BaseOffset, h.NextOffset(), h.RecordCount == 0 || isAborted(&h, data.Aborted), rest[:h.SizeBytes()]})
 			rest = rest[h.SizeBytes():]
 		}
 	}
