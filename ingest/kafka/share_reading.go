@@ -102,6 +102,7 @@ func (f *shareFetching) acquired() bool {
 // consider does what an offer asks for, and returns what is still to be wished for.
 func (f *shareFetching) consider(ctx context.Context, offer *metapb.DeliveryOfferResponse, wishes []*metapb.DeliveryWish) []*metapb.DeliveryWish {
 	var offers []*metapb.DeliveryOffer
+	var begun []*metapb.DeliveryWish
 	for _, o := range offer.Partitions {
 		tp := meta.TopicPartition{Topic: topicIDOf(o.TopicId), Partition: o.Partition}
 		switch i := slices.IndexFunc(wishes, func(w *metapb.DeliveryWish) bool {
@@ -119,14 +120,33 @@ func (f *shareFetching) consider(ctx context.Context, offer *metapb.DeliveryOffe
 				continue
 			}
 			wishes[i].FirstOffset = &first
+			begun = append(begun, wishes[i])
 		default:
 			offers = append(offers, o)
 		}
+	}
+	if len(begun) > 0 {
+		offers = append(offers, f.begin(ctx, begun)...)
 	}
 	if len(offers) > 0 {
 		f.take(ctx, offers, offer.Committed)
 	}
 	return wishes
+}
+
+// begin tells where partitions begin, before anything else is done: else they would do so only when no other has records, and the time from which on
+// they have some moves on. What there is to say of them otherwise is said with the next offer.
+func (f *shareFetching) begin(ctx context.Context, begun []*metapb.DeliveryWish) (offers []*metapb.DeliveryOffer) {
+	answer, err := f.call.domain().Shares.Offer(ctx, &metapb.DeliveryOfferRequest{Group: f.key.group, MemberId: f.key.member, Partitions: begun})
+	if err != nil {
+		return nil
+	}
+	for _, o := range answer.Partitions {
+		if o.Code == metapb.DeliveryCode_DELIVERY_OK && o.BeginsAtMillis == nil {
+			offers = append(offers, o)
+		}
+	}
+	return offers
 }
 
 // firstSince is the offset of the first record at or after a time, else the end.
@@ -209,7 +229,7 @@ const minBytesPause = 50 * time.Millisecond
 // give puts what was acquired into the answer, with the batches that it lies in.
 func (f *shareFetching) give(tp meta.TopicPartition, given []*metapb.DeliveryGiven, batches []sharedBatch) {
 	row := f.row(tp)
-	row.acquired = given
+	row.code, row.acquired = 0, given // what failed before has not now, and clients leave records beside an error alone
 	var records, again int64
 	for _, g := range given {
 		records += g.NextOffset - g.BaseOffset
