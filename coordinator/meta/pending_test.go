@@ -3,53 +3,58 @@ package meta
 import (
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/varvelog/varve/coordinator/metapb"
 	"github.com/varvelog/varve/ingest/chunk"
 )
 
-// pendingLog is a log at this build's level with a topic of some partitions.
-func pendingLog(t *testing.T, partitions int32) (*testLog, TopicID) {
+// pendingLog is a log at this build's level with a topic of one partition.
+func pendingLog(t *testing.T) (*testLog, TopicID) {
 	l := newTestLog(t)
 	l.epoch = 1
 	l.entry(command(&metapb.LeaderStart{Epoch: 1, FeatureLevel: FeatureLevel}))
 	id := TopicID{1}
-	if v := l.do(&metapb.CreateTopic{Name: "topic", TopicId: id[:], Partitions: partitions}); v.Code != OK {
+	if v := l.do(&metapb.CreateTopic{Name: "topic", TopicId: id[:], Partitions: 1}); v.Code != OK {
 		t.Fatal(v)
 	}
 	return l, id
 }
 
-// What a group commits outside of transactions, after a transaction has taken an offset of its, is the later one, as in Kafka: the end of the transaction must not take the group back.
-func TestACommitIsNotTakenBackByATransactionThatBeganBefore(t *testing.T) {
-	l, id := pendingLog(t, 1)
-	tp := TopicPartition{Topic: id}
-	at := func(offset int64) []*metapb.CommittedOffset {
-		return []*metapb.CommittedOffset{{TopicId: id[:], Offset: offset, CommitMillis: l.now}}
-	}
-	v := l.do(&metapb.InitTransactionalProducer{TransactionalId: "x", TimeoutMillis: 60_000, ExpectedProducerId: -1, ExpectedProducerEpoch: -1})
-	l.do(&metapb.CommitTransactionOffsets{TransactionalId: "x", ProducerId: v.ProducerID, ProducerEpoch: int32(v.ProducerEpoch), Group: "g", Joins: true, Offsets: at(100)})
-	l.do(&metapb.CommitOffsets{Group: "g", Offsets: at(150)})
-	l.do(&metapb.EndTransaction{TransactionalId: "x", ProducerId: v.ProducerID, ProducerEpoch: int32(v.ProducerEpoch), Commit: true, BumpsEpoch: true})
-	if o, _ := l.s.Group("g").Offset(tp); o.Offset != 150 {
-		t.Errorf("the group committed 150 last, and is at %d", o.Offset)
-	}
-}
-
-// Likewise an offset that was deleted meanwhile.
-func TestADeletedOffsetIsNotBroughtBackByATransactionThatBeganBefore(t *testing.T) {
-	l, id := pendingLog(t, 1)
-	tp := TopicPartition{Topic: id}
-	at := func(offset int64) []*metapb.CommittedOffset {
-		return []*metapb.CommittedOffset{{TopicId: id[:], Offset: offset, CommitMillis: l.now}}
-	}
-	v := l.do(&metapb.InitTransactionalProducer{TransactionalId: "x", TimeoutMillis: 60_000, ExpectedProducerId: -1, ExpectedProducerEpoch: -1})
-	l.do(&metapb.CommitTransactionOffsets{TransactionalId: "x", ProducerId: v.ProducerID, ProducerEpoch: int32(v.ProducerEpoch), Group: "g", Joins: true, Offsets: at(100)})
-	l.do(&metapb.DeleteOffsets{Group: "g", Offsets: at(0)})
-	l.do(&metapb.EndTransaction{TransactionalId: "x", ProducerId: v.ProducerID, ProducerEpoch: int32(v.ProducerEpoch), Commit: true, BumpsEpoch: true})
-	if g := l.s.Group("g"); g != nil {
-		if o, there := g.Offset(tp); there {
-			t.Errorf("the offset was deleted, and is %d", o.Offset)
-		}
+// What a group commits outside of transactions, or deletes, after a transaction has taken an offset of its, comes last, as in Kafka: the end of the transaction must not take it back.
+func TestWhatAGroupDecidesOutlastsWhatATransactionTookBefore(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		then func(id TopicID, offsets []*metapb.CommittedOffset) proto.Message
+		want int64
+	}{
+		{"commits", func(id TopicID, offsets []*metapb.CommittedOffset) proto.Message {
+			offsets[0].Offset = 150
+			return &metapb.CommitOffsets{Group: "g", Offsets: offsets}
+		}, 150},
+		{"deletes", func(id TopicID, offsets []*metapb.CommittedOffset) proto.Message {
+			return &metapb.DeleteOffsets{Group: "g", Offsets: offsets}
+		}, -1},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			l, id := pendingLog(t)
+			offsets := func() []*metapb.CommittedOffset {
+				return []*metapb.CommittedOffset{{TopicId: id[:], Offset: 100, CommitMillis: l.now}}
+			}
+			v := l.do(&metapb.InitTransactionalProducer{TransactionalId: "x", TimeoutMillis: 60_000, ExpectedProducerId: -1, ExpectedProducerEpoch: -1})
+			l.do(&metapb.CommitTransactionOffsets{TransactionalId: "x", ProducerId: v.ProducerID, ProducerEpoch: int32(v.ProducerEpoch), Group: "g", Joins: true, Offsets: offsets()})
+			l.do(row.then(id, offsets()))
+			l.do(&metapb.EndTransaction{TransactionalId: "x", ProducerId: v.ProducerID, ProducerEpoch: int32(v.ProducerEpoch), Commit: true, BumpsEpoch: true})
+			got := int64(-1)
+			if g := l.s.Group("g"); g != nil {
+				if o, there := g.Offset(TopicPartition{Topic: id}); there {
+					got = o.Offset
+				}
+			}
+			if got != row.want {
+				t.Errorf("the group is at %d, want %d", got, row.want)
+			}
+		})
 	}
 }
 

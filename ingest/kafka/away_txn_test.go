@@ -14,18 +14,23 @@ import (
 	"github.com/varvelog/varve/coordinator/metapb"
 )
 
+// newHeld is a topic, a client with a transactional id, and a connection of its to another node, from before that one was away.
+func newHeld(t *testing.T) (c *cluster, topic meta.TopicID, x *transactor, held *rawClient) {
+	c = newCluster(t)
+	_, addr := start(t, c, Config{})
+	topic = c.createTopic(t, "topic", 1)
+	cutOff, other := start(t, c, Config{})
+	x = newTransactor(t, dial(t, addr), "x", topic)
+	held = dial(t, other)
+	held.request(heartbeat())
+	cutOff.domain.Contact = contactOf(time.Now())
+	return c, topic, x, held
+}
+
 // A commit of a transaction that stood in a connection while its client went to another node, committed there and began the next transaction, must not be
 // taken: before KIP-890 both have one epoch, and the half of the next that is written would be committed, whatever its producer decides.
 func TestAnEndOfATransactionFromBeforeTheNodeWasAwayIsNotTaken(t *testing.T) {
-	c := newCluster(t)
-	_, addr := start(t, c, Config{})
-	id := c.createTopic(t, "topic", 1)
-	cutOff, other := start(t, c, Config{})
-	x := newTransactor(t, dial(t, addr), "x", id)
-	held := dial(t, other)
-	held.request(heartbeat())
-	cutOff.domain.Contact = contactOf(time.Now())
-
+	c, id, x, held := newHeld(t)
 	expectCode(t, "add", x.addPartition(3, "topic"), nil)
 	expectCode(t, "produce", x.produce(9), nil)
 	late := kmsg.NewPtrEndTxnRequest()
@@ -74,14 +79,7 @@ func TestWhatBeginsATransactionFromBeforeTheNodeWasAwayIsNotTaken(t *testing.T) 
 		}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			c := newCluster(t)
-			_, addr := start(t, c, Config{})
-			id := c.createTopic(t, "topic", 1)
-			cutOff, other := start(t, c, Config{})
-			x := newTransactor(t, dial(t, addr), "x", id)
-			held := dial(t, other)
-			held.request(heartbeat())
-			cutOff.domain.Contact = contactOf(time.Now())
+			c, _, x, held := newHeld(t)
 			expectCode(t, "add", x.addPartition(3, "topic"), nil)
 			expectCode(t, "commit", x.end(4, true), nil)
 			held.send(row.late(x))
