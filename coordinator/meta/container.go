@@ -39,6 +39,8 @@ type container struct {
 	heldRuns            int // of the live ones, those that open transactions keep from being shipped
 	liveBytes           uint64
 	partitions          []uint32 // slots of partitions that may have runs here, live or local; may be stale or double
+
+	earlier, later *container // its neighbours by id, nil at the ends
 }
 
 // hotKey names a hot segment, a file of a node.
@@ -78,7 +80,13 @@ func (s *State) addContainer(c *container) *container {
 		s.containerSlots = append(s.containerSlots, c)
 	}
 	s.containers[c.id] = c
-	s.containerOrder = append(s.containerOrder, c) // ids only grow
+	c.earlier, c.later = s.lastContainer, nil // ids only grow
+	if c.earlier == nil {
+		s.firstContainer = c
+	} else {
+		c.earlier.later = c
+	}
+	s.lastContainer = c
 	if c.isChunk() {
 		s.chunks[c.chunkID()] = c
 	} else {
@@ -102,6 +110,28 @@ func (p *Partition) isIn(c *container) {
 	}
 }
 
+// unlink takes a container out of the order. It costs the same however many there are: what deletes a topic that was not shipped may release millions at once, the
+// oldest first.
+func (s *State) unlink(c *container) {
+	if c.earlier == nil {
+		s.firstContainer = c.later
+	} else {
+		c.earlier.later = c.later
+	}
+	if c.later == nil {
+		s.lastContainer = c.earlier
+	} else {
+		c.later.earlier = c.earlier
+	}
+	c.earlier, c.later = nil, nil
+}
+
+// byID calls yield for every container, oldest first, until it answers false. The containers must not change meanwhile.
+func (s *State) byID(yield func(*container) bool) {
+	for c := s.firstContainer; c != nil && yield(c); c = c.later {
+	}
+}
+
 // dropIfDone releases a container that nothing refers to and nothing will be added to.
 func (a *applier) dropIfDone(c *container) {
 	if !c.sealed || c.liveRuns > 0 || c.localRuns > 0 {
@@ -112,9 +142,7 @@ func (a *applier) dropIfDone(c *container) {
 		j.containers = slices.DeleteFunc(j.containers, func(id ContainerID) bool { return id == c.id })
 	}
 	delete(s.containers, c.id)
-	if at, ok := slices.BinarySearchFunc(s.containerOrder, c.id, func(c *container, id ContainerID) int { return cmp.Compare(c.id, id) }); ok {
-		s.containerOrder = slices.Delete(s.containerOrder, at, at+1)
-	}
+	s.unlink(c)
 	s.containerSlots[c.slot] = nil
 	s.freeSlots = append(s.freeSlots, c.slot)
 	if c.isChunk() {
@@ -191,7 +219,7 @@ func (c *container) view() Container {
 
 // Containers calls yield for every container, oldest first, until it answers false.
 func (s *State) Containers(yield func(Container) bool) {
-	for _, c := range s.containerOrder {
+	for c := range s.byID {
 		if !yield(c.view()) {
 			return
 		}
@@ -200,7 +228,7 @@ func (s *State) Containers(yield func(Container) bool) {
 
 // UnshippedRuns counts the live runs of all containers: what the cluster-wide budget of runs is held against.
 func (s *State) UnshippedRuns() (runs int) {
-	for _, c := range s.containerOrder {
+	for c := range s.byID {
 		runs += c.liveRuns
 	}
 	return runs

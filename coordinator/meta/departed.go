@@ -77,7 +77,7 @@ func (s *State) departing(yield func(*Node) bool) {
 		return
 	}
 	held := make(map[NodeID]bool, len(s.nodes))
-	for _, c := range s.containerOrder {
+	for c := range s.byID {
 		held[c.node], held[c.copy.node] = true, true
 	}
 	for _, n := range slices.Backward(s.nodes) {

@@ -60,7 +60,7 @@ func (s *State) WouldLose(id NodeID) (out []LostRange) {
 // onlyOn are the slots of the containers that are on the node's disk, and nowhere else but on disks that were given up.
 func (s *State) onlyOn(id NodeID) map[uint32]*container {
 	lost := map[uint32]*container{}
-	for _, c := range s.containerOrder {
+	for c := range s.byID {
 		if c.isChunk() || c.node != id && c.copy.node != id {
 			continue
 		}

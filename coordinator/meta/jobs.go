@@ -78,7 +78,7 @@ func (s *State) JobContainers(id JobID) func(yield func(Container, []ContainerRu
 
 // Waiting tells how many sealed containers LeaseJob could take at a state time, and their live bytes.
 func (s *State) Waiting(nowMillis int64) (containers int, bytes uint64) {
-	for _, c := range s.containerOrder {
+	for c := range s.byID {
 		if s.canLease(c, nowMillis) {
 			containers++
 			bytes += c.liveBytes
@@ -132,7 +132,7 @@ func (s *State) haste(c *container) haste {
 func (s *State) LeaseBound(nowMillis int64, runs int) uint32 {
 	for haste := range hastes {
 		count, left := uint32(0), runs
-		for _, c := range s.containerOrder {
+		for c := range s.byID {
 			if !s.canLease(c, nowMillis) || s.haste(c) != haste {
 				continue
 			}
@@ -156,7 +156,7 @@ func (a *applier) leaseJob(c *metapb.LeaseJob) Verdict {
 	var taken []ContainerID
 	var bytes uint64
 	for haste := range hastes {
-		for _, held := range a.containerOrder {
+		for held := range a.byID {
 			if !a.canLease(held, a.timeMillis) || a.haste(held) != haste {
 				continue
 			}

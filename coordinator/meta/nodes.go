@@ -195,7 +195,7 @@ func (a *applier) sealEpochsBelow(n *Node) {
 		}
 	}
 	a.sealSegments(n, last)
-	for _, c := range slices.Clone(a.containerOrder) {
+	for _, c := range slices.Collect(a.byID) {
 		if c.node == n.ID && c.epoch < n.Epoch && !c.sealed {
 			a.seal(c)
 		}
@@ -258,7 +258,7 @@ func (s *State) Unshipped(id NodeID) (alone Unshipped) {
 
 // UnshippedOn parts what is on a node's disk into what it alone has, and what another node has too.
 func (s *State) UnshippedOn(id NodeID) (alone, copied Unshipped) {
-	for _, c := range s.containerOrder {
+	for c := range s.byID {
 		if c.isChunk() || c.liveRuns == 0 || c.node != id && c.copy.node != id {
 			continue
 		}

@@ -67,8 +67,8 @@ func (s *State) settledMillis() int64 {
 			settled = min(settled, g.chunkMillis)
 		}
 	}
-	if len(s.containerOrder) > 0 {
-		settled = min(settled, s.containerOrder[0].createdMillis) // the oldest
+	if s.firstContainer != nil {
+		settled = min(settled, s.firstContainer.createdMillis) // the oldest
 	}
 	if slices.ContainsFunc(s.nodes, func(n *Node) bool { return len(n.released) > 0 }) {
 		return 0 // nobody knows any more how old those are
@@ -93,7 +93,7 @@ type HotSegment struct {
 const maxThere = 100_000
 
 func (s *State) there(limit int) (t There) {
-	count := len(s.containerOrder)
+	count := len(s.containers)
 	for _, n := range s.nodes {
 		count += len(n.released)
 	}
@@ -110,7 +110,7 @@ func (s *State) there(limit int) (t There) {
 			t.Hot = append(t.Hot, HotSegment{n.DiskID, segment})
 		}
 	}
-	for _, c := range s.containerOrder {
+	for c := range s.byID {
 		if c.isChunk() {
 			t.Chunks = append(t.Chunks, c.chunkID())
 			continue

@@ -130,7 +130,7 @@ func (r *Recovery) SealAll() {
 			r.dropLost(p)
 		}
 	}
-	for _, c := range slices.Clone(s.containerOrder) {
+	for _, c := range slices.Collect(s.byID) {
 		if !c.sealed {
 			r.a.seal(c)
 		}

@@ -203,8 +203,7 @@ func (r *restorer) containers(b, copies []byte) error {
 		if copies, ok = unpackCopies(c, copies); !ok {
 			return bad("copies of container %d", c.id)
 		}
-		order := r.s.containerOrder
-		if r.s.Node(c.node) == nil || c.copy.node != 0 && r.s.Node(c.copy.node) == nil || c.id >= r.s.nextContainer || len(order) > 0 && order[len(order)-1].id >= c.id {
+		if r.s.Node(c.node) == nil || c.copy.node != 0 && r.s.Node(c.copy.node) == nil || c.id >= r.s.nextContainer || r.s.lastContainer != nil && r.s.lastContainer.id >= c.id {
 			return bad("container %d of node %d", c.id, c.node)
 		}
 		r.s.addContainer(c)
@@ -399,7 +398,7 @@ func (r *restorer) finish() error {
 			return bad("no part in object %d-%d", o.id.Job, o.id.Ordinal)
 		}
 	}
-	for _, c := range r.s.containerOrder {
+	for c := range r.s.byID {
 		if c.job != 0 && r.s.jobs[c.job] == nil {
 			return bad("container %d is with job %d, which is not there", c.id, c.job)
 		}

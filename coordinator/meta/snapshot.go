@@ -190,7 +190,7 @@ func (s *State) snapshotCore() *metapb.SnapshotCore {
 }
 
 func (s *State) writeContainers(w *snapshotWriter) {
-	for some := range slices.Chunk(s.containerOrder, partContainers) {
+	for some := range slices.Chunk(slices.Collect(s.byID), partContainers) {
 		b := make([]byte, 0, len(some)*packedContainerSize)
 		for _, c := range some {
 			b = appendContainer(b, c)

@@ -48,13 +48,14 @@ type State struct {
 	// nodeEpochFloor is what the epochs of new nodes begin above: a recovery does not know which epochs were given before it.
 	nodeEpochFloor uint64
 
-	containers     map[ContainerID]*container
-	containerOrder []*container // by id
-	containerSlots []*container
-	freeSlots      []uint32
-	hot            map[hotKeys]*container
-	files          map[hotKey][]*container // by each hot segment they are in
-	chunks         map[ChunkID]*container
+	containers map[ContainerID]*container
+	// firstContainer and lastContainer are the ends of the list of all containers, by id.
+	firstContainer, lastContainer *container
+	containerSlots                []*container
+	freeSlots                     []uint32
+	hot                           map[hotKeys]*container
+	files                         map[hotKey][]*container // by each hot segment they are in
+	chunks                        map[ChunkID]*container
 
 	objects     map[SegmentID]*object
 	garbage     []Garbage // in order of becoming garbage

@@ -195,7 +195,7 @@ func (s *State) invariants() error {
 	if len(s.nodeByDisk) != len(s.nodes) {
 		return fmt.Errorf("%d nodes by disk, %d by number", len(s.nodeByDisk), len(s.nodes))
 	}
-	for _, c := range s.containerOrder {
+	for c := range s.byID {
 		if s.Node(c.node) == nil || c.copy.node != 0 && s.Node(c.copy.node) == nil {
 			return fmt.Errorf("container %d is on nodes %d and %d", c.id, c.node, c.copy.node)
 		}
@@ -210,7 +210,7 @@ func (s *State) invariants() error {
 		}
 		delete(counts, c.slot)
 	}
-	if len(counts) > 0 || len(s.containers) != len(s.containerOrder) || len(s.hot)+len(s.chunks) != len(s.containers) {
+	if len(counts) > 0 || len(s.containers) != len(slices.Collect(s.byID)) || len(s.hot)+len(s.chunks) != len(s.containers) {
 		return fmt.Errorf("%d containers with runs are not there", len(counts))
 	}
 	for _, o := range s.objects {
