@@ -11,11 +11,13 @@ import (
 
 // The methods on the leader's internal listener.
 const (
-	methodOffer       = "delivery/offer"
 	methodTake        = "delivery/take"
 	methodAcknowledge = "delivery/acknowledge"
 	methodRelease     = "delivery/release"
 )
+
+// methodOffer waits until there are records, for as long as the client's fetch does.
+var methodOffer = rpc.Waiting("delivery/offer")
 
 // Register serves c on the internal listener.
 func Register(r rpc.Registrar, c *Coordinator) {

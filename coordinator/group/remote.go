@@ -14,8 +14,6 @@ import (
 
 // The methods on the leader's internal listener.
 const (
-	methodJoin      = "group/join"
-	methodSync      = "group/sync"
 	methodHeartbeat = "group/heartbeat"
 	methodLeave     = "group/leave"
 	methodCommit    = "group/commit"
@@ -33,6 +31,12 @@ const (
 
 	methodShareHeartbeat = "group/share-heartbeat"
 	methodShareDescribe  = "group/share-describe"
+)
+
+// Members wait in these until all others of their group have come.
+var (
+	methodJoin = rpc.Waiting("group/join")
+	methodSync = rpc.Waiting("group/sync")
 )
 
 // Register serves c on the internal listener.

@@ -26,8 +26,10 @@ type ClientConfig struct {
 	ClusterID string
 	// DialTimeout bounds making a connection; 3 s by default.
 	DialTimeout time.Duration
-	// MaxConnsPerAddr bounds the connections to one callee; 2,048 by default, since group members wait in calls. Beyond it calls wait.
+	// MaxConnsPerAddr bounds the connections to one callee; 2,048 by default. Beyond it calls wait.
 	MaxConnsPerAddr int
+	// MaxWaitingPerAddr bounds those on which members of groups wait (Waiting), which are not counted among the others; 16,384 by default.
+	MaxWaitingPerAddr int
 	// Transport carries the calls instead of TCP; nil for TCP. The bound on connections is its own matter then.
 	Transport http.RoundTripper
 	// Dial makes connections; nil for TCP's.
@@ -40,6 +42,8 @@ type Client struct {
 	names  *namer
 	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
 	http   http.Client
+	// waiting carries the calls that wait: however many do, the others find a connection.
+	waiting http.Client
 }
 
 // NewClient returns a client. The caller must Close it.
@@ -51,25 +55,26 @@ func NewClient(cfg ClientConfig) *Client {
 		cfg.Dial = (&net.Dialer{Timeout: cfg.DialTimeout, KeepAlive: 15 * time.Second}).DialContext
 	}
 	c := &Client{signer: newSigner(cfg.Secret, cfg.ClusterID), names: newNamer(), dial: cfg.Dial}
+	waiting := cfg.Transport
 	if cfg.Transport == nil {
-		cfg.Transport = newTransport(cfg)
+		cfg.Transport = newTransport(cfg, orDefault(cfg.MaxConnsPerAddr, 2048), 64<<10)
+		waiting = newTransport(cfg, orDefault(cfg.MaxWaitingPerAddr, 16384), 4<<10)
 	}
-	c.http = http.Client{
-		Transport:     cfg.Transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	noRedirect := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	c.http = http.Client{Transport: cfg.Transport, CheckRedirect: noRedirect}
+	c.waiting = http.Client{Transport: waiting, CheckRedirect: noRedirect}
 	return c
 }
 
-func newTransport(cfg ClientConfig) *http.Transport {
+func newTransport(cfg ClientConfig, maxConns, bufferBytes int) *http.Transport {
 	return &http.Transport{
 		DialContext:         dropping(cfg.Dial),
-		MaxConnsPerHost:     orDefault(cfg.MaxConnsPerAddr, 2048),
+		MaxConnsPerHost:     maxConns,
 		MaxIdleConnsPerHost: 32,
 		IdleConnTimeout:     90 * time.Second,
 		DisableCompression:  true,
-		ReadBufferSize:      64 << 10,
-		WriteBufferSize:     64 << 10,
+		ReadBufferSize:      bufferBytes,
+		WriteBufferSize:     bufferBytes,
 	}
 }
 
@@ -90,7 +95,10 @@ func dropping(dial func(ctx context.Context, network, addr string) (net.Conn, er
 }
 
 // Close closes idle connections; calls under way end as their contexts do.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.http.CloseIdleConnections()
+	c.waiting.CloseIdleConnections()
+}
 
 // Call asks addr to execute method and decodes its answer into response. The error is an *Error where the callee answered
 // with one, else it wraps ErrUnreachable or ErrBroken.
@@ -281,7 +289,11 @@ func (c *Client) request(ctx context.Context, verb, url string, body []byte, nam
 
 // send sends a request and returns whatever is answered.
 func (c *Client) send(request *http.Request) (*http.Response, error) {
-	answer, err := c.http.Do(request)
+	over := &c.http
+	if waits(request) {
+		over = &c.waiting
+	}
+	answer, err := over.Do(request)
 	if err != nil {
 		var op *net.OpError
 		if errors.As(err, &op) && op.Op == "dial" {

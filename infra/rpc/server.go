@@ -36,9 +36,11 @@ type ServerConfig struct {
 	ClusterID string
 	// MaxBodyBytes bounds one request; 8 MiB by default.
 	MaxBodyBytes int64
-	// MaxInFlight bounds the calls under way; 4096 by default, since group members wait in them.
+	// MaxInFlight bounds the calls under way but for those that wait (Waiting); 4096 by default.
 	MaxInFlight int
-	// MaxInFlightBytes bounds the bytes of their bodies; 128 MiB by default.
+	// MaxWaiting bounds those that wait; 32,768 by default.
+	MaxWaiting int
+	// MaxInFlightBytes bounds the bytes of their bodies, of the ones and of the others; 128 MiB by default.
 	MaxInFlightBytes int64
 	// Logger receives one line for each kind of bad request; nil drops them.
 	Logger *slog.Logger
@@ -51,8 +53,8 @@ func (c *ServerConfig) Validate() error {
 			return fmt.Errorf("%s: address %q is not host:port: %w", c.addrFlag(), c.Addr, err)
 		}
 	}
-	if c.MaxBodyBytes < 0 || c.MaxInFlight < 0 || c.MaxInFlightBytes < 0 {
-		return errors.New("fields MaxBodyBytes, MaxInFlight and MaxInFlightBytes must not be negative")
+	if c.MaxBodyBytes < 0 || c.MaxInFlight < 0 || c.MaxWaiting < 0 || c.MaxInFlightBytes < 0 {
+		return errors.New("fields MaxBodyBytes, MaxInFlight, MaxWaiting and MaxInFlightBytes must not be negative")
 	}
 	return nil
 }
@@ -106,8 +108,8 @@ type Server struct {
 	stopper  *httpserver.Stopper
 	mux      *http.ServeMux
 	once     *once
-	inFlight chan struct{}
-	bytes    atomic.Int64
+	inFlight admitted
+	waiting  admitted  // the calls that wait, which leave the others their places
 	bodies   sync.Pool // of *[]byte
 	seenBad  sync.Map  // kind of bad request → true once logged
 	serving  atomic.Bool
@@ -135,13 +137,15 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	}
 	cfg.MaxBodyBytes = orDefault(cfg.MaxBodyBytes, 8<<20)
 	cfg.MaxInFlight = orDefault(cfg.MaxInFlight, 4096)
+	cfg.MaxWaiting = orDefault(cfg.MaxWaiting, 32768)
 	cfg.MaxInFlightBytes = max(orDefault(cfg.MaxInFlightBytes, 128<<20), cfg.MaxBodyBytes)
 	s := &Server{
 		cfg:      cfg,
 		signer:   newSigner(cfg.Secret, cfg.ClusterID),
 		mux:      http.NewServeMux(),
 		once:     newOnce(),
-		inFlight: make(chan struct{}, cfg.MaxInFlight),
+		inFlight: admitted{slots: make(chan struct{}, cfg.MaxInFlight)},
+		waiting:  admitted{slots: make(chan struct{}, cfg.MaxWaiting)},
 		bodies:   sync.Pool{New: func() any { return new([]byte) }},
 		served:   make(chan error, 1),
 	}
@@ -164,6 +168,19 @@ func (s *Server) Addr() string { return s.listener.Addr().String() }
 
 // NetAddr is Addr as the listener has it.
 func (s *Server) NetAddr() net.Addr { return s.listener.Addr() }
+
+// admitted are calls under way, and the bytes of their bodies.
+type admitted struct {
+	slots chan struct{}
+	bytes atomic.Int64
+}
+
+func (s *Server) admitted(r *http.Request) *admitted {
+	if waits(r) {
+		return &s.waiting
+	}
+	return &s.inFlight
+}
 
 // Handle registers h under POST /v1/<method>.
 func (s *Server) Handle(method string, h Handler) {
@@ -238,9 +255,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, err)
 		return
 	}
+	under := s.admitted(r)
 	select {
-	case s.inFlight <- struct{}{}:
-		defer func() { <-s.inFlight }()
+	case under.slots <- struct{}{}:
+		defer func() { <-under.slots }()
 	default:
 		s.refuse(w, r, ErrOverloaded)
 		return
@@ -264,8 +282,9 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request, h Handler) {
 		s.refuse(w, r, fmt.Errorf("%w: no Content-Length", ErrBadRequest))
 		return
 	}
-	defer s.bytes.Add(-length)
-	if s.bytes.Add(length) > s.cfg.MaxInFlightBytes {
+	under := s.admitted(r)
+	defer under.bytes.Add(-length)
+	if under.bytes.Add(length) > s.cfg.MaxInFlightBytes {
 		s.refuse(w, r, ErrOverloaded)
 		return
 	}
