@@ -276,6 +276,21 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
+// maxKeptBody bounds the buffers that are used again: the next that takes one may be small, and is charged for its own length.
+const maxKeptBody = 1 << 20
+
+// body is where a request's body is read to, until done is called. A call that waits keeps no more than it needs.
+func (s *Server) body(r *http.Request, length int) (body []byte, done func()) {
+	if length > maxKeptBody || waits(r) {
+		return make([]byte, length), func() {}
+	}
+	buffer := s.bodies.Get().(*[]byte)
+	if cap(*buffer) < length {
+		*buffer = make([]byte, length)
+	}
+	return (*buffer)[:length], func() { s.bodies.Put(buffer) }
+}
+
 func (s *Server) call(w http.ResponseWriter, r *http.Request, h Handler) {
 	length := r.ContentLength
 	if length < 0 {
@@ -288,12 +303,8 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request, h Handler) {
 		s.refuse(w, r, ErrOverloaded)
 		return
 	}
-	buffer := s.bodies.Get().(*[]byte)
-	defer s.bodies.Put(buffer)
-	if int64(cap(*buffer)) < length {
-		*buffer = make([]byte, length)
-	}
-	body := (*buffer)[:length]
+	body, done := s.body(r, int(length))
+	defer done()
 	if _, err := io.ReadFull(r.Body, body); err != nil {
 		s.refuse(w, r, fmt.Errorf("%w: body: %w", ErrBadRequest, err))
 		return

@@ -43,3 +43,20 @@ func TestCallsThatWaitKeepNoOthers(t *testing.T) {
 		}
 	}
 }
+
+// A call that waits for minutes, or is small, would else keep what a large one left.
+func TestALargeBodyLeavesNoBuffer(t *testing.T) {
+	s := serve(t, ServerConfig{}, echo)
+	c := NewClient(ClientConfig{Secret: []byte("secret"), ClusterID: cluster})
+	t.Cleanup(c.Close)
+	for range 4 {
+		if _, err := call(c, s.Addr(), "echo", string(make([]byte, 2*maxKeptBody))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 8 {
+		if buffer := s.bodies.Get().(*[]byte); cap(*buffer) > maxKeptBody {
+			t.Fatalf("a buffer of %d bytes is kept", cap(*buffer))
+		}
+	}
+}
