@@ -36,7 +36,7 @@ func (c *Coordinator) Take(_ context.Context, r *metapb.DeliveryTakeRequest) (*m
 		}
 		read := share.Read{Offset: p.Offset, MaxRecords: left, BatchSize: r.BatchSize}
 		for _, b := range p.Batches {
-			read.Batches = append(read.Batches, share.ReadBatch{Base: b.BaseOffset, Next: b.NextOffset, Aborted: b.Aborted})
+			read.Batches = append(read.Batches, share.ReadBatch{Base: b.BaseOffset, Next: b.NextOffset, Withheld: b.Aborted})
 		}
 		for _, given := range h.Acquire(now, r.MemberId, limits(config), read) {
 			left -= given.Next - given.Base

@@ -80,13 +80,13 @@ func (s *State) addContainer(c *container) *container {
 		s.containerSlots = append(s.containerSlots, c)
 	}
 	s.containers[c.id] = c
-	c.earlier, c.later = s.lastContainer, nil // ids only grow
+	c.earlier, c.later = s.newestContainer, nil // ids only grow
 	if c.earlier == nil {
-		s.firstContainer = c
+		s.oldestContainer = c
 	} else {
 		c.earlier.later = c
 	}
-	s.lastContainer = c
+	s.newestContainer = c
 	if c.isChunk() {
 		s.chunks[c.chunkID()] = c
 	} else {
@@ -114,12 +114,12 @@ func (p *Partition) isIn(c *container) {
 // oldest first.
 func (s *State) unlink(c *container) {
 	if c.earlier == nil {
-		s.firstContainer = c.later
+		s.oldestContainer = c.later
 	} else {
 		c.earlier.later = c.later
 	}
 	if c.later == nil {
-		s.lastContainer = c.earlier
+		s.newestContainer = c.earlier
 	} else {
 		c.later.earlier = c.earlier
 	}
@@ -128,7 +128,7 @@ func (s *State) unlink(c *container) {
 
 // byID calls yield for every container, oldest first, until it answers false. The containers must not change meanwhile.
 func (s *State) byID(yield func(*container) bool) {
-	for c := s.firstContainer; c != nil && yield(c); c = c.later {
+	for c := s.oldestContainer; c != nil && yield(c); c = c.later {
 	}
 }
 

@@ -67,8 +67,8 @@ func (s *State) settledMillis() int64 {
 			settled = min(settled, g.chunkMillis)
 		}
 	}
-	if s.firstContainer != nil {
-		settled = min(settled, s.firstContainer.createdMillis) // the oldest
+	if s.oldestContainer != nil {
+		settled = min(settled, s.oldestContainer.createdMillis) // the oldest
 	}
 	if slices.ContainsFunc(s.nodes, func(n *Node) bool { return len(n.released) > 0 }) {
 		return 0 // nobody knows any more how old those are

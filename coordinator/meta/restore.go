@@ -203,7 +203,7 @@ func (r *restorer) containers(b, copies []byte) error {
 		if copies, ok = unpackCopies(c, copies); !ok {
 			return bad("copies of container %d", c.id)
 		}
-		if r.s.Node(c.node) == nil || c.copy.node != 0 && r.s.Node(c.copy.node) == nil || c.id >= r.s.nextContainer || r.s.lastContainer != nil && r.s.lastContainer.id >= c.id {
+		if r.s.Node(c.node) == nil || c.copy.node != 0 && r.s.Node(c.copy.node) == nil || c.id >= r.s.nextContainer || r.s.newestContainer != nil && r.s.newestContainer.id >= c.id {
 			return bad("container %d of node %d", c.id, c.node)
 		}
 		r.s.addContainer(c)

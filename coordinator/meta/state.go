@@ -49,13 +49,13 @@ type State struct {
 	nodeEpochFloor uint64
 
 	containers map[ContainerID]*container
-	// firstContainer and lastContainer are the ends of the list of all containers, by id.
-	firstContainer, lastContainer *container
-	containerSlots                []*container
-	freeSlots                     []uint32
-	hot                           map[hotKeys]*container
-	files                         map[hotKey][]*container // by each hot segment they are in
-	chunks                        map[ChunkID]*container
+	// oldestContainer and newestContainer are the ends of the list of all containers, by id.
+	oldestContainer, newestContainer *container
+	containerSlots                   []*container
+	freeSlots                        []uint32
+	hot                              map[hotKeys]*container
+	files                            map[hotKey][]*container // by each hot segment they are in
+	chunks                           map[ChunkID]*container
 
 	objects     map[SegmentID]*object
 	garbage     []Garbage // in order of becoming garbage

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// ReadBatch is a record batch that was read, [Base, Next). Aborted says that nobody is to have its offsets.
+// ReadBatch is a record batch that was read, [Base, Next). Withheld says that nobody is to have its offsets.
 type ReadBatch struct {
 	Base, Next int64
-	Aborted    bool
+	Withheld   bool
 }
 
 // Read is what was read from the offset that FetchOffset told, and how much of it is wanted.
@@ -42,7 +42,7 @@ func (p *Partition) Acquire(now time.Time, member string, limits Limits, read Re
 	// What is not in the log, or in an aborted transaction, is nobody's.
 	p.archive(max(read.Offset, p.start), min(first, p.end))
 	for _, b := range read.Batches {
-		if b.Aborted {
+		if b.Withheld {
 			p.archive(max(b.Base, p.start), min(b.Next, p.end))
 		}
 	}

@@ -64,7 +64,7 @@ func (m *model) acquire(now time.Time, member string, limits Limits, read Read) 
 	stop := last
 	for offset := max(first, m.start); offset < min(last, m.end()); offset++ {
 		r := m.at(offset)
-		if batchOf(offset).Aborted && r.state == Available {
+		if batchOf(offset).Withheld && r.state == Available {
 			r.state = Archived
 		}
 	}

@@ -15,7 +15,7 @@ func TestOffsetsThatAreLostAreGivenToNobody(t *testing.T) {
 	record, _ := batchOf(t, lost)
 	read := share.Read{MaxRecords: 500, BatchSize: 500}
 	for _, b := range sharedBatches(&fetch.PartitionData{Records: [][]byte{recordbatch.EmptyBatch(0, lost-1, 0), record}}) {
-		read.Batches = append(read.Batches, share.ReadBatch{Base: b.base, Next: b.next, Aborted: b.aborted})
+		read.Batches = append(read.Batches, share.ReadBatch{Base: b.base, Next: b.next, Withheld: b.withheld})
 	}
 	p := share.Restore(0, nil)
 	given := p.Acquire(time.Now(), "a", share.Limits{MaxDeliveries: 5, MaxInFlight: 2000, Lock: time.Minute}, read)

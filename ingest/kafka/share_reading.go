@@ -200,7 +200,7 @@ func (f *shareFetching) take(ctx context.Context, offers []*metapb.DeliveryOffer
 			f.fail(read.Partitions[i].TopicPartition, readError(data.Code, false))
 		}
 		for _, b := range batches[i] {
-			p.Batches = append(p.Batches, &metapb.DeliveryReadBatch{BaseOffset: b.base, NextOffset: b.next, Aborted: b.aborted})
+			p.Batches = append(p.Batches, &metapb.DeliveryReadBatch{BaseOffset: b.base, NextOffset: b.next, Aborted: b.withheld})
 		}
 		request.Partitions = append(request.Partitions, p)
 	}
@@ -250,7 +250,7 @@ func (f *shareFetching) give(tp meta.TopicPartition, given []*metapb.DeliveryGiv
 // sharedBatch is a record batch that was read.
 type sharedBatch struct {
 	base, next int64
-	aborted    bool   // or without records
+	withheld   bool   // aborted, or without records: nobody is to have it
 	bytes      []byte // of the fetcher's memory, or a copy
 }
 
