@@ -17,7 +17,7 @@ const (
 	// heldSlow is the part of a lane's bound from where on its batches are looked at for how long they take, and sojournTarget how long is well.
 	heldSlow      = 0.25
 	sojournTarget = time.Second
-	// markLife is how long an unfinished look at a lane counts without another.
+	// markLife is for how long after the last look at a lane the next still tells how long the batch took that was waited for.
 	markLife = time.Second
 )
 
@@ -116,11 +116,14 @@ func (s *Set) sojourn(lane Lane, now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	q, m := s.queues[lane], &s.mu.marks[lane]
+	settled, seen := m.ticket <= q.settled.Load(), now.Sub(m.seen) <= markLife
 	switch {
-	case now.Sub(m.seen) > markLife:
-		*m = mark{ticket: q.enqueued, at: now}
-	case m.ticket <= q.settled.Load():
+	case settled && seen:
 		*m = mark{ticket: q.enqueued, at: now, last: now.Sub(m.at)}
+	case settled: // at some time since
+		*m = mark{ticket: q.enqueued, at: now}
+	case !seen: // what waits has waited since, however seldom somebody looks
+		m.last = 0
 	}
 	m.seen = now
 	return max(m.last, now.Sub(m.at))

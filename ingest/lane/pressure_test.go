@@ -66,6 +66,36 @@ func TestHalfOfTheBudgetOfRunsSealsSegmentsEarly(t *testing.T) {
 	})
 }
 
+// TestStoreThatStallsSlowsProducersDownThatComeSeldom: clients that were refused wait longer and longer before they come again.
+func TestStoreThatStallsSlowsProducersDownThatComeSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, lane.Config{PutsPerSecond: 1000, BudgetBytes: 100_000, ChunkBytes: 10_000})
+		topic := w.cluster.CreateTopic(t, "o", "object", 1)
+		recovers := make(chan struct{})
+		w.bucket.SetRules(faulty.Rule{Ops: faulty.PutIfAbsent, Hold: recovers})
+		batch := w.object(topic, 0, strings.Repeat("x", 1000))
+		var waiting []*lane.Pending
+		for range 40 {
+			waiting = append(waiting, w.append(batch))
+		}
+		if delay := w.set.Delay([]lane.Batch{batch}); delay != 0 {
+			t.Errorf("delayed by %v at once", delay)
+		}
+		time.Sleep(3 * time.Second)
+		if delay := w.set.Delay([]lane.Batch{batch}); delay == 0 {
+			t.Error("the lane has waited for three seconds, and nobody is told to")
+		}
+		close(recovers)
+		for _, p := range waiting {
+			w.results(p)
+		}
+		time.Sleep(3 * time.Second)
+		if delay := w.set.Delay([]lane.Batch{batch}); delay != 0 {
+			t.Errorf("delayed by %v when nothing waits", delay)
+		}
+	})
+}
+
 // TestStoreThatStallsTakesNoMemoryFromTheLocalLane fills the object lane while its store answers nothing.
 func TestStoreThatStallsTakesNoMemoryFromTheLocalLane(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
